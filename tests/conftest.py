@@ -4,7 +4,9 @@ The vendor publishes a package that is also called `ltx_core`; under its own par
 """
 
 import importlib.util
+import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,9 @@ import torch
 PACK = Path(__file__).resolve().parent.parent
 
 if "ltx_duo" not in sys.modules:
-    spec = importlib.util.spec_from_file_location("ltx_duo", PACK / "__init__.py", submodule_search_locations=[str(PACK)])
+    spec = importlib.util.spec_from_file_location(
+        "ltx_duo", PACK / "__init__.py", submodule_search_locations=[str(PACK)]
+    )
     package = importlib.util.module_from_spec(spec)
     sys.modules["ltx_duo"] = package
     spec.loader.exec_module(package)
@@ -25,6 +29,30 @@ def rng(request) -> torch.Generator:
     seed = torch.seed() % 2**31
     request.node.user_properties.append(("seed", seed))
     return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture(scope="session")
+def official_tensors() -> Callable[[str], dict[str, tuple[int, ...]]]:
+    """`official_tensors(component)`: name -> shape of every tensor of that component in the official LTX-2.3 files.
+
+    Components are the files in tests/data/tensor_names (prefix removed); `{0..47}` in a name there stands for each
+    number.  The config that belongs to them is tests/data/ltx-2.3-config.json.
+    """
+
+    def read(component: str) -> dict[str, tuple[int, ...]]:
+        tensors = {}
+        for line in (PACK / "tests" / "data" / "tensor_names" / f"{component}.txt").read_text().splitlines():
+            name, shape = line.split("\t")
+            sizes = tuple(int(size) for size in re.findall(r"\d+", shape))
+            numbers = re.search(r"\{(\d+)\.\.(\d+)\}", name)
+            if numbers is None:
+                tensors[name] = sizes
+                continue
+            for number in range(int(numbers[1]), int(numbers[2]) + 1):
+                tensors[name.replace(numbers[0], str(number))] = sizes
+        return tensors
+
+    return read
 
 
 @pytest.hookimpl(hookwrapper=True)
