@@ -1,0 +1,1 @@
+"""The LTX-2.3 audio-video diffusion transformer."""

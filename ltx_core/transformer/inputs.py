@@ -1,0 +1,43 @@
+"""What one evaluation of the transformer takes: noisy tokens of each modality, and the guidance passes to run."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from .rope import RotaryTable
+
+
+@dataclass(frozen=True)
+class ModalityRope:
+    """Rotary tables of one modality: for its self-attention, and (time axis only) for audio-video attention."""
+
+    tokens: RotaryTable
+    cross: RotaryTable
+
+
+@dataclass(frozen=True)
+class ModalityInput:
+    """The noisy state of one modality.
+
+    tokens: (B, T, 128); timesteps: (B, T) float32, denoise mask times sigma; sigma: (B,) float32.
+    """
+
+    tokens: Tensor
+    timesteps: Tensor
+    sigma: Tensor
+    rope: ModalityRope
+
+
+@dataclass(frozen=True)
+class GuidancePass:
+    """One of the predictions that guidance combines; contexts are (B, S, D) after the connectors.
+
+    Self-attention is bypassed in the perturbed blocks of each modality; an isolated pass has no audio-video attention.
+    """
+
+    name: str
+    video_context: Tensor
+    audio_context: Tensor
+    perturbed_video_blocks: frozenset[int] = frozenset()
+    perturbed_audio_blocks: frozenset[int] = frozenset()
+    isolated: bool = False
