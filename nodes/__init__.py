@@ -1,0 +1,33 @@
+"""The ComfyUI nodes of LTX Duo.  Importing this module imports neither the engine nor the nodes."""
+
+from comfy_api.latest import ComfyExtension, io
+
+
+class LTXDuoExtension(ComfyExtension):
+    """Tells ComfyUI which nodes the pack has."""
+
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        from .comfyui.files import register_folders
+        from .conditions import ImageCondition
+        from .decode import AVDecode
+        from .guidance import Guidance
+        from .loaders import LoraLoader, ModelLoader, TextEncoderLoader, UpsamplerLoader, VAELoader
+        from .samplers import StageOneSampler, StageTwoSampler
+        from .text import TextEncode
+        from .upsample import LatentUpsampler
+
+        register_folders()
+        return [
+            ModelLoader,
+            LoraLoader,
+            VAELoader,
+            TextEncoderLoader,
+            TextEncode,
+            ImageCondition,
+            Guidance,
+            StageOneSampler,
+            UpsamplerLoader,
+            LatentUpsampler,
+            StageTwoSampler,
+            AVDecode,
+        ]

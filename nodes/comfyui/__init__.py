@@ -1,0 +1,1 @@
+"""The adapter: the only code of the pack that knows ComfyUI's internals."""

@@ -1,0 +1,65 @@
+"""Model files, found through ComfyUI's folder_paths only, so that every way to configure folders works.
+
+A choice in a node's list is a path relative to a model folder: a weight file, or in `text_encoders` also a folder that
+holds a whole Hugging Face model (config.json, tokenizer, shards); shards of such a folder are not listed one by one.
+"""
+
+import os
+from collections.abc import Sequence
+
+import folder_paths
+
+from ...ltx_core.errors import CheckpointError
+
+EXTENSIONS = (".safetensors", ".sft")
+ENCODER_FOLDER = "text_encoders"
+UPSAMPLER_FOLDER = "latent_upscale_models"
+
+
+def register_folders() -> None:
+    """Adds the upsampler folder where an older ComfyUI does not have it."""
+    if UPSAMPLER_FOLDER not in folder_paths.folder_names_and_paths:
+        place = os.path.join(folder_paths.models_dir, UPSAMPLER_FOLDER)
+        folder_paths.folder_names_and_paths[UPSAMPLER_FOLDER] = ([place], folder_paths.supported_pt_extensions)
+
+
+def names(*folders: str) -> list[str]:
+    """All choices in the given model folders, sorted, each once."""
+    found = set()
+    for folder in folders:
+        for name in folder_paths.get_filename_list(folder):
+            if name.lower().endswith(EXTENSIONS):
+                parent = os.path.dirname(name)
+                found.add(parent if folder == ENCODER_FOLDER and _model_folder(folder, parent) else name)
+    return sorted(found)
+
+
+def path(name: str, folders: Sequence[str]) -> str:
+    """The full path of a choice; CheckpointError when it is gone or is no safetensors file."""
+    for folder in folders:
+        full = folder_paths.get_full_path(folder, name)
+        if full is None and folder == ENCODER_FOLDER:
+            full = _model_folder(folder, name)
+        if full is not None:
+            if os.path.isfile(full) and not full.lower().endswith(EXTENSIONS):
+                raise CheckpointError(f"{name} is not a .safetensors file; LTX Duo reads no other format.")
+            return full
+    places = " or ".join(f"models/{folder}" for folder in folders)
+    raise CheckpointError(f"File {name!r} not found. Put it into {places}, press r in ComfyUI, and choose it again.")
+
+
+def fingerprint(name: str | None, folders: Sequence[str]) -> list[tuple[int, int]] | None:
+    """(mtime_ns, size) of a choice's file or of a model folder's files; None when there is none."""
+    if name is None:
+        return None
+    try:
+        full = path(name, folders)
+    except CheckpointError:
+        return None
+    files = [full] if os.path.isfile(full) else sorted(entry.path for entry in os.scandir(full) if entry.is_file())
+    return [(stat.st_mtime_ns, stat.st_size) for stat in map(os.stat, files)]
+
+
+def _model_folder(folder: str, name: str) -> str | None:
+    config = folder_paths.get_full_path(folder, os.path.join(name, "config.json")) if name else None
+    return os.path.dirname(config) if config else None

@@ -1,0 +1,55 @@
+"""From latents to video, frames and sound."""
+
+from comfy_api.latest import io
+
+from .schema import CATEGORY, advanced, problem, vae_input
+
+
+def _tile_input(name: str, default: int, low: int, step: int, tooltip: str) -> io.Input:
+    text = tooltip + " Used with tiling 'custom'."
+    return advanced(io.Int.Input(name, default=default, min=low, max=8192, step=step, tooltip=text))
+
+
+class AVDecode(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LTXDuoAVDecode",
+            display_name="LTX Audio-Video Decode",
+            category=CATEGORY,
+            description="Decodes picture and sound. The frame rate comes with the latent.",
+            inputs=[
+                io.Latent.Input("latent", tooltip="The latent from LTX Stage Two Sampler, or of any stage."),
+                vae_input("decodes picture and sound"),
+                io.Combo.Input(
+                    "tiling",
+                    options=["auto", "off", "custom"],
+                    default="auto",
+                    tooltip="auto: in one piece if memory allows, else in the vendor's tiles. off: always in one "
+                    "piece. custom: the tiles below.",
+                ),
+                _tile_input("tile_size", 768, 64, 32, "Longest side of a tile in pixels."),
+                _tile_input("tile_overlap", 64, 0, 32, "Overlap of tiles in pixels."),
+                _tile_input("tile_frames", 80, 16, 8, "Frames in a tile."),
+                _tile_input("tile_frame_overlap", 24, 0, 8, "Overlap of tiles in frames."),
+            ],
+            outputs=[
+                io.Video.Output(display_name="video", tooltip="Frames and sound together, for Save Video."),
+                io.Image.Output(display_name="images", tooltip="The frames."),
+                io.Audio.Output(display_name="audio", tooltip="The sound."),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, tiling=None, tile_size=None, tile_overlap=None, tile_frames=None, tile_frame_overlap=None):
+        if tiling != "custom" or None in (tile_size, tile_overlap, tile_frames, tile_frame_overlap):
+            return True
+        from .comfyui import checks
+
+        return problem(checks.custom_tiling, tile_size, tile_overlap, tile_frames, tile_frame_overlap)
+
+    @classmethod
+    def execute(cls, latent, vae, tiling: str, **tile) -> io.NodeOutput:
+        from .comfyui import pipeline
+
+        return io.NodeOutput(*pipeline.run_decode(latent, vae, tiling, **tile))

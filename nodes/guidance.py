@@ -1,0 +1,90 @@
+"""Guidance settings of stage one."""
+
+from comfy_api.latest import io
+
+from .schema import CATEGORY, advanced, problem
+from .schema import Guidance as GuidanceType
+
+CUSTOM, FROM_MODEL, NONE = "custom", "from the model", "none"
+
+SCALES = {
+    "cfg": ("Classifier-free guidance of the {0}: how strongly it follows the prompt. 1 is off.", 1.0),
+    "stg": ("Spatio-temporal guidance of the {0}: pushes away from a run with weakened self-attention. 0 is off.", 0.0),
+    "modality": ("Modality guidance of the {0}: how strongly it follows the other modality. 1 is off.", 1.0),
+    "rescale": ("Brings the guided {0} back towards its unguided contrast. 0 is off, 1 is full.", 0.0),
+}
+DEFAULTS = {"video": (3.0, 1.0, 3.0, 0.7), "audio": (7.0, 1.0, 3.0, 0.7)}
+MODALITY_NAMES = {"video": "picture", "audio": "sound"}
+
+
+def _scale_inputs(modality: str) -> list[io.Input]:
+    inputs = []
+    for (scale, (tooltip, _)), default in zip(SCALES.items(), DEFAULTS[modality], strict=True):
+        text = tooltip.format(MODALITY_NAMES[modality]) + " Used with preset 'custom'."
+        top = 1.0 if scale == "rescale" else 30.0
+        inputs.append(io.Float.Input(f"{modality}_{scale}", default=default, min=0.0, max=top, step=0.05, tooltip=text))
+    return inputs
+
+
+class Guidance(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LTXDuoGuidance",
+            display_name="LTX Guidance",
+            category=CATEGORY,
+            description="Guidance for picture and sound in stage one. Without this node stage one takes what the "
+            "model's own file calls for.",
+            inputs=[
+                io.Combo.Input(
+                    "preset",
+                    options=[CUSTOM, FROM_MODEL, NONE],
+                    default=CUSTOM,
+                    tooltip="custom: the values below. from the model: the vendor's values for the loaded model. "
+                    "none: one pass a step without negative prompt, for distilled models.",
+                ),
+                *_scale_inputs("video"),
+                *_scale_inputs("audio"),
+                io.String.Input(
+                    "stg_blocks",
+                    default="28",
+                    tooltip="Transformer blocks that spatio-temporal guidance weakens, with commas: 28 for LTX-2.3, "
+                    "29 for LTX-2.0. Used with preset 'custom'.",
+                ),
+                advanced(
+                    io.Int.Input(
+                        "skip_step",
+                        default=0,
+                        min=0,
+                        max=16,
+                        tooltip="Guide one step, then repeat its result for this many steps; 0 guides every step. "
+                        "Faster and less exact. Used with preset 'custom'.",
+                    )
+                ),
+            ],
+            outputs=[GuidanceType.Output(display_name="guidance", tooltip="For LTX Stage One Sampler.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, stg_blocks=None):
+        return True if stg_blocks is None else problem(parse_blocks, stg_blocks)
+
+    @classmethod
+    def execute(cls, preset: str, stg_blocks: str, skip_step: int, **scales: float) -> io.NodeOutput:
+        if preset == FROM_MODEL:
+            return io.NodeOutput(None)
+        from .comfyui import guidance
+
+        if preset == NONE:
+            return io.NodeOutput(guidance.no_guidance())
+        return io.NodeOutput(guidance.custom(parse_blocks(stg_blocks), skip_step, scales))
+
+
+def parse_blocks(text: str) -> tuple[int, ...]:
+    """Block numbers out of "28" or "14, 19"; ConditioningError if there is anything else in the text."""
+    from ..ltx_core.errors import ConditioningError
+
+    parts = [part for part in text.replace(",", " ").split() if part]
+    if not all(part.isdecimal() for part in parts):
+        raise ConditioningError(f"stg_blocks is {text!r}; give block numbers with commas between them, e.g. '28'.")
+    return tuple(sorted({int(part) for part in parts}))

@@ -1,0 +1,246 @@
+"""Loader nodes: they open file headers, check everything that a header can tell, and read no weights."""
+
+from comfy_api.latest import io
+
+from .schema import CATEGORY, VAE, Model, TextEncoder, Upsampler, advanced, file_input, problem
+
+MODEL_FOLDERS = ("checkpoints", "diffusion_models")
+VAE_FOLDERS = ("checkpoints", "vae")
+ENCODER_FOLDERS = ("text_encoders",)
+PROJECTION_FOLDERS = ("checkpoints", "text_encoders", "diffusion_models")
+UPSAMPLER_FOLDERS = ("latent_upscale_models",)
+SAME_FILE = "same file"
+
+
+class ModelLoader(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LTXDuoModelLoader",
+            display_name="LTX Model Loader",
+            category=CATEGORY,
+            description="Opens an LTX-2.3 checkpoint for both stages. Weights are read when a sampler needs them.",
+            inputs=[
+                file_input(
+                    "checkpoint",
+                    MODEL_FOLDERS,
+                    "The LTX-2.3 file with the transformer and its text connectors, e.g. ltx-2.3-22b-dev.safetensors "
+                    "in models/checkpoints.",
+                ),
+                io.Combo.Input(
+                    "weight_dtype",
+                    options=["auto", "bf16", "fp8"],
+                    default="auto",
+                    tooltip="How weights are kept. auto: as they are in the file. bf16: expands an fp8 file. "
+                    "fp8: halves the memory of a bf16 file for a small loss of quality.",
+                ),
+            ],
+            outputs=[Model.Output(display_name="model", tooltip="The model for LoRA loader and samplers.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, checkpoint=None):
+        from .comfyui import models
+
+        return problem(models.check_model, checkpoint, MODEL_FOLDERS)
+
+    @classmethod
+    def fingerprint_inputs(cls, checkpoint=None, **_):
+        from .comfyui import files
+
+        return files.fingerprint(checkpoint, MODEL_FOLDERS)
+
+    @classmethod
+    def execute(cls, checkpoint: str, weight_dtype: str) -> io.NodeOutput:
+        from .comfyui import models
+
+        return io.NodeOutput(models.open_model(checkpoint, MODEL_FOLDERS, weight_dtype))
+
+
+class LoraLoader(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LTXDuoLoraLoader",
+            display_name="LTX LoRA Loader",
+            category=CATEGORY,
+            description="Adds a LoRA with its own strength in each stage. The distilled LoRA belongs in stage two "
+            "only: 0 and 1.",
+            inputs=[
+                Model.Input("model", tooltip="The LTX model to add the LoRA to."),
+                file_input(
+                    "lora",
+                    ("loras",),
+                    "A LoRA for LTX-2.3 in the official key layout, from models/loras, "
+                    "e.g. ltx-2.3-22b-distilled-lora-384.safetensors.",
+                ),
+                io.Float.Input(
+                    "strength_stage_one",
+                    default=0.0,
+                    min=-10.0,
+                    max=10.0,
+                    step=0.01,
+                    tooltip="Strength in stage one. 0 is exactly the model without the LoRA.",
+                ),
+                io.Float.Input(
+                    "strength_stage_two",
+                    default=1.0,
+                    min=-10.0,
+                    max=10.0,
+                    step=0.01,
+                    tooltip="Strength in stage two. 0 is exactly the model without the LoRA.",
+                ),
+            ],
+            outputs=[Model.Output(display_name="model with LoRA", tooltip="The same model with the LoRA added.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, lora=None):
+        from .comfyui import models
+
+        return problem(models.check_lora, lora)
+
+    @classmethod
+    def fingerprint_inputs(cls, lora=None, **_):
+        from .comfyui import files
+
+        return files.fingerprint(lora, ("loras",))
+
+    @classmethod
+    def execute(cls, model, lora: str, strength_stage_one: float, strength_stage_two: float) -> io.NodeOutput:
+        from .comfyui import models
+
+        return io.NodeOutput(models.add_lora(model, lora, strength_stage_one, strength_stage_two))
+
+
+class VAELoader(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LTXDuoVAELoader",
+            display_name="LTX VAE Loader",
+            category=CATEGORY,
+            description="Opens the video VAE, the audio VAE and the vocoder, from one checkpoint or from split files.",
+            inputs=[
+                file_input(
+                    "checkpoint",
+                    VAE_FOLDERS,
+                    "The file with the video VAE: the LTX-2.3 checkpoint itself, or a video VAE file in models/vae.",
+                ),
+                file_input(
+                    "audio_file",
+                    VAE_FOLDERS,
+                    "The file with the audio VAE and the vocoder; 'same file' when the checkpoint holds them too.",
+                    first=(SAME_FILE,),
+                ),
+            ],
+            outputs=[VAE.Output(display_name="vae", tooltip="Video VAE, audio VAE and vocoder.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, checkpoint=None, audio_file=None):
+        from .comfyui import models
+
+        return problem(models.check_vae, checkpoint, None if audio_file == SAME_FILE else audio_file, VAE_FOLDERS)
+
+    @classmethod
+    def fingerprint_inputs(cls, checkpoint=None, audio_file=None):
+        from .comfyui import files
+
+        audio = None if audio_file == SAME_FILE else files.fingerprint(audio_file, VAE_FOLDERS)
+        return files.fingerprint(checkpoint, VAE_FOLDERS), audio
+
+    @classmethod
+    def execute(cls, checkpoint: str, audio_file: str) -> io.NodeOutput:
+        from .comfyui import models
+
+        return io.NodeOutput(models.open_vae(checkpoint, None if audio_file == SAME_FILE else audio_file, VAE_FOLDERS))
+
+
+class TextEncoderLoader(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LTXDuoTextEncoderLoader",
+            display_name="LTX Text Encoder Loader",
+            category=CATEGORY,
+            description="Opens the Gemma-3 text encoder and the text projection that belongs to the model.",
+            inputs=[
+                file_input(
+                    "text_encoder",
+                    ENCODER_FOLDERS,
+                    "Gemma-3 12B: a single file, or a folder with model files and tokenizer, in models/text_encoders.",
+                ),
+                file_input(
+                    "projection",
+                    PROJECTION_FOLDERS,
+                    "The file with the text projection, normally the LTX-2.3 checkpoint itself.",
+                ),
+                advanced(
+                    io.Combo.Input(
+                        "device",
+                        options=["default", "cpu"],
+                        default="default",
+                        tooltip="Where text is encoded. default: ComfyUI decides. cpu: saves VRAM, slow.",
+                    )
+                ),
+            ],
+            outputs=[TextEncoder.Output(display_name="text encoder", tooltip="For LTX Text Encode.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, text_encoder=None, projection=None):
+        from .comfyui import models
+
+        return problem(models.check_text_encoder, text_encoder, ENCODER_FOLDERS, projection, PROJECTION_FOLDERS)
+
+    @classmethod
+    def fingerprint_inputs(cls, text_encoder=None, projection=None, **_):
+        from .comfyui import files
+
+        return files.fingerprint(text_encoder, ENCODER_FOLDERS), files.fingerprint(projection, PROJECTION_FOLDERS)
+
+    @classmethod
+    def execute(cls, text_encoder: str, projection: str, device: str) -> io.NodeOutput:
+        from .comfyui import models
+
+        handle = models.open_text_encoder(text_encoder, ENCODER_FOLDERS, projection, PROJECTION_FOLDERS, device)
+        return io.NodeOutput(handle)
+
+
+class UpsamplerLoader(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LTXDuoUpsamplerLoader",
+            display_name="LTX Upsampler Loader",
+            category=CATEGORY,
+            description="Opens the x2 latent upsampler that stands between the stages.",
+            inputs=[
+                file_input(
+                    "upsampler",
+                    UPSAMPLER_FOLDERS,
+                    "The x2 spatial upsampler in models/latent_upscale_models, "
+                    "e.g. ltx-2.3-spatial-upscaler-x2-1.1.safetensors.",
+                ),
+            ],
+            outputs=[Upsampler.Output(display_name="latent upsampler", tooltip="For LTX Latent Upsampler.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, upsampler=None):
+        from .comfyui import models
+
+        return problem(models.check_upsampler, upsampler, UPSAMPLER_FOLDERS)
+
+    @classmethod
+    def fingerprint_inputs(cls, upsampler=None):
+        from .comfyui import files
+
+        return files.fingerprint(upsampler, UPSAMPLER_FOLDERS)
+
+    @classmethod
+    def execute(cls, upsampler: str) -> io.NodeOutput:
+        from .comfyui import models
+
+        return io.NodeOutput(models.open_upsampler(upsampler, UPSAMPLER_FOLDERS))

@@ -1,0 +1,173 @@
+"""The two sampling stages."""
+
+from comfy_api.latest import io
+
+from .schema import (
+    CATEGORY,
+    MAX_SEED,
+    Guidance,
+    conditions_input,
+    model_input,
+    noise_device_input,
+    problem,
+    vae_input,
+)
+
+CONTINUE, NEW_SEED = "continue stage one", "new seed"
+STAGE_ONE, STAGE_TWO = "stage one", "stage two"
+
+
+class StageOneSampler(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LTXDuoStageOneSampler",
+            display_name="LTX Stage One Sampler",
+            category=CATEGORY,
+            description="Makes picture and sound at half of the final size, with multi-modal guidance.",
+            inputs=[
+                model_input(),
+                vae_input("encodes the image conditions"),
+                io.Conditioning.Input("positive", tooltip="The encoded prompt."),
+                io.Conditioning.Input("negative", tooltip="The encoded negative prompt; used by guidance."),
+                io.Int.Input(
+                    "width",
+                    default=1536,
+                    min=64,
+                    max=8192,
+                    step=64,
+                    tooltip="Final width in pixels, a multiple of 64; stage one works at half of it.",
+                ),
+                io.Int.Input(
+                    "height",
+                    default=1024,
+                    min=64,
+                    max=8192,
+                    step=64,
+                    tooltip="Final height in pixels, a multiple of 64; stage one works at half of it.",
+                ),
+                io.Int.Input(
+                    "frames",
+                    default=121,
+                    min=1,
+                    max=8193,
+                    step=8,
+                    tooltip="Number of video frames: 8n+1, e.g. 97, 121, 241.",
+                ),
+                io.Float.Input(
+                    "fps",
+                    default=24.0,
+                    min=1.0,
+                    max=240.0,
+                    step=0.001,
+                    tooltip="Frames a second. It travels with the latent: no later node asks for it again.",
+                ),
+                io.Int.Input(
+                    "steps",
+                    default=30,
+                    min=1,
+                    max=1000,
+                    tooltip="Sampling steps; 30 is the vendor's choice. Not used when sigmas are connected.",
+                ),
+                io.Int.Input(
+                    "seed",
+                    default=10,
+                    min=0,
+                    max=MAX_SEED,
+                    control_after_generate=True,
+                    tooltip="The same seed with the same inputs gives the same video; stage two continues from it.",
+                ),
+                noise_device_input(),
+                conditions_input(),
+                Guidance.Input(
+                    "guidance",
+                    optional=True,
+                    tooltip="From LTX Guidance. Left open: what the model's own file calls for.",
+                ),
+                io.Sigmas.Input(
+                    "sigmas",
+                    optional=True,
+                    tooltip="Your own noise schedule, falling to 0. Left open: the vendor's for the number of steps.",
+                ),
+                io.Latent.Input(
+                    "latent",
+                    optional=True,
+                    tooltip="A latent of half the final size to start from; noise is laid over it by the first sigma. "
+                    "Left open: pure noise.",
+                ),
+            ],
+            outputs=[io.Latent.Output(display_name="stage one latent", tooltip="Picture and sound; half size.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, width=None, height=None, frames=None, fps=None):
+        from .comfyui import checks
+
+        return problem(checks.check_request, width, height, frames, fps)
+
+    @classmethod
+    def execute(cls, model, vae, positive, negative, **settings) -> io.NodeOutput:
+        from .comfyui import pipeline
+
+        return io.NodeOutput(pipeline.run_stage_one(model, vae, positive, negative, **settings))
+
+
+class StageTwoSampler(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LTXDuoStageTwoSampler",
+            display_name="LTX Stage Two Sampler",
+            category=CATEGORY,
+            description="Refines the upsampled latent at the final size in a few steps, with the distilled weights.",
+            inputs=[
+                model_input(),
+                vae_input("encodes the image conditions"),
+                io.Conditioning.Input("positive", tooltip="The encoded prompt. Stage two needs no negative prompt."),
+                io.Latent.Input("latent", tooltip="The upsampled latent, from LTX Latent Upsampler."),
+                io.Combo.Input(
+                    "noise",
+                    options=[CONTINUE, NEW_SEED],
+                    default=CONTINUE,
+                    tooltip="continue stage one: random numbers go on where stage one stopped, as in the vendor's "
+                    "pipeline. new seed: start from the seed below, to vary only stage two.",
+                ),
+                io.Int.Input(
+                    "seed",
+                    default=10,
+                    min=0,
+                    max=MAX_SEED,
+                    control_after_generate=True,
+                    tooltip="Used with noise 'new seed', and for latents that did not come from LTX Stage One Sampler.",
+                ),
+                io.Combo.Input(
+                    "audio",
+                    options=[STAGE_ONE, STAGE_TWO],
+                    default=STAGE_ONE,
+                    tooltip="Whose sound goes into the result. stage one: made with guidance, as the vendor does since "
+                    "July 2026. stage two: refined together with the picture.",
+                ),
+                io.Boolean.Input(
+                    "clean_background",
+                    default=True,
+                    tooltip="Keep conditioned regions noise-free while the rest is renoised.",
+                ),
+                noise_device_input(),
+                conditions_input(),
+                io.Sigmas.Input(
+                    "sigmas",
+                    optional=True,
+                    tooltip="Your own noise schedule, falling to 0. Left open: 0.909375, 0.725, 0.421875, 0.",
+                ),
+            ],
+            outputs=[io.Latent.Output(display_name="stage two latent", tooltip="Picture and sound; final size.")],
+        )
+
+    @classmethod
+    def execute(cls, model, vae, positive, latent, noise: str, audio: str, **settings) -> io.NodeOutput:
+        from .comfyui import pipeline
+
+        result = pipeline.run_stage_two(
+            model, vae, positive, latent, new_seed=noise == NEW_SEED, keep_audio=audio == STAGE_ONE, **settings
+        )
+        return io.NodeOutput(result)

@@ -1,0 +1,58 @@
+"""What the schemas of all nodes share: the pack's own types, common inputs, and checks of constant inputs."""
+
+from comfy_api.latest import io
+
+CATEGORY = "LTX Duo"
+MAX_SEED = 0xFFFFFFFFFFFFFFFF
+
+Model = io.Custom("LTXDUO_MODEL")
+VAE = io.Custom("LTXDUO_VAE")
+TextEncoder = io.Custom("LTXDUO_TEXT_ENCODER")
+Upsampler = io.Custom("LTXDUO_UPSAMPLER")
+Conditions = io.Custom("LTXDUO_CONDITIONS")
+Guidance = io.Custom("LTXDUO_GUIDANCE")
+
+
+def advanced(widget: io.Input) -> io.Input:
+    """Folds an input away under "advanced" where the front end knows it; older schemas have no argument for it."""
+    widget.extra_dict = {**widget.extra_dict, "advanced": True}
+    return widget
+
+
+def file_input(name: str, folders: tuple[str, ...], tooltip: str, first: tuple[str, ...] = ()) -> io.Input:
+    """A list of the weight files in ComfyUI's model `folders`, with the choices `first` above them."""
+    from .comfyui import files
+
+    return io.Combo.Input(name, options=[*first, *files.names(*folders)], tooltip=tooltip)
+
+
+def model_input() -> io.Input:
+    return Model.Input("model", tooltip="The LTX model, from LTX Model Loader or LTX LoRA Loader.")
+
+
+def vae_input(purpose: str) -> io.Input:
+    return VAE.Input("vae", tooltip=f"The LTX VAE, from LTX VAE Loader: {purpose}.")
+
+
+def conditions_input() -> io.Input:
+    tooltip = "Images that the video shows at given frames, from LTX Image Condition. Leave it open for text-to-video."
+    return Conditions.Input("conditions", optional=True, tooltip=tooltip)
+
+
+def noise_device_input() -> io.Input:
+    tooltip = (
+        "Where noise is drawn. 'gpu' gives the numbers of Lightricks' own pipeline on the same kind of GPU; "
+        "'cpu' gives the same numbers on every machine."
+    )
+    return advanced(io.Combo.Input("noise_device", options=["gpu", "cpu"], default="gpu", tooltip=tooltip))
+
+
+def problem(check, *arguments) -> str | bool:
+    """Runs a check of constant inputs: True, or the message of the LTXError that it raised (ComfyUI shows it)."""
+    from ..ltx_core.errors import LTXError
+
+    try:
+        check(*arguments)
+    except LTXError as error:
+        return str(error)
+    return True

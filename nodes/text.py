@@ -1,0 +1,51 @@
+"""Text encoding."""
+
+from comfy_api.latest import io
+
+from .schema import CATEGORY, TextEncoder
+
+NEGATIVE_PROMPT = (
+    "blurry, out of focus, overexposed, underexposed, low contrast, washed out, oversaturated, grainy, noisy, "
+    "compression artifacts, watermark, logo, subtitles, captions, on-screen text, distorted anatomy, extra limbs, "
+    "malformed hands, deformed face, unnatural skin, stiff or frozen motion, jitter, flicker, warped objects, "
+    "inconsistent perspective, abrupt cuts, transitions, muffled or distorted sound, clipping, hiss, robotic voice, "
+    "echo, sound out of sync with the picture, missing sound, wrong lip movement"
+)
+
+
+class TextEncode(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LTXDuoTextEncode",
+            display_name="LTX Text Encode",
+            category=CATEGORY,
+            description="Encodes prompt and negative prompt. The output is ComfyUI's own LTX-2.3 conditioning.",
+            inputs=[
+                TextEncoder.Input("text_encoder", tooltip="From LTX Text Encoder Loader."),
+                io.String.Input(
+                    "prompt",
+                    multiline=True,
+                    dynamic_prompts=True,
+                    default="",
+                    tooltip="What to see and hear: the scene, what moves and how, the camera, speech in quotes, sound.",
+                ),
+                io.String.Input(
+                    "negative_prompt",
+                    multiline=True,
+                    dynamic_prompts=True,
+                    default=NEGATIVE_PROMPT,
+                    tooltip="What to avoid in picture and sound. Only guidance uses it.",
+                ),
+            ],
+            outputs=[
+                io.Conditioning.Output(display_name="positive", tooltip="The encoded prompt."),
+                io.Conditioning.Output(display_name="negative", tooltip="The encoded negative prompt."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, text_encoder, prompt: str, negative_prompt: str) -> io.NodeOutput:
+        from .comfyui import pipeline
+
+        return io.NodeOutput(*pipeline.encode_text(text_encoder, (prompt, negative_prompt)))

@@ -1,0 +1,28 @@
+"""The latent upsampler between the stages."""
+
+from comfy_api.latest import io
+
+from .schema import CATEGORY, Upsampler, vae_input
+
+
+class LatentUpsampler(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LTXDuoLatentUpsampler",
+            display_name="LTX Latent Upsampler",
+            category=CATEGORY,
+            description="Doubles width and height of the stage-one picture latent; the sound passes through.",
+            inputs=[
+                io.Latent.Input("latent", tooltip="The latent from LTX Stage One Sampler."),
+                Upsampler.Input("upsampler", tooltip="From LTX Upsampler Loader."),
+                vae_input("its latent statistics are needed here"),
+            ],
+            outputs=[io.Latent.Output(display_name="upsampled latent", tooltip="For LTX Stage Two Sampler.")],
+        )
+
+    @classmethod
+    def execute(cls, latent, upsampler, vae) -> io.NodeOutput:
+        from .comfyui import pipeline
+
+        return io.NodeOutput(pipeline.run_upsampler(latent, upsampler, vae))
