@@ -14,6 +14,9 @@ import torch
 
 PACK = Path(__file__).resolve().parent.parent
 
+# `python -m pytest` puts the pack's folder on the path, where our ltx_core would hide the vendor's.
+sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != PACK]
+
 if "ltx_duo" not in sys.modules:
     spec = importlib.util.spec_from_file_location(
         "ltx_duo", PACK / "__init__.py", submodule_search_locations=[str(PACK)]
