@@ -16,11 +16,6 @@ def scaled_dot_product(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = No
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
 
 
-def rms_norm(x: Tensor, eps: float = 1e-6) -> Tensor:
-    """x / sqrt(mean(x^2) + eps) over the last dimension, without a weight."""
-    return F.rms_norm(x, (x.shape[-1],), eps=eps)
-
-
 class RMSNorm(nn.Module):
     """RMS normalisation of the last dimension with a weight that may live on another device until it is used."""
 
@@ -79,35 +74,40 @@ class Attention(nn.Module):
         """`bypass` marks batch rows whose attention is replaced by the values themselves (spatio-temporal guidance)."""
         context = x if context is None else context
         context_rope = rope if context_rope is None else context_rope
+        if all(bypass) and bypass:
+            return self._leave(x, self._split(self.to_v(context)))
         if not any(bypass):
-            heads = self._attend(x, context, rope, context_rope, mask)
-        elif all(bypass):
-            heads = self.to_v(context).unflatten(-1, (self.heads, -1))
-        else:
-            heads = self._attend_some(x, context, rope, context_rope, mask, bypass)
+            k, v = self.keys_values(context, context_rope)
+            return self._leave(x, self._attend(x, k, v, rope, mask))
+        kept = [row for row, skip in enumerate(bypass) if not skip]
+        v = self._split(self.to_v(context))
+        heads = self._attend(x[kept], self._keys(context[kept], context_rope), v[kept], rope, mask)
+        return self._leave(x, v.index_copy(0, torch.tensor(kept, device=v.device), heads))
+
+    def keys_values(self, context: Tensor, rope: RotaryTable | None = None) -> tuple[Tensor, Tensor]:
+        """Keys and values (B, H, Tk, D) of a context, to share between the rows that attend to it."""
+        return self._keys(context, rope), self._split(self.to_v(context))
+
+    def attend(self, x: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Attention of x (B, Tq, query_dim) over keys and values that `keys_values` made, without positions."""
+        return self._leave(x, self._attend(x, k, v, None, None))
+
+    def _keys(self, context: Tensor, rope: RotaryTable | None) -> Tensor:
+        k = self._split(self.k_norm(self.to_k(context)))
+        return k if rope is None else apply_rotary(k, rope)
+
+    def _attend(self, x: Tensor, k: Tensor, v: Tensor, rope: RotaryTable | None, mask: Tensor | None) -> Tensor:
+        q = self._split(self.q_norm(self.to_q(x)))
+        if rope is not None:
+            q = apply_rotary(q, rope)
+        return self.attention(q, k, v, mask)
+
+    def _leave(self, x: Tensor, heads: Tensor) -> Tensor:
+        """Gates the heads (B, H, Tq, D) by the query side's input and projects them: (B, Tq, query_dim)."""
+        heads = heads.transpose(1, 2)
         if self.to_gate_logits is not None:
             heads = heads * (2 * torch.sigmoid(self.to_gate_logits(x)))[..., None]
         return self.to_out(heads.flatten(2))
-
-    def _attend_some(self, x, context, rope, context_rope, mask, bypass: tuple[bool, ...]) -> Tensor:
-        rows = [
-            self.to_v(context[i : i + 1]).unflatten(-1, (self.heads, -1)) if skip else None
-            for i, skip in enumerate(bypass)
-        ]
-        kept = [i for i, skip in enumerate(bypass) if not skip]
-        attended = self._attend(x[kept], context[kept], rope, context_rope, mask)
-        for row, i in enumerate(kept):
-            rows[i] = attended[row : row + 1]
-        return torch.cat(rows)
-
-    def _attend(self, x, context, rope, context_rope, mask) -> Tensor:
-        """Softmax attention, heads apart: (B, Tq, H, D)."""
-        q = self._split(self.q_norm(self.to_q(x)))
-        k = self._split(self.k_norm(self.to_k(context)))
-        v = self._split(self.to_v(context))
-        if rope is not None:
-            q, k = apply_rotary(q, rope), apply_rotary(k, context_rope)
-        return self.attention(q, k, v, mask).transpose(1, 2)
 
     def _split(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)

@@ -19,13 +19,17 @@ class RotaryTable:
     sin: Tensor
 
 
-def rope_frequencies(theta: float, count: int, device: torch.device | str | None = None) -> Tensor:
-    """`count` frequencies (pi/2) * theta^(k / (count - 1)), computed in float64, returned as float32 (count,)."""
-    exponents = torch.linspace(0.0, 1.0, count, dtype=torch.float64, device=device)
+def rope_frequencies(
+    theta: float, count: int, device: torch.device | str | None = None, *, float64: bool = True
+) -> Tensor:
+    """`count` frequencies (pi/2) * theta^(k / (count - 1)), float32 (count,); the grid is computed in float64."""
+    exponents = torch.linspace(0.0, 1.0, count, dtype=torch.float64 if float64 else torch.float32, device=device)
     return (theta**exponents * (math.pi / 2)).to(torch.float32)
 
 
-def rope_angles(positions: Tensor, max_positions: tuple[float, ...], width: int, theta: float) -> Tensor:
+def rope_angles(
+    positions: Tensor, max_positions: tuple[float, ...], width: int, theta: float, *, float64: bool = True
+) -> Tensor:
     """Angles (B, T, width/2) float32 of tokens at `positions` (B, axes, T).
 
     Frequencies are the slow index and axes the fast one; where width/2 is not a multiple of the number of axes the
@@ -35,14 +39,22 @@ def rope_angles(positions: Tensor, max_positions: tuple[float, ...], width: int,
     count = width // (2 * axes)
     limits = torch.tensor(max_positions, dtype=torch.float32, device=positions.device)
     fractions = positions.to(torch.float32) / limits[:, None]
-    frequencies = rope_frequencies(theta, count, positions.device)
+    frequencies = rope_frequencies(theta, count, positions.device, float64=float64)
     angles = (2 * fractions - 1).movedim(1, -1)[:, :, None, :] * frequencies[:, None]
     return torch.nn.functional.pad(angles.flatten(2), (width // 2 - count * axes, 0))
 
 
-def rotary_table(positions: Tensor, max_positions: tuple[float, ...], width: int, heads: int, theta: float):
+def rotary_table(
+    positions: Tensor,
+    max_positions: tuple[float, ...],
+    width: int,
+    heads: int,
+    theta: float,
+    *,
+    float64: bool = True,
+) -> RotaryTable:
     """The table for `heads` heads that share `width` channels; consecutive angles go to consecutive heads."""
-    angles = rope_angles(positions, max_positions, width, theta)
+    angles = rope_angles(positions, max_positions, width, theta, float64=float64)
     batch, tokens, _ = angles.shape
     angles = angles.view(batch, tokens, heads, -1).transpose(1, 2)
     return RotaryTable(angles.cos(), angles.sin())

@@ -47,7 +47,11 @@ def pytest_terminal_summary(terminalreporter):
     if not TABLE.rows:
         return
     terminalreporter.section("parity: max |difference| / max |reference|")
+    worst: dict[tuple[str, str, float], float] = {}
     for what, reference, error, tolerance in TABLE.rows:
+        key = (what, reference, tolerance)
+        worst[key] = max(worst.get(key, 0.0), error)
+    for (what, reference, tolerance), error in worst.items():
         terminalreporter.write_line(f"{error:9.1e} (<= {tolerance:.0e})  {what}  [{reference}]")
 
 

@@ -1,0 +1,181 @@
+"""The audio-video transformer: predicts the velocity of video and audio tokens for every guidance pass."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..errors import GeometryError, LTXError
+from ..progress import SILENT, Reporter
+from .attention import AttentionFunction, scaled_dot_product
+from .block import AVTransformerBlock, StreamConditioning
+from .inputs import GuidancePass, ModalityInput, ModalityRope
+from .modulation import AdaLayerNormSingle, Modulation, TokenTimesteps
+from .params import StreamParams, TransformerParams
+from .plan import plan_passes
+from .rope import interval_middles, rotary_table
+
+Velocities = tuple[Tensor | None, Tensor | None]
+
+
+class CaptionProjection(nn.Module):
+    """Text features (..., channels) -> (..., width) inside the transformer, as LTX-2.0 has it."""
+
+    def __init__(self, channels: int, width: int, *, ops=nn, dtype=None, device=None):
+        super().__init__()
+        self.linear_1 = ops.Linear(channels, width, dtype=dtype, device=device)
+        self.linear_2 = ops.Linear(width, width, dtype=dtype, device=device)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.linear_2(F.gelu(self.linear_1(features), approximate="tanh"))
+
+
+class AVTransformer(nn.Module):
+    """The LTX-2.3 (and 2.0) diffusion transformer; parameter names are those of the official files."""
+
+    def __init__(
+        self,
+        params: TransformerParams,
+        *,
+        attention: AttentionFunction = scaled_dot_product,
+        ops=nn,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+    ):
+        super().__init__()
+        self.params = params
+        factory = {"dtype": dtype, "device": device}
+        video, audio = params.video, params.audio
+        rows = 9 if params.text_adaln else 6
+
+        def adaln(width: int, rows: int) -> AdaLayerNormSingle:
+            return AdaLayerNormSingle(width, rows, ops=ops, **factory)
+
+        self.patchify_proj = ops.Linear(video.in_channels, video.width, **factory)
+        self.audio_patchify_proj = ops.Linear(audio.in_channels, audio.width, **factory)
+        self.adaln_single = adaln(video.width, rows)
+        self.audio_adaln_single = adaln(audio.width, rows)
+        self.prompt_adaln_single = adaln(video.width, 2) if params.text_adaln else None
+        self.audio_prompt_adaln_single = adaln(audio.width, 2) if params.text_adaln else None
+        self.av_ca_video_scale_shift_adaln_single = adaln(video.width, 4)
+        self.av_ca_audio_scale_shift_adaln_single = adaln(audio.width, 4)
+        self.av_ca_a2v_gate_adaln_single = adaln(video.width, 1)
+        self.av_ca_v2a_gate_adaln_single = adaln(audio.width, 1)
+        if params.caption_channels is not None:
+            self.caption_projection = CaptionProjection(params.caption_channels, video.width, ops=ops, **factory)
+            self.audio_caption_projection = CaptionProjection(params.caption_channels, audio.width, ops=ops, **factory)
+        self.transformer_blocks = nn.ModuleList(
+            AVTransformerBlock(params, attention=attention, ops=ops, **factory) for _ in range(params.num_layers)
+        )
+        self.scale_shift_table = nn.Parameter(torch.empty(2, video.width, **factory))
+        self.audio_scale_shift_table = nn.Parameter(torch.empty(2, audio.width, **factory))
+        self.proj_out = ops.Linear(video.width, video.out_channels, **factory)
+        self.audio_proj_out = ops.Linear(audio.width, audio.out_channels, **factory)
+
+    def rope_tables(
+        self, video_positions: Tensor | None, audio_positions: Tensor | None
+    ) -> tuple[ModalityRope | None, ModalityRope | None]:
+        """Rotary tables for token bounds (1, 3, T, 2) in seconds and pixels, and (1, 1, T, 2) in seconds.
+
+        Audio-video attention rotates both sides by time alone.  Made once per stage: positions do not change.
+        """
+        return self._rope(video_positions, self.params.video), self._rope(audio_positions, self.params.audio)
+
+    def _rope(self, bounds: Tensor | None, stream: StreamParams) -> ModalityRope | None:
+        if bounds is None:
+            return None
+        if bounds.shape[0] != 1:
+            raise GeometryError(
+                f"Positions have batch size {bounds.shape[0]}, expected 1: one set of positions serves a whole batch."
+            )
+        p = self.params
+        middles = interval_middles(bounds)
+        longest = max(p.video.max_positions[0], p.audio.max_positions[0])
+        return ModalityRope(
+            tokens=rotary_table(middles, stream.max_positions, stream.width, stream.heads, p.theta,
+                                float64=p.frequencies_float64),
+            cross=rotary_table(middles[:, :1], (longest,), p.audio.width, p.audio.heads, p.theta,
+                               float64=p.frequencies_float64),
+        )  # fmt: skip
+
+    def forward(
+        self,
+        video: ModalityInput | None,
+        audio: ModalityInput | None,
+        passes: Sequence[GuidancePass],
+        reporter: Reporter = SILENT,
+    ) -> list[Velocities]:
+        """Velocities (noise minus data) of video (B, T, 128) and audio (B, T, 128) for every pass, in their order.
+
+        A modality that is None is left out together with audio-video attention.  Several passes at once need batch
+        size 1.
+        """
+        batch = (video or audio).tokens.shape[0]
+        if batch > 1 and len(passes) > 1:
+            raise LTXError(f"{len(passes)} guidance passes with batch size {batch}: run one of them at a time.")
+        plan = plan_passes(passes, self.params.num_layers)
+        firsts = [passes[i] for i in plan.context_passes]
+        video_stream, video_conditioning, video_embedded = self._enter(video, audio, firsts, of_video=True)
+        audio_stream, audio_conditioning, audio_embedded = self._enter(audio, video, firsts, of_video=False)
+        for block, block_plan in zip(self.transformer_blocks, plan.blocks, strict=True):
+            reporter.check_cancel()
+            video_stream, audio_stream = block(
+                video_stream, audio_stream, video_conditioning, audio_conditioning, block_plan
+            )
+        video_velocity = self._leave(video_stream, video_embedded, self.scale_shift_table, self.proj_out)
+        audio_velocity = self._leave(audio_stream, audio_embedded, self.audio_scale_shift_table, self.audio_proj_out)
+        if len(passes) == 1:
+            return [(video_velocity, audio_velocity)]
+        return [(_row(video_velocity, row), _row(audio_velocity, row)) for row in plan.row_of_pass]
+
+    def _enter(
+        self, own: ModalityInput | None, other: ModalityInput | None, firsts: list[GuidancePass], of_video: bool
+    ):
+        """The stream's first state, its conditioning for all blocks, and its embedded timestep for the output."""
+        if own is None:
+            return None, None, None
+        p, dtype = self.params, own.tokens.dtype
+        if of_video:
+            patchify, adaln, prompt_adaln = self.patchify_proj, self.adaln_single, self.prompt_adaln_single
+            cross_adaln, gate_adaln = self.av_ca_video_scale_shift_adaln_single, self.av_ca_a2v_gate_adaln_single
+            contexts = torch.cat([p.video_context for p in firsts])
+        else:
+            patchify, adaln = self.audio_patchify_proj, self.audio_adaln_single
+            prompt_adaln = self.audio_prompt_adaln_single
+            cross_adaln, gate_adaln = self.av_ca_audio_scale_shift_adaln_single, self.av_ca_v2a_gate_adaln_single
+            contexts = torch.cat([p.audio_context for p in firsts])
+        if p.caption_channels is not None:
+            contexts = (self.caption_projection if of_video else self.audio_caption_projection)(contexts)
+
+        timesteps = TokenTimesteps.of(own.timesteps)
+        modulation, embedded = adaln(timesteps.values * p.timestep_scale, dtype)
+        prompt = None if prompt_adaln is None else prompt_adaln(own.sigma * p.timestep_scale, dtype)[0]
+        cross = gate = None
+        if other is not None:
+            if p.cross_timestep == "own":
+                cross = Modulation(cross_adaln(timesteps.values * p.timestep_scale, dtype)[0], timesteps.index)
+            else:
+                cross = Modulation(*_per_sample(cross_adaln(other.sigma * p.timestep_scale, dtype)[0], own.tokens))
+            gate = gate_adaln(other.sigma * p.cross_gate_timestep_scale, dtype)[0]
+        conditioning = StreamConditioning(
+            Modulation(modulation, timesteps.index), prompt, cross, gate, own.rope, contexts
+        )
+        return patchify(own.tokens), conditioning, Modulation(embedded[:, None], timesteps.index)
+
+    def _leave(self, stream: Tensor | None, embedded: Modulation | None, table: Tensor, projection) -> Tensor | None:
+        if stream is None:
+            return None
+        normed = F.layer_norm(stream, (stream.shape[-1],), eps=self.params.norm_eps)
+        shift, scale = (embedded.rows(table[row : row + 1], 0, 1)[0] for row in (0, 1))
+        return projection(normed * (1 + scale) + shift)
+
+
+def _per_sample(values: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Modulation values (B, rows, D) of whole samples with the index that spreads them over the tokens."""
+    batch = torch.arange(values.shape[0], device=values.device)
+    return values, None if values.shape[0] == 1 else batch[:, None].expand(-1, tokens.shape[1])
+
+
+def _row(x: Tensor | None, row: int) -> Tensor | None:
+    return None if x is None else x[row : row + 1]

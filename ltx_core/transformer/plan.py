@@ -1,0 +1,90 @@
+"""Which guidance passes share which work.
+
+Passes that have had the same inputs so far are one *row* of the batch.  A row splits where its passes begin to
+differ: at text attention when their contexts differ, at audio-video attention when one of them is isolated, at
+self-attention when a block is perturbed in one of them.  The perturbed pass therefore costs nothing before its first
+perturbed block, and this sharing is exact: the shared rows are the same numbers.
+"""
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+
+from .inputs import GuidancePass
+
+Rows = tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True)
+class BlockPlan:
+    """What one block does with the rows that enter it.
+
+    Each `split_*` lists, for every row after that point, the row it comes from; None when no row splits.
+    `contexts` names the context of each row (None: one pass, one context), `joined` the rows that have audio-video
+    attention (None: all).
+    """
+
+    split_self: tuple[int, ...] | None
+    video_bypass: tuple[bool, ...]
+    audio_bypass: tuple[bool, ...]
+    split_text: tuple[int, ...] | None
+    contexts: tuple[int, ...] | None
+    split_cross: tuple[int, ...] | None
+    joined: tuple[int, ...] | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The blocks' plans, the distinct contexts (by the first pass that has each), and each pass's final row."""
+
+    blocks: tuple[BlockPlan, ...]
+    context_passes: tuple[int, ...]
+    row_of_pass: tuple[int, ...]
+
+
+def plan_passes(passes: Sequence[GuidancePass], num_layers: int) -> Plan:
+    """Plans one evaluation of `num_layers` blocks for all passes together."""
+    context_passes: list[int] = []
+    context_of: list[int] = []
+    for number, guidance_pass in enumerate(passes):
+        same = [i for i, first in enumerate(context_passes) if _same_contexts(passes[first], guidance_pass)]
+        if not same:
+            context_passes.append(number)
+        context_of.append(same[0] if same else len(context_passes) - 1)
+
+    rows: Rows = (tuple(range(len(passes))),)
+    blocks = []
+    for layer in range(num_layers):
+        perturbed = [(layer in p.perturbed_video_blocks, layer in p.perturbed_audio_blocks) for p in passes]
+        rows, split_self = _split(rows, lambda i, perturbed=perturbed: perturbed[i])
+        bypass = [perturbed[row[0]] for row in rows]
+        rows, split_text = _split(rows, lambda i: context_of[i])
+        contexts = tuple(context_of[row[0]] for row in rows)
+        rows, split_cross = _split(rows, lambda i: passes[i].isolated)
+        joined = tuple(number for number, row in enumerate(rows) if not passes[row[0]].isolated)
+        blocks.append(
+            BlockPlan(
+                split_self,
+                tuple(video for video, _ in bypass),
+                tuple(audio for _, audio in bypass),
+                split_text,
+                contexts if len(passes) > 1 else None,
+                split_cross,
+                joined if len(joined) < len(rows) else None,
+            )
+        )
+    row_of_pass = tuple(next(n for n, row in enumerate(rows) if i in row) for i in range(len(passes)))
+    return Plan(tuple(blocks), tuple(context_passes), row_of_pass)
+
+
+def _same_contexts(one: GuidancePass, other: GuidancePass) -> bool:
+    return one.video_context is other.video_context and one.audio_context is other.audio_context
+
+
+def _split(rows: Rows, key: Callable[[int], Hashable]) -> tuple[Rows, tuple[int, ...] | None]:
+    """Splits each row into runs of passes with equal keys; the second result is None when nothing splits."""
+    new_rows, origins = [], []
+    for origin, row in enumerate(rows):
+        for value in dict.fromkeys(key(i) for i in row):
+            new_rows.append(tuple(i for i in row if key(i) == value))
+            origins.append(origin)
+    return tuple(new_rows), None if len(new_rows) == len(rows) else tuple(origins)
