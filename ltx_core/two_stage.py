@@ -107,9 +107,10 @@ def stage_one(
     device: torch.device | str | None = None,
     reporter: Reporter = SILENT,
 ) -> AVLatent:
-    """Samples video and sound from noise at `geometry`, stage one's own size; `sigmas` defaults to the 30-step schedule.
+    """Samples video and sound from noise at `geometry`, which is stage one's own size.
 
-    With an `initial` latent the run begins from it, noised to the first sigma, instead of from pure noise.
+    `sigmas` defaults to the 30-step schedule.  With an `initial` latent the run begins from it, noised to the first
+    sigma, instead of from pure noise.
     """
     sigmas = ltx2_sigmas(30) if sigmas is None else sigmas
     state = start_stage(
@@ -147,7 +148,7 @@ def stage_two(
     device: torch.device | str | None = None,
     reporter: Reporter = SILENT,
 ) -> AVLatent:
-    """Noises the upsampled video and stage one's sound to the first sigma and refines both at `geometry`, the final size.
+    """Noises the upsampled video and stage one's sound to the first sigma and refines both at the final `geometry`.
 
     `generator` is stage one's, continued.  `clean_background` keeps the upsampled latent as what partly conditioned
     tokens go back to.  Returns stage two's video and sound; the vendor goes on with stage one's sound.
@@ -155,9 +156,9 @@ def stage_two(
     sigmas = torch.tensor(STAGE_TWO) if sigmas is None else sigmas
     if latent.video.shape[2:] != geometry.video_shape[1:]:
         raise LTXError(
-            f"Stage two works at {geometry.width}x{geometry.height} pixels and {geometry.frames} frames, a video latent of "
-            f"{tuple(geometry.video_shape[1:])}, but got one of {tuple(latent.video.shape[2:])}. Upsample stage one's latent "
-            "by two first."
+            f"Stage two works at {geometry.width}x{geometry.height} pixels and {geometry.frames} frames, a video "
+            f"latent of {tuple(geometry.video_shape[1:])}, but got one of {tuple(latent.video.shape[2:])}. Upsample "
+            "stage one's latent by two first."
         )
     state = start_stage(
         geometry,
