@@ -1,0 +1,113 @@
+"""Image conditioning: which tokens show a given image, and how firmly."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..errors import ConditioningError
+from .geometry import VIDEO_CHANNELS, LatentGeometry
+from .patchify import patchify_video
+from .state import ModalityState
+
+
+@dataclass(frozen=True)
+class ImageLatent:
+    """An encoded image that the video shows at a frame.
+
+    latent: (1, 128, 1, H', W') normalised, encoded at the stage's own size; frame: pixel frame, negative counts from
+    the end (-1 is the last); strength: 1 keeps the image, 0 ignores it.  Raises ConditioningError for anything else.
+    """
+
+    latent: Tensor
+    frame: int = 0
+    strength: float = 1.0
+
+    def __post_init__(self):
+        shape = tuple(self.latent.shape)
+        if len(shape) != 5 or shape[:3] != (1, VIDEO_CHANNELS, 1):
+            raise ConditioningError(
+                f"The image latent has shape {shape}, expected (1, {VIDEO_CHANNELS}, 1, height, width): encode one "
+                "image."
+            )
+        if not 0.0 <= self.strength <= 1.0:
+            raise ConditioningError(f"The image strength is {self.strength}, expected a number from 0 to 1.")
+
+
+def resolve_frame(frame: int, frames: int) -> int:
+    """The pixel frame 0 ... frames-1 that `frame` means; negative numbers count from the end."""
+    if not -frames <= frame < frames:
+        raise ConditioningError(
+            f"An image is placed at frame {frame}, but the video has {frames} frames: use 0 to {frames - 1}, or -1 for "
+            "the last one."
+        )
+    return frame % frames
+
+
+def apply_images(state: ModalityState, images: Sequence[ImageLatent], geometry: LatentGeometry) -> ModalityState:
+    """Conditions a video state, before noise, on images in their order.
+
+    An image at frame 0 takes the place of the first latent frame's clean tokens.  An image at a later frame is
+    appended as extra tokens that attention sees at that frame's time (one pixel frame long) and `clear_conditioning`
+    removes.  As in the vendor's ltx_core.conditioning v1.2 the noisy tokens stay as they are, zeros for appended ones.
+    """
+    for image in images:
+        grid = (geometry.latent_height, geometry.latent_width)
+        if tuple(image.latent.shape[3:]) != grid:
+            raise ConditioningError(
+                f"The image latent is {image.latent.shape[3]}x{image.latent.shape[4]} (height x width), the video's is "
+                f"{grid[0]}x{grid[1]}: encode the image at {geometry.width}x{geometry.height} pixels for this stage."
+            )
+        frame = resolve_frame(image.frame, geometry.frames)
+        tokens = patchify_video(image.latent).to(state.latent).expand(state.latent.shape[0], -1, -1)
+        place = _replace_first if frame == 0 else _append
+        state = place(state, tokens, frame, image.strength, geometry)
+    return state
+
+
+def _replace_first(
+    state: ModalityState, tokens: Tensor, _frame: int, strength: float, geometry: LatentGeometry
+) -> ModalityState:
+    count = geometry.frame_tokens
+    mask = torch.full_like(state.denoise_mask[:, :count], 1.0 - strength)
+    return replace(
+        state,
+        clean=torch.cat((tokens, state.clean[:, count:]), dim=1),
+        denoise_mask=torch.cat((mask, state.denoise_mask[:, count:]), dim=1),
+    )
+
+
+def _append(
+    state: ModalityState, tokens: Tensor, frame: int, strength: float, geometry: LatentGeometry
+) -> ModalityState:
+    # The vendor builds this mask in the latent's dtype: in bfloat16 a strength of 0.7 means 1 - 0.30078125.
+    mask = torch.full((*tokens.shape[:2], 1), 1.0 - strength, dtype=tokens.dtype, device=tokens.device).float()
+    return ModalityState(
+        latent=torch.cat((state.latent, torch.zeros_like(tokens)), dim=1),
+        clean=torch.cat((state.clean, tokens), dim=1),
+        denoise_mask=torch.cat((state.denoise_mask, mask), dim=1),
+        positions=torch.cat((state.positions, geometry.keyframe_positions(frame, tokens.device)), dim=2),
+    )
+
+
+def resize_and_crop(image: Tensor, width: int, height: int) -> Tensor:
+    """Scales an image (H, W, 3) in 0..1 to cover width x height, crops its centre: (1, 3, 1, height, width) in [-1, 1].
+
+    Bilinear between pixel centres without antialiasing, sizes rounded up, float32; equal bits to the vendor's
+    resize_and_center_crop for images that come from 8 bits.  Compression of the image (H.264) comes before this, at
+    the image's own size.
+    """
+    if image.ndim != 3 or image.shape[-1] != 3 or 0 in image.shape:
+        raise ConditioningError(f"The image has shape {tuple(image.shape)}, expected (height, width, 3) RGB.")
+    source_height, source_width = image.shape[:2]
+    scale = max(height / source_height, width / source_width)
+    size = (math.ceil(source_height * scale), math.ceil(source_width * scale))
+    # Interpolated as 0..255, as the vendor does, so that 8-bit values stay exact up to here.
+    pixels = (image.float() * 255).permute(2, 0, 1)[None]
+    pixels = F.interpolate(pixels, size=size, mode="bilinear", align_corners=False)
+    top, left = (size[0] - height) // 2, (size[1] - width) // 2
+    pixels = pixels[:, :, top : top + height, left : left + width]
+    return (pixels / 127.5 - 1.0)[:, :, None]

@@ -1,0 +1,51 @@
+"""The Euler sampler, the vendor's default for both stages."""
+
+import torch
+from torch import Tensor
+
+from ..progress import SILENT, Reporter
+from ..transformer.model import AVTransformer
+from .guidance import Contexts, Guidance
+from .guided import guided_prediction
+from .schedule import checked_sigmas
+from .state import AVState
+
+
+def euler_step(latent: Tensor, x0: Tensor, sigma: Tensor, sigma_next: Tensor) -> Tensor:
+    """One step from `sigma` to `sigma_next` (scalar tensors, sigma > 0) along the velocity (latent - x0) / sigma.
+
+    Float32 inside; the velocity is first rounded to the latent's dtype, as in the vendor's EulerDiffusionStep, so the
+    last step lands on x0 only up to that rounding.
+    """
+    velocity = ((latent.float() - x0.float()) / sigma.item()).to(latent.dtype)
+    return (latent.float() + velocity.float() * (sigma_next - sigma).item()).to(latent.dtype)
+
+
+@torch.no_grad()
+def sample_euler(
+    model: AVTransformer,
+    state: AVState,
+    sigmas: Tensor,
+    guidance: Guidance,
+    contexts: Contexts,
+    reporter: Reporter = SILENT,
+) -> AVState:
+    """Takes a noised state down the sigmas (steps + 1,), one guided prediction a step, and returns it clean.
+
+    Tokens whose denoise mask is 0 come out with the very bits of their clean tokens.
+    """
+    sigmas = checked_sigmas(sigmas)
+    predict = guided_prediction(model, state, guidance, contexts, reporter)
+    steps = len(sigmas) - 1
+    x0 = None
+    for step in range(steps):
+        x0 = predict(state, sigmas[step], step, x0)
+        kept = state.keep(x0)
+        state = state.with_latents(
+            [
+                euler_step(modality.latent, clean, sigmas[step], sigmas[step + 1])
+                for modality, clean in zip(state.modalities, kept, strict=True)
+            ]
+        )
+        reporter.step(step + 1, steps, state.with_latents(kept).latents()[0])
+    return state

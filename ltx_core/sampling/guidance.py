@@ -1,0 +1,163 @@
+"""Multi-modal guidance: which predictions to make, and how to combine them.
+
+Up to four predictions of the clean latent: `cond`, `negative` (negative contexts), `perturbed` (self-attention bypassed
+in a few blocks: spatio-temporal guidance, STG), `isolated` (no attention between audio and video).  The formula is the
+vendor's MultiModalGuider.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from ..errors import ConditioningError, LTXError
+from ..transformer.inputs import GuidancePass
+
+
+@dataclass(frozen=True)
+class Contexts:
+    """Connector outputs (B, S, D) of the prompt and, when guidance asks for it, of the negative prompt."""
+
+    video: Tensor
+    audio: Tensor | None = None
+    negative_video: Tensor | None = None
+    negative_audio: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class ModalityGuidance:
+    """Scales for one modality; the defaults guide nothing.
+
+    cfg: away from the negative prompt (1 = off); stg: away from the perturbed prediction (0 = off); modality: away from
+    the isolated prediction (1 = off); rescale: how far the result is brought back to the standard deviation of `cond`.
+    """
+
+    cfg: float = 1.0
+    stg: float = 0.0
+    modality: float = 1.0
+    rescale: float = 0.0
+
+    def __post_init__(self):
+        if not all(math.isfinite(scale) for scale in (self.cfg, self.stg, self.modality, self.rescale)):
+            raise LTXError(f"{self} holds a scale that is not a finite number.")
+
+    @property
+    def needs_negative(self) -> bool:
+        return not math.isclose(self.cfg, 1.0)
+
+    @property
+    def needs_perturbed(self) -> bool:
+        return not math.isclose(self.stg, 0.0)
+
+    @property
+    def needs_isolated(self) -> bool:
+        return not math.isclose(self.modality, 1.0)
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """Guidance of both modalities.
+
+    stg_blocks: which blocks the perturbed pass bypasses; None = the block `stg_depth` (block, of how many), scaled to
+    the number of blocks that the model has.  skip_step: after a guided step, that many steps reuse its prediction.
+    """
+
+    video: ModalityGuidance = field(default_factory=ModalityGuidance)
+    audio: ModalityGuidance = field(default_factory=ModalityGuidance)
+    stg_blocks: tuple[int, ...] | None = None
+    stg_depth: tuple[int, int] = (28, 48)
+    skip_step: int = 0
+
+    def __post_init__(self):
+        if self.skip_step < 0:
+            raise LTXError(f"skip_step is {self.skip_step}, expected 0 (guide every step) or more.")
+
+    def skips(self, step: int) -> bool:
+        """Whether `step` (from 0) reuses the last prediction instead of making one."""
+        return step % (self.skip_step + 1) != 0
+
+    def blocks(self, num_layers: int) -> frozenset[int]:
+        """The blocks that the perturbed pass bypasses in a model of `num_layers` blocks."""
+        if self.stg_blocks is None:
+            block, depth = self.stg_depth
+            return frozenset({block * num_layers // depth})
+        missing = sorted(block for block in self.stg_blocks if not 0 <= block < num_layers)
+        if missing:
+            raise LTXError(
+                f"STG blocks {missing} do not exist: the model has {num_layers} blocks, 0 to {num_layers - 1}. Leave "
+                "the blocks open to take the one that suits the model."
+            )
+        return frozenset(self.stg_blocks)
+
+
+OFF = Guidance()
+
+LTX_2_3_DEV = Guidance(
+    video=ModalityGuidance(cfg=3.0, stg=1.0, modality=3.0, rescale=0.7),
+    audio=ModalityGuidance(cfg=7.0, stg=1.0, modality=3.0, rescale=0.7),
+)
+LTX_2_0_DEV = Guidance(video=LTX_2_3_DEV.video, audio=LTX_2_3_DEV.audio, stg_depth=(29, 48))
+LTX_2_3_HQ = Guidance(
+    video=ModalityGuidance(cfg=3.0, modality=3.0, rescale=0.45),
+    audio=ModalityGuidance(cfg=7.0, modality=3.0, rescale=1.0),
+    stg_blocks=(),
+)
+
+
+def passes(guidance: Guidance, contexts: Contexts, num_layers: int, *, with_audio: bool = True) -> list[GuidancePass]:
+    """The passes to run at each step, `cond` first.
+
+    A pass runs if either modality needs it; the perturbed pass bypasses only the modalities whose stg is not 0.
+    Without audio its scales do not count, and the isolated pass, which would equal `cond`, is left out.
+    """
+    video, audio = guidance.video, guidance.audio if with_audio else ModalityGuidance()
+    result = [GuidancePass("cond", contexts.video, contexts.audio)]
+    if video.needs_negative or audio.needs_negative:
+        negative = (contexts.negative_video, contexts.negative_audio)
+        if (video.needs_negative and negative[0] is None) or (audio.needs_negative and negative[1] is None):
+            raise ConditioningError(
+                f"Guidance with CFG scales {video.cfg:g} (video) and {audio.cfg:g} (audio) needs the encoded negative "
+                "prompt: give one (an empty one counts), or set both scales to 1."
+            )
+        # A modality without negative context of its own keeps the prompt's.
+        fallback = (contexts.video, contexts.audio)
+        negative = (n if n is not None else f for n, f in zip(negative, fallback, strict=True))
+        result.append(GuidancePass("negative", *negative))
+    if video.needs_perturbed or audio.needs_perturbed:
+        blocks = guidance.blocks(num_layers)
+        if blocks:
+            result.append(
+                GuidancePass(
+                    "perturbed",
+                    contexts.video,
+                    contexts.audio,
+                    perturbed_video_blocks=blocks if video.needs_perturbed else frozenset(),
+                    perturbed_audio_blocks=blocks if audio.needs_perturbed else frozenset(),
+                )
+            )
+    if with_audio and (video.needs_isolated or audio.needs_isolated):
+        result.append(GuidancePass("isolated", contexts.video, contexts.audio, isolated=True))
+    return result
+
+
+def combine(guidance: ModalityGuidance, x0: Mapping[str, Tensor]) -> Tensor:
+    """Guided prediction (B, T, 128) from the predictions `x0` by pass name, in float32, returned in their dtype.
+
+    g = c + (cfg-1)(c-negative) + stg(c-perturbed) + (modality-1)(c-isolated), then g * (r std(c)/std(g) + 1 - r) with
+    the unbiased standard deviation of the whole tensor, conditioned tokens included.  A pass that did not run adds
+    nothing.
+    """
+    dtype = x0["cond"].dtype
+    cond = guided = x0["cond"].float()
+    for name, scale in (
+        ("negative", guidance.cfg - 1),
+        ("perturbed", guidance.stg),
+        ("isolated", guidance.modality - 1),
+    ):
+        if name in x0:
+            guided = guided + scale * (cond - x0[name].float())
+    if guidance.rescale != 0:
+        factor = cond.std() / guided.std()
+        guided = guided * (guidance.rescale * factor + (1 - guidance.rescale))
+    return guided.to(dtype)

@@ -1,0 +1,81 @@
+"""One guided prediction of the clean latents: what every sampler asks for at every noise level."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..errors import LTXError
+from ..progress import Reporter
+from ..transformer.inputs import GuidancePass, ModalityInput, ModalityRope
+from ..transformer.model import AVTransformer
+from .guidance import Contexts, Guidance, combine, passes
+from .state import AVState, ModalityState
+
+
+@dataclass(frozen=True)
+class GuidedPrediction:
+    """The model with everything that stays the same over a stage; call it with what changes."""
+
+    model: AVTransformer
+    guidance: Guidance
+    passes: tuple[GuidancePass, ...]
+    ropes: tuple[ModalityRope | None, ModalityRope | None]
+    reporter: Reporter
+
+    def __call__(
+        self, state: AVState, sigma: Tensor, step: int, last: Sequence[Tensor] | None = None
+    ) -> tuple[Tensor, ...]:
+        """x0 (B, T, 128) of video and, if there is one, audio, in the latents' dtype; clean tokens not yet kept.
+
+        sigma: scalar tensor; step counts from 0 and decides, by guidance's skip step, whether `last` is given back.
+        Raises LTXError when a prediction is not finite.
+        """
+        if last is not None and self.guidance.skips(step):
+            return tuple(last)
+        inputs = [_model_input(m, sigma, rope) for m, rope in zip(state.modalities, self.ropes, strict=False)]
+        velocities = self._velocities(inputs[0], inputs[1] if len(inputs) > 1 else None)
+        scales = (self.guidance.video, self.guidance.audio)
+        result = []
+        for i, (modality, name) in enumerate(zip(inputs, ("video", "audio"), strict=False)):
+            x0 = {p.name: _x0(modality, v[i]) for p, v in zip(self.passes, velocities, strict=True)}
+            result.append(_checked_finite(combine(scales[i], x0), name, sigma, step))
+        return tuple(result)
+
+    def _velocities(self, video: ModalityInput, audio: ModalityInput | None) -> list[tuple[Tensor, Tensor | None]]:
+        # The model runs several passes only for a single sample.
+        batches = [self.passes] if video.tokens.shape[0] == 1 else [(p,) for p in self.passes]
+        return [v for batch in batches for v in self.model(video, audio, batch, reporter=self.reporter)]
+
+
+def guided_prediction(
+    model: AVTransformer, state: AVState, guidance: Guidance, contexts: Contexts, reporter: Reporter
+) -> GuidedPrediction:
+    """Prepares a stage: the passes that guidance needs, and the rotary tables, which only depend on positions."""
+    needed = passes(guidance, contexts, model.params.num_layers, with_audio=state.audio is not None)
+    positions = [m.positions for m in state.modalities]
+    ropes = model.rope_tables(positions[0], positions[1] if len(positions) > 1 else None)
+    return GuidedPrediction(model, guidance, tuple(needed), ropes, reporter)
+
+
+def _model_input(state: ModalityState, sigma: Tensor, rope: ModalityRope) -> ModalityInput:
+    sigmas = sigma.to(state.latent.device).expand(state.latent.shape[0])
+    return ModalityInput(tokens=state.latent, timesteps=state.timesteps(sigmas), sigma=sigmas.float(), rope=rope)
+
+
+def _x0(modality: ModalityInput, velocity: Tensor) -> Tensor:
+    """x0 = x - t v with each token's own t, in float32, rounded to the latents' dtype."""
+    x0 = modality.tokens.float() - velocity.float() * modality.timesteps[..., None]
+    return x0.to(modality.tokens.dtype)
+
+
+def _checked_finite(x0: Tensor, name: str, sigma: Tensor, step: int) -> Tensor:
+    if not torch.isfinite(x0).all():
+        share = 100 * (1 - torch.isfinite(x0).float().mean().item())
+        raise LTXError(
+            f"Step {step + 1} (sigma {float(sigma):.4g}): {share:.3g} % of the predicted {name} is NaN or infinite. "
+            "Likely causes: damaged weights or a LoRA of another model, float16 or fp8 where the model needs bfloat16, "
+            "text or image conditioning that is itself NaN, or guidance scales that are far too high."
+        )
+    return x0

@@ -1,0 +1,56 @@
+"""Noise.  The order and the layout of the draws decide what a seed means.
+
+The vendor draws from one generator, in the token layout (B, T, 128) and in the latent's dtype, on the device the model
+runs on: video then audio for stage one, video then audio for stage two.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from .state import AVState, ModalityState
+
+
+def draw_noise(
+    shape: Sequence[int],
+    generator: torch.Generator,
+    *,
+    dtype: torch.dtype = torch.bfloat16,
+    device: torch.device | str | None = None,
+) -> Tensor:
+    """Standard normal noise of `shape` in `dtype`, drawn on the generator's device and then moved to `device`."""
+    noise = torch.randn(tuple(shape), generator=generator, dtype=dtype, device=generator.device)
+    return noise.to(generator.device if device is None else device)
+
+
+def skip_draws(
+    shapes: Sequence[Sequence[int]], generator: torch.Generator, dtype: torch.dtype = torch.bfloat16
+) -> None:
+    """Moves a fresh generator past earlier draws, so that a stage two alone continues stage one's random numbers."""
+    for shape in shapes:
+        draw_noise(shape, generator, dtype=dtype)
+
+
+def noised(state: ModalityState, noise: Tensor, scale: float) -> ModalityState:
+    """Lays noise over a state: mixes it into the latent by `scale`, then goes from clean to that by the denoise mask.
+
+    Float32 inside (the vendor's GaussianNoiser since v1.2).  v1.0 mixed noise and latent by mask * scale: the same
+    where the mask is 0 or 1; between, v1.0 left more of the latent and took nothing from the clean tokens.
+    """
+    mixed = torch.lerp(state.latent.float(), noise.float(), scale)
+    latent = torch.lerp(state.clean.float(), mixed, state.denoise_mask)
+    return replace(state, latent=latent.to(state.latent.dtype))
+
+
+def add_noise(
+    state: AVState, generator: torch.Generator, scale: float = 1.0, dtype: torch.dtype | None = None
+) -> AVState:
+    """Draws for video, then for audio, and lays the noise over both; `dtype` None draws in the latents' dtype."""
+    modalities = []
+    for modality in state.modalities:
+        latent = modality.latent
+        noise = draw_noise(latent.shape, generator, dtype=dtype or latent.dtype, device=latent.device)
+        modalities.append(noised(modality, noise, scale))
+    return state.with_modalities(modalities)

@@ -1,0 +1,134 @@
+"""The state of a stage while it is sampled: noisy tokens, what they must keep, and where they are."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from ..errors import GeometryError
+from .geometry import LatentGeometry
+from .patchify import patchify_audio, patchify_video, unpatchify_audio, unpatchify_video
+
+
+@dataclass(frozen=True)
+class ModalityState:
+    """Tokens of one modality.
+
+    latent: (B, T, 128) noisy tokens; clean: (B, T, 128) what conditioned tokens go back to;
+    denoise_mask: (B, T, 1) float32, 1 = generate freely, 0 = keep clean; positions: (1, axes, T, 2) float32 bounds.
+    """
+
+    latent: Tensor
+    clean: Tensor
+    denoise_mask: Tensor
+    positions: Tensor
+
+    def timesteps(self, sigma: Tensor) -> Tensor:
+        """(B, T) float32: each token's own noise level, its mask times `sigma` (B,)."""
+        return (self.denoise_mask * sigma.view(-1, 1, 1)).float().squeeze(-1)
+
+    def keep(self, x0: Tensor) -> Tensor:
+        """Blends a prediction (B, T, 128) with the clean tokens: x0 * mask + clean * (1 - mask), in x0's dtype."""
+        return (x0 * self.denoise_mask + self.clean.float() * (1 - self.denoise_mask)).to(x0.dtype)
+
+
+@dataclass(frozen=True)
+class AVState:
+    """Video, and audio unless it is left out, at one stage's geometry."""
+
+    geometry: LatentGeometry
+    video: ModalityState
+    audio: ModalityState | None
+
+    @property
+    def modalities(self) -> tuple[ModalityState, ...]:
+        return (self.video,) if self.audio is None else (self.video, self.audio)
+
+    def with_modalities(self, modalities: Sequence[ModalityState]) -> "AVState":
+        return AVState(self.geometry, modalities[0], modalities[1] if len(modalities) > 1 else None)
+
+    def with_latents(self, latents: Sequence[Tensor]) -> "AVState":
+        """The same state with other tokens: video's, then audio's."""
+        pairs = zip(self.modalities, latents, strict=True)
+        return self.with_modalities([replace(modality, latent=latent) for modality, latent in pairs])
+
+    def keep(self, x0: Sequence[Tensor]) -> list[Tensor]:
+        """Blends each modality's prediction with its clean tokens."""
+        return [modality.keep(prediction) for modality, prediction in zip(self.modalities, x0, strict=True)]
+
+    def latents(self) -> tuple[Tensor, Tensor | None]:
+        """Video (B, 128, F, H, W) and audio (B, 8, T, 16) or None; appended keyframe tokens are left behind."""
+        video = unpatchify_video(clear_conditioning(self.video, self.geometry.video_tokens).latent, self.geometry)
+        return video, None if self.audio is None else unpatchify_audio(self.audio.latent)
+
+
+def video_state(
+    geometry: LatentGeometry,
+    *,
+    batch: int = 1,
+    initial: Tensor | None = None,
+    keep_background: bool = True,
+    dtype: torch.dtype = torch.bfloat16,
+    device: torch.device | str | None = None,
+) -> ModalityState:
+    """A state before conditioning and noise: zeros, or the latent `initial` (B, 128, F', H', W').
+
+    Clean tokens are a copy of the initial latent, made before any noise (stage two's clean background); with
+    `keep_background` off they are zeros.  They only show where the denoise mask is below 1.
+    """
+    shape = geometry.video_shape
+    tokens = None if initial is None else patchify_video(_checked(initial, shape, "video"))
+    positions = geometry.video_positions(device)
+    return _state(tokens, (batch, geometry.video_tokens, shape[0]), positions, keep_background, dtype, device)
+
+
+def audio_state(
+    geometry: LatentGeometry,
+    *,
+    batch: int = 1,
+    initial: Tensor | None = None,
+    dtype: torch.dtype = torch.bfloat16,
+    device: torch.device | str | None = None,
+) -> ModalityState:
+    """Like `video_state`, from zeros or the latent `initial` (B, 8, T, 16)."""
+    channels, frames, bins = shape = geometry.audio_shape
+    tokens = None if initial is None else patchify_audio(_checked(initial, shape, "audio"))
+    return _state(tokens, (batch, frames, channels * bins), geometry.audio_positions(device), True, dtype, device)
+
+
+def clear_conditioning(state: ModalityState, tokens: int) -> ModalityState:
+    """Drops what conditioning appended after the first `tokens` tokens, and sets the mask to 1 everywhere."""
+    return ModalityState(
+        latent=state.latent[:, :tokens],
+        clean=state.clean[:, :tokens],
+        denoise_mask=torch.ones_like(state.denoise_mask[:, :tokens]),
+        positions=state.positions[:, :, :tokens],
+    )
+
+
+def _checked(latent: Tensor, shape: tuple[int, ...], name: str) -> Tensor:
+    if latent.ndim != len(shape) + 1 or tuple(latent.shape[1:]) != shape:
+        raise GeometryError(
+            f"The {name} latent has shape {tuple(latent.shape)}, expected {('B', *shape)} for this size, frame count "
+            "and frame rate; give the latent of the same video."
+        )
+    return latent
+
+
+def _state(
+    tokens: Tensor | None,
+    shape: tuple[int, int, int],
+    positions: Tensor,
+    keep_background: bool,
+    dtype: torch.dtype,
+    device: torch.device | str | None,
+) -> ModalityState:
+    zeros = torch.zeros(shape if tokens is None else tokens.shape, dtype=dtype, device=device)
+    latent = zeros if tokens is None else tokens.to(device, dtype)
+    return ModalityState(
+        latent=latent,
+        clean=latent.clone() if keep_background else zeros,
+        denoise_mask=torch.ones(*latent.shape[:2], 1, dtype=torch.float32, device=device),
+        positions=positions,
+    )

@@ -1,0 +1,111 @@
+"""Conditioning follows the vendor's v1.2, which no package index has: expected values are written from its rules."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ltx_duo.ltx_core.errors import ConditioningError
+from ltx_duo.ltx_core.sampling.conditioning import ImageLatent, apply_images, resize_and_crop, resolve_frame
+from ltx_duo.ltx_core.sampling.geometry import LatentGeometry
+from ltx_duo.ltx_core.sampling.patchify import patchify_video
+from ltx_duo.ltx_core.sampling.state import video_state
+
+GEOMETRY = LatentGeometry(96, 64, 17, 24.0)
+PER_FRAME = 6
+
+
+def image(generator, frame=0, strength=1.0):
+    return ImageLatent(torch.randn(1, 128, 1, 2, 3, generator=generator), frame, strength)
+
+
+def test_frame_zero_takes_the_place_of_the_first_latent_frame(rng):
+    before = video_state(GEOMETRY, initial=torch.randn(1, 128, 3, 2, 3, generator=rng), dtype=torch.float32)
+    first = image(rng, strength=0.7)
+    after = apply_images(before, [first], GEOMETRY)
+    assert torch.equal(after.clean[:, :PER_FRAME], patchify_video(first.latent))
+    assert torch.equal(after.clean[:, PER_FRAME:], before.clean[:, PER_FRAME:])
+    assert torch.equal(after.latent, before.latent) and torch.equal(after.positions, before.positions)
+    assert after.denoise_mask[0, :PER_FRAME, 0].tolist() == pytest.approx([0.3] * PER_FRAME, abs=1e-7)
+    assert (after.denoise_mask[:, PER_FRAME:] == 1).all()
+
+
+@pytest.mark.parametrize("frame, second", [(5, 5), (16, 16), (-1, 16), (-17 + 3, 3)])
+def test_a_later_frame_is_appended_at_its_own_time(rng, frame, second):
+    before = video_state(GEOMETRY, dtype=torch.float32)
+    keyframe = image(rng, frame)
+    after = apply_images(before, [keyframe], GEOMETRY)
+    tokens = GEOMETRY.video_tokens
+    assert after.latent.shape == (1, tokens + PER_FRAME, 128)
+    assert torch.equal(after.latent[:, :tokens], before.latent) and not after.latent[:, tokens:].any()
+    assert torch.equal(after.clean[:, tokens:], patchify_video(keyframe.latent))
+    assert (after.denoise_mask[:, :tokens] == 1).all() and not after.denoise_mask[:, tokens:].any()
+    expected = torch.tensor([second / 24, (second + 1) / 24]).expand(PER_FRAME, 2)
+    assert torch.allclose(after.positions[0, 0, tokens:], expected)
+    assert torch.equal(after.positions[:, 1:, tokens:], before.positions[:, 1:, :PER_FRAME])
+
+
+def test_several_images_go_in_their_order(rng):
+    images = [image(rng, 8), image(rng, 0, 0.5), image(rng, -1, 0.25)]
+    after = apply_images(video_state(GEOMETRY, batch=2, dtype=torch.float32), images, GEOMETRY)
+    expected = [0.5] * PER_FRAME + [1.0] * 12 + [0.0] * PER_FRAME + [0.75] * PER_FRAME
+    assert after.denoise_mask[1, :, 0].tolist() == expected
+    assert torch.equal(after.clean[1, 18:24], patchify_video(images[0].latent)[0])
+    assert after.positions.shape == (1, 3, 30, 2)
+
+
+def test_a_keyframe_strength_is_rounded_to_the_latents_dtype(rng):
+    after = apply_images(video_state(GEOMETRY), [image(rng, 8, 0.7), image(rng, 0, 0.7)], GEOMETRY)
+    assert after.denoise_mask.dtype == torch.float32
+    assert after.denoise_mask[0, -1].item() == 0.30078125
+    assert after.denoise_mask[0, 0].item() == pytest.approx(0.3, abs=1e-7)
+
+
+@given(frames=st.integers(1, 50), frame=st.integers(-60, 60))
+def test_frames_resolve_like_python_indices(frames, frame):
+    try:
+        expected = list(range(frames))[frame]
+    except IndexError:
+        with pytest.raises(ConditioningError, match=f"frame {frame}, but the video has {frames} frames"):
+            resolve_frame(frame, frames)
+    else:
+        assert resolve_frame(frame, frames) == expected
+
+
+def test_what_cannot_be_conditioned_on_is_refused(rng):
+    for strength in (-0.1, 1.1, float("nan")):
+        with pytest.raises(ConditioningError, match="strength"):
+            image(rng, strength=strength)
+    with pytest.raises(ConditioningError, match="encode one image"):
+        ImageLatent(torch.zeros(1, 128, 2, 2, 3))
+    with pytest.raises(
+        ConditioningError, match="image latent is 2x2 .* video's is 2x3: encode the image at 96x64 pixels"
+    ):
+        apply_images(video_state(GEOMETRY), [ImageLatent(torch.zeros(1, 128, 1, 2, 2))], GEOMETRY)
+    with pytest.raises(ConditioningError, match="frame 17"):
+        apply_images(video_state(GEOMETRY), [image(rng, 17)], GEOMETRY)
+
+
+@given(st.integers(1, 90), st.integers(1, 90), st.integers(1, 3), st.integers(1, 3))
+def test_any_image_covers_the_target(height, width, target_height, target_width):
+    result = resize_and_crop(torch.rand(height, width, 3), 32 * target_width, 32 * target_height)
+    assert result.shape == (1, 3, 1, 32 * target_height, 32 * target_width) and result.dtype == torch.float32
+    assert result.min() >= -1 and result.max() <= 1
+
+
+def test_an_image_of_the_right_size_only_changes_its_range():
+    pixels = torch.randint(0, 256, (64, 96, 3)).float()
+    result = resize_and_crop(pixels / 255, 96, 64)
+    assert torch.equal(result[0, :, 0], (pixels / 127.5 - 1).permute(2, 0, 1))
+
+
+def test_the_centre_is_kept():
+    ramp = torch.linspace(0, 1, 96)[None, :, None].expand(32, 96, 3)
+    row = resize_and_crop(ramp, 32, 32)[0, 0, 0, 0]
+    assert torch.allclose(row, 2 * ramp[0, 32:64, 0] - 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (8, 8, 4), (8, 8, 1), (1, 8, 8, 3), (0, 8, 3)])
+def test_only_rgb_images(shape):
+    with pytest.raises(ConditioningError, match="expected .height, width, 3. RGB"):
+        resize_and_crop(torch.zeros(shape), 32, 32)
