@@ -48,7 +48,8 @@ class VideoDecoder(nn.Module):
         if self.params.decoder_padding == "reflect" and min(height, width) < 2 * SPATIAL_FACTOR:
             raise GeometryError(
                 f"cannot decode {width}x{height} pixels with the decoder of LTX-2.0, expected at least "
-                f"{2 * SPATIAL_FACTOR} each way; choose a larger size, or a spatial_overlap of at least {SPATIAL_FACTOR} if this is a tile"
+                f"{2 * SPATIAL_FACTOR} each way; choose a larger size, or if this is a tile a spatial_overlap of at "
+                f"least {SPATIAL_FACTOR}"
             )
         x = self.conv_in(self.per_channel_statistics.unnormalize(latent))
         for block in self.up_blocks:
