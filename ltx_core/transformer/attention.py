@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .rope import RotaryTable, apply_rotary
+from ..kernels.heads import gate_heads, norm_rotate
+from .rope import RotaryTable
 
 AttentionFunction = Callable[..., Tensor]
 
@@ -16,16 +17,20 @@ def scaled_dot_product(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = No
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
 
 
-class RMSNorm(nn.Module):
-    """RMS normalisation of the last dimension with a weight that may live on another device until it is used."""
+class HeadsNorm(nn.Module):
+    """RMS norm over all heads together, split into heads and rotated: (B, T, H*D) -> (B, H, T, D).
 
-    def __init__(self, width: int, *, eps: float, dtype=None, device=None):
+    Its weight may live on another device, in another dtype, until it is used.
+    """
+
+    def __init__(self, width: int, heads: int, *, eps: float, dtype=None, device=None):
         super().__init__()
+        self.heads = heads
         self.eps = eps
         self.weight = nn.Parameter(torch.empty(width, dtype=dtype, device=device))
 
-    def forward(self, x: Tensor) -> Tensor:
-        return F.rms_norm(x, (x.shape[-1],), self.weight.to(x), self.eps)
+    def forward(self, x: Tensor, rope: RotaryTable | None) -> Tensor:
+        return norm_rotate(x, self.weight.to(x), self.heads, rope, self.eps)
 
 
 class Attention(nn.Module):
@@ -57,8 +62,8 @@ class Attention(nn.Module):
         self.to_k = ops.Linear(context_dim, inner, **factory)
         self.to_v = ops.Linear(context_dim, inner, **factory)
         self.to_out = nn.Sequential(ops.Linear(inner, query_dim, **factory))
-        self.q_norm = RMSNorm(inner, eps=norm_eps, **factory)
-        self.k_norm = RMSNorm(inner, eps=norm_eps, **factory)
+        self.q_norm = HeadsNorm(inner, heads, eps=norm_eps, **factory)
+        self.k_norm = HeadsNorm(inner, heads, eps=norm_eps, **factory)
         self.to_gate_logits = ops.Linear(query_dim, heads, **factory) if gated else None
 
     def forward(
@@ -93,21 +98,15 @@ class Attention(nn.Module):
         return self._leave(x, self._attend(x, k, v, None, None))
 
     def _keys(self, context: Tensor, rope: RotaryTable | None) -> Tensor:
-        k = self._split(self.k_norm(self.to_k(context)))
-        return k if rope is None else apply_rotary(k, rope)
+        return self.k_norm(self.to_k(context), rope)
 
     def _attend(self, x: Tensor, k: Tensor, v: Tensor, rope: RotaryTable | None, mask: Tensor | None) -> Tensor:
-        q = self._split(self.q_norm(self.to_q(x)))
-        if rope is not None:
-            q = apply_rotary(q, rope)
-        return self.attention(q, k, v, mask)
+        return self.attention(self.q_norm(self.to_q(x), rope), k, v, mask)
 
     def _leave(self, x: Tensor, heads: Tensor) -> Tensor:
         """Gates the heads (B, H, Tq, D) by the query side's input and projects them: (B, Tq, query_dim)."""
-        heads = heads.transpose(1, 2)
-        if self.to_gate_logits is not None:
-            heads = heads * (2 * torch.sigmoid(self.to_gate_logits(x)))[..., None]
-        return self.to_out(heads.flatten(2))
+        logits = None if self.to_gate_logits is None else self.to_gate_logits(x)
+        return self.to_out(gate_heads(heads, logits))
 
     def _split(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)

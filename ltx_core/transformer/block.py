@@ -5,10 +5,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ..kernels.dispatch import fused
+from ..kernels.norm import PLAIN, Norm, TokenRow, modulated_norm, residual_norm
 from .attention import Attention, AttentionFunction
 from .feed_forward import FeedForward
 from .inputs import ModalityRope
-from .modulation import Modulation, modulated_norm, rms_norm
+from .modulation import Modulation
 from .params import TransformerParams
 from .plan import BlockPlan
 
@@ -26,7 +28,7 @@ class StreamConditioning:
     modulation: Modulation
     prompt: Tensor | None
     cross: Modulation | None
-    cross_gate: Tensor | None
+    cross_gate: Modulation | None
     rope: ModalityRope
     contexts: Tensor
 
@@ -70,70 +72,89 @@ class AVTransformerBlock(nn.Module):
     ) -> tuple[Tensor | None, Tensor | None]:
         v, a = video_conditioning, audio_conditioning
         video, audio = _take(video, plan.split_self), _take(audio, plan.split_self)
+        video_query = audio_query = None
         if v is not None:
-            table = self.scale_shift_table
-            video = self._self_attention(video, self.attn1, table, v, plan.video_bypass)
-            video = _take(video, plan.split_text)
-            prompt_table = self.prompt_scale_shift_table
-            video = self._text_attention(video, self.attn2, table, prompt_table, v, plan.contexts)
+            video, video_query = self._self_attention(video, self.attn1, self.scale_shift_table, v, plan.video_bypass)
         if a is not None:
             table = self.audio_scale_shift_table
-            audio = self._self_attention(audio, self.audio_attn1, table, a, plan.audio_bypass)
-            audio = _take(audio, plan.split_text)
-            prompt_table = self.audio_prompt_scale_shift_table
-            audio = self._text_attention(audio, self.audio_attn2, table, prompt_table, a, plan.contexts)
-        video, audio = _take(video, plan.split_cross), _take(audio, plan.split_cross)
-        if v is not None and a is not None and plan.joined != ():
-            video, audio = self._cross_attention(video, audio, v, a, plan.joined)
+            audio, audio_query = self._self_attention(audio, self.audio_attn1, table, a, plan.audio_bypass)
+        video, video_query = _take(video, plan.split_text), _take(video_query, plan.split_text)
+        audio, audio_query = _take(audio, plan.split_text), _take(audio_query, plan.split_text)
+
+        crossing = v is not None and a is not None and plan.joined != ()
+        video_norms = audio_norms = ()
         if v is not None:
-            video = self._feed_forward(video, self.ff, self.scale_shift_table, v)
+            tables = (self.scale_shift_table, self.prompt_scale_shift_table)
+            cross = _cross_norms(v, self.scale_shift_table_a2v_ca_video) if crossing else ()
+            video, video_norms = self._text_attention(video, video_query, self.attn2, tables, v, plan.contexts, cross)
         if a is not None:
-            audio = self._feed_forward(audio, self.audio_ff, self.audio_scale_shift_table, a)
+            tables = (self.audio_scale_shift_table, self.audio_prompt_scale_shift_table)
+            cross = _cross_norms(a, self.scale_shift_table_a2v_ca_audio) if crossing else ()
+            audio, audio_norms = self._text_attention(
+                audio, audio_query, self.audio_attn2, tables, a, plan.contexts, cross
+            )
+        video, audio = _take(video, plan.split_cross), _take(audio, plan.split_cross)
+        to_video = to_audio = None
+        if crossing:
+            norms = [_take(_take(n, plan.split_cross), plan.joined) for n in (*video_norms, *audio_norms)]
+            to_video, to_audio = self._cross_attention(*norms, v, a)
+        if v is not None:
+            gate = v.cross_gate and v.cross_gate.rows(self.scale_shift_table_a2v_ca_video[4:], 0, 1)[0]
+            video = self._feed_forward(video, to_video, gate, plan.joined, self.ff, self.scale_shift_table, v)
+        if a is not None:
+            gate = a.cross_gate and a.cross_gate.rows(self.scale_shift_table_a2v_ca_audio[4:], 0, 1)[0]
+            table = self.audio_scale_shift_table
+            audio = self._feed_forward(audio, to_audio, gate, plan.joined, self.audio_ff, table, a)
         return video, audio
 
-    def _self_attention(self, x, attn: Attention, table, conditioning: StreamConditioning, bypass) -> Tensor:
+    def _self_attention(self, x, attn: Attention, table, conditioning: StreamConditioning, bypass):
+        """The stream after self-attention, and its norm as the query of text attention."""
         shift, scale, gate = conditioning.modulation.rows(table, 0, 3)
-        rope = conditioning.rope.tokens
         bypass = bypass if any(bypass) else ()
-        return x + attn(modulated_norm(x, shift, scale, self.eps), rope=rope, bypass=bypass) * gate
+        update = attn(modulated_norm(x, (shift, scale), self.eps), rope=conditioning.rope.tokens, bypass=bypass)
+        query = PLAIN if conditioning.prompt is None else conditioning.modulation.rows(table, 6, 8)
+        x, (query,) = residual_norm(x, update, gate, (query,), self.eps)
+        return x, query
 
-    def _text_attention(self, x, attn: Attention, table, prompt_table, conditioning, contexts) -> Tensor:
-        context = conditioning.contexts
-        if conditioning.prompt is None:
-            k, v = attn.keys_values(context)
-            return x + attn.attend(rms_norm(x, self.eps), _take(k, contexts), _take(v, contexts))
-        context_shift, context_scale = (prompt_table.to(x) + conditioning.prompt)[:, :, None].unbind(1)
-        k, v = attn.keys_values(context * (1 + context_scale) + context_shift)
-        shift, scale, gate = conditioning.modulation.rows(table, 6, 9)
-        query = modulated_norm(x, shift, scale, self.eps)
-        return x + attn.attend(query, _take(k, contexts), _take(v, contexts)) * gate
+    def _text_attention(self, x, query, attn: Attention, tables, conditioning: StreamConditioning, contexts, cross):
+        """The stream after text attention, and the two norms that audio-video attention takes (none without it).
 
-    def _cross_attention(self, video, audio, v: StreamConditioning, a: StreamConditioning, joined):
-        """Audio to video and video to audio, both from the streams as they were before either was updated."""
-        video_table, audio_table = self.scale_shift_table_a2v_ca_video, self.scale_shift_table_a2v_ca_audio
-        video_norm = rms_norm(_take(video, joined), self.eps)
-        audio_norm = rms_norm(_take(audio, joined), self.eps)
-        video_a2v_scale, video_a2v_shift, video_v2a_scale, video_v2a_shift = v.cross.rows(video_table, 0, 4)
-        audio_a2v_scale, audio_a2v_shift, audio_v2a_scale, audio_v2a_shift = a.cross.rows(audio_table, 0, 4)
-        to_video = self.audio_to_video_attn(
-            video_norm * (1 + video_a2v_scale) + video_a2v_shift,
-            audio_norm * (1 + audio_a2v_scale) + audio_a2v_shift,
-            rope=v.rope.cross,
-            context_rope=a.rope.cross,
-        )
-        to_audio = self.video_to_audio_attn(
-            audio_norm * (1 + audio_v2a_scale) + audio_v2a_shift,
-            video_norm * (1 + video_v2a_scale) + video_v2a_shift,
-            rope=a.rope.cross,
-            context_rope=v.rope.cross,
-        )
-        video = _add_rows(video, to_video * (video_table[4].to(video) + v.cross_gate), joined)
-        audio = _add_rows(audio, to_audio * (audio_table[4].to(audio) + a.cross_gate), joined)
-        return video, audio
+        Both are taken here, before either stream is updated by the other.
+        """
+        table, prompt_table = tables
+        context, gate = conditioning.contexts, None
+        if conditioning.prompt is not None:
+            shift, scale = (prompt_table.to(x) + conditioning.prompt)[:, :, None].unbind(1)
+            context = context * (1 + scale) + shift
+            gate = conditioning.modulation.rows(table, 8, 9)[0]
+        k, v = attn.keys_values(context)
+        return residual_norm(x, attn.attend(query, _take(k, contexts), _take(v, contexts)), gate, cross, self.eps)
 
-    def _feed_forward(self, x, ff: FeedForward, table, conditioning: StreamConditioning) -> Tensor:
+    def _cross_attention(
+        self, video_a2v, video_v2a, audio_a2v, audio_v2a, v: StreamConditioning, a: StreamConditioning
+    ):
+        """What audio adds to video and video to audio."""
+        to_video = self.audio_to_video_attn(video_a2v, audio_a2v, rope=v.rope.cross, context_rope=a.rope.cross)
+        to_audio = self.video_to_audio_attn(audio_v2a, video_v2a, rope=a.rope.cross, context_rope=v.rope.cross)
+        return to_video, to_audio
+
+    def _feed_forward(self, x, update, update_gate, rows, ff: FeedForward, table, conditioning) -> Tensor:
+        """Adds what came from the other modality to its rows, then the feed-forward network's output."""
         shift, scale, gate = conditioning.modulation.rows(table, 3, 6)
-        return x + ff(modulated_norm(x, shift, scale, self.eps)) * gate
+        if update is None:
+            query = modulated_norm(x, (shift, scale), self.eps)
+        elif rows is None:
+            x, (query,) = residual_norm(x, update, update_gate, ((shift, scale),), self.eps)
+        else:
+            x = _add_rows(x, update, update_gate, rows, self.eps)
+            query = modulated_norm(x, (shift, scale), self.eps)
+        return residual_norm(x, ff(query), gate, (), self.eps)[0]
+
+
+def _cross_norms(conditioning: StreamConditioning, table: Tensor) -> tuple[Norm, Norm]:
+    """(shift, scale) of a stream in audio-to-video and in video-to-audio attention; the table has scales first."""
+    a2v_scale, a2v_shift, v2a_scale, v2a_shift = conditioning.cross.rows(table, 0, 4)
+    return (a2v_shift, a2v_scale), (v2a_shift, v2a_scale)
 
 
 def _take(x: Tensor | None, rows: tuple[int, ...] | None) -> Tensor | None:
@@ -143,7 +164,10 @@ def _take(x: Tensor | None, rows: tuple[int, ...] | None) -> Tensor | None:
     return x[: len(rows)] if rows == tuple(range(len(rows))) else x[list(rows)]
 
 
-def _add_rows(x: Tensor, update: Tensor, rows: tuple[int, ...] | None) -> Tensor:
-    if rows is None:
-        return x + update
-    return x.index_add(0, torch.tensor(rows, device=x.device), update)
+def _add_rows(x: Tensor, update: Tensor, gate: TokenRow, rows: tuple[int, ...], eps: float) -> Tensor:
+    """x with the gated update added to some of its rows."""
+    if rows == tuple(range(len(rows))) and fused(x):
+        residual_norm(x[: len(rows)], update, gate, (), eps)
+        return x
+    changed, _ = residual_norm(x[list(rows)], update, gate, (), eps)
+    return x.index_copy(0, torch.tensor(rows, device=x.device), changed)

@@ -157,7 +157,7 @@ class AVTransformer(nn.Module):
                 cross = Modulation(cross_adaln(timesteps.values * p.timestep_scale, dtype)[0], timesteps.index)
             else:
                 cross = Modulation(*_per_sample(cross_adaln(other.sigma * p.timestep_scale, dtype)[0], own.tokens))
-            gate = gate_adaln(other.sigma * p.cross_gate_timestep_scale, dtype)[0]
+            gate = Modulation(*_per_sample(gate_adaln(other.sigma * p.cross_gate_timestep_scale, dtype)[0], own.tokens))
         conditioning = StreamConditioning(
             Modulation(modulation, timesteps.index), prompt, cross, gate, own.rope, contexts
         )
@@ -167,7 +167,7 @@ class AVTransformer(nn.Module):
         if stream is None:
             return None
         normed = F.layer_norm(stream, (stream.shape[-1],), eps=self.params.norm_eps)
-        shift, scale = (embedded.rows(table[row : row + 1], 0, 1)[0] for row in (0, 1))
+        shift, scale = (embedded.rows(table[row : row + 1], 0, 1)[0].per_token() for row in (0, 1))
         return projection(normed * (1 + scale) + shift)
 
 

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..kernels.norm import TokenRow
+
 _FREQUENCIES = 128
 
 
@@ -70,19 +72,7 @@ class Modulation:
     values: Tensor
     index: Tensor | None
 
-    def rows(self, table: Tensor, start: int, stop: int) -> tuple[Tensor, ...]:
-        """Rows start..stop plus those of a learned table, each (B, T, width), or (1, 1, width) for one timestep."""
+    def rows(self, table: Tensor, start: int, stop: int) -> tuple[TokenRow, ...]:
+        """Rows start..stop plus those of a learned table (rows, width)."""
         rows = table[start:stop].to(self.values) + self.values[:, start:stop]
-        if self.index is None:
-            return rows[:, :, None].unbind(1)
-        return tuple(row[self.index] for row in rows.unbind(1))
-
-
-def rms_norm(x: Tensor, eps: float) -> Tensor:
-    """x / sqrt(mean(x^2) + eps) over the last dimension, without a weight."""
-    return F.rms_norm(x, (x.shape[-1],), eps=eps)
-
-
-def modulated_norm(x: Tensor, shift: Tensor, scale: Tensor, eps: float) -> Tensor:
-    """rms_norm(x) * (1 + scale) + shift."""
-    return rms_norm(x, eps) * (1 + scale) + shift
+        return tuple(TokenRow(row, self.index) for row in rows.unbind(1))

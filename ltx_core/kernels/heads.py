@@ -1,0 +1,32 @@
+"""What surrounds attention: query/key normalisation with rotary positions before it, gates after it."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..transformer.rope import RotaryTable, apply_rotary
+from .dispatch import fused
+
+
+def norm_rotate(x: Tensor, weight: Tensor, heads: int, table: RotaryTable | None, eps: float) -> Tensor:
+    """RMS norm of x (R, T, H*D) over all heads together with `weight` (H*D,), split into heads, then rotated.
+
+    Returns (R, H, T, D) whose storage is (R, T, H, D).
+    """
+    if fused(x):
+        from .triton_heads import norm_rotate as kernel
+
+        return kernel(x.contiguous(), weight, heads, table, eps)
+    normed = F.rms_norm(x, (x.shape[-1],), weight, eps).unflatten(-1, (heads, -1)).transpose(1, 2)
+    return normed if table is None else apply_rotary(normed, table)
+
+
+def gate_heads(x: Tensor, logits: Tensor | None) -> Tensor:
+    """Each head of x (R, H, T, D) times 2 * sigmoid of its logit (R, T, H); heads joined: (R, T, H*D)."""
+    if logits is None:
+        return x.transpose(1, 2).flatten(2)
+    if fused(x):
+        from .triton_heads import gate_heads as kernel
+
+        return kernel(x, logits)
+    return (x.transpose(1, 2) * (2 * torch.sigmoid(logits))[..., None]).flatten(2)

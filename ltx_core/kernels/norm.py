@@ -1,0 +1,59 @@
+"""RMS norm with modulation, alone or together with the gated residual that comes before it."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from .dispatch import fused
+
+
+@dataclass(frozen=True)
+class TokenRow:
+    """A vector for every token: `values` (N, D) looked up through `index` (B, T), or one (1, D) for all of them."""
+
+    values: Tensor
+    index: Tensor | None
+
+    def per_token(self) -> Tensor:
+        """(B, T, D), or (1, 1, D) when all tokens share one."""
+        return self.values[None] if self.index is None else self.values[self.index]
+
+
+Norm = tuple[TokenRow | None, TokenRow | None]
+PLAIN: Norm = (None, None)
+
+
+def rms_norm(x: Tensor, eps: float) -> Tensor:
+    """x / sqrt(mean(x^2) + eps) over the last dimension, without a weight."""
+    return F.rms_norm(x, (x.shape[-1],), eps=eps)
+
+
+def modulated_norm(x: Tensor, norm: Norm, eps: float) -> Tensor:
+    """rms_norm(x) * (1 + scale) + shift of x (R, T, D); `norm` is (shift, scale), or PLAIN."""
+    if fused(x):
+        from .triton_norm import residual_norm
+
+        return residual_norm(x.contiguous(), None, None, (norm,), eps)[1][0]
+    return _modulate(rms_norm(x, eps), norm)
+
+
+def residual_norm(
+    x: Tensor, update: Tensor, gate: TokenRow | None, norms: tuple[Norm, ...], eps: float
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """x + update * gate for x, update (R, T, D), and its modulated norms (up to two, which share their index).
+
+    x is given away: the fused kernel writes the sum into its storage.  A gate of None is one.
+    """
+    if fused(x):
+        from .triton_norm import residual_norm as kernel
+
+        return kernel(x.contiguous(), update, gate, norms, eps)
+    x = x + (update if gate is None else update * gate.per_token())
+    normed = rms_norm(x, eps) if norms else None
+    return x, tuple(_modulate(normed, norm) for norm in norms)
+
+
+def _modulate(normed: Tensor, norm: Norm) -> Tensor:
+    shift, scale = norm
+    return normed if shift is None else normed * (1 + scale.per_token()) + shift.per_token()

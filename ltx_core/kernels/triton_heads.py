@@ -1,0 +1,71 @@
+"""Triton: what surrounds attention - query/key norm with rotation before it, gates after it."""
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+
+@triton.jit
+def _norm_rotate(
+    x, weight, cos, sin, out,
+    width, half, table_tokens, head_stride, token_stride, eps,
+    ROTATE: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """One token: both halves of all heads.  Pair j is channel j % half of head j // half."""
+    token = tl.program_id(0).to(tl.int64)
+    pairs = tl.arange(0, BLOCK)
+    mask = pairs < width // 2
+    head, channel = pairs // half, pairs % half
+    first_place = head * 2 * half + channel
+    second_place = first_place + half
+    first = tl.load(x + token * width + first_place, mask=mask, other=0.0).to(tl.float32)
+    second = tl.load(x + token * width + second_place, mask=mask, other=0.0).to(tl.float32)
+    scale = tl.rsqrt((tl.sum(first * first, axis=0) + tl.sum(second * second, axis=0)) / width + eps)
+    first *= scale * tl.load(weight + first_place, mask=mask, other=0.0).to(tl.float32)
+    second *= scale * tl.load(weight + second_place, mask=mask, other=0.0).to(tl.float32)
+    if ROTATE:
+        place = head * head_stride + (token % table_tokens) * token_stride + channel
+        c = tl.load(cos + place, mask=mask, other=0.0)
+        s = tl.load(sin + place, mask=mask, other=0.0)
+        turned = first * c - second * s
+        second = second * c + first * s
+        first = turned
+    tl.store(out + token * width + first_place, first.to(out.dtype.element_ty), mask=mask)
+    tl.store(out + token * width + second_place, second.to(out.dtype.element_ty), mask=mask)
+
+
+@triton.jit
+def _gate_heads(x, logits, out, width, heads, head_dim, BLOCK: tl.constexpr):
+    token = tl.program_id(0).to(tl.int64)
+    columns = tl.arange(0, BLOCK)
+    mask = columns < width
+    gates = 2 * tl.sigmoid(tl.load(logits + token * heads + columns // head_dim, mask=mask, other=0.0).to(tl.float32))
+    values = tl.load(x + token * width + columns, mask=mask, other=0.0).to(tl.float32)
+    tl.store(out + token * width + columns, (values * gates).to(out.dtype.element_ty), mask=mask)
+
+
+def norm_rotate(x: Tensor, weight: Tensor, heads: int, table, eps: float) -> Tensor:
+    """See `ltx_core.kernels.heads`: x (R, T, H*D) contiguous -> (R, H, T, D), stored as (R, T, H, D)."""
+    width = x.shape[-1]
+    out = torch.empty_like(x)
+    cos = x if table is None else table.cos
+    _norm_rotate[(x.numel() // width,)](
+        x, weight, cos, x if table is None else table.sin, out,
+        width, width // heads // 2, 1 if table is None else cos.shape[2],
+        0 if table is None else cos.stride(1), 0 if table is None else cos.stride(2), eps,
+        ROTATE=table is not None, BLOCK=triton.next_power_of_2(width // 2), num_warps=8 if width > 1024 else 4,
+    )  # fmt: skip
+    return out.unflatten(-1, (heads, -1)).transpose(1, 2)
+
+
+def gate_heads(x: Tensor, logits: Tensor) -> Tensor:
+    """See `ltx_core.kernels.heads`: x (R, H, T, D), logits (R, T, H) -> (R, T, H*D) contiguous."""
+    x = x.transpose(1, 2).contiguous()
+    heads, head_dim = x.shape[2:]
+    width = heads * head_dim
+    out = torch.empty(*x.shape[:2], width, dtype=x.dtype, device=x.device)
+    _gate_heads[(out.numel() // width,)](
+        x, logits.contiguous(), out, width, heads, head_dim, BLOCK=triton.next_power_of_2(width), num_warps=8
+    )
+    return out

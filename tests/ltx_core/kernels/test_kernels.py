@@ -1,0 +1,115 @@
+"""Each Triton kernel against its plain twin and against float64: on a GPU if there is one, else interpreted.
+
+Outputs are compared whole, from memory that was poisoned before, on fresh random inputs.
+"""
+
+import os
+
+import pytest
+import torch
+
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"  # has to be set before triton is imported
+
+from ltx_duo.ltx_core.kernels import norm as plain_norm
+from ltx_duo.ltx_core.kernels import triton_heads, triton_norm
+from ltx_duo.ltx_core.kernels.heads import gate_heads, norm_rotate
+from ltx_duo.ltx_core.kernels.norm import PLAIN, TokenRow
+from ltx_duo.ltx_core.transformer.rope import RotaryTable
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+EPS = 1e-6
+# Half a bfloat16 step is 2e-3, and a sum that is rounded before its norm has two of them; Triton's interpreter
+# rounds towards zero, which doubles that.
+TOLERANCE = {torch.float32: 2e-6, torch.bfloat16: 4e-3 if DEVICE == "cuda" else 1e-2}
+
+
+@pytest.fixture(autouse=True)
+def plain_twins(monkeypatch):
+    """The functions of kernels.norm and kernels.heads take their plain path, whatever the device."""
+    monkeypatch.setattr(plain_norm, "fused", lambda x: False)
+    monkeypatch.setattr("ltx_duo.ltx_core.kernels.heads.fused", lambda x: False)
+
+
+@pytest.fixture
+def draw(rng):
+    return lambda *shape, dtype=torch.float32: torch.randn(shape, generator=rng).to(DEVICE, dtype)
+
+
+def assert_close(result: torch.Tensor, exact: torch.Tensor, dtype: torch.dtype) -> None:
+    assert result.shape == exact.shape
+    error = (result.double() - exact.double()).abs().max() / exact.double().abs().max()
+    assert error <= TOLERANCE[dtype], f"{error:.1e}"  # NaN fails
+
+
+def widened(row: TokenRow | None) -> TokenRow | None:
+    return None if row is None else TokenRow(row.values.double(), row.index)
+
+
+def poisoned(monkeypatch):
+    """Fresh memory is NaN, so that an element that a kernel leaves out shows."""
+    empty_like, empty = torch.empty_like, torch.empty
+    monkeypatch.setattr(torch, "empty_like", lambda *a, **k: empty_like(*a, **k).fill_(float("nan")))
+    monkeypatch.setattr(torch, "empty", lambda *a, **k: empty(*a, **k).fill_(float("nan")))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("width", [96, 128])
+@pytest.mark.parametrize("indexed", [False, True])
+@pytest.mark.parametrize("norms", [0, 1, 2])
+@pytest.mark.parametrize("gated", [False, True])
+def test_residual_norm(draw, rng, monkeypatch, dtype, width, indexed, norms, gated):
+    rows, tokens, distinct = 3, 5, 4 if indexed else 1
+    index = torch.randint(distinct, (1, tokens), generator=rng).to(DEVICE) if indexed else None
+    table = draw(distinct, 5, width, dtype=dtype)
+    shift_a, scale_a, shift_b, scale_b, gate = (TokenRow(row, index) for row in table.unbind(1))
+    pairs = ((shift_a, scale_a), (shift_b, scale_b))[:norms]
+    x, update = draw(rows, tokens, width, dtype=dtype), draw(rows, tokens, width, dtype=dtype)
+    exact, _ = plain_norm.residual_norm(x.double(), update.double(), widened(gate) if gated else None, (), EPS)
+    wide = tuple((widened(shift), widened(scale)) for shift, scale in pairs)
+    exact_norms = [plain_norm.modulated_norm(exact.to(dtype).double(), pair, EPS) for pair in wide]
+    twin, twin_norms = plain_norm.residual_norm(x, update, gate if gated else None, pairs, EPS)
+    poisoned(monkeypatch)
+    result, results = triton_norm.residual_norm(x.clone(), update, gate if gated else None, pairs, EPS)
+    assert_close(result, exact, dtype)
+    assert_close(twin, exact, dtype)
+    assert len(results) == norms
+    for kernel, plain, reference in zip(results, twin_norms, exact_norms, strict=True):
+        assert_close(kernel, reference, dtype)
+        if dtype == torch.float32:  # in bfloat16 the twin rounds after every operation
+            assert_close(plain, reference, dtype)
+
+
+def test_norm_alone_leaves_its_input(draw, monkeypatch):
+    x = draw(2, 3, 64)
+    before = x.clone()
+    poisoned(monkeypatch)
+    _, (normed,) = triton_norm.residual_norm(x, None, None, (PLAIN,), EPS)
+    assert torch.equal(x, before)
+    assert_close(normed, plain_norm.rms_norm(before.double(), EPS), torch.float32)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("rotated", [False, True])
+@pytest.mark.parametrize(("heads", "head_dim"), [(4, 24), (2, 64)])
+def test_norm_rotate(draw, monkeypatch, dtype, rotated, heads, head_dim):
+    rows, tokens = 3, 7
+    x, weight = draw(rows, tokens, heads * head_dim, dtype=dtype), draw(heads * head_dim, dtype=dtype)
+    angles = draw(1, tokens, heads, head_dim // 2).transpose(1, 2) * 100
+    table = RotaryTable(angles.cos(), angles.sin()) if rotated else None
+    wide = RotaryTable(table.cos.double(), table.sin.double()) if rotated else None
+    monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)  # the twin's own float32 would hide the error
+    exact = norm_rotate(x.double(), weight.double(), heads, wide, EPS)
+    monkeypatch.undo()
+    poisoned(monkeypatch)
+    result = triton_heads.norm_rotate(x, weight, heads, table, EPS)
+    assert result.transpose(1, 2).is_contiguous()
+    assert_close(result, exact, dtype)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_gate_heads(draw, monkeypatch, dtype):
+    x, logits = draw(2, 6, 4, 24, dtype=dtype).transpose(1, 2), draw(2, 6, 4, dtype=dtype)
+    exact = gate_heads(x.double(), logits.double())
+    poisoned(monkeypatch)
+    assert_close(triton_heads.gate_heads(x, logits), exact, dtype)
