@@ -13,7 +13,7 @@ SITE_PACKAGES = Path(sysconfig.get_paths()["purelib"])
 HOOK = "torchvision_cpu_ops"
 
 # torchvision describes two operators to PyTorch that only its compiled half declares.
-HOOK_SOURCE = '''"""Declares torchvision's operators just before torchvision is imported; whose compiled half does not load."""
+HOOK_SOURCE = '''"""Declares torchvision's operators when it is imported; its compiled half does not load."""
 
 import sys
 

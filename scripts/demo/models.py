@@ -1,0 +1,96 @@
+"""Model files for a workflow: the small model that this project writes itself, or the user's own files."""
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from .client import set_inputs
+from .server import PACK, TOKENIZER
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """One file (or Hugging Face folder) that a workflow needs."""
+
+    what: str
+    folder: str
+    """Its folder among ComfyUI's models."""
+    patterns: tuple[str, ...]
+    """Names to look for, the best first."""
+    official: str
+
+
+MODEL_FILES = (
+    ModelFile(
+        "checkpoint",
+        "checkpoints",
+        ("ltx-2.3-*dev.safetensors", "ltx-2.3-*dev*.safetensors"),
+        "ltx-2.3-22b-dev.safetensors (46 GB) from huggingface.co/Lightricks/LTX-2.3",
+    ),
+    ModelFile(
+        "distilled LoRA",
+        "loras",
+        ("ltx-2.3-*distilled-lora*-1.1.safetensors", "ltx-2.3-*distilled-lora*.safetensors"),
+        "ltx-2.3-22b-distilled-lora-384-1.1.safetensors (7.6 GB) from huggingface.co/Lightricks/LTX-2.3",
+    ),
+    ModelFile(
+        "upsampler",
+        "latent_upscale_models",
+        ("ltx-2.3-*spatial-upscaler-x2-1.1.safetensors", "ltx-2.3-*spatial-upscaler-x2*.safetensors"),
+        "ltx-2.3-spatial-upscaler-x2-1.1.safetensors (1 GB) from huggingface.co/Lightricks/LTX-2.3",
+    ),
+    ModelFile(
+        "text encoder",
+        "text_encoders",
+        ("gemma-3-*/config.json", "gemma*3*12b*.safetensors", "gemma*.safetensors"),
+        "the folder gemma-3-12b-it-qat-q4_0-unquantized (25 GB) from huggingface.co/google",
+    ),
+)
+
+
+class ModelsMissing(RuntimeError):
+    """Files that the workflow needs are not there; the message lists all of them."""
+
+
+def write_small_model(folder: Path) -> Path:
+    """Writes a small LTX-2.3 with random weights into `folder`, in the layout of ComfyUI's models folder."""
+    script = PACK / "scripts" / "small_model.py"
+    command = [sys.executable, str(script), str(folder), "--tokenizer", str(TOKENIZER)]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return folder
+
+
+def find(folder: Path) -> dict[str, Path]:
+    """Finds every model file anywhere below `folder`, by ModelFile.what; ModelsMissing names those not found."""
+    found = {}
+    for file in MODEL_FILES:
+        matches = [path for pattern in file.patterns for path in sorted(folder.rglob(pattern))]
+        if matches:
+            best = matches[0]
+            found[file.what] = best.parent if best.name == "config.json" else best
+    missing = [file for file in MODEL_FILES if file.what not in found]
+    if missing:
+        lines = "\n".join(f"  {file.what}: {file.official}" for file in missing)
+        raise ModelsMissing(f"{folder} lacks (subfolders were searched too):\n{lines}")
+    return found
+
+
+def link(found: dict[str, Path], models: Path) -> None:
+    """Links found files into the folders of ComfyUI's `models` folder, where its loaders look."""
+    for file in MODEL_FILES:
+        source = found[file.what].resolve()
+        target = models / file.folder / found[file.what].name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.unlink(missing_ok=True)
+        target.symlink_to(source, target_is_directory=source.is_dir())
+
+
+def choose(prompt: dict, found: dict[str, Path]) -> None:
+    """Sets the loaders of a workflow in API format to the found files."""
+    name = {what: path.name for what, path in found.items()}
+    set_inputs(prompt, "LTXDuoModelLoader", checkpoint=name["checkpoint"])
+    set_inputs(prompt, "LTXDuoVAELoader", checkpoint=name["checkpoint"])
+    set_inputs(prompt, "LTXDuoLoraLoader", lora=name["distilled LoRA"])
+    set_inputs(prompt, "LTXDuoUpsamplerLoader", upsampler=name["upsampler"])
+    set_inputs(prompt, "LTXDuoTextEncoderLoader", text_encoder=name["text encoder"], projection=name["checkpoint"])

@@ -1,0 +1,69 @@
+"""Real ComfyUI servers with this pack and the small model."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ltx_duo.scripts.demo import models
+from ltx_duo.scripts.demo.client import Client
+from ltx_duo.scripts.demo.server import OLDEST_COMFYUI, ComfyServer, make_base
+
+LOG_TAIL = 40
+SERVERS: list[ComfyServer] = []
+
+
+def pytest_collection_modifyitems(items):
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.server)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = (yield).get_result()
+    if report.failed:
+        for server in SERVERS:
+            tail = "\n".join(server.log().splitlines()[-LOG_TAIL:])
+            report.sections.append((f"log of {server.comfyui.name}", tail))
+
+
+def running(server: ComfyServer) -> Iterator[ComfyServer]:
+    with server:
+        SERVERS.append(server)
+        yield server
+        SERVERS.remove(server)
+
+
+@pytest.fixture(scope="session")
+def small_model(tmp_path_factory) -> dict[str, Path]:
+    """The small model's files, by what they are (see scripts/demo/models.py)."""
+    return models.find(models.write_small_model(tmp_path_factory.mktemp("small-model")))
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory) -> Iterator[ComfyServer]:
+    """The newest supported ComfyUI, or the one in COMFYUI_DIR."""
+    yield from running(ComfyServer(make_base(tmp_path_factory.mktemp("newest"))))
+
+
+@pytest.fixture(scope="session")
+def oldest_server(tmp_path_factory) -> Iterator[ComfyServer]:
+    """The oldest supported ComfyUI."""
+    yield from running(ComfyServer(make_base(tmp_path_factory.mktemp("oldest")), OLDEST_COMFYUI))
+
+
+@pytest.fixture(scope="session")
+def client(server) -> Client:
+    return Client(server.url, server.check_alive)
+
+
+@pytest.fixture(scope="session")
+def object_info(client) -> dict:
+    return client.get("/object_info")
+
+
+@pytest.fixture(scope="session")
+def oldest_object_info(oldest_server) -> dict:
+    return Client(oldest_server.url, oldest_server.check_alive).get("/object_info")

@@ -1,0 +1,148 @@
+"""The shipped workflows: canvas and API file say the same, fit the nodes' schemas, and are laid out cleanly."""
+
+import json
+from itertools import combinations
+from pathlib import Path
+
+import pytest
+
+WORKFLOWS = Path(__file__).resolve().parents[2] / "workflows"
+NAMES = sorted(path.name.removesuffix(".api.json") for path in WORKFLOWS.glob("*.api.json"))
+WIDGET_TYPES = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "COMFY_DYNAMICCOMBO_V3"}
+NOTE = "MarkdownNote"
+TITLE_HEIGHT = 30
+
+
+def load(name: str) -> dict:
+    return json.loads((WORKFLOWS / name).read_text())
+
+
+def specifications(info: dict) -> dict[str, list]:
+    """All inputs of a node in schema order: name -> [type or choices, options]."""
+    found = {}
+    for section in ("required", "optional"):
+        for name in info["input_order"].get(section, []):
+            found[name] = [*info["input"][section][name], {}][:2]
+    return found
+
+
+def is_widget(specification: list) -> bool:
+    return isinstance(specification[0], list) or specification[0] in WIDGET_TYPES
+
+
+def type_of(specification: list) -> str:
+    return "COMBO" if isinstance(specification[0], list) else specification[0]
+
+
+def widget_names(info: dict) -> list[str | None]:
+    """What each of a canvas node's widget values is for; None for values that the canvas keeps for itself."""
+    names = []
+    for name, specification in specifications(info).items():
+        if is_widget(specification):
+            names.append(name)
+            if specification[1].get("control_after_generate") or specification[1].get("image_upload"):
+                names.append(None)
+    return names
+
+
+def to_api(canvas: dict, object_info: dict) -> dict:
+    """What the front end makes of a canvas: inputs per node id, links as [node id, output index]."""
+    origin = {link[0]: [str(link[1]), link[2]] for link in canvas["links"]}
+    prompt = {}
+    for node in canvas["nodes"]:
+        if node["type"] == NOTE:
+            continue
+        info = object_info[node["type"]]
+        names = widget_names(info)
+        assert len(names) == len(node["widgets_values"]), f"{node['type']} has another number of widgets"
+        values = {name: value for name, value in zip(names, node["widgets_values"], strict=True) if name}
+        for slot in node["inputs"]:
+            if slot.get("link") is not None:
+                values[slot["name"]] = origin[slot["link"]]
+        prompt[str(node["id"])] = {"class_type": node["type"], "inputs": values}
+    return prompt
+
+
+def test_there_is_a_canvas_an_api_file_and_a_thumbnail_for_each():
+    assert {"image-to-video", "text-to-video"} <= set(NAMES)
+    expected = {f"{name}{ending}" for name in NAMES for ending in (".json", ".api.json", ".jpg")}
+    assert {path.name for path in WORKFLOWS.iterdir()} == expected
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_canvas_and_api_file_agree(name, object_info):
+    api = load(f"{name}.api.json")
+    titles = {node: entry.pop("_meta")["title"] for node, entry in api.items()}
+    assert to_api(load(f"{name}.json"), object_info) == api
+    for node, title in titles.items():
+        assert title == object_info[api[node]["class_type"]]["display_name"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_canvas_slots_and_links_fit_the_schemas(name, object_info):
+    canvas = load(f"{name}.json")
+    nodes = {node["id"]: node for node in canvas["nodes"]}
+    for node in canvas["nodes"]:
+        if node["type"] == NOTE:
+            continue
+        info = object_info[node["type"]]
+        expected = {slot: type_of(spec) for slot, spec in specifications(info).items()}
+        slots = {slot["name"]: slot["type"] for slot in node["inputs"] if slot["type"] != "IMAGEUPLOAD"}
+        assert slots == expected
+        assert [(o["name"], o["type"]) for o in node["outputs"]] == list(
+            zip(info["output_name"], info["output"], strict=True)
+        )
+    for link, source, output, target, slot, link_type in canvas["links"]:
+        assert link in nodes[source]["outputs"][output]["links"]
+        assert nodes[target]["inputs"][slot]["link"] == link
+        assert nodes[source]["outputs"][output]["type"] == nodes[target]["inputs"][slot]["type"] == link_type
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_api_file_gives_every_required_input_a_valid_value(name, object_info):
+    for entry in load(f"{name}.api.json").values():
+        info = object_info[entry["class_type"]]
+        specs = specifications(info)
+        assert info["input"]["required"].keys() <= entry["inputs"].keys() <= specs.keys()
+        for slot, value in entry["inputs"].items():
+            options = specs[slot][1]
+            if specs[slot][0] in ("INT", "FLOAT"):
+                assert options["min"] <= value <= options["max"]
+            if specs[slot][0] == "COMBO" and entry["class_type"].startswith("LTXDuo") and "default" in options:
+                assert value in options["options"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_overlaps_and_every_node_lies_in_a_group(name):
+    canvas = load(f"{name}.json")
+    boxes = {}
+    for node in canvas["nodes"]:
+        (x, y), (width, height) = node["pos"], node["size"]
+        boxes[node["id"]] = (x, y - TITLE_HEIGHT, x + width, y + height)
+        if node["type"] != NOTE:
+            groups = [group["bounding"] for group in canvas["groups"]]
+            assert any(
+                gx <= x and gy <= y - TITLE_HEIGHT and x + width <= gx + gw and y + height <= gy + gh
+                for gx, gy, gw, gh in groups
+            ), f"{node['type']} lies in no group"
+    for (first, a), (second, b) in combinations(boxes.items(), 2):
+        apart = a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1]
+        assert apart, f"nodes {first} and {second} overlap"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_canvas_fits_a_laptop_screen(name):
+    """Everything is in view at 1440x900 with the view that the file asks for."""
+    canvas = load(f"{name}.json")
+    view = canvas["extra"]["ds"]
+    for node in canvas["nodes"]:
+        left, top = ((node["pos"][axis] + view["offset"][axis]) * view["scale"] for axis in (0, 1))
+        assert left >= 60
+        assert top >= 60
+        assert left + node["size"][0] * view["scale"] <= 1440
+        assert top + node["size"][1] * view["scale"] <= 900
+
+
+def test_server_offers_them_as_templates(client):
+    offered = client.get("/workflow_templates")
+    assert set(NAMES) <= set(offered["ltx-duo"])
