@@ -1,0 +1,174 @@
+"""The transformer against diffusers': every guidance pass, image tokens, keyframes, LTX-2.3 and LTX-2.0."""
+
+import copy
+import dataclasses
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from ltx_duo.ltx_core.sampling.geometry import LatentGeometry
+from ltx_duo.ltx_core.transformer.inputs import GuidancePass, ModalityInput
+from ltx_duo.ltx_core.transformer.model import AVTransformer
+from ltx_duo.ltx_core.transformer.params import TransformerParams
+
+DIFFUSERS = "diffusers 0.42.1"
+TOLERANCE = 1e-5
+PERTURBED = 1
+SCALE = 1000
+GEOMETRY = LatentGeometry(width=128, height=64, frames=17, fps=24.0)
+OFFICIAL = json.loads((Path(__file__).parents[1] / "data" / "ltx-2.3-config.json").read_text())
+
+# Our names are the official files'; diffusers' differ in these parts.
+RENAMED = (
+    (r"^(audio_)?patchify_proj\.", r"\1proj_in."),
+    (r"^(audio_)?adaln_single\.", r"\1time_embed."),
+    (r"^(audio_)?prompt_adaln_single\.", r"\1prompt_adaln."),
+    (r"^av_ca_(video|audio)_scale_shift_adaln_single\.", r"av_cross_attn_\1_scale_shift."),
+    (r"^av_ca_a2v_gate_adaln_single\.", "av_cross_attn_video_a2v_gate."),
+    (r"^av_ca_v2a_gate_adaln_single\.", "av_cross_attn_audio_v2a_gate."),
+    (r"\.scale_shift_table_a2v_ca_(video|audio)$", r".\1_a2v_cross_attn_scale_shift_table"),
+    (r"\.(q|k)_norm\.", r".norm_\1."),
+)
+
+
+def small_params(version: str) -> TransformerParams:
+    config = copy.deepcopy(OFFICIAL)
+    config["transformer"] |= {
+        "num_layers": 3,
+        "num_attention_heads": 4,
+        "attention_head_dim": 24,
+        "cross_attention_dim": 96,
+        "audio_num_attention_heads": 4,
+        "audio_attention_head_dim": 16,
+        "audio_cross_attention_dim": 64,
+    }
+    if version == "2.0":
+        config["transformer"] |= {
+            "apply_gated_attention": False,
+            "cross_attention_adaln": False,
+            "caption_proj_before_connector": False,
+            "caption_channels": 48,
+        }
+    return TransformerParams.from_config(config)
+
+
+def diffusers_name(name: str) -> str:
+    for pattern, replacement in RENAMED:
+        name = re.sub(pattern, replacement, name)
+    return name
+
+
+def diffusers_model(params: TransformerParams) -> torch.nn.Module:
+    from diffusers import LTX2VideoTransformer3DModel
+
+    return LTX2VideoTransformer3DModel(
+        num_layers=params.num_layers,
+        num_attention_heads=params.video.heads,
+        attention_head_dim=params.video.head_dim,
+        cross_attention_dim=params.video.context_dim,
+        audio_num_attention_heads=params.audio.heads,
+        audio_attention_head_dim=params.audio.head_dim,
+        audio_cross_attention_dim=params.audio.context_dim,
+        gated_attn=params.gated,
+        audio_gated_attn=params.gated,
+        cross_attn_mod=params.text_adaln,
+        audio_cross_attn_mod=params.text_adaln,
+        use_prompt_embeddings=params.caption_channels is not None,
+        caption_channels=params.caption_channels,
+        rope_type="split",
+        perturbed_attn=True,
+    ).eval()
+
+
+class Scene:
+    """Random noisy tokens and prompts at true positions; with an image, masks of 0, 1 and between and a keyframe."""
+
+    def __init__(self, rng, params: TransformerParams, *, image: bool):
+        video_positions, audio_positions = GEOMETRY.video_positions(), GEOMETRY.audio_positions()
+        if image:
+            video_positions = torch.cat((video_positions, GEOMETRY.keyframe_positions(8)), dim=2)
+        self.positions = (video_positions, audio_positions)
+        tokens, audio_tokens, frame = video_positions.shape[2], audio_positions.shape[2], GEOMETRY.frame_tokens
+        mask = torch.ones(1, tokens)
+        if image:
+            mask[:, :frame] = torch.tensor([0.0, 0.35]).repeat(frame // 2)
+            mask[:, -frame:] = 0.1
+        # In text-to-video both modalities share one sigma, as in every pipeline.
+        sigmas = torch.rand(2, 1, generator=rng) * 0.8 + 0.1
+        self.sigmas = (sigmas[0], sigmas[1] if image else sigmas[0])
+        self.timesteps = (mask * self.sigmas[0], torch.ones(1, audio_tokens) * self.sigmas[1])
+        self.tokens = (
+            torch.randn(1, tokens, 128, generator=rng),
+            torch.randn(1, audio_tokens, 128, generator=rng),
+        )
+        widths = [params.caption_channels or stream.context_dim for stream in (params.video, params.audio)]
+        positive, negative = ([torch.randn(1, 9, w, generator=rng) for w in widths] for _ in range(2))
+        blocks = frozenset({PERTURBED})
+        self.passes = (
+            GuidancePass("cond", *positive),
+            GuidancePass("negative", *negative),
+            GuidancePass("perturbed", *positive, perturbed_video_blocks=blocks, perturbed_audio_blocks=blocks),
+            GuidancePass("isolated", *positive, isolated=True),
+        )
+
+    def ours(self, model: AVTransformer):
+        ropes = model.rope_tables(*self.positions)
+        modalities = zip(self.tokens, self.timesteps, self.sigmas, ropes, strict=True)
+        return model(*(ModalityInput(*modality) for modality in modalities), self.passes)
+
+    def theirs(self, model, guidance_pass: GuidancePass, *, cross_timestep: bool):
+        return model(
+            hidden_states=self.tokens[0],
+            audio_hidden_states=self.tokens[1],
+            encoder_hidden_states=guidance_pass.video_context,
+            audio_encoder_hidden_states=guidance_pass.audio_context,
+            timestep=self.timesteps[0] * SCALE,
+            audio_timestep=self.timesteps[1] * SCALE,
+            sigma=self.sigmas[0] * SCALE,
+            audio_sigma=self.sigmas[1] * SCALE,
+            video_coords=self.positions[0],
+            audio_coords=self.positions[1],
+            isolate_modalities=guidance_pass.isolated,
+            spatio_temporal_guidance_blocks=sorted(guidance_pass.perturbed_video_blocks),
+            use_cross_timestep=cross_timestep,
+            return_dict=False,
+        )
+
+
+@pytest.mark.parametrize(
+    ("version", "timestep", "image"),
+    [
+        ("2.3", "other", False),
+        ("2.3", "other", True),
+        ("2.3", "own", False),
+        # Diffusers' rule for 2.0 takes even the gate from the modality's own timestep: no difference without images.
+        ("2.0", "own", False),
+        ("2.0", "other", True),
+    ],
+)
+def test_velocity_of_every_pass(version, timestep, image, rng, parity, randomise):
+    params = dataclasses.replace(small_params(version), cross_timestep=timestep)
+    ours = randomise(AVTransformer(params), rng).eval()
+    theirs = diffusers_model(params)
+    theirs.load_state_dict({diffusers_name(k): v for k, v in ours.state_dict().items()}, strict=True)
+    scene = Scene(rng, params, image=image)
+    name = f"transformer {version} ({timestep} cross timestep), {'image and keyframe' if image else 'text'}"
+    for guidance_pass, velocities in zip(scene.passes, scene.ours(ours), strict=True):
+        references = scene.theirs(theirs, guidance_pass, cross_timestep=timestep == "other")
+        for modality, velocity, reference in zip(("video", "audio"), velocities, references, strict=True):
+            what = f"{name}, {guidance_pass.name}: {modality} velocity"
+            parity.check(what, DIFFUSERS, velocity, reference, TOLERANCE)
+
+
+def test_positions(parity):
+    """Video tokens' and audio latents' bounds in pixels and seconds."""
+    model = diffusers_model(small_params("2.3"))
+    video = model.rope.prepare_video_coords(
+        1, GEOMETRY.latent_frames, GEOMETRY.latent_height, GEOMETRY.latent_width, torch.device("cpu"), fps=GEOMETRY.fps
+    )
+    audio = model.audio_rope.prepare_audio_coords(1, GEOMETRY.audio_frames, torch.device("cpu"))
+    parity.check("video positions", DIFFUSERS, GEOMETRY.video_positions(), video, 0)
+    parity.check("audio positions", DIFFUSERS, GEOMETRY.audio_positions(), audio, 0)
