@@ -51,6 +51,7 @@ def calibrate(reference: torch.nn.Module, mel: torch.Tensor) -> None:
     reference.vocoder.conv_post.weight.mul_(0.6 / reference.vocoder(mel).std())
     reference.vocoder.apply_final_activation = True
     narrow = reference.vocoder(mel)
+    narrow = narrow[..., : narrow.shape[-1] // reference.hop_length * reference.hop_length]
     bands, *_ = reference.mel_stft.mel_spectrogram(narrow.flatten(0, 1))
     residual = reference.bwe_generator(bands.unflatten(0, narrow.shape[:2]).transpose(2, 3))
     reference.bwe_generator.conv_post.weight.mul_(0.6 / residual.std())
@@ -77,6 +78,22 @@ def test_vocoder_23_equals_vendor(frames, parity, rng, randomise, copy_weights):
     parity.check(f"vocoder 2.3, mel of 16 kHz, {frames} mel frames", VENDOR, ours.mel_stft(narrow), bands, 1e-5)
     residual = reference.bwe_generator(bands)
     parity.check(f"vocoder 2.3, residual, {frames} mel frames", VENDOR, ours.bwe_generator(bands), residual, 1e-5)
+
+
+def test_padding_to_whole_hops_equals_vendor(parity, rng, randomise, copy_weights):
+    """With a hop of 96 the 16 kHz sound is no whole number of hops (LTX-2.3's own hop of 80 always fits)."""
+    from ltx_core.model.audio_vae.model_configurator import VocoderConfigurator
+
+    config = small_config()
+    hop = {"hop_length": 96, "upsample_rates": [6, 6, 2, 2, 2], "upsample_kernel_sizes": [12, 12, 4, 4, 4]}
+    config["vocoder"]["bwe"].update(hop)
+    reference = VocoderConfigurator.from_config(config)
+    randomise_vocoder(reference, rng, randomise)
+    mel = torch.randn(1, 2, 4, 64, generator=rng) * 2 - 3
+    calibrate(reference, mel)
+    ours = build_vocoder(VocoderParams.from_config(config))
+    copy_weights(reference, ours)
+    parity.check("vocoder 2.3, padded to whole hops", VENDOR, ours(mel), reference(mel), 1e-5)
 
 
 @pytest.mark.parametrize("frames", [1, 9])
