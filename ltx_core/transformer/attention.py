@@ -4,17 +4,12 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from ..kernels.attention import scaled_dot_product
 from ..kernels.heads import gate_heads, norm_rotate
 from .rope import RotaryTable
 
 AttentionFunction = Callable[..., Tensor]
-
-
-def scaled_dot_product(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
-    """PyTorch's attention: q (B, H, Tq, D), k and v (B, H, Tk, D), additive or boolean mask -> (B, H, Tq, D)."""
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
 
 
 class HeadsNorm(nn.Module):
