@@ -110,6 +110,15 @@ def test_reflection_does_not_depend_on_the_layer(rng):
     assert ours.conv.padding_mode == "zeros"
 
 
+def test_pixel_norm(rng):
+    x = torch.randn((1, 8, 2, 3, 4), generator=rng)
+    normed = layers.pixel_norm(x)
+    torch.testing.assert_close(normed.square().mean(1), torch.ones(1, 2, 3, 4))
+    # At this size the constant under the root, 1e-8, is as large as the mean square itself.
+    tiny = torch.full((1, 8, 1, 1, 1), 1e-4)
+    torch.testing.assert_close(layers.pixel_norm(tiny), torch.full_like(tiny, 0.5**0.5))
+
+
 def test_rearrangements(rng):
     x = torch.arange(2 * 2 * 4 * 4).view(1, 2, 2, 4, 4).float()
     deep = layers.space_to_depth(x, (2, 1, 2))
