@@ -1,0 +1,40 @@
+"""Token ids to text features: Gemma and the projection that belongs to the checkpoint."""
+
+import torch
+from torch import Tensor, nn
+
+from ..progress import SILENT, Reporter
+from ..transformer.attention import AttentionFunction, scaled_dot_product
+from .feature_extractor import FeatureExtractor
+from .feature_extractor_v20 import FeatureExtractorV20
+from .gemma import GemmaModel
+from .gemma_params import GemmaParams
+from .params import FeatureExtractorParams, FeatureExtractorV20Params
+from .tokenizer import MAX_LENGTH
+
+
+class TextEncoder(nn.Module):
+    """`gemma` and `feature_extractor`, as submodules of these names; which projection follows from its params."""
+
+    def __init__(
+        self,
+        gemma: GemmaParams,
+        projection: FeatureExtractorParams | FeatureExtractorV20Params,
+        *,
+        attention: AttentionFunction = scaled_dot_product,
+        ops=nn,
+        dtype=None,
+        device=None,
+        compute_dtype: torch.dtype | None = None,
+    ):
+        super().__init__()
+        factory = {"ops": ops, "dtype": dtype, "device": device}
+        self.gemma = GemmaModel(gemma, attention=attention, compute_dtype=compute_dtype, **factory)
+        extractor = FeatureExtractorV20 if isinstance(projection, FeatureExtractorV20Params) else FeatureExtractor
+        self.feature_extractor = extractor(projection, **factory)
+
+    def features(self, ids: Tensor, reporter: Reporter = SILENT) -> tuple[Tensor, Tensor]:
+        """ids (1, T) int64 from the tokenizer -> video (1, T, Dv) and audio (1, T, Da) features for the connectors."""
+        # Where the vendor's padding to MAX_LENGTH on the left puts the prompt: equal to it down to its rounding.
+        first_position = max(0, MAX_LENGTH - ids.shape[1])
+        return self.feature_extractor(self.gemma(ids, reporter, first_position))

@@ -1,0 +1,18 @@
+"""Tensor names of Gemma-3 in the files it is distributed in."""
+
+import re
+from collections.abc import Iterable
+
+# Hugging Face multi-modal (old, new), text-only and ComfyUI's single files, bare.
+_LANGUAGE_MODEL = re.compile(
+    r"^(?:language_model\.model\.|model\.language_model\.|model\.)?((?:embed_tokens|layers\.\d+|norm)\..+)$"
+)
+
+
+def gemma_key_map(keys: Iterable[str]) -> dict[str, str]:
+    """file key -> name in `GemmaModel`, for every tensor of the language model among `keys`.
+
+    Left out is what hidden states do not need: vision tower, projector, `lm_head`, embedded tokenizers, and whatever
+    else shares the file.  Scales beside quantised weights keep their place beside them.
+    """
+    return {key: found[1] for key in keys if (found := _LANGUAGE_MODEL.match(key))}
