@@ -1,0 +1,196 @@
+"""The shipped workflows on a real server with the small model: what comes out, and what each input changes."""
+
+import copy
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from ltx_duo.scripts.demo import media, models, photo
+from ltx_duo.scripts.demo.client import Client, ExecutionFailed, set_inputs
+from ltx_duo.scripts.demo.server import ComfyServer, make_base
+
+WORKFLOWS = Path(__file__).resolve().parents[2] / "workflows"
+SMALL = {"width": 192, "height": 128, "frames": 17, "steps": 2, "seed": 3}
+IMAGE = "lake.png"
+
+
+@dataclass(frozen=True)
+class Film:
+    """A video as an MP4 player sees it."""
+
+    path: Path
+    pictures: np.ndarray  # (frames, height, width, 3) uint8
+    sound: np.ndarray  # (channels, samples) float32
+
+    def same_as(self, other: "Film") -> bool:
+        return np.array_equal(self.pictures, other.pictures) and np.array_equal(self.sound, other.sound)
+
+
+def read_film(path: Path) -> Film:
+    pictures = np.stack([np.asarray(frame) for frame in media.read_frames(path)])
+    with av.open(str(path)) as container:
+        sound = np.concatenate([frame.to_ndarray() for frame in container.decode(audio=0)], axis=1)
+    return Film(path, pictures, sound)
+
+
+@pytest.fixture(scope="session")
+def workflow(small_model) -> Callable[[str], dict]:
+    """A shipped workflow in API format, with the small model, a small size and a few steps."""
+
+    def load(name: str, **changes) -> dict:
+        prompt = json.loads((WORKFLOWS / f"{name}.api.json").read_text())
+        models.choose(prompt, small_model)
+        set_inputs(prompt, "LTXDuoStageOneSampler", **{**SMALL, **changes})
+        if name == "image-to-video":
+            set_inputs(prompt, "LoadImage", image=IMAGE)
+        return prompt
+
+    return load
+
+
+def furnish(server: ComfyServer, small_model: dict[str, Path]) -> Client:
+    models.link(small_model, server.base / "models")
+    photo.draw(server.base / "input" / IMAGE, 240, 160)
+    return Client(server.url, server.check_alive)
+
+
+@pytest.fixture(scope="session")
+def make(server, small_model, tmp_path_factory) -> Callable[[dict], Film]:
+    """Runs a prompt on the server and reads the film that it saves."""
+    client = furnish(server, small_model)
+    return lambda prompt: run_film(client, prompt, tmp_path_factory.mktemp("film"))
+
+
+def run_film(client: Client, prompt: dict, folder: Path) -> Film:
+    files = client.run(prompt).files()
+    assert len(files) == 1
+    return read_film(client.fetch(files[0], folder / "film.mp4"))
+
+
+@pytest.fixture(scope="session")
+def film(make, workflow) -> Film:
+    return make(workflow("image-to-video"))
+
+
+@pytest.fixture(scope="session")
+def text_film(make, workflow) -> Film:
+    return make(workflow("text-to-video"))
+
+
+@pytest.mark.parametrize("which", ["film", "text_film"])
+def test_mp4_holds_what_was_asked_for(which, request):
+    info = media.probe(request.getfixturevalue(which).path)
+    assert (info.video_codec, info.width, info.height, info.frames, info.fps) == ("h264", 192, 128, 17, 24.0)
+    assert (info.audio_codec, info.sample_rate, info.channels) == ("aac", 48000, 2)
+    assert abs(info.sound_seconds - info.video_seconds) < 0.06
+
+
+def test_picture_and_sound_are_alive(film):
+    assert film.pictures.std() > 5
+    assert np.abs(np.diff(film.pictures.astype(float), axis=0)).mean() > 0.2, "all frames are alike"
+    assert np.abs(film.sound).max() > 1e-4
+    assert np.isfinite(film.sound).all()
+
+
+def test_mp4_carries_the_workflow(film, workflow):
+    with av.open(str(film.path)) as container:
+        carried = json.loads(container.metadata["prompt"])
+    assert carried == workflow("image-to-video")
+
+
+def test_same_inputs_give_the_same_film_in_another_process(film, small_model, workflow, tmp_path):
+    with ComfyServer(make_base(tmp_path / "again"), arguments=["--cache-none"]) as again:
+        second = run_film(furnish(again, small_model), workflow("image-to-video"), tmp_path)
+    assert second.same_as(film)
+
+
+def test_seed_changes_picture_and_sound(film, make, workflow):
+    other = make(workflow("image-to-video", seed=4))
+    assert not np.array_equal(other.pictures, film.pictures)
+    assert not np.array_equal(other.sound, film.sound)
+
+
+@pytest.mark.parametrize("words", ["prompt", "negative_prompt"])
+def test_words_change_picture_and_sound(words, film, make, workflow):
+    prompt = workflow("image-to-video")
+    set_inputs(prompt, "LTXDuoTextEncode", **{words: "two astronauts argue in a kitchen"})
+    other = make(prompt)
+    assert not np.array_equal(other.pictures, film.pictures)
+    assert not np.array_equal(other.sound, film.sound)
+
+
+def test_image_changes_the_film(film, make, workflow, server):
+    photo.draw(server.base / "input" / "other.png", 240, 160, seed=11)
+    prompt = workflow("image-to-video")
+    set_inputs(prompt, "LoadImage", image="other.png")
+    assert not np.array_equal(make(prompt).pictures, film.pictures)
+
+
+def test_text_to_video_is_image_to_video_without_the_image(text_film, make, workflow):
+    text_prompt = next(n for n in workflow("text-to-video").values() if n["class_type"] == "LTXDuoTextEncode")
+    prompt = workflow("image-to-video")
+    set_inputs(prompt, "LTXDuoTextEncode", prompt=text_prompt["inputs"]["prompt"])
+    assert not make(prompt).same_as(text_film)
+    set_inputs(prompt, "LTXDuoImageCondition", strength=0.0)
+    assert make(prompt).same_as(text_film)
+
+
+def rotated(picture: Image.Image) -> tuple[Image.Image, dict]:
+    """The picture lying on its side, with the EXIF mark that says so."""
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be shown turned by 90 degrees clockwise
+    return picture.transpose(Image.Transpose.ROTATE_90), {"exif": exif}
+
+
+@pytest.mark.parametrize("kind", ["alpha", "grey", "rotated"])
+def test_any_kind_of_image_works(kind, server, make, workflow):
+    """An image with alpha, grey or with EXIF rotation gives the film of its plain RGB picture."""
+    picture = Image.open(photo.draw(server.base / "input" / "plain.png", 241, 159, seed=5))
+    options = {}
+    if kind == "grey":
+        picture = picture.convert("L")
+    picture.convert("RGB").save(server.base / "input" / f"plain-{kind}.png")
+    if kind == "alpha":
+        picture.putalpha(Image.linear_gradient("L").resize(picture.size))
+    if kind == "rotated":
+        picture, options = rotated(picture)
+    picture.save(server.base / "input" / f"{kind}.png", **options)
+
+    films = []
+    for name in (f"plain-{kind}.png", f"{kind}.png"):
+        prompt = workflow("image-to-video", frames=9, steps=1)
+        set_inputs(prompt, "LoadImage", image=name)
+        films.append(make(prompt))
+    assert films[0].same_as(films[1])
+
+
+def test_progress_and_cancel(client, make, film, workflow):
+    """A run can be stopped while it samples, and the next one is as if nothing had happened."""
+    moved = []
+
+    def interrupt_once_sampling(node: str, run) -> None:
+        if node in run.steps and not moved and prompt[node]["class_type"] == "LTXDuoStageOneSampler":
+            moved.append(node)
+            client.post("/interrupt", {})
+
+    prompt = workflow("image-to-video", steps=500, seed=77)
+    with pytest.raises(ExecutionFailed) as stopped:
+        client.run(prompt, interrupt_once_sampling)
+    assert stopped.value.exception_type == "interrupted"
+    assert moved
+    fresh = copy.deepcopy(workflow("image-to-video"))
+    set_inputs(fresh, "SaveVideo", filename_prefix="video/after-cancel")
+    assert make(fresh).same_as(film)
+
+
+def test_oldest_comfyui_runs_the_workflow(oldest_server, small_model, workflow, tmp_path):
+    prompt = workflow("image-to-video")
+    film = run_film(furnish(oldest_server, small_model), prompt, tmp_path)
+    assert film.pictures.shape == (17, 128, 192, 3)
+    assert film.sound.shape[0] == 2
