@@ -9,7 +9,7 @@ from torch import Tensor
 @triton.jit
 def _norm_rotate(
     x, weight, cos, sin, out,
-    width, half, table_tokens, head_stride, token_stride, eps,
+    width, half, table_tokens, head_stride, token_stride, channel_stride, eps,
     ROTATE: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """One token: both halves of all heads.  Pair j is channel j % half of head j // half."""
@@ -25,7 +25,7 @@ def _norm_rotate(
     first *= scale * tl.load(weight + first_place, mask=mask, other=0.0).to(tl.float32)
     second *= scale * tl.load(weight + second_place, mask=mask, other=0.0).to(tl.float32)
     if ROTATE:
-        place = head * head_stride + (token % table_tokens) * token_stride + channel
+        place = head * head_stride + (token % table_tokens) * token_stride + channel * channel_stride
         c = tl.load(cos + place, mask=mask, other=0.0)
         s = tl.load(sin + place, mask=mask, other=0.0)
         turned = first * c - second * s
@@ -49,11 +49,12 @@ def norm_rotate(x: Tensor, weight: Tensor, heads: int, table, eps: float) -> Ten
     """See `ltx_core.kernels.heads`: x (R, T, H*D) contiguous -> (R, H, T, D), stored as (R, T, H, D)."""
     width = x.shape[-1]
     out = torch.empty_like(x)
-    cos = x if table is None else table.cos
+    cos, sin = (x, x) if table is None else (table.cos, table.sin)
+    _, head_stride, token_stride, channel_stride = (0, 0, 0, 0) if table is None else cos.stride()
     _norm_rotate[(x.numel() // width,)](
-        x, weight, cos, x if table is None else table.sin, out,
+        x, weight, cos, sin, out,
         width, width // heads // 2, 1 if table is None else cos.shape[2],
-        0 if table is None else cos.stride(1), 0 if table is None else cos.stride(2), eps,
+        head_stride, token_stride, channel_stride, eps,
         ROTATE=table is not None, BLOCK=triton.next_power_of_2(width // 2), num_warps=8 if width > 1024 else 4,
     )  # fmt: skip
     return out.unflatten(-1, (heads, -1)).transpose(1, 2)

@@ -79,10 +79,13 @@ class Attention(nn.Module):
         if not any(bypass):
             k, v = self.keys_values(context, context_rope)
             return self._leave(x, self._attend(x, k, v, rope, mask))
-        kept = [row for row, skip in enumerate(bypass) if not skip]
         v = self._split(self.to_v(context))
-        heads = self._attend(x[kept], self._keys(context[kept], context_rope), v[kept], rope, mask)
-        return self._leave(x, v.index_copy(0, torch.tensor(kept, device=v.device), heads))
+        heads = []
+        for row, skip in enumerate(bypass):
+            own = slice(row, row + 1)
+            k = None if skip else self._keys(context[own], context_rope)
+            heads.append(v[own] if skip else self._attend(x[own], k, v[own], rope, mask))
+        return self._leave(x, torch.cat(heads))
 
     def keys_values(self, context: Tensor, rope: RotaryTable | None = None) -> tuple[Tensor, Tensor]:
         """Keys and values (B, H, Tk, D) of a context, to share between the rows that attend to it."""

@@ -161,13 +161,11 @@ def _take(x: Tensor | None, rows: tuple[int, ...] | None) -> Tensor | None:
     """The named rows of x, without a copy where they are its first ones; all of x when rows is None."""
     if x is None or rows is None:
         return x
-    return x[: len(rows)] if rows == tuple(range(len(rows))) else x[list(rows)]
+    return x[: len(rows)] if rows == tuple(range(len(rows))) else torch.cat([x[row : row + 1] for row in rows])
 
 
 def _add_rows(x: Tensor, update: Tensor, gate: TokenRow, rows: tuple[int, ...], eps: float) -> Tensor:
-    """x with the gated update added to some of its rows."""
-    if rows == tuple(range(len(rows))) and fused(x):
-        residual_norm(x[: len(rows)], update, gate, (), eps)
-        return x
-    changed, _ = residual_norm(x[list(rows)], update, gate, (), eps)
-    return x.index_copy(0, torch.tensor(rows, device=x.device), changed)
+    """x with the gated update added to its first rows, which the plan has made the ones with audio-video attention."""
+    count = len(rows)
+    changed, _ = residual_norm(x[:count], update, gate, (), eps)
+    return x if fused(x) else torch.cat((changed, x[count:]))

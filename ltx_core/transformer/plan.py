@@ -59,7 +59,7 @@ def plan_passes(passes: Sequence[GuidancePass], num_layers: int) -> Plan:
         bypass = [perturbed[row[0]] for row in rows]
         rows, split_text = _split(rows, lambda i: context_of[i])
         contexts = tuple(context_of[row[0]] for row in rows)
-        rows, split_cross = _split(rows, lambda i: passes[i].isolated)
+        rows, split_cross = _split(rows, lambda i: passes[i].isolated, sort=True)
         joined = tuple(number for number, row in enumerate(rows) if not passes[row[0]].isolated)
         blocks.append(
             BlockPlan(
@@ -80,11 +80,17 @@ def _same_contexts(one: GuidancePass, other: GuidancePass) -> bool:
     return one.video_context is other.video_context and one.audio_context is other.audio_context
 
 
-def _split(rows: Rows, key: Callable[[int], Hashable]) -> tuple[Rows, tuple[int, ...] | None]:
-    """Splits each row into runs of passes with equal keys; the second result is None when nothing splits."""
-    new_rows, origins = [], []
+def _split(rows: Rows, key: Callable[[int], Hashable], *, sort: bool = False) -> tuple[Rows, tuple[int, ...] | None]:
+    """Splits each row into runs of passes with equal keys; the second result is None when nothing splits.
+
+    With `sort` the rows come ordered by key, so that those of the lowest key are the first ones of the batch.
+    """
+    pieces = []
     for origin, row in enumerate(rows):
         for value in dict.fromkeys(key(i) for i in row):
-            new_rows.append(tuple(i for i in row if key(i) == value))
-            origins.append(origin)
-    return tuple(new_rows), None if len(new_rows) == len(rows) else tuple(origins)
+            pieces.append((value, origin, tuple(i for i in row if key(i) == value)))
+    if sort:
+        pieces.sort(key=lambda piece: piece[0])
+    origins = tuple(origin for _, origin, _ in pieces)
+    unchanged = origins == tuple(range(len(rows)))
+    return tuple(row for _, _, row in pieces), None if unchanged else origins

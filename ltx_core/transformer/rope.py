@@ -56,7 +56,7 @@ def rotary_table(
     """The table for `heads` heads that share `width` channels; consecutive angles go to consecutive heads."""
     angles = rope_angles(positions, max_positions, width, theta, float64=float64)
     batch, tokens, _ = angles.shape
-    angles = angles.view(batch, tokens, heads, -1).transpose(1, 2)
+    angles = angles.contiguous().view(batch, tokens, heads, -1).transpose(1, 2)
     return RotaryTable(angles.cos(), angles.sin())
 
 

@@ -19,9 +19,9 @@ from ltx_duo.ltx_core.transformer.rope import RotaryTable
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 EPS = 1e-6
-# Half a bfloat16 step is 2e-3, and a sum that is rounded before its norm has two of them; Triton's interpreter
-# rounds towards zero, which doubles that.
-TOLERANCE = {torch.float32: 2e-6, torch.bfloat16: 4e-3 if DEVICE == "cuda" else 1e-2}
+# Half a bfloat16 step is 2e-3 of a number, and a sum may be rounded the other way than float64's; Triton's interpreter
+# rounds towards zero, which is four times that.
+TOLERANCE = {torch.float32: 2e-6, torch.bfloat16: 6e-3 if DEVICE == "cuda" else 2e-2}
 
 
 @pytest.fixture(autouse=True)
@@ -90,14 +90,16 @@ def test_norm_alone_leaves_its_input(draw, monkeypatch):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-@pytest.mark.parametrize("rotated", [False, True])
+@pytest.mark.parametrize("layout", [None, "channels last", "tokens last"])
 @pytest.mark.parametrize(("heads", "head_dim"), [(4, 24), (2, 64)])
-def test_norm_rotate(draw, monkeypatch, dtype, rotated, heads, head_dim):
+def test_norm_rotate(draw, monkeypatch, dtype, layout, heads, head_dim):
     rows, tokens = 3, 7
     x, weight = draw(rows, tokens, heads * head_dim, dtype=dtype), draw(heads * head_dim, dtype=dtype)
     angles = draw(1, tokens, heads, head_dim // 2).transpose(1, 2) * 100
-    table = RotaryTable(angles.cos(), angles.sin()) if rotated else None
-    wide = RotaryTable(table.cos.double(), table.sin.double()) if rotated else None
+    if layout == "tokens last":
+        angles = angles.transpose(2, 3).contiguous().transpose(2, 3)
+    table = RotaryTable(angles.cos(), angles.sin()) if layout else None
+    wide = RotaryTable(table.cos.double(), table.sin.double()) if layout else None
     monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)  # the twin's own float32 would hide the error
     exact = norm_rotate(x.double(), weight.double(), heads, wide, EPS)
     monkeypatch.undo()

@@ -49,7 +49,8 @@ def simulate(passes: list[GuidancePass]) -> tuple[list[tuple], int]:
         ids = [id(passes[plan.context_passes[context]].video_context) for context in contexts]
         rows = [(*row, context) for row, context in zip(rows, ids, strict=True)]
         rows = rows if block.split_cross is None else [rows[i] for i in block.split_cross]
-        joined = range(len(rows)) if block.joined is None else block.joined
+        joined = tuple(range(len(rows))) if block.joined is None else block.joined
+        assert joined == tuple(range(len(joined))), "rows with audio-video attention are not the first ones"
         rows = [(*row, number in joined) for number, row in enumerate(rows)]
         assert len(set(rows)) == len(rows), "two rows with the same history: work is done twice"
     return [rows[row] for row in plan.row_of_pass], evaluations

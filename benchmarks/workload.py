@@ -1,0 +1,146 @@
+"""The work that is measured: the real architecture with random weights, at the sizes of both stages."""
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+PACK = Path(__file__).resolve().parent.parent
+sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != PACK]
+
+
+def load_pack():
+    """Imports the pack as `ltx_duo`: the vendor's package has the name of our engine."""
+    import importlib.util
+
+    if "ltx_duo" not in sys.modules:
+        spec = importlib.util.spec_from_file_location(
+            "ltx_duo", PACK / "__init__.py", submodule_search_locations=[str(PACK)]
+        )
+        sys.modules["ltx_duo"] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules["ltx_duo"])
+
+
+load_pack()
+
+from ltx_duo.ltx_core.sampling.geometry import LatentGeometry  # noqa: E402
+from ltx_duo.ltx_core.transformer.inputs import GuidancePass, ModalityInput  # noqa: E402
+
+TEXT_TOKENS = 1024
+
+
+@dataclass(frozen=True)
+class Case:
+    """One size; `guided` cases run stage one's four passes, others a single one."""
+
+    name: str
+    width: int
+    height: int
+    frames: int
+    guided: bool
+    sigma: float = 0.8
+
+    @property
+    def geometry(self) -> LatentGeometry:
+        return LatentGeometry(self.width, self.height, self.frames, 24.0)
+
+
+CASES = {
+    "small": Case("stage one, smallest", 384, 256, 25, guided=True),
+    "stage-one": Case("stage one", 768, 512, 121, guided=True),
+    "stage-two": Case("stage two", 1536, 1024, 121, guided=False),
+}
+
+
+def config(num_layers: int | None = None, small: bool = False) -> dict:
+    """The official configuration, with fewer blocks or (for a quick run on a CPU) smaller everywhere."""
+    path = PACK / "tests" / "data" / "ltx-2.3-config.json"
+    result = json.loads(path.read_text())
+    if small:
+        result["transformer"] |= {"num_attention_heads": 2, "attention_head_dim": 48, "cross_attention_dim": 96,
+                                  "audio_num_attention_heads": 2, "audio_attention_head_dim": 16,
+                                  "audio_cross_attention_dim": 32}  # fmt: skip
+    if num_layers is not None:
+        result["transformer"]["num_layers"] = num_layers
+    return result
+
+
+def randomise(module: nn.Module, seed: int) -> nn.Module:
+    """Weights that neither blow the signal up nor let it vanish, drawn where the module lies."""
+    generator = None
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            if generator is None:
+                generator = torch.Generator(parameter.device).manual_seed(seed)
+            if name.endswith("norm.weight"):
+                parameter.normal_(1.0, 0.1, generator=generator)
+            elif parameter.ndim == 2 and "table" not in name:
+                parameter.normal_(0.0, parameter.shape[1] ** -0.5, generator=generator)
+            else:
+                parameter.normal_(0.0, 0.1, generator=generator)
+    return module
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Random tokens, prompts and positions of a case, as image-to-video has them: the first frame is held."""
+
+    case: Case
+    video: Tensor
+    audio: Tensor
+    mask: Tensor
+    contexts: tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]
+    perturbed_block: int
+
+    @classmethod
+    def draw(cls, case: Case, params, device: str, dtype: torch.dtype, seed: int, text_tokens: int = TEXT_TOKENS):
+        generator = torch.Generator(device).manual_seed(seed)
+
+        def normal(*shape: int) -> Tensor:
+            return torch.randn(shape, generator=generator, device=device, dtype=torch.float32).to(dtype)
+
+        geometry = case.geometry
+        mask = torch.ones(1, geometry.video_tokens, device=device)
+        mask[:, : geometry.frame_tokens] = 0.0
+        prompts = [
+            (normal(1, text_tokens, params.video.context_dim), normal(1, text_tokens, params.audio.context_dim))
+            for _ in range(2)
+        ]
+        return cls(
+            case,
+            normal(1, geometry.video_tokens, 128),
+            normal(1, geometry.audio_frames, 128),
+            mask,
+            tuple(prompts),
+            28 * params.num_layers // 48,
+        )
+
+    def to(self, dtype: torch.dtype) -> "Scene":
+        contexts = tuple((video.to(dtype), audio.to(dtype)) for video, audio in self.contexts)
+        return Scene(self.case, self.video.to(dtype), self.audio.to(dtype), self.mask, contexts, self.perturbed_block)
+
+    @property
+    def sigma(self) -> Tensor:
+        return torch.full((1,), self.case.sigma, device=self.video.device)
+
+    def passes(self) -> list[GuidancePass]:
+        positive, negative = self.contexts
+        if not self.case.guided:
+            return [GuidancePass("cond", *positive)]
+        blocks = frozenset({self.perturbed_block})
+        return [
+            GuidancePass("cond", *positive),
+            GuidancePass("negative", *negative),
+            GuidancePass("perturbed", *positive, perturbed_video_blocks=blocks, perturbed_audio_blocks=blocks),
+            GuidancePass("isolated", *positive, isolated=True),
+        ]
+
+    def inputs(self, ropes) -> tuple[ModalityInput, ModalityInput]:
+        audio_times = torch.ones(1, self.audio.shape[1], device=self.audio.device)
+        return (
+            ModalityInput(self.video, self.mask * self.sigma, self.sigma, ropes[0]),
+            ModalityInput(self.audio, audio_times * self.sigma, self.sigma, ropes[1]),
+        )
