@@ -23,9 +23,9 @@ class ImageCondition(io.ComfyNode):
                 io.Int.Input(
                     "frame",
                     default=0,
-                    min=-1,
+                    min=-8192,
                     max=8192,
-                    tooltip="The video frame that shows the image: 0 is the first one, -1 the last one.",
+                    tooltip="The video frame that shows the image: 0 is the first, -1 the last, -2 the one before.",
                 ),
                 io.Float.Input(
                     "strength",

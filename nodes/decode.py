@@ -36,7 +36,7 @@ class AVDecode(io.ComfyNode):
             outputs=[
                 io.Video.Output(display_name="video", tooltip="Frames and sound together, for Save Video."),
                 io.Image.Output(display_name="images", tooltip="The frames."),
-                io.Audio.Output(display_name="audio", tooltip="The sound."),
+                io.Audio.Output(display_name="audio", tooltip="The sound alone."),
             ],
         )
 

@@ -6,12 +6,13 @@ from .schema import CATEGORY, advanced, problem
 from .schema import Guidance as GuidanceType
 
 CUSTOM, FROM_MODEL, NONE = "custom", "from the model", "none"
+AUTO = "auto"
 
 SCALES = {
-    "cfg": ("Classifier-free guidance of the {0}: how strongly it follows the prompt. 1 is off.", 1.0),
-    "stg": ("Spatio-temporal guidance of the {0}: pushes away from a run with weakened self-attention. 0 is off.", 0.0),
-    "modality": ("Modality guidance of the {0}: how strongly it follows the other modality. 1 is off.", 1.0),
-    "rescale": ("Brings the guided {0} back towards its unguided contrast. 0 is off, 1 is full.", 0.0),
+    "cfg": "Classifier-free guidance of the {0}: how strongly it follows the prompt. 1 is off.",
+    "stg": "Spatio-temporal guidance of the {0}: pushes away from a run with weakened self-attention. 0 is off.",
+    "modality": "Modality guidance of the {0}: how strongly it follows the other modality. 1 is off.",
+    "rescale": "Brings the guided {0} back towards its unguided contrast. 0 is off, 1 is full.",
 }
 DEFAULTS = {"video": (3.0, 1.0, 3.0, 0.7), "audio": (7.0, 1.0, 3.0, 0.7)}
 MODALITY_NAMES = {"video": "picture", "audio": "sound"}
@@ -19,7 +20,7 @@ MODALITY_NAMES = {"video": "picture", "audio": "sound"}
 
 def _scale_inputs(modality: str) -> list[io.Input]:
     inputs = []
-    for (scale, (tooltip, _)), default in zip(SCALES.items(), DEFAULTS[modality], strict=True):
+    for (scale, tooltip), default in zip(SCALES.items(), DEFAULTS[modality], strict=True):
         text = tooltip.format(MODALITY_NAMES[modality]) + " Used with preset 'custom'."
         top = 1.0 if scale == "rescale" else 30.0
         inputs.append(io.Float.Input(f"{modality}_{scale}", default=default, min=0.0, max=top, step=0.05, tooltip=text))
@@ -47,9 +48,9 @@ class Guidance(io.ComfyNode):
                 *_scale_inputs("audio"),
                 io.String.Input(
                     "stg_blocks",
-                    default="28",
-                    tooltip="Transformer blocks that spatio-temporal guidance weakens, with commas: 28 for LTX-2.3, "
-                    "29 for LTX-2.0. Used with preset 'custom'.",
+                    default=AUTO,
+                    tooltip="Transformer blocks that spatio-temporal guidance weakens, with commas. auto: the one that "
+                    "suits the model, 28 for LTX-2.3. Used with preset 'custom'.",
                 ),
                 advanced(
                     io.Int.Input(
@@ -80,11 +81,13 @@ class Guidance(io.ComfyNode):
         return io.NodeOutput(guidance.custom(parse_blocks(stg_blocks), skip_step, scales))
 
 
-def parse_blocks(text: str) -> tuple[int, ...]:
-    """Block numbers out of "28" or "14, 19"; ConditioningError if there is anything else in the text."""
+def parse_blocks(text: str) -> tuple[int, ...] | None:
+    """Block numbers out of "28" or "14, 19", None out of "auto"; ConditioningError if the text is anything else."""
     from ..ltx_core.errors import ConditioningError
 
-    parts = [part for part in text.replace(",", " ").split() if part]
+    parts = text.replace(",", " ").split()
+    if parts == [AUTO]:
+        return None
     if not all(part.isdecimal() for part in parts):
-        raise ConditioningError(f"stg_blocks is {text!r}; give block numbers with commas between them, e.g. '28'.")
+        raise ConditioningError(f"stg_blocks is {text!r}; write 'auto' or block numbers with commas, e.g. '28'.")
     return tuple(sorted({int(part) for part in parts}))

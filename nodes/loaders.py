@@ -141,7 +141,7 @@ class VAELoader(io.ComfyNode):
     def validate_inputs(cls, checkpoint=None, audio_file=None):
         from .comfyui import models
 
-        return problem(models.check_vae, checkpoint, None if audio_file == SAME_FILE else audio_file, VAE_FOLDERS)
+        return problem(models.check_vae, checkpoint, audio_file, VAE_FOLDERS, audio_file == SAME_FILE)
 
     @classmethod
     def fingerprint_inputs(cls, checkpoint=None, audio_file=None):

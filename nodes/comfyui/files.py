@@ -6,9 +6,13 @@ holds a whole Hugging Face model (config.json, tokenizer, shards); shards of suc
 
 import os
 from collections.abc import Sequence
+from functools import lru_cache
 
+import comfy.utils
 import folder_paths
+from torch import Tensor
 
+from ...ltx_core.checkpoint import Checkpoint
 from ...ltx_core.errors import CheckpointError
 
 EXTENSIONS = (".safetensors", ".sft")
@@ -46,6 +50,25 @@ def path(name: str, folders: Sequence[str]) -> str:
             return full
     places = " or ".join(f"models/{folder}" for folder in folders)
     raise CheckpointError(f"File {name!r} not found. Put it into {places}, press r in ComfyUI, and choose it again.")
+
+
+def open_checkpoint(name: str, folders: Sequence[str]) -> Checkpoint:
+    """The opened file or folder: headers only, read again when a file has changed."""
+    full = path(name, folders)
+    return _opened(full, tuple(fingerprint(name, folders)))
+
+
+@lru_cache(maxsize=32)
+def _opened(full: str, _fingerprint: tuple) -> Checkpoint:
+    return Checkpoint.open(full)
+
+
+def load_tensors(checkpoint: Checkpoint) -> dict[str, Tensor]:
+    """All tensors of a file or folder as ComfyUI loads them: mapped into memory, read when they are used."""
+    tensors = {}
+    for file in checkpoint.files:
+        tensors.update(comfy.utils.load_torch_file(str(file.path), safe_load=True))
+    return tensors
 
 
 def fingerprint(name: str | None, folders: Sequence[str]) -> list[tuple[int, int]] | None:

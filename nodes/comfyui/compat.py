@@ -1,0 +1,70 @@
+"""Everything that differs between ComfyUI versions, in one place, looked up when it is used.
+
+Known to differ: the patcher class (dynamic VRAM re-binds it at start-up), dtype archiving, nested latents, the
+intermediate dtype, out-of-memory tests, progress text, previews of audio-video latents.
+"""
+
+import logging
+
+import comfy.model_management as mm
+import comfy.model_patcher
+import comfy.ops
+import torch
+
+log = logging.getLogger("ltx_duo")
+
+
+def patcher_class() -> type:
+    """The class that ComfyUI manages its own models with now (dynamic VRAM sets it after start-up)."""
+    return getattr(comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher)
+
+
+def archive_dtypes(module: torch.nn.Module) -> None:
+    """Tells dynamic VRAM which dtype each weight has, after loading, so that it keeps fp8 weights as fp8."""
+    archive = getattr(mm, "archive_model_dtypes", None)
+    if archive is not None:
+        archive(module)
+
+
+def intermediate_dtype() -> torch.dtype:
+    """The dtype of IMAGE tensors: float32, or what the user chose where ComfyUI can be told."""
+    choose = getattr(mm, "intermediate_dtype", None)
+    return choose() if choose is not None else torch.float32
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception means that the device has no memory left."""
+    test = getattr(mm, "is_oom", None)
+    if test is not None:
+        return bool(test(error))
+    kind = getattr(torch, "OutOfMemoryError", torch.cuda.OutOfMemoryError)
+    return isinstance(error, kind)
+
+
+def nested_tensor_class() -> type:
+    """ComfyUI's pair of a video and an audio tensor."""
+    from comfy.nested_tensor import NestedTensor
+
+    return NestedTensor
+
+
+def send_text(text: str) -> None:
+    """Shows a line of text on the running node, where there is a server that can."""
+    try:
+        from comfy_execution.utils import get_executing_context
+        from server import PromptServer
+    except ImportError:
+        return
+    server, context = getattr(PromptServer, "instance", None), get_executing_context()
+    if server is not None and context is not None and hasattr(server, "send_progress_text"):
+        server.send_progress_text(text, context.node_id)
+
+
+def preview_format():
+    """ComfyUI's latent format with colour factors for these latents, or None where it has none yet."""
+    import comfy.latent_formats
+
+    chosen = getattr(comfy.latent_formats, "LTXAV", None)
+    if chosen is None or getattr(chosen(), "latent_rgb_factors", None) is None:
+        return None
+    return chosen()

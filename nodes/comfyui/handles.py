@@ -1,0 +1,208 @@
+"""What the loader nodes hand out: opened files whose weights are read at first use, and kept for the next one.
+
+A handle keeps the components that it built; ComfyUI keeps the handle in its cache and moves the weights as it likes.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from ...ltx_core import two_stage
+from ...ltx_core.checkpoint import Checkpoint, common_variant
+from ...ltx_core.lora import LoRA
+from ...ltx_core.sampling.guidance import LTX_2_3_DEV, OFF, Contexts, Guidance
+from ...ltx_core.sampling.schedule import DISTILLED_STAGE_ONE, ltx2_sigmas
+from ...ltx_core.text.gemma_params import GemmaParams
+from ...ltx_core.text.params import FeatureExtractorParams
+from ...ltx_core.text.tokenizer import GemmaTokenizer
+from ...ltx_core.transformer.params import TransformerParams
+from ...ltx_core.upsampler.params import UpsamplerParams
+from ...ltx_core.video_vae.statistics import PerChannelStatistics
+from . import conditioning
+from .components import Part, build_model, build_text_encoder, build_vae_part
+from .lora import with_loras
+from .memory import Component
+
+TextFeatures = tuple[Tensor, Tensor, bool]
+
+# H.264 quality of the images that LTX-2.3 was trained with.
+IMAGE_CRF = 33
+
+
+@dataclass(eq=False)
+class Built:
+    """Components by name, each built when it is first asked for."""
+
+    parts: dict[str, Component] = field(default_factory=dict)
+
+    def get(self, name: str, build: Callable[[], Component]) -> Component:
+        if name not in self.parts:
+            self.parts[name] = build()
+        return self.parts[name]
+
+
+class Handle:
+    """What ComfyUI's caches ask an output for."""
+
+    built: Built
+
+    def is_dynamic(self) -> bool:
+        """Whether all that it holds can be dropped and read again cheaply."""
+        return all(component.is_dynamic() for component in self.built.parts.values())
+
+    def get_models(self) -> list:
+        return [component.patcher for component in self.built.parts.values()]
+
+
+@dataclass(frozen=True)
+class LoraUse:
+    """A LoRA with its strength in stage one and in stage two."""
+
+    lora: LoRA
+    strengths: tuple[float, float]
+
+
+@dataclass(frozen=True, eq=False)
+class ModelHandle(Handle):
+    """LTXDUO_MODEL.  Handles that differ only in LoRAs share the base weights."""
+
+    checkpoint: Checkpoint
+    weight_dtype: str
+    loras: tuple[LoraUse, ...] = ()
+    built: Built = field(default_factory=Built)
+    patched: Built = field(default_factory=Built)
+
+    @cached_property
+    def transformer_params(self) -> TransformerParams:
+        return TransformerParams.from_config(self.checkpoint.config)
+
+    @property
+    def distilled(self) -> bool:
+        """Distilled checkpoints have the layout and metadata of the others: only the name tells."""
+        return "distilled" in self.checkpoint.path.name.lower()
+
+    @property
+    def default_guidance(self) -> Guidance:
+        return OFF if self.distilled else LTX_2_3_DEV
+
+    def default_sigmas(self, steps: int) -> Tensor:
+        """The vendor's schedule; a distilled checkpoint has one of its own, whatever the number of steps."""
+        return torch.tensor(DISTILLED_STAGE_ONE) if self.distilled else ltx2_sigmas(steps)
+
+    @property
+    def default_crf(self) -> int:
+        return IMAGE_CRF
+
+    def with_lora(self, use: LoraUse) -> "ModelHandle":
+        return replace(self, loras=(*self.loras, use), patched=Built())
+
+    def stage(self, number: int) -> Component:
+        """Transformer and connectors with the LoRAs of stage 1 or 2; stages with the same ones share a component."""
+        base = self.built.get("model", lambda: build_model(self.checkpoint, self.weight_dtype))
+        active = [(use.lora, use.strengths[number - 1]) for use in self.loras if use.strengths[number - 1] != 0]
+        if not active:
+            return base
+        key = repr([(str(lora.path), strength) for lora, strength in active])
+        return self.patched.get(key, lambda: with_loras(base, active))
+
+    def features(self, text: list) -> TextFeatures:
+        """Video and audio features of a CONDITIONING, checked against this model's widths."""
+        params = self.transformer_params
+        return conditioning.take(text, params.video.context_dim, params.audio.context_dim)
+
+    def contexts(
+        self,
+        module: torch.nn.Module,
+        features: tuple[TextFeatures, TextFeatures | None],
+        dtype: torch.dtype,
+        device: torch.device,
+    ) -> Contexts:
+        """Runs the connectors of the loaded `module` over positive and negative features."""
+        pairs = []
+        for video, audio, unprocessed in filter(None, features):
+            pair = video.to(device, dtype), audio.to(device, dtype)
+            if unprocessed:
+                connected = two_stage.connect(module.video_connector, module.audio_connector, pair)
+                pair = connected.video, connected.audio
+            pairs.extend(pair)
+        return Contexts(*pairs)
+
+
+@dataclass(frozen=True, eq=False)
+class VAEHandle(Handle):
+    """LTXDUO_VAE: the files with the video VAE and with audio VAE and vocoder, often the same one."""
+
+    video: Checkpoint
+    audio: Checkpoint
+    built: Built = field(default_factory=Built)
+
+    def video_encoder(self) -> Component:
+        return self._part(Part.VIDEO_ENCODER, self.video)
+
+    def video_decoder(self) -> Component:
+        return self._part(Part.VIDEO_DECODER, self.video)
+
+    def audio_decoder(self) -> Component:
+        return self._part(Part.AUDIO_DECODER, self.audio, torch.float32)
+
+    def vocoder(self) -> Component:
+        return self._part(Part.VOCODER, self.audio, torch.float32)
+
+    def statistics(self) -> PerChannelStatistics:
+        """Means and deviations of the video latent's channels, read by themselves."""
+        keys = {
+            key: name.removeprefix("per_channel_statistics.")
+            for key, name in self.video.key_maps[Part.VIDEO_DECODER].items()
+            if name.startswith("per_channel_statistics.")
+        }
+        tensors = {
+            keys[key]: tensor
+            for file in self.video.files
+            for key, tensor in file.read(key for key in keys if key in file.tensors).items()
+        }
+        statistics = PerChannelStatistics(next(iter(tensors.values())).numel())
+        statistics.load_state_dict(tensors)
+        return statistics
+
+    def _part(self, part: Part, checkpoint: Checkpoint, compute_dtype: torch.dtype | None = None) -> Component:
+        return self.built.get(part.name, lambda: build_vae_part(part, checkpoint, compute_dtype))
+
+
+@dataclass(frozen=True, eq=False)
+class TextEncoderHandle(Handle):
+    """LTXDUO_TEXT_ENCODER: Gemma and the file with the text projection."""
+
+    gemma: Checkpoint
+    projection: Checkpoint
+    params: tuple[GemmaParams, FeatureExtractorParams]
+    device: str
+    built: Built = field(default_factory=Built)
+
+    def component(self) -> Component:
+        return self.built.get("text", lambda: build_text_encoder(self.gemma, self.projection, self.params, self.device))
+
+    @cached_property
+    def tokenizer(self) -> GemmaTokenizer:
+        if self.gemma.path.is_dir():
+            return GemmaTokenizer.from_folder(self.gemma.path)
+        return GemmaTokenizer.from_tensors(self.gemma.state_dict(Part.TOKENIZER))
+
+
+@dataclass(frozen=True, eq=False)
+class UpsamplerHandle(Handle):
+    """LTXDUO_UPSAMPLER."""
+
+    checkpoint: Checkpoint
+    params: UpsamplerParams
+    built: Built = field(default_factory=Built)
+
+    def component(self) -> Component:
+        return self.built.get("upsampler", lambda: build_vae_part(Part.UPSAMPLER, self.checkpoint))
+
+
+def same_variant(model: ModelHandle, vae: VAEHandle) -> None:
+    """VariantError unless model and VAE belong to the same generation."""
+    common_variant(model.checkpoint, vae.video, vae.audio)

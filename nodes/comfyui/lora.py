@@ -1,0 +1,42 @@
+"""LoRAs as ComfyUI's weight patches: laid over loaded weights, or applied layer by layer while streaming."""
+
+from collections.abc import Sequence
+
+import comfy.lora
+import comfy.utils
+
+from ...ltx_core.errors import LTXError
+from ...ltx_core.lora import LoRA
+from .memory import Component
+
+ROOT = "engine.transformer."
+
+
+def with_loras(component: Component, loras: Sequence[tuple[LoRA, float]]) -> Component:
+    """A clone of `component` that computes with the LoRAs at these strengths; the weights are shared with it.
+
+    ComfyUI lays the patches over the weights when the clone is loaded and takes them off when another clone is.
+    """
+    clone = component.clone()
+    for lora, strength in loras:
+        patches = _patches(lora)
+        applied = clone.patcher.add_patches(patches, strength)
+        if len(applied) != len(lora.layers):
+            missing = sorted(set(patches) - set(applied))
+            raise LTXError(
+                f"Of the {len(lora.layers)} layers of {lora.path} only {len(applied)} were taken, not {missing[:3]}. "
+                "Use a LoRA made for this model."
+            )
+    return clone
+
+
+def _patches(lora: LoRA) -> dict:
+    """ComfyUI's patches by parameter name."""
+    tensors = comfy.utils.load_torch_file(str(lora.path), safe_load=True)
+    named = {}
+    for name, layer in lora.layers.items():
+        named[f"{name}.lora_A.weight"] = tensors[layer.down]
+        named[f"{name}.lora_B.weight"] = tensors[layer.up]
+        if layer.alpha is not None:
+            named[f"{name}.alpha"] = tensors[layer.alpha]
+    return comfy.lora.load_lora(named, {name: f"{ROOT}{name}.weight" for name in lora.layers})

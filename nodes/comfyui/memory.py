@@ -1,0 +1,155 @@
+"""Engine modules under ComfyUI's memory manager: loading, streaming, eviction and casting are ComfyUI's own.
+
+A module built here lives on the offload device; ComfyUI moves, streams or patches its layers when `Component.load` asks
+for it.  The engine never moves anything itself.
+"""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import comfy.model_management as mm
+import comfy.ops
+import torch
+from torch import Tensor, nn
+
+from ...ltx_core.errors import CheckpointError
+from ...ltx_core.weights import check_finite
+from . import compat
+
+log = logging.getLogger("ltx_duo")
+
+FP8 = (torch.float8_e4m3fn, torch.float8_e5m2)
+
+
+class ManagedModule(nn.Module):
+    """The root that a ModelPatcher holds: the engine's module as `engine`, and what ComfyUI asks a model for."""
+
+    def __init__(self, engine: nn.Module, storage_dtype: torch.dtype, compute_dtype: torch.dtype):
+        super().__init__()
+        self.engine = engine
+        self.device = None
+        self.storage_dtype = storage_dtype
+        self.manual_cast_dtype = None if storage_dtype == compute_dtype else compute_dtype
+
+    def get_dtype(self) -> torch.dtype:
+        return self.storage_dtype
+
+
+class Component:
+    """A module with its ModelPatcher; `is_dynamic` and `get_models` are what ComfyUI's caches look for."""
+
+    def __init__(self, patcher, compute_dtype: torch.dtype):
+        self.patcher = patcher
+        self.compute_dtype = compute_dtype
+
+    def is_dynamic(self) -> bool:
+        return getattr(self.patcher, "is_dynamic", lambda: False)()
+
+    def get_models(self) -> list:
+        return [self.patcher]
+
+    @property
+    def module(self) -> nn.Module:
+        """The engine's module; fetched when used, so that nothing else keeps it alive."""
+        return self.patcher.model.engine
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self.patcher.load_device
+
+    def load(self, activation_bytes: float = 0, minimum_bytes: float | None = None) -> nn.Module:
+        """Asks ComfyUI to make the module ready beside `activation_bytes` of activations, and returns it.
+
+        `minimum_bytes` (default: all activations) must stay free however much of the weights has to be streamed.
+        """
+        minimum = activation_bytes if minimum_bytes is None else minimum_bytes
+        mm.load_models_gpu([self.patcher], memory_required=int(activation_bytes), minimum_memory_required=int(minimum))
+        return self.module
+
+    def clone(self) -> "Component":
+        """The same weights under a patcher of its own, for patches that this one must not have."""
+        return Component(self.patcher.clone(), self.compute_dtype)
+
+
+def load_together(components: Sequence[Component], activation_bytes: float) -> None:
+    """Makes several modules ready at the same time, so that loading one does not push out another."""
+    mm.load_models_gpu([component.patcher for component in components], memory_required=int(activation_bytes))
+
+
+def build(
+    factory: Callable[..., nn.Module],
+    state_dict: Mapping[str, Tensor],
+    *,
+    source: str | Path,
+    compute_dtype: torch.dtype,
+    load_device: torch.device,
+    offload_device: torch.device,
+) -> Component:
+    """Makes a module with `factory(ops=, dtype=, device=)`, gives it exactly these weights, and puts it under ComfyUI.
+
+    Each weight keeps the dtype and, if memory-mapped, the storage that it has in `state_dict`; ComfyUI's layers cast
+    where that is not `compute_dtype`.  CheckpointError when weights hold NaN or names do not match; shapes have been
+    compared when the file was opened.
+    """
+    check_finite(state_dict, source)
+    ops, storage_dtype = pick_ops(state_dict, compute_dtype)
+    engine = factory(ops=ops, dtype=compute_dtype, device="meta").eval()
+    # Not strict: ComfyUI's layers may have no weights yet, and then do not tell names apart by themselves.
+    missing, unexpected = engine.load_state_dict(state_dict, strict=False, assign=True)
+    left = [name for name, tensor in [*engine.named_parameters(), *engine.named_buffers()] if tensor.is_meta]
+    if missing or unexpected or left:
+        raise CheckpointError(
+            f"{source} does not fit the model that its config describes: without a value {_some(missing or left)}; "
+            f"unexpected {_some(unexpected)}. The file was changed since it was opened; load it again."
+        )
+    engine.requires_grad_(False)
+    compat.archive_dtypes(engine)
+    patcher = compat.patcher_class()(
+        ManagedModule(engine, storage_dtype, compute_dtype), load_device=load_device, offload_device=offload_device
+    )
+    log.info("LTX Duo: %s from %s: %s, computed in %s", type(engine).__name__, source, storage_dtype, compute_dtype)
+    return Component(patcher, compute_dtype)
+
+
+def pick_ops(state_dict: Mapping[str, Tensor], compute_dtype: torch.dtype) -> tuple[type, torch.dtype]:
+    """ComfyUI's layers for these weights, and the dtype that most of them are stored in.
+
+    Casting layers are needed as soon as one layer's weight or bias is not of the compute dtype.
+    """
+    sizes: dict[torch.dtype, int] = {}
+    for name, tensor in state_dict.items():
+        if name.endswith((".weight", ".bias")):
+            sizes[tensor.dtype] = sizes.get(tensor.dtype, 0) + tensor.numel()
+    storage = max(sizes, key=sizes.get, default=compute_dtype)
+    same = set(sizes) <= {compute_dtype}
+    return (comfy.ops.disable_weight_init if same else comfy.ops.manual_cast), storage
+
+
+def to_fp8(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Stores the matrices inside transformer blocks as float8 (e4m3), clamped to its range; the rest stays."""
+    limit = torch.finfo(torch.float8_e4m3fn).max
+    return {
+        name: tensor.clamp(-limit, limit).to(torch.float8_e4m3fn) if _may_be_fp8(name, tensor) else tensor
+        for name, tensor in state_dict.items()
+    }
+
+
+def _may_be_fp8(name: str, tensor: Tensor) -> bool:
+    return "transformer_blocks." in name and name.endswith(".weight") and tensor.ndim == 2 and tensor.dtype not in FP8
+
+
+def broken_weights(component: Component) -> list[str]:
+    """Names of weights that hold NaN or infinity; for the message when a result is not finite."""
+    bad = []
+    for name, tensor in component.patcher.model.engine.state_dict().items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor.to(torch.float32)).all():
+            bad.append(name)
+    return bad
+
+
+def _some(names: list[str], most: int = 5) -> str:
+    if not names:
+        return "nothing"
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

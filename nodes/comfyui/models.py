@@ -1,0 +1,133 @@
+"""Behind the loader nodes: open files, check all that headers tell, and make handles.  No weight is read here."""
+
+import logging
+from collections.abc import Sequence
+from functools import lru_cache
+
+from ...ltx_core.checkpoint import Checkpoint, common_variant
+from ...ltx_core.errors import CheckpointError, VariantError
+from ...ltx_core.lora import LoRA
+from ...ltx_core.upsampler.params import UpsamplerParams
+from ...ltx_core.variant import Variant
+from . import components, files
+from .components import MODEL_PARTS, Part
+from .handles import LoraUse, ModelHandle, TextEncoderHandle, UpsamplerHandle, VAEHandle
+
+log = logging.getLogger("ltx_duo")
+
+Folders = Sequence[str]
+VIDEO_PARTS = (Part.VIDEO_ENCODER, Part.VIDEO_DECODER)
+AUDIO_PARTS = (Part.AUDIO_DECODER, Part.VOCODER)
+
+
+def check_model(name: str | None, folders: Folders) -> None:
+    """CheckpointError or VariantError unless the file holds transformer and connectors of LTX-2.3; None is unknown."""
+    if name is not None:
+        _check_parts(files.open_checkpoint(name, folders), tuple(MODEL_PARTS.values()))
+
+
+def open_model(name: str, folders: Folders, weight_dtype: str) -> ModelHandle:
+    check_model(name, folders)
+    handle = ModelHandle(files.open_checkpoint(name, folders), weight_dtype)
+    if handle.distilled:
+        log.info("LTX Duo: %s is taken for a distilled model by its name: 8 steps, no guidance by default.", name)
+    return handle
+
+
+def check_lora(name: str | None) -> None:
+    """CheckpointError unless the file is a LoRA; whether it fits the model is known when the node runs."""
+    if name is not None:
+        LoRA.open(files.path(name, ("loras",)))
+
+
+def add_lora(model: ModelHandle, name: str, stage_one: float, stage_two: float) -> ModelHandle:
+    """The model with one more LoRA; VariantError if it is of another model."""
+    lora = LoRA.open(files.path(name, ("loras",)))
+    shapes = {key: info.shape for key, info in model.checkpoint.tensors(Part.TRANSFORMER).items()}
+    lora.check(shapes, model.checkpoint.path.name)
+    return model.with_lora(LoraUse(lora, (stage_one, stage_two)))
+
+
+def check_vae(name: str | None, audio_name: str | None, folders: Folders, same_file: bool) -> None:
+    """CheckpointError or VariantError unless the files hold the video VAE, the audio VAE and the vocoder."""
+    if name is None:
+        return
+    video = files.open_checkpoint(name, folders)
+    _check_parts(video, VIDEO_PARTS)
+    if same_file or audio_name is not None:
+        audio = video if same_file else files.open_checkpoint(audio_name, folders)
+        _check_parts(audio, AUDIO_PARTS)
+        common_variant(video, audio)
+
+
+def open_vae(name: str, audio_name: str | None, folders: Folders) -> VAEHandle:
+    check_vae(name, audio_name, folders, same_file=audio_name is None)
+    return VAEHandle(files.open_checkpoint(name, folders), files.open_checkpoint(audio_name or name, folders))
+
+
+def check_text_encoder(name: str | None, folders: Folders, projection: str | None, its_folders: Folders) -> None:
+    """CheckpointError or VariantError unless these are Gemma-3 with a tokenizer, and LTX-2.3's text projection."""
+    if name is not None and projection is not None:
+        _text_params(files.open_checkpoint(name, folders), files.open_checkpoint(projection, its_folders))
+
+
+def open_text_encoder(
+    name: str, folders: Folders, projection: str, its_folders: Folders, device: str
+) -> TextEncoderHandle:
+    gemma, other = files.open_checkpoint(name, folders), files.open_checkpoint(projection, its_folders)
+    return TextEncoderHandle(gemma, other, _text_params(gemma, other), device)
+
+
+def check_upsampler(name: str | None, folders: Folders) -> None:
+    """CheckpointError unless the file is a x2 spatial upsampler."""
+    if name is not None:
+        _upsampler_params(files.open_checkpoint(name, folders))
+
+
+def open_upsampler(name: str, folders: Folders) -> UpsamplerHandle:
+    checkpoint = files.open_checkpoint(name, folders)
+    return UpsamplerHandle(checkpoint, _upsampler_params(checkpoint))
+
+
+@lru_cache(maxsize=32)
+def _check_parts(checkpoint: Checkpoint, parts: tuple[Part, ...]) -> None:
+    checkpoint.require(*parts)
+    _check_variant(checkpoint)
+    for part in parts:
+        components.check_fit(part, checkpoint, components.factory_of(part, checkpoint))
+
+
+def _check_variant(checkpoint: Checkpoint) -> None:
+    if checkpoint.variant not in (None, Variant.V2_3):
+        raise VariantError(
+            f"{checkpoint.path} is of {checkpoint.variant}; LTX Duo runs LTX-2.3. Choose an LTX-2.3 file, such as "
+            "ltx-2.3-22b-dev.safetensors."
+        )
+
+
+@lru_cache(maxsize=8)
+def _text_params(gemma: Checkpoint, projection: Checkpoint):
+    params = components.check_text_encoder(gemma, projection)
+    _check_variant(projection)
+    if not gemma.path.is_dir():
+        gemma.require(Part.TOKENIZER)
+    elif not any((gemma.path / name).is_file() for name in ("tokenizer.json", "tokenizer.model")):
+        raise CheckpointError(
+            f"The folder {gemma.path} has neither tokenizer.json nor tokenizer.model. Download the whole folder of "
+            "the text encoder, not only its weights."
+        )
+    return params
+
+
+@lru_cache(maxsize=8)
+def _upsampler_params(checkpoint: Checkpoint) -> UpsamplerParams:
+    checkpoint.require(Part.UPSAMPLER)
+    params = UpsamplerParams.from_config(checkpoint.config)
+    if params.temporal_scale != 1 or params.spatial_scale != 2:
+        what = "in time" if params.temporal_scale != 1 else f"by {float(params.spatial_scale):g} in width and height"
+        raise CheckpointError(
+            f"{checkpoint.path} enlarges {what}; stage two works at twice the width and height of stage one. "
+            "Choose the spatial x2 upsampler, ltx-2.3-spatial-upscaler-x2-1.1.safetensors."
+        )
+    components.check_fit(Part.UPSAMPLER, checkpoint, components.factory_of(Part.UPSAMPLER, checkpoint))
+    return params

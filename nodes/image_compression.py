@@ -1,0 +1,72 @@
+"""Image conditions as the nodes pass them on, and the H.264 round trip that the model learned images with."""
+
+from dataclasses import dataclass
+from io import BytesIO
+
+import av
+import torch
+from torch import Tensor
+
+from ..ltx_core.errors import ConditioningError
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSpec:
+    """One image condition: `image` (H, W, 3) float 0..1 as given; a negative `frame` counts from the end.
+
+    `crf` None stands for the compression that the model was trained with.
+    """
+
+    image: Tensor
+    frame: int
+    strength: float
+    crf: int | None
+
+
+def add_condition(
+    conditions: tuple[ImageSpec, ...], image: Tensor, frame: int, strength: float, crf: int | None
+) -> tuple[ImageSpec, ...]:
+    """A new chain with one more condition; `image` is a ComfyUI IMAGE (1, H, W, 1, 3 or 4), values 0..1.
+
+    ConditioningError for a batch of images, a strange shape, values that are no numbers, or a frame that is taken.
+    """
+    if any(existing.frame == frame for existing in conditions):
+        raise ConditioningError(f"Two image conditions are set on frame {frame}; give each its own frame.")
+    return (*conditions, ImageSpec(single_rgb(image), frame, strength, crf))
+
+
+def single_rgb(image: Tensor) -> Tensor:
+    """The one picture of an IMAGE as (H, W, 3) float32: grey is repeated, alpha is dropped, as the vendor does."""
+    if image.ndim != 4 or image.shape[-1] not in (1, 3, 4):
+        raise ConditioningError(f"The image has shape {tuple(image.shape)}; expected (1, height, width, 1, 3 or 4).")
+    if image.shape[0] != 1:
+        raise ConditioningError(
+            f"The image input holds {image.shape[0]} images; a condition takes one. Pick it with ImageFromBatch, "
+            "and chain one LTX Image Condition for each image."
+        )
+    rgb = image[0, ..., :3] if image.shape[-1] > 1 else image[0].expand(-1, -1, 3)
+    if not torch.isfinite(rgb).all():
+        raise ConditioningError("The image holds values that are not numbers (NaN or infinite).")
+    return rgb.float().cpu().contiguous()
+
+
+def compress(image: Tensor, crf: int) -> Tensor:
+    """One frame of H.264 (yuv420p, veryfast) and back: (H, W, 3) float 0..1 -> the same with even H, W.
+
+    The vendor's preparation of conditioning images; crf 0 and images thinner than 2 pixels are left as they are.
+    """
+    if crf == 0 or min(image.shape[:2]) < 2:
+        return image
+    height, width = (size // 2 * 2 for size in image.shape[:2])
+    pixels = (image[:height, :width].clamp(0, 1) * 255).round().to(torch.uint8).numpy()
+    buffer = BytesIO()
+    with av.open(buffer, "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=1, options={"crf": str(crf), "preset": "veryfast"})
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        frame = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format="yuv420p")
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    buffer.seek(0)
+    with av.open(buffer) as container:
+        decoded = next(container.decode(video=0)).to_ndarray(format="rgb24")
+    return torch.from_numpy(decoded).float() / 255

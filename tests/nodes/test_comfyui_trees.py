@@ -1,0 +1,27 @@
+"""Runs trees/check_*.py against every supported ComfyUI, each in its own process: only one tree fits into one."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+LOCAL = HERE.parents[1] / ".local"
+TREES = ["comfyui-0.30.0", "comfyui-0.3.75"]
+CHECKS = sorted(map(str, (HERE / "trees").glob("check_*.py")))
+
+
+@pytest.mark.parametrize("tree", TREES)
+def test_tree(tree, tmp_path):
+    assert (LOCAL / tree / "comfy").is_dir(), f"{tree} is not installed; run scripts/setup.sh"
+    environment = {
+        **os.environ,
+        "LTXDUO_COMFYUI_TREE": str(LOCAL / tree),
+        "LTXDUO_BASE_DIRECTORY": str(tmp_path),
+        "OMP_NUM_THREADS": "1",
+    }
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *CHECKS]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
+    assert result.returncode == 0, result.stdout[-8000:] + result.stderr[-2000:]

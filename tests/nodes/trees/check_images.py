@@ -1,0 +1,99 @@
+"""Image conditions: any picture works, chains do not change what they were given, compression is H.264's."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ltx_duo.ltx_core.errors import ConditioningError
+from ltx_duo.nodes.image_compression import add_condition, compress, single_rgb
+
+
+def photo(height: int, width: int) -> torch.Tensor:
+    y, x = torch.meshgrid(torch.linspace(0, 1, height), torch.linspace(0, 1, width), indexing="ij")
+    return torch.stack((x, y, (6 * x * y).sin().abs()), dim=-1)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("size", [(64, 96), (63, 95), (1, 7), (2, 3)])
+@pytest.mark.parametrize("crf", [0, 18, 33, 51])
+def test_every_picture_works(size, channels, crf):
+    image = photo(*size)
+    given = torch.cat((image, torch.zeros(*size, 1)), dim=-1)[None, ..., :channels]
+    rgb = single_rgb(given)
+    assert rgb.shape == (*size, 3)
+    assert torch.equal(rgb, image if channels > 1 else image[..., :1].expand(-1, -1, 3))
+    result = compress(rgb, crf)
+    untouched = crf == 0 or min(size) < 2
+    assert result.shape == ((*size, 3) if untouched else (size[0] // 2 * 2, size[1] // 2 * 2, 3))
+    assert result.min() >= 0 and result.max() <= 1
+    if untouched:
+        assert torch.equal(result, rgb)
+
+
+def test_compression_grows_with_crf():
+    image = photo(128, 160) + 0.1 * torch.rand(128, 160, 3)
+    image = image.clamp(0, 1)
+    errors = [(compress(image, crf) - image).square().mean().item() for crf in (1, 18, 33, 51)]
+    assert errors == sorted(errors) and errors[0] < 1e-3 and errors[-1] > 2 * errors[0]
+
+
+def test_compression_equals_the_vendors(tmp_path):
+    """The vendor's `preprocess` of media_io, on the same 8-bit picture."""
+    import sys
+    from pathlib import Path
+
+    reference = str(Path(__file__).parents[3] / ".local" / "reference")
+    sys.path.append(reference)
+    try:
+        from ltx_pipelines.utils.media_io import preprocess
+    finally:
+        sys.path.remove(reference)
+    pixels = (photo(95, 130) * 255).round().to(torch.uint8)
+    theirs = torch.from_numpy(np.array(preprocess(pixels.numpy(), 33))).float() / 255
+    assert torch.equal(compress(pixels.float() / 255, 33), theirs)
+
+
+def test_a_picture_turned_by_exif_arrives_upright(tmp_path):
+    import folder_paths
+
+    folder_paths.set_input_directory(str(tmp_path))
+    import nodes
+
+    pixels = np.zeros((20, 40, 3), np.uint8)
+    pixels[:, :20] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(pixels).save(tmp_path / "turned.png", exif=exif)
+    image = nodes.LoadImage().load_image("turned.png")[0]
+    rgb = single_rgb(image)
+    assert rgb.shape == (40, 20, 3)
+    assert rgb[:10].mean() > 0.9 and rgb[-10:].mean() < 0.1
+
+
+def test_chains_share_nothing():
+    image = photo(8, 8)[None]
+    first = add_condition((), image, 0, 1.0, None)
+    second = add_condition(first, image, -1, 0.5, 18)
+    assert len(first) == 1 and len(second) == 2 and second[0] is first[0]
+    assert (second[1].frame, second[1].strength, second[1].crf) == (-1, 0.5, 18)
+
+
+@pytest.mark.parametrize(
+    "image, words",
+    [
+        (torch.zeros(5, 8, 8, 3), "5 images"),
+        (torch.zeros(1, 8, 8, 2), "shape"),
+        (torch.zeros(8, 8, 3), "shape"),
+        (torch.full((1, 8, 8, 3), float("nan")), "NaN"),
+    ],
+)
+def test_what_is_no_picture_is_refused(image, words):
+    with pytest.raises(ConditioningError, match=words):
+        add_condition((), image, 0, 1.0, None)
+
+
+def test_one_frame_takes_one_image():
+    image = photo(8, 8)[None]
+    with pytest.raises(ConditioningError, match="frame 3"):
+        add_condition(add_condition((), image, 3, 1.0, None), image, 3, 1.0, None)

@@ -1,0 +1,170 @@
+"""What ComfyUI's front end is told about the nodes: schemas, tooltips, help pages, translations."""
+
+import asyncio
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import ltx_duo
+
+PACK = Path(ltx_duo.__file__).parent
+
+TABLE = {
+    "LTXDuoModelLoader": ([], ["LTXDUO_MODEL"]),
+    "LTXDuoLoraLoader": (["LTXDUO_MODEL"], ["LTXDUO_MODEL"]),
+    "LTXDuoVAELoader": ([], ["LTXDUO_VAE"]),
+    "LTXDuoTextEncoderLoader": ([], ["LTXDUO_TEXT_ENCODER"]),
+    "LTXDuoTextEncode": (["LTXDUO_TEXT_ENCODER"], ["CONDITIONING", "CONDITIONING"]),
+    "LTXDuoImageCondition": (["IMAGE", "LTXDUO_CONDITIONS"], ["LTXDUO_CONDITIONS"]),
+    "LTXDuoGuidance": ([], ["LTXDUO_GUIDANCE"]),
+    "LTXDuoStageOneSampler": (
+        [
+            "LTXDUO_MODEL",
+            "LTXDUO_VAE",
+            "CONDITIONING",
+            "CONDITIONING",
+            "LTXDUO_CONDITIONS",
+            "LTXDUO_GUIDANCE",
+            "SIGMAS",
+            "LATENT",
+        ],
+        ["LATENT"],
+    ),
+    "LTXDuoUpsamplerLoader": ([], ["LTXDUO_UPSAMPLER"]),
+    "LTXDuoLatentUpsampler": (["LATENT", "LTXDUO_UPSAMPLER", "LTXDUO_VAE"], ["LATENT"]),
+    "LTXDuoStageTwoSampler": (
+        ["LTXDUO_MODEL", "LTXDUO_VAE", "CONDITIONING", "LATENT", "LTXDUO_CONDITIONS", "SIGMAS"],
+        ["LATENT"],
+    ),
+    "LTXDuoAVDecode": (["LATENT", "LTXDUO_VAE"], ["VIDEO", "IMAGE", "AUDIO"]),
+}
+WIDGETS = {"COMBO", "INT", "FLOAT", "STRING", "BOOLEAN"}
+
+
+def nodes() -> dict[str, type]:
+    extension = asyncio.run(ltx_duo.comfy_entrypoint())
+    return {node.GET_SCHEMA().node_id: node for node in asyncio.run(extension.get_node_list())}
+
+
+def test_sockets_are_those_of_the_design():
+    found = {}
+    for name, node in nodes().items():
+        info = node.GET_NODE_INFO_V1()
+        inputs = [spec[0] for group in info["input"].values() for spec in group.values()]
+        found[name] = ([kind for kind in inputs if kind not in WIDGETS], info["output"])
+    assert found == TABLE
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_every_input_and_output_explains_itself(name):
+    schema = nodes()[name].GET_SCHEMA()
+    for part in [*schema.inputs, *schema.outputs]:
+        assert part.tooltip and len(part.tooltip) > 10, part.id
+    assert schema.description
+    assert schema.display_name.startswith("LTX ") and schema.category == "LTX Duo"
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_help_page_names_every_input(name):
+    page = (PACK / "web" / "docs" / f"{name}.md").read_text()
+    schema = nodes()[name].GET_SCHEMA()
+    assert page.startswith(f"# {schema.display_name}\n")
+    for part in schema.inputs:
+        assert part.id in page, part.id
+
+
+def test_english_texts_are_the_schemas_own():
+    texts = json.loads((PACK / "locales" / "en" / "nodeDefs.json").read_text())
+    expected = {}
+    for name, node in nodes().items():
+        schema = node.GET_SCHEMA()
+        expected[name] = {
+            "display_name": schema.display_name,
+            "description": schema.description,
+            "inputs": {i.id: {"name": i.id.replace("_", " "), "tooltip": i.tooltip} for i in schema.inputs},
+            "outputs": {str(n): {"name": o.display_name, "tooltip": o.tooltip} for n, o in enumerate(schema.outputs)},
+        }
+    assert texts == expected
+
+
+def test_translations_are_complete():
+    def shape(texts):
+        return {name: [sorted(node[part]) for part in ("inputs", "outputs")] for name, node in texts.items()}
+
+    english = json.loads((PACK / "locales" / "en" / "nodeDefs.json").read_text())
+    for path in (PACK / "locales").glob("*/nodeDefs.json"):
+        texts = json.loads(path.read_text())
+        assert shape(texts) == shape(english), path
+        for node in texts.values():
+            parts = [node, *node["inputs"].values(), *node["outputs"].values()]
+            assert all(text for part in parts for text in part.values()), path
+
+
+def test_the_entry_point_imports_neither_engine_nor_comfyui():
+    code = (
+        "import importlib.util, sys; "
+        f"s = importlib.util.spec_from_file_location('pack', r'{PACK / '__init__.py'}', "
+        f"submodule_search_locations=[r'{PACK}']); m = importlib.util.module_from_spec(s); s.loader.exec_module(m); "
+        "print([n for n in sys.modules if n.split('.')[0] in ('torch', 'comfy', 'comfy_api', 'transformers')])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
+
+
+SIZE = {"width": 1536, "height": 1024, "frames": 121, "fps": 24.0}
+
+
+@pytest.mark.parametrize(
+    "wrong, words",
+    [
+        ({"width": 1000}, ["width", "1000", "64", "960 or 1024"]),
+        ({"height": 32}, ["height", "32", "64"]),
+        ({"frames": 120}, ["frames", "120", "8n+1", "113 or 121"]),
+        ({"frames": 0}, ["frames", "0"]),
+        ({"fps": 0.0}, ["fps", "0"]),
+        ({"fps": float("nan")}, ["fps", "nan"]),
+    ],
+)
+def test_sizes_that_cannot_be_made_are_refused_at_once(wrong, words):
+    sampler = nodes()["LTXDuoStageOneSampler"]
+    assert sampler.validate_inputs(**SIZE) is True
+    message = sampler.validate_inputs(**{**SIZE, **wrong})
+    assert isinstance(message, str) and all(word in message for word in words), message
+    # A linked input is not known yet, and not what is wrong.
+    assert sampler.validate_inputs(**{**SIZE, **dict.fromkeys(wrong)}) is True
+
+
+def test_custom_tiles_are_checked():
+    decode = nodes()["LTXDuoAVDecode"]
+    good = {"tile_size": 512, "tile_overlap": 64, "tile_frames": 64, "tile_frame_overlap": 24}
+    assert decode.validate_inputs(tiling="custom", **good) is True
+    message = decode.validate_inputs(tiling="custom", **{**good, "tile_overlap": 512})
+    assert "tile_overlap is 512" in message and "tile_size (512)" in message
+    assert decode.validate_inputs(tiling="auto", **{**good, "tile_overlap": 512}) is True
+
+
+@pytest.mark.parametrize("text, blocks", [("auto", None), ("28", (28,)), (" 19, 14 ", (14, 19)), ("", ())])
+def test_blocks_are_read(text, blocks):
+    from ltx_duo.nodes.guidance import parse_blocks
+
+    assert parse_blocks(text) == blocks
+
+
+def test_blocks_that_are_no_numbers_are_refused():
+    assert "twenty" in nodes()["LTXDuoGuidance"].validate_inputs(stg_blocks="twenty")
+
+
+def test_guidance_values_reach_the_engine():
+    node = nodes()["LTXDuoGuidance"]
+    names = ("cfg", "stg", "modality", "rescale")
+    scales = {f"{m}_{n}": i for i, (m, n) in enumerate((m, n) for m in ("video", "audio") for n in names)}
+    made = node.execute(preset="custom", stg_blocks="3", skip_step=2, **scales).args[0]
+    assert [getattr(made.video, name) for name in names] == [0, 1, 2, 3]
+    assert [getattr(made.audio, name) for name in names] == [4, 5, 6, 7]
+    assert made.stg_blocks == (3,) and made.skip_step == 2
+    assert node.execute(preset="from the model", stg_blocks="3", skip_step=2, **scales).args[0] is None
+    off = node.execute(preset="none", stg_blocks="3", skip_step=2, **scales).args[0]
+    assert not (off.video.needs_negative or off.video.needs_perturbed or off.audio.needs_isolated)
