@@ -12,19 +12,24 @@ set -euo pipefail
 
 scripts=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 local=${LTXDUO_LOCAL:-$(dirname "$scripts")/.local}
+mkdir -p "$local/stamps" "$local/download"
+local=$(cd "$local" && pwd)
 python=$local/venv/bin/python
-log=$local/setup.log
 wanted=${1:-}
 case $wanted in demo | test) ;; *) echo "usage: setup.sh demo|test" >&2; exit 2 ;; esac
 
 say() { printf 'set-up: %s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }
 
-# Runs a command with its output in the log; shows the log's end when it fails.
+# Runs a command quietly; shows the end of its output when it fails.
 logged() {
-  "$@" >>"$log" 2>&1 && return
-  tail -n 25 "$log" >&2
-  die "'$1 ${2:-}' failed (see above; everything is in $log)"
+  local log=$local/setup-$BASHPID.log
+  if "$@" >"$log" 2>&1; then
+    rm -f "$log"
+  else
+    tail -n 25 "$log" >&2
+    die "failed: $* (the end of $log is above)"
+  fi
 }
 
 digest() { cat "$@" | cksum | tr ' ' '-'; }
@@ -135,7 +140,6 @@ fetch_archives() {
 
 # ---------------------------------------------------------------------------------------------------------------------
 
-mkdir -p "$local/stamps" "$local/download"
 [ -z "${COMFYUI_DIR:-}" ] || [ -f "$COMFYUI_DIR/main.py" ] || die "COMFYUI_DIR=$COMFYUI_DIR holds no ComfyUI (no main.py)"
 if command -v flock >/dev/null; then
   exec 9>"$local/lock"
