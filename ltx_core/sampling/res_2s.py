@@ -35,8 +35,9 @@ def coefficients(h: float) -> tuple[float, float, float]:
 
 
 def standardised_noise(latent: Tensor, generator: torch.Generator) -> Tensor:
-    """Float64 noise of the latent's shape, brought to mean 0 and deviation 1 as a whole and then for each sample."""
+    """Float64 noise of the latent's shape (B, T, 128) with mean 0 and deviation 1 in each sample."""
     noise = torch.randn(latent.shape, generator=generator, dtype=_wide(generator.device), device=generator.device)
+    # The vendor standardises the whole tensor first, which only matters for equal bits.
     noise = (noise - noise.mean()) / noise.std()
     noise = noise - noise.mean(dim=(-2, -1), keepdim=True)
     return (noise / noise.std(dim=(-2, -1), keepdim=True)).to(latent.device)
