@@ -8,26 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from ...ltx_core import checkpoint as files_of_model
-from ...ltx_core.audio_vae.decoder import AudioDecoder
-from ...ltx_core.audio_vae.params import AudioVAEParams
 from ...ltx_core.checkpoint import Checkpoint
 from ...ltx_core.errors import CheckpointError
+from ...ltx_core.loading import build_module, text_encoder_module
 from ...ltx_core.quantization import check_supported, dequantize, quantization
-from ...ltx_core.text.connector import EmbeddingsConnector
-from ...ltx_core.text.encoder import TextEncoder
-from ...ltx_core.text.feature_extractor import FeatureExtractor
-from ...ltx_core.text.gemma import GemmaModel
-from ...ltx_core.text.gemma_params import GemmaParams
-from ...ltx_core.text.params import ConnectorParams, FeatureExtractorParams
-from ...ltx_core.transformer.model import AVTransformer
-from ...ltx_core.transformer.params import TransformerParams
-from ...ltx_core.upsampler.model import LatentUpsampler
-from ...ltx_core.upsampler.params import UpsamplerParams
-from ...ltx_core.video_vae.decoder import VideoDecoder
-from ...ltx_core.video_vae.encoder import VideoEncoder
-from ...ltx_core.video_vae.params import VideoVAEParams
-from ...ltx_core.vocoder.model import build_vocoder
-from ...ltx_core.vocoder.params import VocoderParams
 from ...ltx_core.weights import differences
 from . import memory
 from .attention import chosen_attention
@@ -54,28 +38,24 @@ class ModelRoot(nn.Module):
             self.add_module(name, factory(**how))
 
 
-def factory_of(part: Part, checkpoint: Checkpoint) -> Factory:
-    """Builds the module of `part` with the sizes in the file's config; CheckpointError when they make no sense."""
-    config = checkpoint.config
-    builders = {
-        Part.TRANSFORMER: lambda: partial(
-            AVTransformer, TransformerParams.from_config(config), attention=chosen_attention()
-        ),
-        Part.VIDEO_CONNECTOR: lambda: partial(EmbeddingsConnector, ConnectorParams.from_config(config, "video")),
-        Part.AUDIO_CONNECTOR: lambda: partial(EmbeddingsConnector, ConnectorParams.from_config(config, "audio")),
-        Part.VIDEO_ENCODER: lambda: partial(VideoEncoder, VideoVAEParams.from_config(config)),
-        Part.VIDEO_DECODER: lambda: partial(VideoDecoder, VideoVAEParams.from_config(config)),
-        Part.AUDIO_DECODER: lambda: partial(AudioDecoder, AudioVAEParams.from_config(config)),
-        Part.VOCODER: lambda: partial(build_vocoder, VocoderParams.from_config(config)),
-        Part.UPSAMPLER: lambda: partial(LatentUpsampler, UpsamplerParams.from_config(config)),
-    }
-    return builders[part]()
+def check_parts(checkpoint: Checkpoint, *parts: Part) -> None:
+    """CheckpointError if the file lacks one of the parts, or its header shows that one does not fit its config."""
+    checkpoint.require(*parts)
+    for part in parts:
+        check_fit(part, checkpoint, build_module(checkpoint, part, device="meta"))
 
 
-def check_fit(part: Part, checkpoint: Checkpoint, factory: Factory) -> None:
+def check_text_encoder(gemma: Checkpoint, projection: Checkpoint) -> None:
+    """CheckpointError unless Gemma and the text projection are whole and go together."""
+    module = text_encoder_module(gemma, projection, device="meta")
+    check_fit(Part.GEMMA, gemma, module.gemma)
+    check_fit(Part.TEXT_PROJECTION, projection, module.feature_extractor)
+
+
+def check_fit(part: Part, checkpoint: Checkpoint, module: nn.Module) -> None:
     """CheckpointError if the file's tensors of `part`, by its header alone, are not those of the module."""
     check_supported(quantization(checkpoint, part), checkpoint.path)
-    expected = {name: tensor.shape for name, tensor in factory(device="meta").state_dict().items()}
+    expected = {name: tensor.shape for name, tensor in module.state_dict().items()}
     found = {
         name: torch.Size(info.shape)
         for name, info in checkpoint.tensors(part).items()
@@ -99,25 +79,6 @@ def weights_of(
     return dequantize(state, source=checkpoint.path)
 
 
-def gemma_params(checkpoint: Checkpoint) -> GemmaParams:
-    """Sizes of the text encoder, from the folder's config.json or from a single file's shapes."""
-    checkpoint.require(Part.GEMMA)
-    config = checkpoint.gemma_config
-    if config is not None:
-        return GemmaParams.from_hf_config(config)
-    return GemmaParams.from_shapes({name: info.shape for name, info in checkpoint.tensors(Part.GEMMA).items()})
-
-
-def check_text_encoder(gemma: Checkpoint, projection: Checkpoint) -> tuple[GemmaParams, FeatureExtractorParams]:
-    """Sizes of both parts; CheckpointError when either is not what it should be, or they do not go together."""
-    params = gemma_params(gemma)
-    projection.require(Part.TEXT_PROJECTION)
-    extractor = FeatureExtractorParams.from_config(projection.config, params.hidden_size, params.layers + 1)
-    check_fit(Part.GEMMA, gemma, partial(GemmaModel, params))
-    check_fit(Part.TEXT_PROJECTION, projection, partial(FeatureExtractor, extractor))
-    return params, extractor
-
-
 def build_model(checkpoint: Checkpoint, weight_dtype: str) -> memory.Component:
     """Transformer and connectors, for sampling."""
     device = mm.get_torch_device()
@@ -132,7 +93,8 @@ def build_model(checkpoint: Checkpoint, weight_dtype: str) -> memory.Component:
         if weight_dtype == "fp8" and part is Part.TRANSFORMER:
             weights = memory.to_fp8(weights)
         state.update({f"{name}.{key}": tensor for key, tensor in weights.items()})
-    factories = {name: factory_of(part, checkpoint) for name, part in MODEL_PARTS.items()}
+    factories = {name: partial(build_module, checkpoint, part) for name, part in MODEL_PARTS.items()}
+    factories["transformer"] = partial(factories["transformer"], attention=chosen_attention())
     return memory.build(
         partial(ModelRoot, factories),
         state,
@@ -143,12 +105,7 @@ def build_model(checkpoint: Checkpoint, weight_dtype: str) -> memory.Component:
     )
 
 
-def build_text_encoder(
-    gemma: Checkpoint,
-    projection: Checkpoint,
-    params: tuple[GemmaParams, FeatureExtractorParams],
-    device_choice: str,
-) -> memory.Component:
+def build_text_encoder(gemma: Checkpoint, projection: Checkpoint, device_choice: str) -> memory.Component:
     """Gemma with the text projection."""
     cpu = torch.device("cpu")
     device = cpu if device_choice == "cpu" else mm.text_encoder_device()
@@ -163,7 +120,7 @@ def build_text_encoder(
         for key, tensor in weights_of(part, source, load_tensors(source)).items()
     }
     return memory.build(
-        partial(TextEncoder, *params, compute_dtype=compute),
+        partial(text_encoder_module, gemma, projection, compute_dtype=compute),
         state,
         source=gemma.path,
         compute_dtype=compute,
@@ -176,7 +133,7 @@ def build_vae_part(part: Part, checkpoint: Checkpoint, compute_dtype: torch.dtyp
     """One network of the VAEs, the vocoder or the upsampler; `compute_dtype` None: ComfyUI's choice for VAEs."""
     device = mm.vae_device()
     return memory.build(
-        factory_of(part, checkpoint),
+        partial(build_module, checkpoint, part),
         weights_of(part, checkpoint, load_tensors(checkpoint)),
         source=checkpoint.path,
         compute_dtype=compute_dtype or mm.vae_dtype(device, [torch.bfloat16, torch.float32]),

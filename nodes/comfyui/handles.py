@@ -12,11 +12,11 @@ from torch import Tensor
 
 from ...ltx_core import two_stage
 from ...ltx_core.checkpoint import Checkpoint, common_variant
+from ...ltx_core.loading import gemma_params, load_tokenizer
 from ...ltx_core.lora import LoRA
 from ...ltx_core.sampling.guidance import LTX_2_3_DEV, OFF, Contexts, Guidance
 from ...ltx_core.sampling.schedule import DISTILLED_STAGE_ONE, ltx2_sigmas
 from ...ltx_core.text.gemma_params import GemmaParams
-from ...ltx_core.text.params import FeatureExtractorParams
 from ...ltx_core.text.tokenizer import GemmaTokenizer
 from ...ltx_core.transformer.params import TransformerParams
 from ...ltx_core.upsampler.params import UpsamplerParams
@@ -177,18 +177,19 @@ class TextEncoderHandle(Handle):
 
     gemma: Checkpoint
     projection: Checkpoint
-    params: tuple[GemmaParams, FeatureExtractorParams]
     device: str
     built: Built = field(default_factory=Built)
 
     def component(self) -> Component:
-        return self.built.get("text", lambda: build_text_encoder(self.gemma, self.projection, self.params, self.device))
+        return self.built.get("text", lambda: build_text_encoder(self.gemma, self.projection, self.device))
+
+    @cached_property
+    def params(self) -> GemmaParams:
+        return gemma_params(self.gemma)
 
     @cached_property
     def tokenizer(self) -> GemmaTokenizer:
-        if self.gemma.path.is_dir():
-            return GemmaTokenizer.from_folder(self.gemma.path)
-        return GemmaTokenizer.from_tensors(self.gemma.state_dict(Part.TOKENIZER))
+        return load_tokenizer(self.gemma)
 
 
 @dataclass(frozen=True, eq=False)

@@ -68,14 +68,15 @@ def open_vae(name: str, audio_name: str | None, folders: Folders) -> VAEHandle:
 def check_text_encoder(name: str | None, folders: Folders, projection: str | None, its_folders: Folders) -> None:
     """CheckpointError or VariantError unless these are Gemma-3 with a tokenizer, and LTX-2.3's text projection."""
     if name is not None and projection is not None:
-        _text_params(files.open_checkpoint(name, folders), files.open_checkpoint(projection, its_folders))
+        _check_text(files.open_checkpoint(name, folders), files.open_checkpoint(projection, its_folders))
 
 
 def open_text_encoder(
     name: str, folders: Folders, projection: str, its_folders: Folders, device: str
 ) -> TextEncoderHandle:
     gemma, other = files.open_checkpoint(name, folders), files.open_checkpoint(projection, its_folders)
-    return TextEncoderHandle(gemma, other, _text_params(gemma, other), device)
+    _check_text(gemma, other)
+    return TextEncoderHandle(gemma, other, device)
 
 
 def check_upsampler(name: str | None, folders: Folders) -> None:
@@ -93,8 +94,7 @@ def open_upsampler(name: str, folders: Folders) -> UpsamplerHandle:
 def _check_parts(checkpoint: Checkpoint, parts: tuple[Part, ...]) -> None:
     checkpoint.require(*parts)
     _check_variant(checkpoint)
-    for part in parts:
-        components.check_fit(part, checkpoint, components.factory_of(part, checkpoint))
+    components.check_parts(checkpoint, *parts)
 
 
 def _check_variant(checkpoint: Checkpoint) -> None:
@@ -106,8 +106,8 @@ def _check_variant(checkpoint: Checkpoint) -> None:
 
 
 @lru_cache(maxsize=8)
-def _text_params(gemma: Checkpoint, projection: Checkpoint):
-    params = components.check_text_encoder(gemma, projection)
+def _check_text(gemma: Checkpoint, projection: Checkpoint) -> None:
+    components.check_text_encoder(gemma, projection)
     _check_variant(projection)
     if not gemma.path.is_dir():
         gemma.require(Part.TOKENIZER)
@@ -116,7 +116,6 @@ def _text_params(gemma: Checkpoint, projection: Checkpoint):
             f"The folder {gemma.path} has neither tokenizer.json nor tokenizer.model. Download the whole folder of "
             "the text encoder, not only its weights."
         )
-    return params
 
 
 @lru_cache(maxsize=8)
@@ -129,5 +128,5 @@ def _upsampler_params(checkpoint: Checkpoint) -> UpsamplerParams:
             f"{checkpoint.path} enlarges {what}; stage two works at twice the width and height of stage one. "
             "Choose the spatial x2 upsampler, ltx-2.3-spatial-upscaler-x2-1.1.safetensors."
         )
-    components.check_fit(Part.UPSAMPLER, checkpoint, components.factory_of(Part.UPSAMPLER, checkpoint))
+    components.check_parts(checkpoint, Part.UPSAMPLER)
     return params

@@ -33,7 +33,7 @@ def encode_text(handle: TextEncoderHandle, prompts: Sequence[str]) -> list[list]
     progress = NodeProgress({READING: 1, **{f"encoding prompt {i + 1}": 4 for i in range(len(prompts))}})
     progress.phase(READING)
     component = handle.component()
-    encoder = component.load(estimate.text_encoder(handle.params[0], 1024, component.compute_dtype.itemsize))
+    encoder = component.load(estimate.text_encoder(handle.params, 1024, component.compute_dtype.itemsize))
     result = []
     for i, prompt in enumerate(prompts):
         reporter = progress.phase(f"encoding prompt {i + 1}")
