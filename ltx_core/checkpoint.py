@@ -1,0 +1,216 @@
+"""What is in a model file: its components, its config, its generation, and the weights under the modules' names."""
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from torch import Tensor
+
+from .errors import CheckpointError, VariantError
+from .key_maps import STATISTICS_ALIASES, STATISTICS_NAMES, Component, KeyMap, component_keys, unrecognised
+from .safetensors_file import SafetensorsFile, TensorInfo
+from .variant import Variant, guessed_variant, marked_variant
+from .weights import backfill_audio_statistics, check_finite, load_module
+
+__all__ = ["Checkpoint", "Component", "Variant", "backfill_audio_statistics", "check_finite", "common_variant",
+           "load_module"]  # fmt: skip
+
+_WITH_AUDIO_STATISTICS = (Component.AUDIO_ENCODER, Component.AUDIO_DECODER)
+
+# What to do when a component is missing, beyond choosing a file that has it.
+_ADVICE = {
+    Component.TEXT_PROJECTION: "The text projection lies in the LTX-2.3 checkpoint (or in a text projection file), not "
+    "in the Gemma file: choose the checkpoint as the projection.",
+    Component.AUDIO_DECODER: "Choose the full LTX-2.3 checkpoint, or an audio VAE file beside this one.",
+    Component.VOCODER: "Choose the full LTX-2.3 checkpoint, or an audio VAE file that includes the vocoder.",
+    Component.UPSAMPLER: "Choose ltx-2.3-spatial-upscaler-x2-1.1.safetensors from latent_upscale_models.",
+    Component.GEMMA: "Choose a Gemma-3 12B file or folder from text_encoders.",
+    Component.TOKENIZER: "Choose a ComfyUI file of Gemma-3 12B, or a folder that has tokenizer.json.",
+    Component.LORA: "Choose a LoRA from loras.",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """An opened model file, or a Hugging Face folder of shards; weights are only read by `state_dict`.
+
+    `key_maps` says for each component which tensor of the file is which tensor of the module; `unrecognised` lists the
+    names that belong to no component.  `variant` is the generation that the file states, or else the one that its
+    tensors look like; None where they do not tell, as in upsamplers and Gemma.
+    """
+
+    path: Path
+    files: tuple[SafetensorsFile, ...] = field(repr=False)
+    metadata: Mapping[str, str] = field(repr=False)
+    key_maps: Mapping[Component, KeyMap] = field(repr=False)
+    unrecognised: tuple[str, ...] = field(repr=False)
+    variant: Variant | None
+    _config: Mapping[str, Any] | str = field(repr=False)  # or why there is none
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> "Checkpoint":
+        """Reads headers only.  CheckpointError if a file is missing, damaged or holds nothing that is known;
+        VariantError if its metadata contradicts itself or names a model before LTX-2."""
+        path = Path(path)
+        files = tuple(map(SafetensorsFile.open, _shards(path) if path.is_dir() else [path]))
+        metadata = {key: value for file in files for key, value in file.metadata.items()}
+        tensors: dict[str, TensorInfo] = {}
+        for file in files:
+            twice = next((name for name in file.tensors if name in tensors), None)
+            if twice is not None:
+                raise CheckpointError(
+                    f"{path} holds the tensor {twice} in two of its files; expected the files of one model. Remove "
+                    "what does not belong to it."
+                )
+            tensors.update(file.tensors)
+        maps = component_keys(tensors)
+        if not maps:
+            raise CheckpointError(
+                f"{path} holds nothing that LTX Duo knows: found {len(tensors):,} tensors"
+                + (f" such as {next(iter(tensors))}" if tensors else "")
+                + ". Expected an LTX-2.3 checkpoint or a part of one, Gemma-3, a latent upsampler or a LoRA."
+            )
+        config = _read_config(path, metadata)
+        try:
+            variant = marked_variant(metadata, config if isinstance(config, Mapping) else {})
+        except VariantError as error:
+            raise VariantError(f"Cannot use {path}: {error}") from None
+        return cls(
+            path,
+            files,
+            MappingProxyType(metadata),
+            MappingProxyType(maps),
+            unrecognised(tensors, maps),
+            variant or guessed_variant(maps, tensors),
+            config,
+        )
+
+    @property
+    def components(self) -> frozenset[Component]:
+        return frozenset(self.key_maps)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The sizes of all components, for their params' `from_config`; CheckpointError when the file has none."""
+        if isinstance(self._config, str):
+            raise CheckpointError(self._config)
+        return dict(self._config)
+
+    @property
+    def gemma_config(self) -> dict[str, Any] | None:
+        """The Hugging Face `config.json` beside a folder's shards; None for single files, whose shapes must do."""
+        try:
+            text = (self.path / "config.json").read_text(encoding="utf-8") if self.path.is_dir() else "null"
+            config = json.loads(text)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, RecursionError) as error:
+            raise CheckpointError(f"{self.path / 'config.json'} cannot be read ({error}). Download it again.") from None
+        if not isinstance(config, dict | None):
+            raise CheckpointError(f"{self.path / 'config.json'} is not a JSON table. Download it again.")
+        return config
+
+    def tensors(self, component: Component) -> dict[str, TensorInfo]:
+        """dtype and shape of a component's tensors by their module names, as `state_dict` will give them."""
+        keys = self.key_maps.get(component, {})
+        infos = {name: info for file in self.files for name, info in file.tensors.items()}
+        tensors = {name: infos[key] for key, name in keys.items()}
+        for name, alias in zip(STATISTICS_NAMES, STATISTICS_ALIASES, strict=True):
+            if (info := tensors.pop(alias, None)) and component in _WITH_AUDIO_STATISTICS:
+                tensors.setdefault(name, info)
+        return tensors
+
+    def require(self, *components: Component) -> None:
+        """CheckpointError naming the first of `components` that the file lacks, with what it holds instead."""
+        for component in components:
+            if component not in self.key_maps:
+                advice = _ADVICE.get(component, "Choose the full LTX-2.3 checkpoint, or the file with this part of it.")
+                holds = ", ".join(c.value for c in Component if c in self.key_maps)
+                raise CheckpointError(f"{self.path} has no {component.value}: it holds {holds}. {advice}")
+
+    def state_dict(self, component: Component, tensors: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+        """A component's weights under the module's names.
+
+        They are mapped from the file, or taken from `tensors`: the whole file's (or folder's) as its caller loaded it.
+        The audio VAE's latent statistics are found under either of their names.  CheckpointError when the component or
+        one of its tensors is not there.
+        """
+        self.require(component)
+        keys = self.key_maps[component]
+        if tensors is None:
+            tensors = {}
+            for file in self.files:
+                tensors.update(file.read(key for key in keys if key in file.tensors))
+        absent = [key for key in keys if key not in tensors]
+        if absent:
+            raise CheckpointError(
+                f"{len(absent):,} tensors of the {component.value} in {self.path}, such as {absent[0]}, are not among "
+                "those that were loaded. Was the file replaced meanwhile? Load it again."
+            )
+        state = {name: tensors[key] for key, name in keys.items()}
+        if component in _WITH_AUDIO_STATISTICS:
+            state = backfill_audio_statistics(state, self.path)
+        return {name: tensor for name, tensor in state.items() if name not in STATISTICS_ALIASES}
+
+
+def common_variant(*checkpoints: Checkpoint) -> Variant:
+    """The one generation of files that are used together; those that do not tell go with any.
+
+    VariantError naming two files that differ, or when no file tells.
+    """
+    known = [checkpoint for checkpoint in checkpoints if checkpoint.variant is not None]
+    if not known:
+        raise VariantError(
+            f"{', '.join(str(c.path) for c in checkpoints)}: neither metadata nor tensors say which generation of "
+            "LTX-2 this is; expected LTX-2.3. Use an official file or one that kept its metadata."
+        )
+    first = known[0]
+    for other in known[1:]:
+        if other.variant is not first.variant:
+            raise VariantError(
+                f"{first.path} is of {first.variant}, but {other.path} is of {other.variant}; files of one generation "
+                "belong together. Choose both of the same one."
+            )
+    return first.variant
+
+
+def _read_config(path: Path, metadata: Mapping[str, str]) -> dict[str, Any] | str:
+    to_do = "The sizes of the model stand there: use the official file, or one that was converted with its metadata."
+    if "config" not in metadata:
+        return f"{path} has no 'config' in its metadata. {to_do}"
+    try:
+        config = json.loads(metadata["config"])
+    except (ValueError, RecursionError) as error:
+        return f"The 'config' in the metadata of {path} is not valid JSON ({error}). {to_do}"
+    if not isinstance(config, dict):
+        return f"The 'config' in the metadata of {path} is not a JSON table. {to_do}"
+    return config
+
+
+def _shards(folder: Path) -> list[Path]:
+    """The weight files of a Hugging Face folder, all of them; CheckpointError if one is missing."""
+    present = {path.name for path in folder.glob("*.safetensors")}
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        try:
+            wanted = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
+            raise CheckpointError(f"{index} cannot be read ({error}). Download it again.") from None
+    else:
+        wanted = set(present)
+        for name in present:
+            if found := re.fullmatch(r"(.*)-\d{5}-of-(\d{5})\.safetensors", name):
+                total = int(found[2])
+                wanted |= {f"{found[1]}-{number:05d}-of-{total:05d}.safetensors" for number in range(1, total + 1)}
+    missing = sorted(wanted - present, key=str)
+    if missing or not wanted:
+        what = f"lacks {', '.join(map(str, missing[:4]))}" if missing else "has no .safetensors file"
+        raise CheckpointError(
+            f"The folder {folder} {what}; expected all weight files of a Hugging Face model. Download it again."
+        )
+    return [folder / name for name in sorted(wanted)]

@@ -1,0 +1,220 @@
+"""`python -m ltx_core.inspect FILE...`: says what model files hold, what they are good for, and what is missing."""
+
+import argparse
+import json
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from .checkpoint import Checkpoint, Component, common_variant
+from .errors import CheckpointError
+from .loading import build_module, load_tokenizer
+from .lora import LoRA
+from .quantization import check_supported, quantization
+from .variant import Variant
+from .weights import differences
+
+_VAES = (Component.VIDEO_ENCODER, Component.VIDEO_DECODER, Component.AUDIO_ENCODER, Component.AUDIO_DECODER)
+
+# What a two-stage video needs, and where ComfyUI looks for it.
+_NEEDED = {
+    Component.TRANSFORMER: "checkpoints or diffusion_models",
+    Component.VIDEO_CONNECTOR: "checkpoints or diffusion_models",
+    Component.AUDIO_CONNECTOR: "checkpoints or diffusion_models",
+    Component.TEXT_PROJECTION: "checkpoints or text_encoders",
+    Component.VIDEO_ENCODER: "checkpoints or vae",
+    Component.VIDEO_DECODER: "checkpoints or vae",
+    Component.AUDIO_DECODER: "checkpoints or vae",
+    Component.VOCODER: "checkpoints or vae",
+    Component.GEMMA: "text_encoders",
+    Component.TOKENIZER: "text_encoders",
+    Component.UPSAMPLER: "latent_upscale_models",
+}
+
+# Nodes by what a file must hold to be chosen there.
+_USES = (
+    ("LTX Model Loader", {Component.TRANSFORMER, Component.VIDEO_CONNECTOR, Component.AUDIO_CONNECTOR}),
+    ("LTX VAE Loader", {Component.VIDEO_ENCODER, Component.VIDEO_DECODER, Component.AUDIO_DECODER, Component.VOCODER}),
+    ("LTX VAE Loader (video)", {Component.VIDEO_ENCODER, Component.VIDEO_DECODER}),
+    ("LTX VAE Loader (audio)", {Component.AUDIO_DECODER, Component.VOCODER}),
+    ("LTX Text Encoder Loader (text encoder)", {Component.GEMMA, Component.TOKENIZER}),
+    ("LTX Text Encoder Loader (projection)", {Component.TEXT_PROJECTION}),
+    ("LTX Upsampler Loader", {Component.UPSAMPLER}),
+    ("LTX LoRA Loader", {Component.LORA}),
+)
+
+
+@dataclass(frozen=True)
+class ComponentReport:
+    """One component: its size, the dtypes it is stored in with their share of the parameters, and what is wrong."""
+
+    name: str
+    tensors: int
+    parameters: int
+    dtypes: dict[str, int]
+    problem: str | None
+
+
+@dataclass(frozen=True)
+class FileReport:
+    """Everything that the headers of one file tell."""
+
+    path: str
+    bytes: int
+    variant: str | None
+    model_version: str | None
+    components: list[ComponentReport]
+    quantization: dict[str, int]
+    lora_ranks: dict[int, int]
+    folder: str
+    uses: list[str]
+    problems: list[str]
+    notes: list[str]
+
+
+def inspect_file(path: str | Path) -> tuple[FileReport, Checkpoint]:
+    """Reads a file's headers; CheckpointError if it cannot be used at all."""
+    checkpoint = Checkpoint.open(path)
+    components = [_component(checkpoint, component) for component in Component if component in checkpoint.key_maps]
+    problems = [f"{part.name}: {part.problem}" for part in components if part.problem]
+    if checkpoint.variant is Variant.V2_5:
+        problems.append("LTX-2.5 is another architecture, which LTX Duo does not run.")
+    formats: Counter[str] = Counter()
+    for component in (Component.TRANSFORMER, Component.GEMMA):
+        layers = quantization(checkpoint, component)
+        formats.update(f"{layer.format}{' scaled' if layer.scaled else ''}" for layer in layers.values())
+        try:
+            check_supported(layers, checkpoint.path)
+        except CheckpointError as error:
+            problems.append(str(error))
+    ranks: Counter[int] = Counter()
+    if Component.LORA in checkpoint.components:
+        ranks.update(LoRA.open(path).ranks().values())
+    unknown = checkpoint.unrecognised
+    report = FileReport(
+        path=str(path),
+        bytes=sum(file.path.stat().st_size for file in checkpoint.files),
+        variant=None if checkpoint.variant is None else checkpoint.variant.value,
+        model_version=checkpoint.metadata.get("model_version"),
+        components=components,
+        quantization=dict(formats),
+        lora_ranks=dict(sorted(ranks.items())),
+        folder=_folder(checkpoint),
+        uses=_uses(checkpoint),
+        problems=problems,
+        notes=[f"{len(unknown):,} unknown tensors are not used ({', '.join(unknown[:3])})"] if unknown else [],
+    )
+    return report, checkpoint
+
+
+def _component(checkpoint: Checkpoint, component: Component) -> ComponentReport:
+    tensors = checkpoint.tensors(component)
+    dtypes: Counter[str] = Counter()
+    for info in tensors.values():
+        dtypes[info.dtype] += info.count
+    problem = None
+    try:
+        if component is Component.TOKENIZER:
+            load_tokenizer(checkpoint)
+        elif component not in (Component.LORA, Component.TEXT_PROJECTION) and not quantization(checkpoint, component):
+            module = build_module(checkpoint, component, device="meta")
+            expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+            problem = differences(expected, {name: info.shape for name, info in tensors.items()}) or None
+    except CheckpointError as error:
+        problem = str(error)
+    return ComponentReport(component.value, len(tensors), sum(dtypes.values()), dict(dtypes.most_common()), problem)
+
+
+def _folder(checkpoint: Checkpoint) -> str:
+    parts = checkpoint.components
+    if Component.LORA in parts:
+        return "loras"
+    if Component.UPSAMPLER in parts:
+        return "latent_upscale_models"
+    if Component.TRANSFORMER in parts:
+        return "checkpoints" if parts.intersection(_VAES) else "diffusion_models"
+    return "vae" if parts.intersection((*_VAES, Component.VOCODER)) else "text_encoders"
+
+
+def _uses(checkpoint: Checkpoint) -> list[str]:
+    parts = set(checkpoint.components)
+    if Component.GEMMA in parts and checkpoint.path.is_dir():
+        parts.add(Component.TOKENIZER)
+    uses = [node for node, needed in _USES if needed <= parts]
+    if "LTX VAE Loader" in uses:
+        uses = [node for node in uses if not node.startswith("LTX VAE Loader (")]
+    return uses
+
+
+def _missing(checkpoints: Sequence[Checkpoint]) -> dict[str, str]:
+    """What all files together lack for a video, with the folder where ComfyUI looks for it."""
+    have = {component for checkpoint in checkpoints for component in checkpoint.components}
+    if any(Component.GEMMA in c.components and c.path.is_dir() for c in checkpoints):
+        have.add(Component.TOKENIZER)
+    return {component.value: folder for component, folder in _NEEDED.items() if component not in have}
+
+
+def _text(report: FileReport) -> str:
+    version = f" (model_version {report.model_version!r})" if report.model_version else ""
+    lines = [
+        report.path,
+        f"  generation  {'LTX-' + report.variant if report.variant else 'not stated'}{version}",
+        f"  size        {report.bytes / 1e9:,.2f} GB",
+    ]
+    for part in report.components:
+        total = max(1, part.parameters)
+        dtypes = ", ".join(f"{dtype} {100 * count / total:.3g} %" for dtype, count in part.dtypes.items())
+        lines.append(f"  {part.name:22}{part.parameters:>16,} parameters in {part.tensors:,} tensors ({dtypes})")
+    if report.quantization:
+        lines.append("  quantised   " + ", ".join(f"{n:,} layers {form}" for form, n in report.quantization.items()))
+    if report.lora_ranks:
+        ranks = ", ".join(f"rank {rank}: {count:,} layers" for rank, count in report.lora_ranks.items())
+        lines.append(f"  LoRA        {ranks}")
+    lines.append(f"  belongs in  ComfyUI/models/{report.folder}")
+    lines.append(f"  use it in   {', '.join(report.uses) or 'nothing by itself: parts are missing'}")
+    lines += [f"  note        {note}" for note in report.notes]
+    lines += [f"  PROBLEM     {problem}" for problem in report.problems]
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code: 1 if a file cannot be used or files do not belong together."""
+    parser = argparse.ArgumentParser(prog="python -m ltx_core.inspect", description=__doc__.split(": ", 1)[1])
+    parser.add_argument("file", nargs="+", help="a .safetensors file, or a Hugging Face folder")
+    parser.add_argument("--json", action="store_true", help="print one JSON table instead of text")
+    options = parser.parse_args(arguments)
+    reports: list[FileReport] = []
+    checkpoints: list[Checkpoint] = []
+    errors: list[str] = []
+    for path in options.file:
+        try:
+            report, checkpoint = inspect_file(path)
+        except CheckpointError as error:
+            errors.append(str(error))
+            continue
+        reports.append(report)
+        checkpoints.append(checkpoint)
+    try:
+        if any(checkpoint.variant for checkpoint in checkpoints):
+            common_variant(*checkpoints)
+    except CheckpointError as error:
+        errors.append(str(error))
+    missing = _missing(checkpoints)
+    if options.json:
+        table = {"files": [asdict(report) for report in reports], "missing": missing, "errors": errors}
+        sys.stdout.write(json.dumps(table, indent=1) + "\n")
+    else:
+        text = [_text(report) for report in reports]
+        if reports and missing:
+            needs = "\n".join(f"  {part:22}(ComfyUI/models/{folder})" for part, folder in missing.items())
+            text.append(f"For a video with sound you also need:\n{needs}")
+        if text:
+            sys.stdout.write("\n\n".join(text) + "\n")
+        sys.stderr.writelines(f"ERROR: {error}\n" for error in errors)
+    return 1 if errors or any(report.problems for report in reports) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

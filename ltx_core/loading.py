@@ -1,0 +1,171 @@
+"""From files to modules in plain PyTorch: for use without ComfyUI, whose nodes load through its memory manager."""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .audio_vae import AudioDecoder, AudioEncoder, AudioVAEParams
+from .checkpoint import Checkpoint, Component, common_variant
+from .errors import CheckpointError
+from .quantization import dequantize
+from .text.connector import EmbeddingsConnector
+from .text.encoder import TextEncoder
+from .text.gemma import GemmaModel
+from .text.gemma_params import GemmaParams
+from .text.params import ConnectorParams, FeatureExtractorParams, FeatureExtractorV20Params
+from .text.tokenizer import GemmaTokenizer
+from .transformer.model import AVTransformer
+from .transformer.params import TransformerParams
+from .two_stage import Components
+from .upsampler import LatentUpsampler, UpsamplerParams
+from .variant import Variant
+from .video_vae import VideoDecoder, VideoEncoder, VideoVAEParams
+from .vocoder.model import build_vocoder
+from .vocoder.params import VocoderParams
+from .weights import load_module
+
+
+def build_module(checkpoint: Checkpoint, component: Component, **options: Any) -> nn.Module:
+    """The module of a component, sized by the file and without weights; `options` are ops, dtype and device.
+
+    Not for the text projection, whose size also depends on Gemma: see `text_encoder_module`.  CheckpointError when the
+    file has no config, or one that is not supported.
+    """
+    if component is Component.GEMMA:
+        return GemmaModel(gemma_params(checkpoint), **options)
+    config = checkpoint.config
+    if component is Component.TRANSFORMER:
+        return AVTransformer(TransformerParams.from_config(config), **options)
+    if component in (Component.VIDEO_CONNECTOR, Component.AUDIO_CONNECTOR):
+        modality = "video" if component is Component.VIDEO_CONNECTOR else "audio"
+        return EmbeddingsConnector(ConnectorParams.from_config(config, modality), **options)
+    if component in (Component.VIDEO_ENCODER, Component.VIDEO_DECODER):
+        kind = VideoEncoder if component is Component.VIDEO_ENCODER else VideoDecoder
+        return kind(VideoVAEParams.from_config(config), **options)
+    if component in (Component.AUDIO_ENCODER, Component.AUDIO_DECODER):
+        kind = AudioEncoder if component is Component.AUDIO_ENCODER else AudioDecoder
+        return kind(AudioVAEParams.from_config(config), **options)
+    if component is Component.VOCODER:
+        return build_vocoder(VocoderParams.from_config(config), **options)
+    if component is Component.UPSAMPLER:
+        return LatentUpsampler(UpsamplerParams.from_config(config), **options)
+    raise ValueError(f"a {component.value} is not a module of its own")
+
+
+def load_component(
+    checkpoint: Checkpoint,
+    component: Component,
+    *,
+    dtype: torch.dtype = torch.bfloat16,
+    device: torch.device | str = "cpu",
+) -> nn.Module:
+    """A component with its weights, in evaluation mode, computing in `dtype` (the vocoder always in float32).
+
+    fp8 files are expanded.  CheckpointError when the file does not have it, or does not fit its config.
+    """
+    checkpoint.require(component)
+    module = build_module(checkpoint, component, device="meta")
+    weights = dequantize(checkpoint.state_dict(component), dtype, source=checkpoint.path)
+    return _filled(module, weights, checkpoint, component, dtype, device)
+
+
+def gemma_params(checkpoint: Checkpoint) -> GemmaParams:
+    """Gemma's sizes: from the folder's config.json, or from the shapes in a single file."""
+    checkpoint.require(Component.GEMMA)
+    config = checkpoint.gemma_config
+    if config is not None:
+        return GemmaParams.from_hf_config(config)
+    return GemmaParams.from_shapes({name: info.shape for name, info in checkpoint.tensors(Component.GEMMA).items()})
+
+
+def text_encoder_module(gemma: Checkpoint, projection: Checkpoint, **options: Any) -> TextEncoder:
+    """Gemma and the text projection, without weights.  CheckpointError when they were not made for each other."""
+    params = gemma_params(gemma)
+    projection.require(Component.TEXT_PROJECTION)
+    states = params.layers + 1
+    tensors = projection.tensors(Component.TEXT_PROJECTION)
+    single = "aggregate_embed.weight" in tensors
+    width = tensors["aggregate_embed.weight" if single else "video_aggregate_embed.weight"].shape[-1]
+    if width != params.hidden_size * states:
+        raise CheckpointError(
+            f"The text projection in {projection.path} takes {width:,} values a token, but the text encoder in "
+            f"{gemma.path} gives {params.hidden_size * states:,} ({states} states of {params.hidden_size:,}). LTX-2.3 "
+            "needs Gemma-3 12B and the projection from its own checkpoint."
+        )
+    if single:
+        return TextEncoder(params, FeatureExtractorV20Params(params.hidden_size, states), **options)
+    extractor = FeatureExtractorParams.from_config(projection.config, params.hidden_size, states)
+    return TextEncoder(params, extractor, **options)
+
+
+def load_text_encoder(
+    gemma: Checkpoint,
+    projection: Checkpoint,
+    *,
+    dtype: torch.dtype = torch.bfloat16,
+    device: torch.device | str = "cpu",
+) -> TextEncoder:
+    """Gemma from one file or folder with the text projection from another file, ready to compute in `dtype`."""
+    module = text_encoder_module(gemma, projection, device="meta")
+    parts = ((module.gemma, gemma, Component.GEMMA), (module.feature_extractor, projection, Component.TEXT_PROJECTION))
+    for part, checkpoint, component in parts:
+        weights = dequantize(checkpoint.state_dict(component), dtype, source=checkpoint.path)
+        _filled(part, weights, checkpoint, component, dtype, device)
+    return module.eval()
+
+
+def load_tokenizer(gemma: Checkpoint) -> GemmaTokenizer:
+    """The tokenizer beside the weights in a folder, or inside a single file."""
+    if gemma.path.is_dir():
+        return GemmaTokenizer.from_folder(gemma.path)
+    gemma.require(Component.TOKENIZER)
+    return GemmaTokenizer.from_tensors(gemma.state_dict(Component.TOKENIZER))
+
+
+def load_components(
+    checkpoint: str | os.PathLike[str],
+    gemma: str | os.PathLike[str],
+    upsampler: str | os.PathLike[str],
+    *,
+    dtype: torch.dtype = torch.bfloat16,
+    device: torch.device | str = "cpu",
+) -> Components:
+    """All of a two-stage run at once, from a single-file checkpoint, a Gemma file or folder, and an upsampler.
+
+    Everything is in memory together: a machine for the 22B model needs about 80 GB.
+    """
+    main, text, upscale = map(Checkpoint.open, (checkpoint, gemma, upsampler))
+    if common_variant(main, text, upscale) is Variant.V2_5:
+        raise CheckpointError(f"{main.path} is of {main.variant}, which this engine does not run. Use LTX-2.3.")
+    text.require(Component.GEMMA)
+    upscale.require(Component.UPSAMPLER)
+    placement = {"dtype": dtype, "device": device}
+    return Components(
+        tokenizer=load_tokenizer(text),
+        text_encoder=load_text_encoder(text, main, **placement),
+        video_connector=load_component(main, Component.VIDEO_CONNECTOR, **placement),
+        audio_connector=load_component(main, Component.AUDIO_CONNECTOR, **placement),
+        transformer=load_component(main, Component.TRANSFORMER, **placement),
+        video_encoder=load_component(main, Component.VIDEO_ENCODER, **placement),
+        upsampler=load_component(upscale, Component.UPSAMPLER, **placement),
+        video_decoder=load_component(main, Component.VIDEO_DECODER, **placement),
+        audio_decoder=load_component(main, Component.AUDIO_DECODER, **placement),
+        vocoder=load_component(main, Component.VOCODER, **placement),
+    )
+
+
+def _filled(
+    module: nn.Module,
+    weights: Mapping[str, Tensor],
+    checkpoint: Checkpoint,
+    component: Component,
+    dtype: torch.dtype,
+    device: torch.device | str,
+) -> nn.Module:
+    # torch.nn's layers do not cast, so that all weights take the dtype that is computed in.
+    dtype = torch.float32 if component is Component.VOCODER else dtype
+    load_module(module, weights, source=checkpoint.path, component=component, dtype=dtype)
+    return module.to(device).eval().requires_grad_(False)

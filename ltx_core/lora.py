@@ -1,0 +1,199 @@
+"""LoRA files: what they change, whether they fit a model, and their effect on plain PyTorch modules.
+
+A layer's weight W becomes W + strength * scale * B @ A, where scale is 1, or alpha / rank in files with an alpha.
+"""
+
+import os
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from .errors import CheckpointError, VariantError
+from .safetensors_file import SafetensorsFile, TensorInfo
+from .weights import check_finite
+
+_DOWN = (".lora_A.weight", ".lora_down.weight")
+_UP = (".lora_B.weight", ".lora_up.weight")
+_ALPHA = ".alpha"
+_FACTOR = "reference_downscale_factor"
+
+
+@dataclass(frozen=True)
+class LoraLayer:
+    """What changes one Linear layer: the file's names of A (rank, in), of B (out, rank), and of alpha if it has one."""
+
+    down: str
+    up: str
+    alpha: str | None
+    rank: int
+    shape: tuple[int, int]  # of the layer's weight: (out, in)
+
+
+@dataclass(frozen=True, eq=False)
+class LoRA:
+    """An opened LoRA.  `layers` go by the transformer's module names, such as "transformer_blocks.0.attn1.to_q".
+
+    `reference_downscale_factor` is how much smaller than the video the reference video of an IC-LoRA is, else 1.
+    """
+
+    path: Path
+    layers: Mapping[str, LoraLayer] = field(repr=False)
+    reference_downscale_factor: int
+    _file: SafetensorsFile = field(repr=False)
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> "LoRA":
+        """Reads the header only.  CheckpointError if it is no LoRA, or of a kind that is not supported."""
+        file = SafetensorsFile.open(path)
+        parts: dict[str, dict[str, str]] = {}
+        for key in file.tensors:
+            layer, part = _split(key)
+            if part is None:
+                raise CheckpointError(
+                    f"{file.path} is not a LoRA that LTX Duo can use: it holds {key}; expected pairs of lora_A and "
+                    "lora_B (or lora_down and lora_up) weights. LoHa, LoKr and DoRA are not supported."
+                )
+            if parts.setdefault(layer, {}).setdefault(part, key) != key:
+                raise CheckpointError(
+                    f"{file.path} changes the layer {layer} twice ({parts[layer][part]}, {key}); expected one pair a "
+                    "layer. The file is damaged: download it again."
+                )
+        if not parts:
+            raise CheckpointError(f"{file.path} is not a LoRA: it is empty. Choose a LoRA file for LTX-2.3.")
+        layers = {layer: _layer(file, layer, found) for layer, found in parts.items()}
+        return cls(file.path, layers, _downscale_factor(file), file)
+
+    def target_names(self) -> list[str]:
+        """The transformer's Linear layers that the LoRA changes."""
+        return list(self.layers)
+
+    def ranks(self) -> dict[str, int]:
+        """The rank of each layer; small layers have small ones."""
+        return {name: layer.rank for name, layer in self.layers.items()}
+
+    def check(self, shapes: Mapping[str, Collection[int]], model: object = "this model") -> None:
+        """VariantError unless each layer exists in the model with the same size; `shapes` by name of the weight."""
+        absent = [name for name in self.layers if f"{name}.weight" not in shapes]
+        other = [
+            f"{name} ({layer.shape[0]}x{layer.shape[1]} instead of {'x'.join(map(str, shapes[f'{name}.weight']))})"
+            for name, layer in self.layers.items()
+            if tuple(shapes.get(f"{name}.weight", layer.shape)) != layer.shape
+        ]
+        if absent or other:
+            found = [f"{len(absent):,} do not exist there (such as {absent[0]})"] if absent else []
+            found += [f"{len(other):,} have another size (such as {other[0]})"] if other else []
+            raise VariantError(
+                f"{self.path} is a LoRA of another model than {model}: of its {len(self.layers):,} layers "
+                f"{' and '.join(found)}. Use a LoRA that was made for this generation of LTX-2."
+            )
+
+    def factors(self) -> dict[str, tuple[Tensor, Tensor, float]]:
+        """A (rank, in), B (out, rank) and scale of each layer, mapped from the file; CheckpointError if not finite."""
+        tensors = self._file.read(self._file.tensors)
+        check_finite(tensors, self.path)
+        factors = {}
+        for name, layer in self.layers.items():
+            scale = 1.0
+            if layer.alpha is not None:
+                scale = tensors[layer.alpha].float().item() / layer.rank
+            factors[name] = (tensors[layer.down], tensors[layer.up], scale)
+        return factors
+
+
+def lora_deltas(
+    lora: LoRA, strength: float = 1.0, device: torch.device | str | None = None
+) -> Iterator[tuple[str, Tensor]]:
+    """(name of the weight, strength * scale * B @ A in float32) for one layer after another."""
+    for name, (down, up, scale) in lora.factors().items():
+        yield f"{name}.weight", _delta(down, up, strength * scale, device)
+
+
+@contextmanager
+def fused(module: nn.Module, loras: Sequence[tuple[LoRA, float]]) -> Iterator[nn.Module]:
+    """While entered, `module` has the weights of all LoRAs at their strengths; afterwards its own again, bit for bit.
+
+    The sum is made in float32 and rounded once.  A strength of 0 leaves everything untouched.  The original weights are
+    kept, not computed back, so the changed layers take their memory twice.  VariantError if a LoRA does not fit;
+    CheckpointError if a weight is float8 (dequantize first).
+    """
+    weights = dict(module.named_parameters())
+    shapes = {name: weight.shape for name, weight in weights.items()}
+    active = [(lora, strength) for lora, strength in loras if strength != 0]
+    for lora, _ in active:
+        lora.check(shapes)
+    factors = [(lora.factors(), strength) for lora, strength in active]
+    originals: dict[str, Tensor] = {}
+    try:
+        with torch.no_grad():
+            for name in dict.fromkeys(name for layers, _ in factors for name in layers):
+                weight = weights[f"{name}.weight"]
+                if weight.dtype.itemsize == 1:
+                    raise CheckpointError(
+                        f"Cannot add a LoRA to {name}.weight, which is stored as {weight.dtype}; expected bf16 or "
+                        "float32. Dequantize the weights first."
+                    )
+                total = weight.float()
+                for layers, strength in factors:
+                    if name in layers:
+                        down, up, scale = layers[name]
+                        total = total + _delta(down, up, strength * scale, weight.device)
+                originals[f"{name}.weight"] = weight.data
+                weight.data = total.to(weight.dtype)
+        yield module
+    finally:
+        for name, original in originals.items():
+            weights[name].data = original
+
+
+def _delta(down: Tensor, up: Tensor, strength: float, device: torch.device | str | None) -> Tensor:
+    return (up.to(device, torch.float32) * strength) @ down.to(device, torch.float32)
+
+
+def _split(key: str) -> tuple[str, str | None]:
+    """The layer that a tensor belongs to, by its module name, and which part it is."""
+    for part, suffixes in (("down", _DOWN), ("up", _UP), ("alpha", (_ALPHA,))):
+        for suffix in suffixes:
+            if key.endswith(suffix):
+                # The prefix may stand there more than once: exports of exports.
+                name = key.removesuffix(suffix).removeprefix("model.").replace("diffusion_model.", "")
+                return name, part
+    return key, None
+
+
+def _layer(file: SafetensorsFile, name: str, parts: Mapping[str, str]) -> LoraLayer:
+    if "down" not in parts or "up" not in parts:
+        raise CheckpointError(
+            f"{file.path} has only {', '.join(parts.values())} for the layer {name}; expected a lora_A and a lora_B "
+            "weight. The file is incomplete: download it again."
+        )
+    down, up = file.tensors[parts["down"]], file.tensors[parts["up"]]
+    if not _is_pair(down, up):
+        raise CheckpointError(
+            f"{file.path} has weights of shapes {down.shape} and {up.shape} for the layer {name}; expected (rank, in) "
+            "and (out, rank) of a Linear layer. Use a LoRA made for LTX-2.3."
+        )
+    if "alpha" in parts and file.tensors[parts["alpha"]].count != 1:
+        raise CheckpointError(f"{file.path} has several numbers as alpha of {name}; expected one. Download it again.")
+    return LoraLayer(parts["down"], parts["up"], parts.get("alpha"), down.shape[0], (up.shape[0], down.shape[1]))
+
+
+def _is_pair(down: TensorInfo, up: TensorInfo) -> bool:
+    return len(down.shape) == len(up.shape) == 2 and down.shape[0] == up.shape[1] and down.count * up.count > 0
+
+
+def _downscale_factor(file: SafetensorsFile) -> int:
+    text = next((value for key, value in file.metadata.items() if key.endswith(_FACTOR)), "1")
+    try:
+        factor = float(text)
+    except ValueError:
+        factor = 0
+    if not 1 <= factor <= 64:
+        raise CheckpointError(
+            f"{file.path} says {_FACTOR} = {text!r}; expected a whole number from 1. The metadata is damaged: download "
+            "the file again."
+        )
+    return round(factor)

@@ -1,0 +1,136 @@
+"""Which generation of the model a file is of."""
+
+import json
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any
+
+from .errors import VariantError
+from .key_maps import Component, KeyMap
+from .safetensors_file import TensorInfo
+
+
+class Variant(Enum):
+    """A generation of LTX-2; the value is its version."""
+
+    V2_0 = "2.0"
+    V2_3 = "2.3"
+    V2_5 = "2.5"
+
+    def __str__(self) -> str:
+        return f"LTX-{self.value}"
+
+
+_MARKERS = {
+    "ltx_2": Variant.V2_0, "ltx_2_0": Variant.V2_0, "ltx_2_3": Variant.V2_3, "ltx_2_5": Variant.V2_5,
+}  # fmt: skip
+
+
+def version_tuple(version: str) -> tuple[int, ...]:
+    """The leading whole numbers, "-" counting as ".": (2, 3, 0) for "2.3.0-rc1"; empty when there are none.
+
+    The rule of the vendor's `detect_model_version`; an empty tuple sorts before every version.
+    """
+    numbers = []
+    for part in version.replace("-", ".").split("."):
+        if not (part.isascii() and part.isdecimal()) or len(part) > 9:
+            break
+        numbers.append(int(part))
+    return tuple(numbers)
+
+
+def variant_of_version(version: str) -> Variant | None:
+    """The generation of a `model_version`; None for a text without numbers, VariantError for one before LTX-2."""
+    numbers = version_tuple(version)
+    if not numbers:
+        return None
+    if numbers < (2,):
+        raise VariantError(
+            f"its model_version is {version!r}, a model before LTX-2; expected LTX-2.3. Use an LTX-2.3 checkpoint."
+        )
+    # 2.4 was the working title of pre-releases of 2.5.
+    if numbers >= (2, 4):
+        return Variant.V2_5
+    return Variant.V2_3 if numbers >= (2, 3) else Variant.V2_0
+
+
+def marked_variant(metadata: Mapping[str, str], config: Mapping[str, Any]) -> Variant | None:
+    """What the file says of itself: `model_version` in its metadata, `ltx_variant` in its config or a section of it.
+
+    None when it says nothing that is known; VariantError when it contradicts itself.
+    """
+    found: dict[str, Variant] = {}
+    if "model_version" in metadata and (variant := variant_of_version(metadata["model_version"])):
+        found[f"model_version {metadata['model_version']!r}"] = variant
+    if variant := _variant_of_gemma_source(metadata.get("gemma_source_checkpoint", "")):
+        found["gemma_source_checkpoint"] = variant
+    sections = {"config": config, **{f"config.{name}": value for name, value in config.items()}}
+    for name, section in sections.items():
+        marker = section.get("ltx_variant") if isinstance(section, Mapping) else None
+        if isinstance(marker, str) and (variant := _MARKERS.get(marker.lower().replace(".", "_"))):
+            found[f"{name}.ltx_variant {marker!r}"] = variant
+    if len(set(found.values())) > 1:
+        says = "; ".join(f"{where} means {variant}" for where, variant in found.items())
+        raise VariantError(f"its metadata contradicts itself: {says}. Use the file as its publisher released it.")
+    return next(iter(found.values()), None)
+
+
+def _variant_of_gemma_source(text: str) -> Variant | None:
+    """Text encoder files since 2.5 name the model and the Gemma that they belong to, in a JSON table."""
+    try:
+        source = json.loads(text or "{}")
+    except ValueError:
+        return None
+    version = source.get("ltx_version") if isinstance(source, dict) else None
+    return variant_of_version(version) if isinstance(version, str) else None
+
+
+def guessed_variant(maps: Mapping[Component, KeyMap], tensors: Mapping[str, TensorInfo]) -> Variant | None:
+    """The generation by the names and shapes of tensors; None where all generations have the same, as upsamplers do."""
+    shapes = {component: {name: tensors[key].shape for key, name in keys.items()} for component, keys in maps.items()}
+    for component, guess in (
+        (Component.TRANSFORMER, _guess_transformer),
+        (Component.TEXT_PROJECTION, _guess_projection),
+        (Component.VIDEO_CONNECTOR, _guess_connector),
+        (Component.AUDIO_CONNECTOR, _guess_connector),
+        (Component.VOCODER, _guess_vocoder),
+        (Component.VIDEO_DECODER, _guess_video_decoder),
+    ):
+        if component in shapes and (variant := guess(shapes[component])):
+            return variant
+    return None
+
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+def _guess_transformer(shapes: Shapes) -> Variant | None:
+    if "audio_adaln_single.linear.weight" not in shapes:
+        return None
+    if "keyframes_abs_pos_embedding" in shapes or "transformer_blocks.0.ff.net.2.bias" not in shapes:
+        return Variant.V2_5
+    if "prompt_adaln_single.linear.weight" in shapes or "transformer_blocks.0.attn1.to_gate_logits.weight" in shapes:
+        return Variant.V2_3
+    return Variant.V2_0
+
+
+def _guess_projection(shapes: Shapes) -> Variant | None:
+    if "aggregate_embed.weight" in shapes:
+        return Variant.V2_0
+    # LTX-2.5 has the same one, but in files that say so.
+    return Variant.V2_3 if "video_aggregate_embed.bias" in shapes else None
+
+
+def _guess_connector(shapes: Shapes) -> Variant | None:
+    gated = "transformer_1d_blocks.0.attn1.to_gate_logits.weight" in shapes
+    return Variant.V2_3 if gated else Variant.V2_0
+
+
+def _guess_vocoder(shapes: Shapes) -> Variant | None:
+    return Variant.V2_3 if any(name.startswith("bwe_generator.") for name in shapes) else Variant.V2_0
+
+
+def _guess_video_decoder(shapes: Shapes) -> Variant | None:
+    # 2.0 runs four groups of residual blocks, 2.3 five with a resampling in between each.
+    groups = {name.split(".")[1] for name in shapes if name.startswith("up_blocks.") and ".res_blocks." in name}
+    return {4: Variant.V2_0, 5: Variant.V2_3}.get(len(groups))

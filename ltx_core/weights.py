@@ -1,0 +1,118 @@
+"""From a state dict to a module: audio statistics, NaN check, strict load."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from .errors import CheckpointError
+from .key_maps import STATISTICS_ALIASES, STATISTICS_NAMES, Component
+
+# A large tensor is sampled in runs, so that of a file that is mapped into memory only a few pages are read.
+_WHOLLY_CHECKED = 65_536
+_RUNS = 8
+_RUN_LENGTH = 2_048
+
+
+def load_module(
+    module: nn.Module,
+    state_dict: Mapping[str, Tensor],
+    *,
+    source: str | Path,
+    component: Component,
+    dtype: torch.dtype | None = None,
+) -> nn.Module:
+    """Gives `module` exactly these weights and returns it.
+
+    Names and shapes must match.  Tensors are taken over as they are, without a copy and in the file's own mix of
+    dtypes; with a `dtype`, floating-point ones are converted to it.  CheckpointError names `source` and says what is
+    missing, unexpected, of another shape, or not finite.
+    """
+    expected = {name: tensor.shape for name, tensor in module.state_dict().items()}
+    problems = differences(expected, {name: tensor.shape for name, tensor in state_dict.items()})
+    if problems:
+        raise CheckpointError(
+            f"The {component.value} in {source} does not fit the model that its config describes: {problems}. "
+            "Use the file as its publisher released it; if it is, download it again."
+        )
+    check_finite(state_dict, source)
+    if dtype is not None:
+        state_dict = {name: t.to(dtype) if t.is_floating_point() else t for name, t in state_dict.items()}
+    module.load_state_dict(state_dict, strict=True, assign=True)
+    return module
+
+
+def differences(expected: Mapping[str, torch.Size], found: Mapping[str, torch.Size]) -> str:
+    other = [
+        f"{name} is {_shape(found[name])} instead of {_shape(shape)}"
+        for name, shape in expected.items()
+        if name in found and found[name] != shape
+    ]
+    kinds = (
+        (f"missing of {len(expected):,} tensors", [name for name in expected if name not in found]),
+        ("unexpected", [name for name in found if name not in expected]),
+        ("of another shape", other),
+    )
+    return "; ".join(f"{len(names):,} {kind} ({_first(names)})" for kind, names in kinds if names)
+
+
+def _shape(shape: Iterable[int]) -> str:
+    return "x".join(str(size) for size in shape) or "a single number"
+
+
+def _first(names: list[str], most: int = 4) -> str:
+    """The first few names; the rest is counted by the part of the module that they are in."""
+    text = ", ".join(names[:most])
+    if len(names) > most:
+        parts = Counter(name.split(".")[0].split(" ")[0] for name in names)
+        text += ", ...; by part: " + ", ".join(f"{part} {count:,}" for part, count in parts.most_common(most))
+    return text
+
+
+def check_finite(state_dict: Mapping[str, Tensor], source: str | Path) -> None:
+    """CheckpointError if a tensor holds NaN or infinity; of large tensors 16384 elements are looked at."""
+    for name, tensor in state_dict.items():
+        if tensor.is_meta or not tensor.is_floating_point():
+            continue
+        flat = tensor.reshape(-1) if tensor.is_contiguous() else tensor.contiguous().reshape(-1)
+        if flat.numel() <= _WHOLLY_CHECKED:
+            samples = [flat]
+        else:
+            last = flat.numel() - _RUN_LENGTH
+            samples = [flat[last * i // (_RUNS - 1) :][:_RUN_LENGTH] for i in range(_RUNS)]
+        # float32 first: float8 has no isfinite of its own.
+        if not all(torch.isfinite(sample.float()).all() for sample in samples):
+            raise CheckpointError(
+                f"Weight {name} in {source} holds NaN or infinity; expected finite numbers. The file is damaged, or "
+                "was converted to a type that its numbers do not fit into: download it again."
+            )
+
+
+def backfill_audio_statistics(state_dict: Mapping[str, Tensor], source: str | Path = "the file") -> dict[str, Tensor]:
+    """The audio VAE's state dict with its latent statistics under both names that files have for them.
+
+    `per_channel_statistics.mean-of-means` is also called `latents_mean`, `per_channel_statistics.std-of-means`
+    `latents_std`.  Each that is missing is taken from its other name, none is overwritten.  CheckpointError if one is
+    missing under both names, is not finite, or a deviation is not above zero: sound decoded without them is noise.
+    """
+    filled = dict(state_dict)
+    for name, alias in zip(STATISTICS_NAMES, STATISTICS_ALIASES, strict=True):
+        if name not in filled and alias not in filled:
+            raise CheckpointError(
+                f"The audio VAE in {source} has no latent statistics: expected a tensor {name} or {alias}. Without "
+                "them the sound would be noise. Use the official checkpoint, or an audio VAE file that kept them."
+            )
+        filled.setdefault(name, filled.get(alias))
+        filled.setdefault(alias, filled[name])
+        for values in (filled[name], filled[alias]):
+            if values.is_meta:
+                continue
+            values = values.float()
+            if not torch.isfinite(values).all() or (name.endswith("std-of-means") and not (values > 0).all()):
+                raise CheckpointError(
+                    f"The audio VAE's latent statistics {name} in {source} are not finite, or not above zero where "
+                    "they are deviations. The file is damaged: download it again."
+                )
+    return filled
