@@ -31,6 +31,7 @@ PHASES = {
     "SaveVideo": "save",
 }
 LOADING = "open files"
+WORTH_A_LINE = 0.05
 
 
 class DemoError(RuntimeError):
@@ -59,9 +60,10 @@ class Clock:
     def __init__(self):
         self.seconds: dict[str, float] = {}
 
-    def add(self, phase: str, seconds: float, note: str = "") -> None:
+    def add(self, phase: str, seconds: float) -> None:
         self.seconds[phase] = round(self.seconds.get(phase, 0.0) + seconds, 2)
-        print(f"{phase:<14}{self.seconds[phase]:8.1f} s  {note}".rstrip(), flush=True)
+        if seconds >= WORTH_A_LINE:
+            print(f"{phase:<14}{seconds:8.1f} s", flush=True)
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -71,29 +73,25 @@ class Clock:
 
 
 class Progress:
-    """Follows a run: prints every phase as it ends and, on a terminal, the step it is at."""
+    """Follows a run: prints every phase as it ends and, on a terminal, how far it is."""
 
     def __init__(self, prompt: dict, clock: Clock):
         self.phase_of = {node: PHASES.get(entry["class_type"], LOADING) for node, entry in prompt.items()}
         self.clock = clock
         self.phase: str | None = None
         self.since = 0.0
-        self.steps = ""
 
     def __call__(self, node: str, run: Run) -> None:
         phase = self.phase_of[node]
         if phase != self.phase:
             self.end_phase()
-            self.phase, self.since, self.steps = phase, time.monotonic(), ""
-        if node in run.steps:
-            done, total = run.steps[node]
-            self.steps = f"{done} of {total} steps"
-            if sys.stdout.isatty():
-                print(f"{phase}: {self.steps}", end="\r", flush=True)
+            self.phase, self.since = phase, time.monotonic()
+        if node in run.progress and sys.stdout.isatty():
+            print(f"{phase:<14}{run.progress[node]:8.0%}", end="\r", flush=True)
 
     def end_phase(self) -> None:
         if self.phase is not None:
-            self.clock.add(self.phase, time.monotonic() - self.since, self.steps)
+            self.clock.add(self.phase, time.monotonic() - self.since)
 
 
 def fill_workflow(options: argparse.Namespace, found: dict[str, Path], base: Path) -> dict:

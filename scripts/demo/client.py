@@ -43,8 +43,8 @@ class Run:
     """Node id -> what the node showed, e.g. {"images": [{"filename", "subfolder", "type"}]}."""
     seconds: dict[str, float] = field(default_factory=dict)
     """Node id -> seconds that it ran, in order; nodes answered from ComfyUI's cache are not in it."""
-    steps: dict[str, tuple[int, int]] = field(default_factory=dict)
-    """Node id -> the last (done, total) of its progress bar."""
+    progress: dict[str, float] = field(default_factory=dict)
+    """Node id -> how much of it is done, 0..1, as its progress bar last said."""
 
     def files(self) -> list[dict]:
         return [entry for shown in self.outputs.values() for entry in shown.get("images", []) if "filename" in entry]
@@ -133,5 +133,5 @@ class Client:
                     return run
                 on_progress(current, run)
             elif kind == "progress":
-                run.steps[data["node"]] = (data["value"], data["max"])
+                run.progress[data["node"]] = data["value"] / data["max"]
                 on_progress(data["node"], run)

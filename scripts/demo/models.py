@@ -79,11 +79,17 @@ def find(folder: Path) -> dict[str, Path]:
 def link(found: dict[str, Path], models: Path) -> None:
     """Links found files into the folders of ComfyUI's `models` folder, where its loaders look."""
     for file in MODEL_FILES:
-        source = found[file.what].resolve()
-        target = models / file.folder / found[file.what].name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.unlink(missing_ok=True)
-        target.symlink_to(source, target_is_directory=source.is_dir())
+        source = found[file.what]
+        folder = models / file.folder
+        if source.is_dir():  # ComfyUI warns about linked folders: a real one with linked files
+            folder, sources = folder / source.name, sorted(source.iterdir())
+        else:
+            sources = [source]
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in sources:
+            target = folder / path.name
+            target.unlink(missing_ok=True)
+            target.symlink_to(path.resolve())
 
 
 def choose(prompt: dict, found: dict[str, Path]) -> None:

@@ -175,7 +175,7 @@ def test_progress_and_cancel(client, make, film, workflow):
     moved = []
 
     def interrupt_once_sampling(node: str, run) -> None:
-        if node in run.steps and not moved and prompt[node]["class_type"] == "LTXDuoStageOneSampler":
+        if node in run.progress and not moved and prompt[node]["class_type"] == "LTXDuoStageOneSampler":
             moved.append(node)
             client.post("/interrupt", {})
 
