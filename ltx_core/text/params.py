@@ -28,7 +28,7 @@ class FeatureExtractorParams:
     @classmethod
     def from_config(cls, config: dict, hidden_size: int, states: int) -> "FeatureExtractorParams":
         """`hidden_size` and `states` (layers + 1) are Gemma's; raises CheckpointError if the config is not 2.3's."""
-        transformer = config.get("transformer", {})
+        transformer = _transformer(config)
         other = {
             key: transformer.get(key) for key, value in _PER_TOKEN_RMS_MARKS.items() if transformer.get(key) != value
         }
@@ -86,7 +86,7 @@ class ConnectorParams:
         """
         if modality not in ("video", "audio"):
             raise ValueError(f'modality must be "video" or "audio", got {modality!r}')
-        transformer = config.get("transformer", {})
+        transformer = _transformer(config)
         for key, expected in (("rope_type", "split"), ("connector_ff_bias", True)):
             if transformer.get(key, expected) != expected:
                 raise CheckpointError(
@@ -112,6 +112,16 @@ class ConnectorParams:
             max_position=max_position[0],
             frequencies_float64=transformer.get("frequencies_precision") == "float64",
         )
+
+
+def _transformer(config: dict) -> dict:
+    section = config.get("transformer")
+    if not isinstance(section, dict):
+        raise CheckpointError(
+            "The checkpoint's config has no 'transformer' section, so the sizes of the text path are unknown. Use the "
+            "official file or one converted with its metadata kept."
+        )
+    return section
 
 
 def _width(transformer: dict, heads: str, head_dim: str) -> int:

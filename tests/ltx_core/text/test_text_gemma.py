@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from ltx_duo.ltx_core.text.gemma import GemmaModel, causal_mask
+from ltx_duo.ltx_core.text.gemma import GemmaModel, GemmaRMSNorm, causal_mask
 from ltx_duo.ltx_core.text.gemma_params import GemmaParams, GemmaRope
 
 TINY = GemmaParams(
@@ -121,10 +121,19 @@ def test_states_are_layer_outputs_and_the_last_is_normalised():
 def test_embedding_scale_is_rounded_to_the_activations(dtype, scale):
     params = dataclasses.replace(TINY, hidden_size=3840, sliding=(True,))
     model = build(params, dtype=dtype)
-    model.embed_tokens.weight.fill_(1.0)
     states = model(torch.tensor([[1, 2]]))
     assert {state.dtype for state in states} == {dtype}
-    assert states[0].unique().tolist() == [torch.tensor(scale, dtype=torch.float32).item()]
+    assert torch.equal(states[0][0], model.embed_tokens.weight[1:3] * torch.tensor(scale, dtype=dtype))
+
+
+@torch.no_grad()
+def test_norm_weights_are_added_to_one_in_float32():
+    """In bfloat16, 1 + 0.003 is 1."""
+    norm = GemmaRMSNorm(4, eps=1e-6, dtype=torch.bfloat16)
+    norm.weight.fill_(0.003)
+    x = torch.tensor([1.3, -0.7, 2.1, -1.9], dtype=torch.bfloat16)
+    exact = x.double() / (x.double().square().mean() + 1e-6).sqrt() * (1 + norm.weight.double())
+    assert torch.equal(norm(x), exact.bfloat16())
 
 
 @torch.no_grad()

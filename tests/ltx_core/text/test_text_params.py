@@ -205,6 +205,14 @@ def test_unsupported_connectors_are_refused(change, message):
         ConnectorParams.from_config({"transformer": OFFICIAL["transformer"] | change}, "audio")
 
 
+@pytest.mark.parametrize("config", [{}, {"vae": {}}, {"transformer": None}])
+def test_a_config_without_the_transformer_is_refused(config):
+    with pytest.raises(CheckpointError, match="no 'transformer' section"):
+        ConnectorParams.from_config(config, "video")
+    with pytest.raises(CheckpointError, match="no 'transformer' section"):
+        FeatureExtractorParams.from_config(config, 3840, 49)
+
+
 def test_unsupported_projections_are_refused():
     with pytest.raises(
         CheckpointError, match="caption_proj_before_connector=None.*expected caption_proj_before_connector=True"
