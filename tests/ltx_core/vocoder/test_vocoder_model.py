@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from ltx_duo.ltx_core.errors import GeometryError
 from ltx_duo.ltx_core.vocoder import VocoderParams, build_vocoder
+from ltx_duo.ltx_core.vocoder.bandwidth_extension import sinc_upsample
 
 CONFIG_23 = json.loads((Path(__file__).parents[2] / "data" / "ltx-2.3-config.json").read_text())
 TWO_BLOCKS = {"resblock_kernel_sizes": [3, 5], "resblock_dilation_sizes": [[1, 3], [1, 2]]}
@@ -106,17 +107,27 @@ def test_all_layers_come_from_ops(params):
     assert layers and all(isinstance(layer, (CastingConv1d, CastingConvTranspose1d)) for layer in layers)
 
 
-def test_both_networks_of_23_are_limited(rng):
+def test_what_is_limited(rng):
     """The 16 kHz sound is clamped, the residual is not, their sum is clamped again; 2.0's sound goes through tanh."""
     vocoder, old = copy.deepcopy(VOCODER_23), copy.deepcopy(VOCODER_20)
     mel = torch.randn(1, 2, 3, 64, generator=rng)
     with torch.no_grad():
-        for network in (vocoder.vocoder, vocoder.bwe_generator, old):
-            network.conv_post.weight.mul_(1000)
-        narrow, residual, sound = vocoder.vocoder(mel), vocoder.bwe_generator(mel), vocoder(mel)
-        loud = old(mel)
-    assert narrow.abs().max() == 1 and residual.abs().max() > 2 and sound.abs().max() == 1
-    assert 0.99 < loud.abs().max() <= 1 and ((loud.abs() > 0.5) & (loud.abs() < 1)).any()
+        unlimited = []
+        for network in (vocoder.vocoder, vocoder.bwe_generator):
+            network.conv_post.weight.mul_(1e-4)
+            quiet = network(mel)
+            factor = 2 / quiet.abs().max()
+            network.conv_post.weight.mul_(factor)
+            unlimited.append(quiet * factor)
+        torch.testing.assert_close(vocoder.vocoder(mel), unlimited[0].clamp(-1, 1), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(vocoder.bwe_generator(mel), unlimited[1], rtol=1e-4, atol=1e-5)
+        narrow = vocoder.vocoder(mel)
+        total = vocoder.bwe_generator(vocoder.mel_stft(narrow)) + sinc_upsample(narrow, 3)
+        assert torch.equal(vocoder(mel), total.clamp(-1, 1))
+        old.conv_post.weight.zero_()
+        old.conv_post.bias.copy_(torch.tensor([0.5, -3.0]))
+        expected = torch.tensor([0.5, -3.0]).tanh()[None, :, None].expand(1, 2, 720)
+        torch.testing.assert_close(old(mel), expected)
 
 
 def test_channel_is_side_times_bins_plus_bin():
