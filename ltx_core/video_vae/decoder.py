@@ -5,7 +5,7 @@ from functools import partial
 from torch import Tensor, nn
 
 from ..errors import GeometryError
-from .layers import ResidualBlocks, Upsample, VideoConv3d, norm_silu, unpatchify
+from .layers import ResidualBlocks, Upsample, VideoConv3d, unpatchify
 from .params import PIXEL_CHANNELS, SPATIAL_FACTOR, ResidualStage, VideoVAEParams
 from .statistics import PerChannelStatistics
 
@@ -54,4 +54,4 @@ class VideoDecoder(nn.Module):
         x = self.conv_in(self.per_channel_statistics.unnormalize(latent))
         for block in self.up_blocks:
             x = block(x)
-        return unpatchify(self.conv_out(norm_silu(x)), self.params.patch_size)
+        return unpatchify(self.conv_out(x, activate=True), self.params.patch_size)

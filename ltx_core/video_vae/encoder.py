@@ -5,7 +5,7 @@ from functools import partial
 from torch import Tensor, nn
 
 from ..errors import GeometryError
-from .layers import Downsample, ResidualBlocks, VideoConv3d, norm_silu, patchify
+from .layers import Downsample, ResidualBlocks, VideoConv3d, patchify
 from .params import PIXEL_CHANNELS, SPATIAL_FACTOR, TEMPORAL_FACTOR, ResidualStage, VideoVAEParams
 from .statistics import PerChannelStatistics
 
@@ -50,5 +50,5 @@ class VideoEncoder(nn.Module):
         x = self.conv_in(patchify(x, self.params.patch_size))
         for block in self.down_blocks:
             x = block(x)
-        means = self.conv_out(norm_silu(x))[:, : self.params.latent_channels]
+        means = self.conv_out(x, activate=True)[:, : self.params.latent_channels]
         return self.per_channel_statistics.normalize(means)

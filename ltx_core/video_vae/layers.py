@@ -11,18 +11,10 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..kernels.pixel_norm import repeat_ends
+
 ConvFactory = Callable[[int, int], nn.Module]
 Stride = tuple[int, int, int]
-
-
-def pixel_norm(x: Tensor) -> Tensor:
-    """Divides each pixel's channels by their root mean square; no weights.  x (B, C, F, H, W), same out."""
-    return x / torch.sqrt(x.square().mean(dim=1, keepdim=True) + 1e-8)
-
-
-def norm_silu(x: Tensor) -> Tensor:
-    """The normalisation and activation in front of every convolution but the first."""
-    return F.silu(pixel_norm(x))
 
 
 def space_to_depth(x: Tensor, stride: Stride) -> Tensor:
@@ -32,8 +24,11 @@ def space_to_depth(x: Tensor, stride: Stride) -> Tensor:
 
 
 def depth_to_space(x: Tensor, stride: Stride) -> Tensor:
-    """The inverse of `space_to_depth`."""
+    """The inverse of `space_to_depth`; keeps channels last in memory where they are."""
     p, q, r = stride
+    if x.is_contiguous(memory_format=torch.channels_last_3d):
+        x = rearrange(x, "b (c p q r) f h w -> b (f p) (h q) (w r) c", p=p, q=q, r=r).contiguous()
+        return x.movedim(-1, 1)
     return rearrange(x, "b (c p q r) f h w -> b c (f p) (h q) (w r)", p=p, q=q, r=r)
 
 
@@ -70,16 +65,17 @@ class VideoConv3d(nn.Module):
             device=device,
         )
 
-    def forward(self, x: Tensor) -> Tensor:
-        first = x[:, :, :1]
-        x = torch.cat([first, first, x] if self.causal else [first, x, x[:, :, -1:]], dim=2)
+    def forward(self, x: Tensor, *, activate: bool = False) -> Tensor:
+        """`activate` puts the pixel norm and SiLU, which most convolutions have in front, before the padding."""
+        before, after = (2, 0) if self.causal else (1, 1)
+        x = repeat_ends(x, before, after, activate=activate)
         if self.reflect:
             x = F.pad(x, (1, 1, 1, 1, 0, 0), mode="reflect")
         return self.conv(x)
 
 
 class ResidualBlock(nn.Module):
-    """x + conv2(norm_silu(conv1(norm_silu(x)))), (B, C, F, H, W) -> same."""
+    """x + conv2(conv1(x)), each convolution after pixel norm and SiLU, (B, C, F, H, W) -> same."""
 
     def __init__(self, channels: int, conv: ConvFactory):
         super().__init__()
@@ -87,7 +83,7 @@ class ResidualBlock(nn.Module):
         self.conv2 = conv(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.conv2(norm_silu(self.conv1(norm_silu(x))))
+        return x + self.conv2(self.conv1(x, activate=True), activate=True)
 
 
 class ResidualBlocks(nn.Module):

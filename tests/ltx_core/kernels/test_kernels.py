@@ -12,9 +12,11 @@ if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # has to be set before triton is imported
 
 from ltx_duo.ltx_core.kernels import norm as plain_norm
-from ltx_duo.ltx_core.kernels import triton_heads, triton_norm
+from ltx_duo.ltx_core.kernels import triton_heads, triton_norm, triton_pixel_norm
 from ltx_duo.ltx_core.kernels.heads import gate_heads, norm_rotate
 from ltx_duo.ltx_core.kernels.norm import PLAIN, TokenRow
+from ltx_duo.ltx_core.kernels.pixel_norm import EPS as PIXEL_EPS
+from ltx_duo.ltx_core.kernels.pixel_norm import repeat_ends
 from ltx_duo.ltx_core.transformer.rope import RotaryTable
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -29,6 +31,7 @@ def plain_twins(monkeypatch):
     """The functions of kernels.norm and kernels.heads take their plain path, whatever the device."""
     monkeypatch.setattr(plain_norm, "fused", lambda x: False)
     monkeypatch.setattr("ltx_duo.ltx_core.kernels.heads.fused", lambda x: False)
+    monkeypatch.setattr("ltx_duo.ltx_core.kernels.pixel_norm.fused", lambda x: False)
 
 
 @pytest.fixture
@@ -115,3 +118,16 @@ def test_gate_heads(draw, monkeypatch, dtype):
     exact = gate_heads(x.double(), logits.double())
     poisoned(monkeypatch)
     assert_close(triton_heads.gate_heads(x, logits), exact, dtype)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("activate", [False, True])
+@pytest.mark.parametrize(("before", "after"), [(2, 0), (1, 1)])
+@pytest.mark.parametrize("shape", [(1, 24, 1, 3, 5), (2, 48, 3, 4, 3)])
+def test_repeat_ends(draw, monkeypatch, dtype, activate, before, after, shape):
+    x = draw(*shape, dtype=dtype)
+    exact = repeat_ends(x.double(), before, after, activate=activate)
+    poisoned(monkeypatch)
+    result = triton_pixel_norm.norm_silu_pad(x, before, after, activate, PIXEL_EPS)
+    assert result.is_contiguous(memory_format=torch.channels_last_3d)
+    assert_close(result, exact, dtype)
