@@ -66,3 +66,13 @@ def pytest_runtest_makereport(item, call):
         seeds = [value for name, value in item.user_properties if name == "seed"]
         if seeds:
             report.sections.append(("random seed", str(seeds[0])))
+
+
+def pytest_collection_modifyitems(config, items):
+    """GPU tests say so and step aside where there is no GPU."""
+    if torch.cuda.is_available():
+        return
+    absent = pytest.mark.skip(reason="needs a CUDA device")
+    for item in items:
+        if "gpu" in item.keywords:
+            item.add_marker(absent)

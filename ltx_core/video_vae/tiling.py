@@ -13,9 +13,8 @@ from torch import Tensor
 
 from ..errors import GeometryError
 from ..progress import SILENT, Reporter
+from .frame_writer import FrameWriter
 from .params import PIXEL_CHANNELS, SPATIAL_FACTOR, TEMPORAL_FACTOR
-
-_FRAMES_PER_COPY = 8  # bounds the device memory for turning finished frames into the output's layout
 
 
 @dataclass(frozen=True)
@@ -142,32 +141,25 @@ def tile_count(shape: tuple[int, ...], tiling: Tiling) -> int:
     return math.prod(len(tiles) for tiles in _plan(shape, tiling))
 
 
-def _output_buffer(latent: Tensor) -> Tensor:
+def _writer(latent: Tensor) -> FrameWriter:
     if latent.ndim != 5 or latent.shape[0] != 1:
         raise GeometryError(
             f"cannot decode a latent of shape {tuple(latent.shape)}, expected one video (1, channels, frames, height, "
             "width); decode the videos of a batch one by one"
         )
     _, _, frames, height, width = latent.shape
-    shape = (1 + (frames - 1) * TEMPORAL_FACTOR, height * SPATIAL_FACTOR, width * SPATIAL_FACTOR, PIXEL_CHANNELS)
-    return torch.empty(shape, dtype=torch.float32, device="cpu")
-
-
-def _write(frames: Tensor, out: Tensor) -> None:
-    """frames (3, F, H, W) around [-1, 1], any device and float dtype -> out (F, H, W, 3) in 0..1."""
-    for start in range(0, frames.shape[1], _FRAMES_PER_COPY):
-        part = frames[:, start : start + _FRAMES_PER_COPY].float().add(1).mul_(0.5).clamp_(0, 1)
-        out[start : start + _FRAMES_PER_COPY].copy_(part.permute(1, 2, 3, 0))
+    size = (1 + (frames - 1) * TEMPORAL_FACTOR, height * SPATIAL_FACTOR, width * SPATIAL_FACTOR)
+    return FrameWriter(*size, latent.device)
 
 
 @torch.no_grad()
 def decode_whole(decoder: Callable[[Tensor], Tensor], latent: Tensor, reporter: Reporter = SILENT) -> Tensor:
     """Normalised latent (1, C, F, H, W) -> frames (1 + 8*(F-1), 32*H, 32*W, 3), float32 in 0..1 on the CPU."""
-    out = _output_buffer(latent)
+    writer = _writer(latent)
     reporter.check_cancel()
-    _write(decoder(latent)[0], out)
+    writer.write(decoder(latent)[0], 0)
     reporter.step(1, 1)
-    return out
+    return writer.finish()
 
 
 @torch.no_grad()
@@ -179,15 +171,14 @@ def decode_tiled(
     On the latent's device there are one tile and, in float32, the frames of the current tiles in time; finished frames
     go straight into the result.  Reports one step per tile.
     """
-    out = _output_buffer(latent)
+    writer = _writer(latent)
+    _, height, width, _ = writer.frames.shape
     in_time, in_height, in_width = _plan(latent.shape, tiling)
     done, total = 0, len(in_time) * len(in_height) * len(in_width)
     carried = None
     for index, t in enumerate(in_time):
         frames = t.output.stop - t.output.start
-        blended = torch.zeros(
-            (PIXEL_CHANNELS, frames, out.shape[1], out.shape[2]), dtype=torch.float32, device=latent.device
-        )
+        blended = torch.zeros((PIXEL_CHANNELS, frames, height, width), dtype=torch.float32, device=latent.device)
         if carried is not None:
             blended[:, : carried.shape[1]] = carried
         for y in in_height:
@@ -201,7 +192,7 @@ def decode_tiled(
                 reporter.step(done, total)
         # Frames from the next tiles' start on are still to be blended with those.
         finished = in_time[index + 1].output.start - t.output.start if index + 1 < len(in_time) else frames
-        _write(blended[:, :finished], out[t.output.start : t.output.start + finished])
+        writer.write(blended[:, :finished], t.output.start)
         carried = blended[:, finished:].clone()
         del blended, pixels
-    return out
+    return writer.finish()
