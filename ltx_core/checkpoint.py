@@ -57,7 +57,7 @@ class Checkpoint:
         """Reads headers only.  CheckpointError if a file is missing, damaged or holds nothing that is known;
         VariantError if its metadata contradicts itself or names a model before LTX-2."""
         path = Path(path)
-        files = tuple(map(SafetensorsFile.open, _shards(path) if path.is_dir() else [path]))
+        files = tuple(map(SafetensorsFile.open, _shards(path) if os.path.isdir(path) else [path]))
         metadata = {key: value for file in files for key, value in file.metadata.items()}
         tensors: dict[str, TensorInfo] = {}
         for file in files:

@@ -68,16 +68,15 @@ class SafetensorsFile:
     def open(cls, path: str | os.PathLike[str]) -> "SafetensorsFile":
         """Reads and checks the header; CheckpointError if the file is missing, cut short or not of this format."""
         path = Path(path)
-        if path.is_dir():
+        if os.path.isdir(path):
             raise _bad(path, "it is a folder", "Choose the .safetensors file inside it.")
         try:
             with path.open("rb") as file:
-                size = os.fstat(file.fileno()).st_size
-                metadata, tensors = _read_header(path, file, size)
+                metadata, tensors = _read_header(path, file, os.fstat(file.fileno()).st_size)
         except FileNotFoundError:
             raise _bad(path, "there is no such file", "Check the name and the folder.") from None
         except OSError as error:
-            raise _bad(path, f"it cannot be read ({error.strerror or error})", "Check its permissions.") from error
+            raise _bad(path, f"it cannot be read ({error.strerror})", "Check its name and its permissions.") from error
         return cls(path, MappingProxyType(metadata), MappingProxyType(tensors))
 
     def read(self, names: Iterable[str]) -> dict[str, Tensor]:

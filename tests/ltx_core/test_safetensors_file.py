@@ -1,0 +1,217 @@
+"""Headers of .safetensors files: what is read, and that whatever is wrong ends in one clear error."""
+
+import json
+import os
+import pickle
+import resource
+import struct
+
+import pytest
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from safetensors.torch import save, save_file
+
+from ltx_duo.ltx_core.errors import CheckpointError
+from ltx_duo.ltx_core.safetensors_file import MAX_HEADER_BYTES, SafetensorsFile
+
+
+def raw(header: object, data: bytes = b"") -> bytes:
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + data
+
+
+def entry(dtype="F32", shape=(2,), offsets=(0, 8)) -> dict:
+    return {"dtype": dtype, "shape": list(shape), "data_offsets": list(offsets)}
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(content: bytes):
+        path = tmp_path / "model.safetensors"
+        path.write_bytes(content)
+        return path
+
+    return write
+
+
+def test_reads_what_the_library_wrote(tmp_path):
+    tensors = {
+        "a": torch.randn(3, 4),
+        "b": torch.randn(5, dtype=torch.bfloat16),
+        "c": torch.randn(2, 2).to(torch.float8_e4m3fn),
+        "empty": torch.zeros(0, 7),
+        "scalar": torch.tensor(2.5),
+        "bytes": torch.arange(9, dtype=torch.uint8),
+        "flag": torch.tensor([True, False]),
+        "whole": torch.tensor([-3, 2**40]),
+    }
+    save_file(tensors, tmp_path / "x.safetensors", {"model_version": "2.3", "note": "ünï"})
+    file = SafetensorsFile.open(tmp_path / "x.safetensors")
+    assert dict(file.metadata) == {"model_version": "2.3", "note": "ünï"}
+    assert {name: info.shape for name, info in file.tensors.items()} == {
+        name: tuple(tensor.shape) for name, tensor in tensors.items()
+    }
+    dtypes = ["F32", "BF16", "F8_E4M3", "F32", "F32", "U8", "BOOL", "I64"]
+    assert [file.tensors[name].dtype for name in tensors] == dtypes
+    assert (file.tensors["a"].count, file.tensors["empty"].count, file.tensors["scalar"].count) == (12, 0, 1)
+    read = file.read(["c", "a", "empty", "scalar"])
+    assert list(read) == ["c", "a", "empty", "scalar"]
+    for name, tensor in read.items():
+        assert tensor.dtype == tensors[name].dtype
+        assert torch.equal(tensor.float(), tensors[name].float())
+
+
+def test_empty_table_of_tensors_is_a_file(write):
+    assert dict(SafetensorsFile.open(write(raw({}))).tensors) == {}
+
+
+DAMAGED = {
+    "empty": (b"", "it is empty"),
+    "seven bytes": (b"\x01" * 7, "not in the .safetensors format"),
+    "length only": (struct.pack("<Q", 2), "not in the .safetensors format"),
+    "web page": (b"<!DOCTYPE html><html>404</html>" * 9, "web page"),
+    "zip": (b"PK\x03\x04" + b"\0" * 50, "zip archive"),
+    "pickle": (pickle.dumps({"a": list(range(99))}), "pickle"),
+    "gguf": (b"GGUF" + b"\0" * 50, "GGUF"),
+    "lfs pointer": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "Git LFS pointer"),
+    "json": (b'{"a": 1}' * 20, "JSON text"),
+    "length above the limit": (struct.pack("<Q", MAX_HEADER_BYTES + 1) + b"{}", "not in the .safetensors format"),
+    "cut inside the header": (raw({"a": entry()}, b"\0" * 8)[:30], "ends inside its header"),
+    "header is a list": (raw(b'{"a"]'), "not valid JSON"),
+    "not UTF-8": (raw(b'{"\xff": 1}'), "not valid JSON"),
+    "same name twice": (raw(b'{"a": {}, "a": {}}'), "occurs twice"),
+    "deep nesting": (raw(b'{"a":' * 100_000 + b"1" + b"}" * 100_000), "not valid JSON"),
+    "endless number": (raw(b'{"a": ' + b"9" * 10_000 + b"}"), "not valid JSON"),
+    "metadata of numbers": (raw({"__metadata__": {"a": 1}}), "__metadata__"),
+    "metadata is a text": (raw({"__metadata__": "a"}), "__metadata__"),
+    "tensor is a number": (raw({"a": 1}), "'a' is not a table"),
+    "no dtype": (raw({"a": {"shape": [2], "data_offsets": [0, 8]}}), "unknown type None"),
+    "unknown dtype": (raw({"a": entry("F128")}, b"\0" * 8), "unknown type 'F128'"),
+    "dtype is a list": (raw({"a": entry(["F32"])}, b"\0" * 8), "unknown type"),
+    "negative size": (raw({"a": entry(shape=(-2,))}, b"\0" * 8), "no valid shape"),
+    "size is a float": (raw({"a": entry(shape=(2.0,))}, b"\0" * 8), "no valid shape"),
+    "size is true": (raw({"a": entry(shape=(True,), offsets=(0, 4))}, b"\0" * 4), "no valid shape"),
+    "huge shape": (raw({"a": entry(shape=(2**62,) * 32)}, b"\0" * 8), "bytes of data"),
+    "too many axes": (raw({"a": entry(shape=(1,) * 33, offsets=(0, 4))}, b"\0" * 4), "no valid shape"),
+    "one offset": (raw({"a": entry(offsets=(8,))}, b"\0" * 8), "no valid shape"),
+    "offsets backwards": (raw({"a": entry(offsets=(8, 0))}, b"\0" * 8), "bytes of data"),
+    "bytes do not fit the shape": (raw({"a": entry(shape=(3,))}, b"\0" * 8), "bytes of data"),
+    "half a byte": (raw({"a": entry("F4", (3,), (0, 1))}, b"\0"), "bytes of data"),
+    "overlap": (raw({"a": entry(), "b": entry(offsets=(4, 12))}, b"\0" * 12), "'b' overlaps"),
+    "gap": (raw({"a": entry(), "b": entry(offsets=(12, 20))}, b"\0" * 20), "4 unused bytes"),
+    "does not begin at 0": (raw({"a": entry(offsets=(8, 16))}, b"\0" * 16), "8 unused bytes"),
+    "cut inside the tensors": (raw({"a": entry(), "b": entry(offsets=(8, 16))}, b"\0" * 13), "last 3 of 16 bytes"),
+    "bytes behind the tensors": (raw({"a": entry()}, b"\0" * 11), "3 unknown bytes"),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGED)
+def test_damaged_files_are_named_with_what_is_wrong(kind, write):
+    content, words = DAMAGED[kind]
+    path = write(content)
+    with pytest.raises(CheckpointError) as error:
+        SafetensorsFile.open(path)
+    message = str(error.value)
+    assert str(path) in message
+    assert words in message
+    assert "expected a complete .safetensors file" in message
+    assert len(message) < 2000
+
+
+def test_missing_file_and_folder(tmp_path):
+    with pytest.raises(CheckpointError, match="no such file"):
+        SafetensorsFile.open(tmp_path / "gone.safetensors")
+    with pytest.raises(CheckpointError, match="it is a folder"):
+        SafetensorsFile.open(tmp_path)
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        SafetensorsFile.open(tmp_path / ("x" * 300))
+
+
+def test_reading_names_that_are_not_there_and_files_that_changed(tmp_path):
+    path = tmp_path / "x.safetensors"
+    save_file({"a": torch.zeros(2)}, path)
+    file = SafetensorsFile.open(path)
+    with pytest.raises(CheckpointError, match="no tensor 'b'"):
+        file.read(["a", "b"])
+    path.write_bytes(b"something else")
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        file.read(["a"])
+    path.unlink()
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        file.read(["a"])
+
+
+def test_every_cut_of_a_good_file_is_refused(write):
+    content = save({"a": torch.randn(4), "b": torch.randn(3, dtype=torch.bfloat16)}, {"config": "{}"})
+    for length in range(len(content)):
+        with pytest.raises(CheckpointError):
+            SafetensorsFile.open(write(content[:length]))
+    assert len(SafetensorsFile.open(write(content)).tensors) == 2
+
+
+def test_large_tensors_are_mapped_not_read(tmp_path):
+    """1 GB on paper, no disk and little memory."""
+    path = tmp_path / "large.safetensors"
+    header = raw({"a": entry("BF16", (2**29,), (0, 2**30))})
+    path.write_bytes(header)
+    os.truncate(path, len(header) + 2**30)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    tensor = SafetensorsFile.open(path).read(["a"])["a"]
+    assert tensor.shape == (2**29,)
+    assert tensor[2**28] == 0
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
+    max_leaves=8,
+)
+SIZES = st.lists(st.integers(-1, 9) | st.sampled_from([2**31, 2**63, 2**64, 10**30]), max_size=4)
+ENTRIES = st.fixed_dictionaries(
+    {
+        "dtype": st.sampled_from(["F32", "BF16", "U8", "F4", "F6_E2M3", "BOOL", "F8_E4M3", "nonsense"]) | JSON,
+        "shape": SIZES | JSON,
+        "data_offsets": SIZES | JSON,
+    }
+)
+HEADERS = st.dictionaries(st.text(max_size=4) | st.just("__metadata__"), ENTRIES | JSON, max_size=5)
+
+
+def opens_or_is_refused(path) -> None:
+    try:
+        file = SafetensorsFile.open(path)
+    except CheckpointError as error:
+        assert str(path) in str(error)
+    else:
+        file.read(name for name, info in file.tensors.items() if info.dtype in ("F32", "BF16", "U8"))
+
+
+@settings(max_examples=150, deadline=2000)
+@given(header=HEADERS, data=st.binary(max_size=24))
+def test_any_header_opens_or_is_refused(header, data, tmp_path_factory):
+    path = tmp_path_factory.getbasetemp() / "fuzzed.safetensors"
+    path.write_bytes(raw(header, data))
+    opens_or_is_refused(path)
+
+
+@settings(max_examples=150, deadline=2000)
+@given(content=st.binary(max_size=200), length=st.none() | st.integers(0, 2**64 - 1))
+@example(content=b"{}", length=2**64 - 1)
+@example(content=b"{" + b" " * 50, length=MAX_HEADER_BYTES)
+def test_any_bytes_open_or_are_refused(content, length, tmp_path_factory):
+    path = tmp_path_factory.getbasetemp() / "fuzzed.safetensors"
+    path.write_bytes(content if length is None else struct.pack("<Q", length) + content)
+    opens_or_is_refused(path)
+
+
+GOOD = save({"a": torch.randn(4), "b": torch.randn(3, dtype=torch.bfloat16), "c": torch.zeros(0)}, {"config": "{}"})
+
+
+@settings(max_examples=150, deadline=2000)
+@given(place=st.integers(0, len(GOOD) - 1), value=st.integers(0, 255))
+def test_any_changed_byte_is_harmless(place, value, tmp_path_factory):
+    path = tmp_path_factory.getbasetemp() / "fuzzed.safetensors"
+    path.write_bytes(GOOD[:place] + bytes([value]) + GOOD[place + 1 :])
+    opens_or_is_refused(path)
