@@ -13,9 +13,19 @@ TREES = ["comfyui-0.30.0", "comfyui-0.3.75"]
 CHECKS = sorted(map(str, (HERE / "trees").glob("check_*.py")))
 
 
+@pytest.fixture(scope="session")
+def small_models(tmp_path_factory) -> Path:
+    """A models folder with the small model."""
+    folder = tmp_path_factory.mktemp("small") / "models"
+    script = HERE.parents[1] / "scripts" / "small_model.py"
+    subprocess.run([sys.executable, str(script), str(folder), "--tokenizer", str(LOCAL / "tokenizer")], check=True)
+    return folder
+
+
 @pytest.mark.parametrize("tree", TREES)
-def test_tree(tree, tmp_path):
+def test_tree(tree, small_models, tmp_path):
     assert (LOCAL / tree / "comfy").is_dir(), f"{tree} is not installed; run scripts/setup.sh"
+    (tmp_path / "models").symlink_to(small_models, target_is_directory=True)
     environment = {
         **os.environ,
         "LTXDUO_COMFYUI_TREE": str(LOCAL / tree),

@@ -1,5 +1,6 @@
 """Runs inside one ComfyUI tree (see test_comfyui_trees.py): makes its modules importable, started with --cpu."""
 
+import asyncio
 import contextlib
 import json
 import os
@@ -8,6 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
+
+import ltx_duo
 
 TREE = Path(os.environ["LTXDUO_COMFYUI_TREE"])
 BASE = Path(os.environ["LTXDUO_BASE_DIRECTORY"])
@@ -48,3 +51,16 @@ def _inference():
     """ComfyUI's prompt worker runs like this."""
     with torch.inference_mode():
         yield
+
+
+@pytest.fixture(scope="session")
+def models() -> Path:
+    """The models folder of the base directory; holds the small model."""
+    return BASE / "models"
+
+
+@pytest.fixture(scope="session")
+def nodes() -> dict[str, type]:
+    """The pack's node classes by id."""
+    extension = asyncio.run(ltx_duo.comfy_entrypoint())
+    return {node.GET_SCHEMA().node_id: node for node in asyncio.run(extension.get_node_list())}
