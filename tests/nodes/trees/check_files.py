@@ -1,0 +1,291 @@
+"""Choosing files: what the lists show, and what is refused before any weight is read."""
+
+import json
+import os
+import shutil
+
+import folder_paths
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from ltx_duo.ltx_core.errors import CheckpointError, VariantError
+from ltx_duo.nodes.comfyui import files
+from ltx_duo.nodes.comfyui.models import open_model
+
+CHECKPOINT = "ltx-2.3-small-dev.safetensors"
+LORA = "ltx-2.3-small-distilled-lora.safetensors"
+UPSAMPLER = "ltx-2.3-small-spatial-upscaler-x2.safetensors"
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder for each kind of model, as extra_model_paths.yaml adds them."""
+    known = {key: (list(paths), kinds) for key, (paths, kinds) in folder_paths.folder_names_and_paths.items()}
+    monkeypatch.setattr(folder_paths, "folder_names_and_paths", known)
+    monkeypatch.setattr(folder_paths, "filename_list_cache", {})
+    files.register_folders()
+
+    def add(kind: str):
+        path = tmp_path / kind
+        path.mkdir(exist_ok=True)
+        folder_paths.add_model_folder_path(kind, str(path))
+        return path
+
+    return add
+
+
+@pytest.fixture
+def rewritten(models, folder):
+    """Saves a changed copy of one of the small files: `change(tensors, metadata)` works in place."""
+
+    def save(kind: str, name: str, change, target: str | None = None) -> str:
+        source = models / kind / name
+        with safe_open(source, "pt") as file:
+            metadata = file.metadata()
+        tensors = load_file(source)
+        change(tensors, metadata)
+        save_file(tensors, folder(target or kind) / "changed.safetensors", metadata)
+        return "changed.safetensors"
+
+    return save
+
+
+def drop(*prefixes):
+    def change(tensors, _):
+        for key in [key for key in tensors if key.startswith(prefixes)]:
+            del tensors[key]
+
+    return change
+
+
+def mark(version: str):
+    def change(_, metadata):
+        metadata["model_version"] = version
+
+    return change
+
+
+def refusal(nodes, name: str, **inputs) -> str:
+    """The message with which the queue refuses a loader's inputs."""
+    message = nodes[f"LTXDuo{name}"].validate_inputs(**inputs)
+    assert isinstance(message, str), "was accepted"
+    return message
+
+
+def test_lists_show_weight_files_and_whole_folders_once(models, folder):
+    extra = folder("text_encoders")
+    (extra / "a.safetensors").touch()
+    (extra / "b.gguf").touch()
+    (extra / "c.pt").touch()
+    deep = extra / "sub" / "gemma"
+    deep.mkdir(parents=True)
+    (deep / "config.json").write_text("{}")
+    (deep / "model-00001-of-00002.safetensors").touch()
+    (deep / "model-00002-of-00002.safetensors").touch()
+    listed = files.names("text_encoders")
+    assert listed == sorted(
+        {"a.safetensors", "gemma-3-small", "gemma-3-small.safetensors", os.path.join("sub", "gemma")}
+    )
+    assert files.path(os.path.join("sub", "gemma"), ("text_encoders",)) == str(deep)
+
+
+def test_new_files_show_up_without_a_restart(nodes, models, folder):
+    def listed():
+        return nodes["LTXDuoUpsamplerLoader"].INPUT_TYPES()["required"]["upsampler"][1]["options"]
+
+    extra = folder("latent_upscale_models")
+    before = listed()
+    shutil.copy(models / "latent_upscale_models" / UPSAMPLER, extra / "new.safetensors")
+    assert set(listed()) == {*before, "new.safetensors"}
+
+
+def test_upsampler_folder_is_added_to_an_older_comfyui(monkeypatch):
+    known = dict(folder_paths.folder_names_and_paths)
+    del known["latent_upscale_models"]
+    monkeypatch.setattr(folder_paths, "folder_names_and_paths", known)
+    files.register_folders()
+    assert files.names("latent_upscale_models") == [UPSAMPLER]
+
+
+@pytest.mark.parametrize("name", ["../checkpoints/" + CHECKPOINT, "/etc/passwd", "gone.safetensors", ""])
+def test_paths_do_not_leave_the_folders(name):
+    with pytest.raises(CheckpointError, match="models/loras"):
+        files.path(name, ("loras",))
+
+
+def test_other_formats_are_refused(folder):
+    (folder("checkpoints") / "model.ckpt").write_bytes(b"\x80\x02")
+    with pytest.raises(CheckpointError, match="model.ckpt is not a .safetensors"):
+        files.path("model.ckpt", ("checkpoints",))
+
+
+def test_fingerprint_follows_the_file(models, folder, nodes):
+    path = folder("loras") / "x.safetensors"
+    shutil.copy(models / "loras" / LORA, path)
+
+    def fingerprint():
+        return nodes["LTXDuoLoraLoader"].fingerprint_inputs(lora="x.safetensors", strength_stage_one=1.0)
+
+    first = fingerprint()
+    assert fingerprint() == first
+    os.utime(path, ns=(1, 1))
+    assert fingerprint() != first
+    path.unlink()
+    assert fingerprint() is None
+
+
+def test_a_replaced_file_is_read_again(models, folder, nodes):
+    path = folder("latent_upscale_models") / "x.safetensors"
+    shutil.copy(models / "latent_upscale_models" / UPSAMPLER, path)
+    loader = nodes["LTXDuoUpsamplerLoader"]
+    assert loader.validate_inputs(upsampler="x.safetensors") is True
+    path.write_bytes(path.read_bytes()[:-100])
+    assert "missing" in loader.validate_inputs(upsampler="x.safetensors")
+
+
+def test_everything_good_is_accepted(nodes):
+    accepted = {
+        "ModelLoader": {"checkpoint": CHECKPOINT},
+        "LoraLoader": {"lora": LORA},
+        "VAELoader": {"checkpoint": CHECKPOINT, "audio_file": "same file"},
+        "TextEncoderLoader": {"text_encoder": "gemma-3-small", "projection": CHECKPOINT},
+        "UpsamplerLoader": {"upsampler": UPSAMPLER},
+    }
+    for name, inputs in accepted.items():
+        loader = nodes[f"LTXDuo{name}"]
+        assert loader.validate_inputs(**inputs) is True, name
+        # Linked inputs are not known yet.
+        assert loader.validate_inputs(**dict.fromkeys(inputs)) is True, name
+
+
+def test_vae_without_sound(nodes, rewritten):
+    name = rewritten("checkpoints", CHECKPOINT, drop("audio_vae.", "vocoder."), "vae")
+    assert "audio VAE" in refusal(nodes, "VAELoader", checkpoint=name, audio_file="same file")
+    loader = nodes["LTXDuoVAELoader"]
+    assert loader.validate_inputs(checkpoint=name, audio_file=CHECKPOINT) is True
+    handle = loader.execute(checkpoint=name, audio_file=CHECKPOINT).args[0]
+    assert handle.video.path.name == name and handle.audio.path.name == CHECKPOINT
+
+
+@pytest.mark.parametrize(
+    "prefix, words", [("vocoder.", "vocoder"), ("audio_vae.per_channel_statistics.", "mean-of-means")]
+)
+def test_vae_without_vocoder_or_statistics(nodes, rewritten, prefix, words):
+    name = rewritten("checkpoints", CHECKPOINT, drop(prefix))
+    assert words in refusal(nodes, "VAELoader", checkpoint=name, audio_file="same file")
+
+
+def test_split_vae_files_of_two_generations(nodes, rewritten):
+    name = rewritten("checkpoints", CHECKPOINT, mark("2.0.0"), "vae")
+    assert "LTX-2.0" in refusal(nodes, "VAELoader", checkpoint=CHECKPOINT, audio_file=name)
+
+
+def test_text_encoder_without_projection(nodes, rewritten):
+    name = rewritten("checkpoints", CHECKPOINT, drop("text_embedding_projection."))
+    message = refusal(nodes, "TextEncoderLoader", text_encoder="gemma-3-small", projection=name)
+    assert "text projection" in message and "checkpoint" in message
+
+
+def test_text_encoder_file_without_tokenizer(nodes, rewritten):
+    name = rewritten("text_encoders", "gemma-3-small.safetensors", drop("tokenizer_json", "spiece_model"))
+    message = refusal(nodes, "TextEncoderLoader", text_encoder=name, projection=CHECKPOINT)
+    assert "tokenizer" in message
+
+
+def test_text_encoder_folder_without_tokenizer(nodes, models, folder):
+    target = folder("text_encoders") / "bare"
+    shutil.copytree(models / "text_encoders" / "gemma-3-small", target)
+    (target / "tokenizer.json").unlink()
+    message = refusal(nodes, "TextEncoderLoader", text_encoder="bare", projection=CHECKPOINT)
+    assert "tokenizer.json" in message
+
+
+@pytest.mark.parametrize("version, words", [("2.0.0", "LTX-2.0"), ("2.5.1", "LTX-2.5"), ("0.9.8", "0.9.8")])
+def test_other_generations(nodes, rewritten, version, words):
+    name = rewritten("checkpoints", CHECKPOINT, mark(version))
+    assert words in refusal(nodes, "ModelLoader", checkpoint=name)
+
+
+def test_model_without_connectors(nodes, rewritten):
+    name = rewritten("checkpoints", CHECKPOINT, drop("model.diffusion_model.video_embeddings_connector."))
+    assert "video text connector" in refusal(nodes, "ModelLoader", checkpoint=name)
+
+
+def test_model_with_unknown_and_missing_tensors(nodes, rewritten):
+    def change(tensors, metadata):
+        root = "model.diffusion_model.transformer_blocks.0."
+        del tensors[root + "ff.net.2.bias"]
+        tensors[root + "attn9.to_q.weight"] = torch.zeros(2, 2)
+        tensors[root + "attn1.to_k.weight"] = torch.zeros(2, 2)
+
+        mark("2.3.0")(tensors, metadata)
+
+    name = rewritten("checkpoints", CHECKPOINT, change)
+    message = refusal(nodes, "ModelLoader", checkpoint=name)
+    for words in ("missing", "ff.net.2.bias", "unexpected", "attn9.to_q", "attn1.to_k.weight is 2x2"):
+        assert words in message, message
+
+
+def test_model_without_config(nodes, rewritten):
+    name = rewritten("checkpoints", CHECKPOINT, lambda _, metadata: metadata.pop("config"))
+    assert "config" in refusal(nodes, "ModelLoader", checkpoint=name)
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        ({"spatial_scale": 1.5, "rational_resampler": True}, "1.5"),
+        ({"spatial_upsample": False, "temporal_upsample": True}, "in time"),
+    ],
+)
+def test_upsampler_of_the_wrong_scale(nodes, rewritten, change, words):
+    def rescale(_, metadata):
+        metadata["config"] = json.dumps({**json.loads(metadata["config"]), **change})
+
+    name = rewritten("latent_upscale_models", UPSAMPLER, rescale)
+    message = refusal(nodes, "UpsamplerLoader", upsampler=name)
+    assert words in message and "x2" in message
+
+
+def test_upsampler_with_missing_weights(nodes, rewritten):
+    name = rewritten("latent_upscale_models", UPSAMPLER, drop("final_conv."))
+    assert "final_conv.weight" in refusal(nodes, "UpsamplerLoader", upsampler=name)
+
+
+def test_lora_of_another_model(nodes, rewritten):
+    def widen(tensors, _):
+        key = next(key for key in tensors if key.endswith("attn1.to_q.lora_A.weight"))
+        tensors[key] = torch.zeros(tensors[key].shape[0], 999)
+
+    name = rewritten("loras", LORA, widen)
+    model = open_model(CHECKPOINT, ("checkpoints",), "auto")
+    with pytest.raises(VariantError, match="999"):
+        nodes["LTXDuoLoraLoader"].execute(model, name, 0.0, 1.0)
+
+
+def test_file_that_is_no_lora(nodes, folder):
+    save_file({"a.lokr_w1": torch.zeros(2)}, folder("loras") / "lokr.safetensors")
+    assert "LoKr" in refusal(nodes, "LoraLoader", lora="lokr.safetensors")
+
+
+def test_nan_weights_are_named_when_they_are_read(nodes, rewritten):
+    def break_one(tensors, _):
+        tensors["vae.decoder.conv_out.conv.bias"][0] = float("nan")
+
+    name = rewritten("checkpoints", CHECKPOINT, break_one)
+    handle = nodes["LTXDuoVAELoader"].execute(checkpoint=name, audio_file="same file").args[0]
+    with pytest.raises(CheckpointError, match="conv_out.conv.bias"):
+        handle.video_decoder()
+    handle.video_encoder()
+
+
+def test_a_distilled_model_is_known_by_its_name(nodes, models, folder):
+    from ltx_duo.ltx_core.sampling.guidance import OFF
+
+    shutil.copy(models / "checkpoints" / CHECKPOINT, folder("checkpoints") / "ltx-2.3-distilled.safetensors")
+    handle = nodes["LTXDuoModelLoader"].execute("ltx-2.3-distilled.safetensors", "auto").args[0]
+    assert handle.default_guidance == OFF and len(handle.default_sigmas(30)) == 9
+    dev = nodes["LTXDuoModelLoader"].execute(CHECKPOINT, "auto").args[0]
+    assert dev.default_guidance != OFF and len(dev.default_sigmas(30)) == 31
