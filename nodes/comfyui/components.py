@@ -5,6 +5,7 @@ from functools import partial
 
 import comfy.model_management as mm
 import torch
+from comfy.cli_args import args
 from torch import Tensor, nn
 
 from ...ltx_core import checkpoint as files_of_model
@@ -20,6 +21,7 @@ from .files import load_tensors
 Part = files_of_model.Component
 Factory = Callable[..., nn.Module]
 
+COMPUTE_DTYPES = (torch.bfloat16, torch.float32)
 # Names beside a quantised weight.
 _BESIDE_WEIGHTS = (".weight_scale", ".scale_weight", ".input_scale", ".scale_input", ".comfy_quant", "scaled_fp8")
 MODEL_PARTS = {
@@ -29,7 +31,7 @@ MODEL_PARTS = {
 }
 
 
-class ModelRoot(nn.Module):
+class Model(nn.Module):
     """What one patcher manages for sampling: the transformer and the two text connectors that belong to it."""
 
     def __init__(self, factories: Mapping[str, Factory], **how):
@@ -82,9 +84,10 @@ def weights_of(
 def build_model(checkpoint: Checkpoint, weight_dtype: str) -> memory.Component:
     """Transformer and connectors, for sampling."""
     device = mm.get_torch_device()
-    storage = mm.unet_dtype(device, supported_dtypes=[torch.bfloat16, torch.float32])
-    compute = _compute_dtype(device)
-    if weight_dtype == "auto" and storage in memory.FP8:
+    # What the user asked of ComfyUI at its start: --fp32-unet, --fp8_e4m3fn-unet and the like.
+    wanted = mm.unet_dtype(device, supported_dtypes=list(COMPUTE_DTYPES))
+    compute = wanted if wanted in COMPUTE_DTYPES else _compute_dtype(device)
+    if weight_dtype == "auto" and wanted in memory.FP8:
         weight_dtype = "fp8"
     tensors = load_tensors(checkpoint)
     state = {}
@@ -96,7 +99,7 @@ def build_model(checkpoint: Checkpoint, weight_dtype: str) -> memory.Component:
     factories = {name: partial(build_module, checkpoint, part) for name, part in MODEL_PARTS.items()}
     factories["transformer"] = partial(factories["transformer"], attention=chosen_attention())
     return memory.build(
-        partial(ModelRoot, factories),
+        partial(Model, factories),
         state,
         source=checkpoint.path,
         compute_dtype=compute,
@@ -110,7 +113,7 @@ def build_text_encoder(gemma: Checkpoint, projection: Checkpoint, device_choice:
     cpu = torch.device("cpu")
     device = cpu if device_choice == "cpu" else mm.text_encoder_device()
     offload = cpu if device_choice == "cpu" else mm.text_encoder_offload_device()
-    compute = _compute_dtype(device)
+    compute = torch.float32 if args.fp32_text_enc else _compute_dtype(device)
     state = {
         f"{name}.{key}": tensor
         for name, part, source in (
@@ -136,7 +139,7 @@ def build_vae_part(part: Part, checkpoint: Checkpoint, compute_dtype: torch.dtyp
         partial(build_module, checkpoint, part),
         weights_of(part, checkpoint, load_tensors(checkpoint)),
         source=checkpoint.path,
-        compute_dtype=compute_dtype or mm.vae_dtype(device, [torch.bfloat16, torch.float32]),
+        compute_dtype=compute_dtype or mm.vae_dtype(device, list(COMPUTE_DTYPES)),
         load_device=device,
         offload_device=mm.vae_offload_device(),
     )

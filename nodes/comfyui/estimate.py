@@ -24,8 +24,8 @@ def text_encoder(params: GemmaParams, tokens: int, itemsize: int) -> float:
 
 
 def video_decoder(frames: int, height: int, width: int, itemsize: int) -> float:
-    """Decoding `frames` x `height` x `width` pixels in one piece: about 18 values for every pixel and colour."""
-    return frames * height * width * 55 * itemsize
+    """Decoding `frames` x `height` x `width` pixels in one piece: 75 values a pixel, as ComfyUI counts for LTX."""
+    return frames * height * width * 75 * itemsize
 
 
 def video_encoder(height: int, width: int, itemsize: int) -> float:

@@ -106,9 +106,9 @@ def build(
         )
     engine.requires_grad_(False)
     compat.archive_dtypes(engine)
-    patcher = compat.patcher_class()(
-        ManagedModule(engine, storage_dtype, compute_dtype), load_device=load_device, offload_device=offload_device
-    )
+    # ComfyUI's log calls a model by its class.
+    root = type(f"LTX{type(engine).__name__}", (ManagedModule,), {})(engine, storage_dtype, compute_dtype)
+    patcher = compat.patcher_class()(root, load_device=load_device, offload_device=offload_device)
     log.info("LTX Duo: %s from %s: %s, computed in %s", type(engine).__name__, source, storage_dtype, compute_dtype)
     return Component(patcher, compute_dtype)
 

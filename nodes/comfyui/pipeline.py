@@ -176,7 +176,7 @@ class Stage:
         positive, negative = features
         texts = Contexts(*positive[:2], *(negative[:2] if negative else ()))
         self.passes = len(passes(guidance, texts, model.transformer_params.num_layers))
-        self.progress = NodeProgress({READING: 2, ENCODING: 1, SAMPLING: 40})
+        self.progress = NodeProgress({ENCODING: 1, READING: 2, SAMPLING: 40})
 
     def noise_device(self, choice: str) -> torch.device:
         return torch.device("cpu") if choice == "cpu" else mm.get_torch_device()
