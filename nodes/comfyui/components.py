@@ -93,7 +93,7 @@ def build_model(checkpoint: Checkpoint, weight_dtype: str) -> memory.Component:
     state = {}
     for name, part in MODEL_PARTS.items():
         weights = weights_of(part, checkpoint, tensors, keep_fp8=weight_dtype != "bf16")
-        if weight_dtype == "fp8" and part is Part.TRANSFORMER:
+        if weight_dtype == "fp8":
             weights = memory.to_fp8(weights)
         state.update({f"{name}.{key}": tensor for key, tensor in weights.items()})
     factories = {name: partial(build_module, checkpoint, part) for name, part in MODEL_PARTS.items()}

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ...ltx_core import two_stage
-from ...ltx_core.checkpoint import Checkpoint, common_variant
+from ...ltx_core.checkpoint import Checkpoint
 from ...ltx_core.loading import gemma_params, load_tokenizer
 from ...ltx_core.lora import LoRA
 from ...ltx_core.sampling.guidance import LTX_2_3_DEV, OFF, Contexts, Guidance
@@ -202,8 +202,3 @@ class UpsamplerHandle(Handle):
 
     def component(self) -> Component:
         return self.built.get("upsampler", lambda: build_vae_part(Part.UPSAMPLER, self.checkpoint))
-
-
-def same_variant(model: ModelHandle, vae: VAEHandle) -> None:
-    """VariantError unless model and VAE belong to the same generation."""
-    common_variant(model.checkpoint, vae.video, vae.audio)

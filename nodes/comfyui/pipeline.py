@@ -19,7 +19,7 @@ from ...ltx_core.upsampler.model import upsample_latent
 from ..image_compression import ImageSpec, compress
 from . import compat, conditioning, estimate, latents
 from .checks import custom_tiling
-from .handles import ModelHandle, TextEncoderHandle, UpsamplerHandle, VAEHandle, same_variant
+from .handles import ModelHandle, TextEncoderHandle, UpsamplerHandle, VAEHandle
 from .memory import Component, broken_weights, load_together
 from .progress import NodeProgress, PhaseReporter
 
@@ -64,7 +64,6 @@ def run_stage_one(
     latent: dict | None = None,
 ) -> dict:
     """LATENT of stage one, at half of `width` and `height`."""
-    same_variant(model, vae)
     geometry = check_two_stage(width, height, frames, fps).half()
     guidance = model.default_guidance if guidance is None else guidance
     sigmas = model.default_sigmas(steps) if sigmas is None else checked_sigmas(sigmas)
@@ -97,7 +96,6 @@ def run_stage_two(
     sigmas: Tensor | None = None,
 ) -> dict:
     """LATENT of stage two, at the size of the given latent."""
-    same_variant(model, vae)
     video, _ = latents.take(latent)
     geometry = geometry_of_latent(video, latents.fps_of(latent, positive))
     start = _fitted(latent, geometry)

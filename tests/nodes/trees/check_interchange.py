@@ -37,8 +37,8 @@ def test_latent_of_video_alone():
 
 
 def test_latents_own_their_memory():
-    big = torch.randn(1, 128, 9, 2, 4)
-    made = latents.make(big[:, :, :3], AUDIO.to(torch.bfloat16), INFO)
+    big = torch.randn(2, 128, 3, 2, 4)
+    made = latents.make(big[:1], AUDIO.to(torch.bfloat16), INFO)
     for tensor in latents.take(made):
         assert tensor.is_contiguous() and tensor.dtype == torch.float32
         assert tensor.untyped_storage().nbytes() == tensor.nbytes
@@ -63,7 +63,7 @@ def test_core_nodes_take_ours_apart_and_we_take_theirs():
 
 
 @pytest.mark.parametrize(
-    "frames, fps, rounding", [(121, 24.0, round), (121, 25.0, round), (97, 30.0, -1), (121, 24.0, -1)]
+    "frames, fps, rounding", [(121, 24.0, round), (121, 25.0, round), (65, 30.0, -1), (121, 24.0, -1)]
 )
 def test_frame_rate_of_native_latents_follows_from_the_sound(frames, fps, rounding):
     exact = frames / fps * 25

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from ltx_duo.ltx_core import two_stage
-from ltx_duo.ltx_core.errors import ConditioningError, GeometryError
+from ltx_duo.ltx_core.errors import ConditioningError, GeometryError, LTXError
 from ltx_duo.ltx_core.sampling.geometry import LatentGeometry
 from ltx_duo.nodes.comfyui import compat, latents, memory, pipeline
 
@@ -205,6 +205,14 @@ def test_stages_of_one_model_share_their_weights(with_lora):
     assert same_strengths.stage(1) is same_strengths.stage(2)
 
 
+def test_changed_loras_keep_nothing_of_the_old_ones(run, with_lora):
+    first = with_lora(0.0, 1.0)
+    first.stage(2)
+    second = run("LoraLoader", model=first, lora=LORA, strength_stage_one=0.0, strength_stage_two=0.5)
+    assert first.patched.parts and not second.patched.parts
+    assert second.stage(2).patcher.model is first.stage(2).patcher.model
+
+
 def test_fp8_weights_stay_close(run, stage_one, model):
     fp8 = run("ModelLoader", checkpoint=CHECKPOINT, weight_dtype="fp8")
     assert fp8.stage(1).module.transformer.transformer_blocks[0].attn1.to_q.weight.dtype == torch.float8_e4m3fn
@@ -286,6 +294,31 @@ def test_noise_of_another_device_is_not_continued(model, stage_two, upsampled):
     stage_two(model, moved, noise="new seed")
 
 
+def test_clean_background_reaches_the_engine(monkeypatch, model, stage_two, upsampled):
+    given = []
+    sample = two_stage.stage_two
+
+    def stage(*arguments, clean_background, **settings):
+        given.append(clean_background)
+        return sample(*arguments, clean_background=clean_background, **settings)
+
+    monkeypatch.setattr(two_stage, "stage_two", stage)
+    stage_two(model, upsampled, clean_background=False)
+    stage_two(model, upsampled, clean_background=True)
+    assert given == [False, True]
+
+
+def test_conditioning_after_the_connectors_gives_the_same_film(model, run, vae, texts, stage_one):
+    module = model.stage(1).load()
+    pairs = []
+    for text in texts:
+        contexts = model.contexts(module, (model.features(text), None), torch.float32, torch.device("cpu"))
+        pairs.append([[torch.cat((contexts.video, contexts.audio), dim=-1), {}]])
+    settings = {**SIZE, "seed": 10, "noise_device": "gpu"}
+    connected = run("StageOneSampler", model=model, vae=vae, positive=pairs[0], negative=pairs[1], **settings)
+    assert same(connected, stage_one(model, conditions=None))
+
+
 def test_sound_of_the_chosen_stage(model, stage_two, upsampled):
     sound = latents.take(upsampled)[1]
     assert torch.equal(latents.take(stage_two(model, upsampled))[1], sound)
@@ -315,6 +348,12 @@ def test_image_beyond_the_end_is_refused_before_weights_are_read(run, image, sta
     with pytest.raises(ConditioningError, match="frame 9"):
         stage_one(fresh, conditions=late)
     assert not fresh.get_models()
+
+
+def test_own_compression(run, image, model, stage_one):
+    given = {crf: run("ImageCondition", image=image, frame=0, strength=1.0, crf=crf) for crf in (-1, 33, 50)}
+    results = {crf: stage_one(model, conditions=conditions) for crf, conditions in given.items()}
+    assert same(results[-1], results[33]) and not same(results[33], results[50])
 
 
 def test_strength_zero_is_no_image(run, image, model, stage_one):
@@ -385,6 +424,15 @@ def test_text_encoders_file_and_folder_agree(run, encoder, texts):
     again = run("TextEncode", text_encoder=single, prompt="a lake", negative_prompt="noise")
     for a, b in zip(texts, again, strict=True):
         assert torch.equal(a[0][0], b[0][0])
+
+
+def test_result_that_is_not_finite_names_the_broken_weight(run, upsampled):
+    fresh = run("VAELoader", checkpoint=CHECKPOINT, audio_file="same file")
+    fresh.video_decoder().module.conv_out.conv.bias.data = torch.full_like(
+        fresh.video_decoder().module.conv_out.conv.bias.data, float("nan")
+    )
+    with pytest.raises(LTXError, match="decoded video.*conv_out.conv.bias"):
+        run("AVDecode", latent=upsampled, vae=fresh, tiling="off", **TILES)
 
 
 def test_components_are_reused(model, stage_one, monkeypatch):
