@@ -76,13 +76,13 @@ def dequantize(
     Scales and marks of quantisation are left out.  CheckpointError for other forms (nvfp4, int8) and for scales that do
     not fit or are not finite.
     """
+    for name, tensor in state_dict.items():
+        layer, _, last = name.rpartition(".")
+        if last == _COMFY_LAYER and (found := _format(tensor.cpu().numpy().tobytes(), source)) not in _FP8.values():
+            raise _unsupported(layer, found, source)
     plain: dict[str, Tensor] = {}
     for name, tensor in state_dict.items():
         layer, _, last = name.rpartition(".")
-        if last == _COMFY_LAYER:
-            found = _format(tensor.cpu().numpy().tobytes(), f"{layer} in {source}")
-            if found not in _FP8.values():
-                raise _unsupported(layer, found, source)
         if last in (*_SCALES, *_INPUT_SCALES, _COMFY_LAYER) or name == _COMFY_FILE:
             continue
         if last == "weight_scale_2":

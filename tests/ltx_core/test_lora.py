@@ -1,0 +1,235 @@
+"""LoRA files: which fit, and what they do to a module's weights, which come back bit by bit."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+from torch import nn
+
+from ltx_duo.ltx_core.errors import CheckpointError, VariantError
+from ltx_duo.ltx_core.lora import LoRA, fused, lora_deltas
+
+# Official LoRAs have min(384, in, out): all four kinds of rank occur.
+LAYERS = {"to_q": (512, 400, 384), "linear_1": (512, 256, 256), "patchify_proj": (512, 128, 128), "gate": (32, 512, 32)}
+
+
+class Model(nn.Module):
+    def __init__(self, dtype=torch.float32):
+        super().__init__()
+        self.blocks = nn.ModuleDict({name: nn.Linear(i, o, dtype=dtype) for name, (o, i, _) in LAYERS.items()})
+
+
+@pytest.fixture
+def write(tmp_path, rng):
+    def write(
+        tensors=None, name="lora", style="AB", alpha=None, layers=LAYERS, prefix="diffusion_model.blocks.", **metadata
+    ):
+        if tensors is None:
+            down, up = {"AB": ("lora_A", "lora_B"), "downup": ("lora_down", "lora_up")}[style]
+            tensors = {}
+            for layer, (out, width, rank) in LAYERS.items():
+                tensors[f"{prefix}{layer}.{down}.weight"] = torch.randn(rank, width, generator=rng).bfloat16()
+                tensors[f"{prefix}{layer}.{up}.weight"] = torch.randn(out, rank, generator=rng).bfloat16()
+                if alpha is not None:
+                    tensors[f"{prefix}{layer}.alpha"] = torch.tensor(alpha)
+        path = tmp_path / f"{name}.safetensors"
+        save_file(tensors, path, metadata or None)
+        return path
+
+    return write
+
+
+def expected_delta(lora: LoRA, layer: str, scale: float) -> torch.Tensor:
+    down, up, _ = lora.factors()[f"blocks.{layer}"]
+    return scale * (up.float() @ down.float())
+
+
+def bits(module: nn.Module) -> dict[str, bytes]:
+    return {
+        name: tensor.detach().flatten().view(torch.uint8).numpy().tobytes()
+        for name, tensor in module.named_parameters()
+    }
+
+
+class TestOpen:
+    def test_official_layout(self, write):
+        lora = LoRA.open(write())
+        assert lora.target_names() == [f"blocks.{name}" for name in sorted(LAYERS)]
+        assert lora.ranks() == {f"blocks.{name}": rank for name, (_, _, rank) in LAYERS.items()}
+        assert lora.layers["blocks.to_q"].shape == (512, 400)
+        assert lora.reference_downscale_factor == 1
+        assert all(scale == 1 for _, _, scale in lora.factors().values())
+
+    @pytest.mark.parametrize(
+        "prefix", ["", "diffusion_model.", "model.diffusion_model.", "diffusion_model.diffusion_model."]
+    )
+    def test_prefixes(self, write, prefix):
+        assert LoRA.open(write(prefix=prefix + "blocks.")).target_names() == [f"blocks.{n}" for n in sorted(LAYERS)]
+
+    def test_down_up_with_alpha(self, write):
+        lora = LoRA.open(write(style="downup", alpha=64.0))
+        assert {name: scale for name, (_, _, scale) in lora.factors().items()} == {
+            f"blocks.{name}": 64 / rank for name, (_, _, rank) in LAYERS.items()
+        }
+
+    @pytest.mark.parametrize(("text", "factor"), [("2", 2), ("1.0", 1)])
+    def test_reference_downscale_factor(self, write, text, factor):
+        assert LoRA.open(write(reference_downscale_factor=text)).reference_downscale_factor == factor
+
+    @pytest.mark.parametrize("text", ["", "two", "0", "-1", "nan", "inf", "1e9"])
+    def test_reference_downscale_factor_that_is_none(self, write, text):
+        with pytest.raises(CheckpointError, match="reference_downscale_factor"):
+            LoRA.open(write(reference_downscale_factor=text))
+
+    @pytest.mark.parametrize(
+        ("tensors", "words"),
+        [
+            ({"a.weight": (2, 2)}, "not a LoRA that LTX Duo can use: it holds a.weight"),
+            ({"a.lora_A.weight": (2, 4), "a.lora_B.weight": (4, 2), "a.dora_scale": (4,)}, "DoRA are not supported"),
+            ({"a.lokr_w1": (2, 2)}, "LoKr"),
+            ({}, "it is empty"),
+            ({"a.lora_A.weight": (2, 4)}, "has only a.lora_A.weight for the layer a"),
+            ({"a.lora_B.weight": (2, 4), "a.alpha": ()}, "has only a.alpha, a.lora_B.weight for the layer a"),
+            ({"a.lora_A.weight": (2, 4), "a.lora_B.weight": (4, 3)}, "shapes (2, 4) and (4, 3)"),
+            ({"a.lora_A.weight": (0, 4), "a.lora_B.weight": (4, 0)}, "shapes (0, 4) and (4, 0)"),
+            ({"a.lora_A.weight": (2, 4, 1, 1), "a.lora_B.weight": (4, 2, 1, 1)}, "of a Linear layer"),
+            ({"a.lora_A.weight": (2, 4), "a.lora_B.weight": (4, 2), "a.alpha": (2,)}, "several numbers as alpha of a"),
+            (
+                {"a.lora_A.weight": (2, 4), "a.lora_B.weight": (4, 2), "diffusion_model.a.lora_down.weight": (2, 4)},
+                "changes the layer a twice",
+            ),
+        ],
+    )
+    def test_what_is_no_lora(self, write, tensors, words):
+        path = write({name: torch.zeros(shape) for name, shape in tensors.items()})
+        with pytest.raises(CheckpointError) as error:
+            LoRA.open(path)
+        assert words in str(error.value)
+        assert str(path) in str(error.value)
+
+    @pytest.mark.parametrize("part", ["lora_A.weight", "lora_B.weight", "alpha"])
+    def test_nan(self, write, part):
+        tensors = {"a.lora_A.weight": torch.ones(2, 4), "a.lora_B.weight": torch.ones(4, 2), "a.alpha": torch.ones(())}
+        tensors[f"a.{part}"] = torch.full_like(tensors[f"a.{part}"], math.nan)
+        with pytest.raises(CheckpointError, match="holds NaN"):
+            LoRA.open(write(tensors)).factors()
+
+
+class TestCheck:
+    SHAPES = {f"blocks.{name}.weight": shape[:2] for name, shape in LAYERS.items()}
+
+    def test_fits(self, write):
+        LoRA.open(write()).check(self.SHAPES)
+
+    def test_another_model(self, write):
+        lora = LoRA.open(write())
+        shapes = dict(self.SHAPES)
+        del shapes["blocks.gate.weight"]
+        shapes["blocks.to_q.weight"] = (640, 400)
+        with pytest.raises(VariantError) as error:
+            lora.check(shapes, "model.safetensors")
+        message = str(error.value)
+        assert "is a LoRA of another model than model.safetensors: of its 4 layers" in message
+        assert "1 do not exist there (such as blocks.gate)" in message
+        assert "1 have another size (such as blocks.to_q (512x400 instead of 640x400))" in message
+
+    def test_ranks_of_the_official_size_give_the_published_size(self, official_tensors):
+        shapes = official_tensors("transformer")
+        linear = [shape for name, shape in shapes.items() if name.endswith(".weight") and len(shape) == 2]
+        assert len(linear) == 1660
+        assert sum(2 * min(384, *shape) * sum(shape) for shape in linear) == pytest.approx(7.605e9, rel=1e-3)
+
+
+class TestFused:
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+    @pytest.mark.parametrize("strength", [1.0, 0.25, -0.7])
+    def test_weights_are_w_plus_strength_times_b_a_in_float32(self, write, dtype, strength):
+        model, lora = Model(dtype), LoRA.open(write(style="downup", alpha=8.0))
+        before = bits(model)
+        base = {name: layer.weight.detach().clone() for name, layer in model.blocks.items()}
+        with fused(model, [(lora, strength)]) as same:
+            assert same is model
+            for name, layer in model.blocks.items():
+                exact = base[name].double() + expected_delta(lora, name, strength * 8 / LAYERS[name][2]).double()
+                found = layer.weight.detach().double()
+                assert layer.weight.dtype == dtype
+                step = torch.finfo(dtype).eps / 2
+                assert ((found - exact).abs() <= step * exact.abs() + 2e-5).all()
+                assert not torch.equal(layer.weight, base[name])
+        assert bits(model) == before
+
+    @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(strengths=st.lists(st.floats(-2, 2), min_size=1, max_size=3), fail=st.booleans())
+    def test_the_base_comes_back_bit_by_bit_also_after_an_error(self, lora_files, strengths, fail):
+        torch.manual_seed(0)
+        model = Model(torch.bfloat16)
+        before, storage = bits(model), [p.data_ptr() for p in model.parameters()]
+        try:
+            with fused(model, list(zip(lora_files, strengths, strict=False))):
+                if fail:
+                    raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            assert fail
+        assert bits(model) == before
+        assert [p.data_ptr() for p in model.parameters()] == storage
+
+    @pytest.fixture
+    def lora_files(self, write):
+        return [LoRA.open(write(name=name)) for name in "abc"]
+
+    def test_strength_zero_is_no_lora(self, lora_files):
+        model = Model(torch.bfloat16)
+        before = [parameter.data_ptr() for parameter in model.parameters()]
+        with fused(model, [(lora_files[0], 0.0), (lora_files[1], 0)]):
+            assert [parameter.data_ptr() for parameter in model.parameters()] == before
+
+    def test_several_are_added_up_and_rounded_once(self, lora_files):
+        model = Model(torch.bfloat16)
+        base = model.blocks["gate"].weight.detach().float().clone()
+        total = base + expected_delta(lora_files[0], "gate", 0.5) + expected_delta(lora_files[1], "gate", -0.25)
+        with fused(model, [(lora_files[0], 0.5), (lora_files[1], -0.25)]):
+            error = (model.blocks["gate"].weight.float() - total).abs()
+            assert (error <= total.abs() * 2**-8).all()
+        once = (base + expected_delta(lora_files[0], "gate", 0.5)).bfloat16().float()
+        twice = (once + expected_delta(lora_files[1], "gate", -0.25)).bfloat16()
+        assert not torch.equal(twice, total.bfloat16()), "the test would not see double rounding"
+
+    def test_one_inside_the_other(self, lora_files):
+        model = Model()
+        before = bits(model)
+        with fused(model, [(lora_files[0], 1.0)]):
+            outer = bits(model)
+            with fused(model, [(lora_files[1], 1.0)]):
+                assert bits(model) != outer
+            assert bits(model) == outer
+        assert bits(model) == before
+
+    def test_a_lora_that_does_not_fit_changes_nothing(self, write, lora_files):
+        model = Model()
+        before = bits(model)
+        other = LoRA.open(write(name="other", prefix="diffusion_model.elsewhere."))
+        with pytest.raises(VariantError), fused(model, [(lora_files[0], 1.0), (other, 1.0)]):
+            pass
+        assert bits(model) == before
+
+    def test_float8_weights_are_refused(self, lora_files):
+        model = Model()
+        weight = model.blocks["to_q"].weight
+        model.blocks["to_q"].weight = nn.Parameter(weight.detach().to(torch.float8_e4m3fn), requires_grad=False)
+        before = bits(model)
+        with pytest.raises(CheckpointError, match="Dequantize"), fused(model, [(lora_files[0], 1.0)]):
+            pass
+        assert bits(model) == before
+
+
+def test_deltas(write):
+    lora = LoRA.open(write(alpha=2.0))
+    deltas = dict(lora_deltas(lora, 0.5))
+    assert set(deltas) == {f"blocks.{name}.weight" for name in LAYERS}
+    for name, (out, width, rank) in LAYERS.items():
+        delta = deltas[f"blocks.{name}.weight"]
+        assert (delta.shape, delta.dtype) == ((out, width), torch.float32)
+        torch.testing.assert_close(delta, expected_delta(lora, name, 0.5 * 2 / rank))

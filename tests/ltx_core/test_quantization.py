@@ -1,0 +1,229 @@
+"""fp8 files in all their forms: what is found in them, and the plain weights that they stand for."""
+
+import json
+import math
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from ltx_duo.ltx_core.checkpoint import Checkpoint, Component
+from ltx_duo.ltx_core.errors import CheckpointError
+from ltx_duo.ltx_core.loading import load_component
+from ltx_duo.ltx_core.quantization import LayerQuantization, check_supported, dequantize, quantization
+from ltx_duo.scripts.small_model_parts.sizes import model_config
+from ltx_duo.scripts.small_model_parts.values import RandomValues
+from ltx_duo.scripts.small_model_parts.write import _transformer
+
+PREFIX = "model.diffusion_model."
+LAYER = "transformer_blocks.0.attn1.to_q"
+E4M3, E5M2 = torch.float8_e4m3fn, torch.float8_e5m2
+CONFIG = model_config()
+
+
+@pytest.fixture(scope="module")
+def plain() -> dict[str, torch.Tensor]:
+    """A small transformer's weights by module name."""
+    return _transformer(RandomValues(3), CONFIG)
+
+
+@pytest.fixture
+def opened(tmp_path):
+    def open_file(state: dict[str, torch.Tensor], **metadata) -> Checkpoint:
+        tensors = {PREFIX + name: tensor.contiguous() for name, tensor in state.items()}
+        save_file(tensors, tmp_path / "fp8.safetensors", {"config": json.dumps(CONFIG), **metadata})
+        return Checkpoint.open(tmp_path / "fp8.safetensors")
+
+    return open_file
+
+
+def quantizable(state: dict[str, torch.Tensor]) -> list[str]:
+    """Layers of the middle blocks, as in the official files."""
+    weights = [name for name, tensor in state.items() if name.endswith(".weight") and tensor.ndim == 2]
+    return [
+        name.removesuffix(".weight")
+        for name in weights
+        if name.startswith(("transformer_blocks.1", "transformer_blocks.2"))
+    ]
+
+
+def scaled(state: dict[str, torch.Tensor], weight="weight_scale", activation="input_scale") -> dict[str, torch.Tensor]:
+    """The official -fp8 form: one scale a layer, so that the largest weight becomes 448."""
+    state = dict(state)
+    for layer in quantizable(state):
+        full = state[f"{layer}.weight"].float()
+        scale = full.abs().max() / 448
+        state[f"{layer}.weight"] = (full / scale).clamp(-448, 448).to(E4M3)
+        state[f"{layer}.{weight}"] = scale
+        state[f"{layer}.{activation}"] = torch.tensor(0.01)
+    return state
+
+
+def cast(state: dict[str, torch.Tensor], dtype=E4M3) -> dict[str, torch.Tensor]:
+    """Weights and biases of the layers as float8, without a scale."""
+    layers = quantizable(state)
+    parts = {f"{layer}.{part}" for layer in layers for part in ("weight", "bias")}
+    return {name: tensor.to(dtype) if name in parts else tensor for name, tensor in state.items()}
+
+
+def comfy_layers(state: dict[str, torch.Tensor], prefix: str) -> str:
+    layers = {prefix + layer: {"format": "float8_e4m3fn"} for layer in quantizable(state)}
+    return json.dumps({"format_version": "1.0", "layers": layers})
+
+
+def json_tensor(value: object) -> torch.Tensor:
+    return torch.tensor(list(json.dumps(value).encode()), dtype=torch.uint8)
+
+
+def check_plain(found: dict[str, torch.Tensor], plain: dict[str, torch.Tensor], error: float) -> None:
+    assert set(found) == set(plain)
+    for name, tensor in found.items():
+        assert tensor.dtype == plain[name].dtype
+        full = plain[name].float()
+        assert (tensor.float() - full).abs().max() <= error * full.abs().max(), name
+
+
+class TestForms:
+    """Each form is found layer by layer and gives the weights back, to float8's half step of 1/16."""
+
+    def test_plain(self, opened, plain):
+        checkpoint = opened(plain)
+        assert quantization(checkpoint) == {}
+        state = checkpoint.state_dict(Component.TRANSFORMER)
+        same = dequantize(state)
+        assert all(same[name] is tensor for name, tensor in state.items())
+
+    def test_official_scaled(self, opened, plain):
+        checkpoint = opened(scaled(plain))
+        layers = quantization(checkpoint)
+        assert set(layers) == set(quantizable(plain))
+        assert set(layers.values()) == {LayerQuantization("float8_e4m3fn", True, True)}
+        check_supported(layers, checkpoint.path)
+        state = checkpoint.state_dict(Component.TRANSFORMER)
+        weights = dequantize(state)
+        check_plain(weights, plain, 1 / 16)
+        name = f"{quantizable(plain)[5]}.weight"
+        exact = state[name].float() * state[name.replace("weight", "weight_scale")]
+        assert torch.equal(weights[name], exact.bfloat16())
+        assert torch.equal(dequantize(state, torch.float32)[name], exact)
+
+    @pytest.mark.parametrize(("dtype", "error"), [(E4M3, 1 / 16), (E5M2, 1 / 8)])
+    def test_plain_cast(self, opened, plain, dtype, error):
+        checkpoint = opened(cast(plain, dtype))
+        layers = quantization(checkpoint)
+        assert set(layers) == set(quantizable(plain))
+        format = {E4M3: "float8_e4m3fn", E5M2: "float8_e5m2"}[dtype]
+        assert set(layers.values()) == {LayerQuantization(format, False, False)}
+        check_plain(dequantize(checkpoint.state_dict(Component.TRANSFORMER)), plain, error)
+
+    @pytest.mark.parametrize("prefix", [PREFIX, ""])
+    def test_comfyui_metadata(self, opened, plain, prefix):
+        checkpoint = opened(scaled(plain), _quantization_metadata=comfy_layers(plain, prefix))
+        layers = quantization(checkpoint)
+        assert set(layers) == set(quantizable(plain))
+        check_supported(layers, checkpoint.path)
+        check_plain(dequantize(checkpoint.state_dict(Component.TRANSFORMER)), plain, 1 / 16)
+
+    def test_comfyui_mark_in_each_layer(self, opened, plain):
+        state = scaled(plain)
+        state |= {f"{layer}.comfy_quant": json_tensor({"format": "float8_e4m3fn"}) for layer in quantizable(plain)}
+        checkpoint = opened(state)
+        assert {layer.format for layer in quantization(checkpoint).values()} == {"float8_e4m3fn"}
+        check_plain(dequantize(checkpoint.state_dict(Component.TRANSFORMER)), plain, 1 / 16)
+
+    def test_older_comfyui(self, opened, plain):
+        state = scaled(plain, "scale_weight", "scale_input") | {"scaled_fp8": torch.zeros(2).to(E4M3)}
+        checkpoint = opened(state)
+        assert set(quantization(checkpoint).values()) == {LayerQuantization("float8_e4m3fn", True, True)}
+        assert checkpoint.unrecognised == ()
+        check_plain(dequantize(checkpoint.state_dict(Component.TRANSFORMER)), plain, 1 / 16)
+
+    def test_scales_of_rows(self, plain):
+        full = plain[f"{LAYER}.weight"].float() * torch.arange(1, 129)[:, None]
+        scales = full.abs().amax(1) / 448
+        for shape in ((-1,), (-1, 1)):
+            state = {
+                f"{LAYER}.weight": (full / scales[:, None]).to(E4M3),
+                f"{LAYER}.weight_scale": scales.reshape(shape),
+            }
+            restored = dequantize(state, torch.float32)[f"{LAYER}.weight"]
+            assert ((restored - full).abs() <= full.abs().amax(1, keepdim=True) / 16).all()
+
+    def test_scale_beside_a_weight_that_is_not_float8(self):
+        state = {"a.weight": torch.full((2, 2), 3.0), "a.scale_weight": torch.tensor([2.0])}
+        assert dequantize(state)["a.weight"].tolist() == [[6.0, 6.0], [6.0, 6.0]]
+
+
+def test_module_of_an_fp8_file_computes_with_the_weights_it_stands_for(opened, plain):
+    checkpoint = opened(scaled(plain))
+    module = load_component(checkpoint, Component.TRANSFORMER, dtype=torch.float32)
+    weights = dequantize(checkpoint.state_dict(Component.TRANSFORMER), torch.float32)
+    for name, tensor in module.state_dict().items():
+        assert tensor.dtype == torch.float32
+        assert torch.equal(tensor, weights[name].float())
+
+
+UNSUPPORTED = {
+    "nvfp4": {
+        "weight": torch.zeros(128, 64, dtype=torch.uint8),
+        "weight_scale": torch.ones(128, 8).to(E4M3),
+        "weight_scale_2": torch.tensor(1.0),
+    },
+    "mxfp8": {
+        "weight": torch.zeros(128, 128).to(E4M3),
+        "weight_scale": torch.zeros(128, 4, dtype=torch.uint8),
+        "comfy_quant": json_tensor({"format": "mxfp8"}),
+    },
+    "int8_tensorwise": {
+        "weight": torch.zeros(128, 128, dtype=torch.int8),
+        "weight_scale": torch.tensor(1.0),
+        "comfy_quant": json_tensor({"format": "int8_tensorwise"}),
+    },
+    "packed": {"weight": torch.zeros(128, 64, dtype=torch.uint8)},
+}
+
+
+@pytest.mark.parametrize("form", UNSUPPORTED)
+def test_other_forms_are_refused_by_name(form, opened, plain):
+    checkpoint = opened(plain | {f"{LAYER}.{part}": tensor for part, tensor in UNSUPPORTED[form].items()})
+    found = quantization(checkpoint)
+    assert form in found[LAYER].format
+    for refuse in (
+        lambda: check_supported(found, checkpoint.path),
+        lambda: dequantize(checkpoint.state_dict(Component.TRANSFORMER), source=checkpoint.path),
+        lambda: load_component(checkpoint, Component.TRANSFORMER),
+    ):
+        with pytest.raises(CheckpointError) as error:
+            refuse()
+        assert f"{checkpoint.path} stores {LAYER} as" in str(error.value)
+        assert "Use the bf16 or the fp8 version" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "scale", [torch.ones(3), torch.ones(128, 4), torch.ones(1, dtype=torch.int32), torch.ones(1).to(E5M2)]
+)
+def test_scales_that_do_not_fit(scale):
+    with pytest.raises(CheckpointError, match="a scale of type"):
+        dequantize({"a.weight": torch.ones(128, 8).to(E4M3), "a.weight_scale": scale})
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_scales_that_are_not_finite(value):
+    with pytest.raises(CheckpointError, match=r"scale of a\.weight in the file is not finite"):
+        dequantize({"a.weight": torch.ones(2, 2).to(E4M3), "a.weight_scale": torch.tensor(value)})
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[]", "{}", '{"layers": 3}', json.dumps({"layers": {PREFIX + LAYER: 3}}), "[" * 99999]
+)
+def test_broken_metadata(text, opened, plain):
+    with pytest.raises(CheckpointError, match="quantisation metadata of .* cannot be read"):
+        quantization(opened(plain, _quantization_metadata=text))
+
+
+def test_broken_mark(opened, plain):
+    checkpoint = opened(scaled(plain) | {f"{LAYER}.comfy_quant": torch.tensor([255, 0], dtype=torch.uint8)})
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        quantization(checkpoint)
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        dequantize(checkpoint.state_dict(Component.TRANSFORMER))
