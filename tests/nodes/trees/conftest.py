@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -64,3 +65,128 @@ def nodes() -> dict[str, type]:
     """The pack's node classes by id."""
     extension = asyncio.run(ltx_duo.comfy_entrypoint())
     return {node.GET_SCHEMA().node_id: node for node in asyncio.run(extension.get_node_list())}
+
+
+CHECKPOINT = "ltx-2.3-small-dev.safetensors"
+LORA = "ltx-2.3-small-distilled-lora.safetensors"
+UPSAMPLER = "ltx-2.3-small-spatial-upscaler-x2.safetensors"
+SIZE = {"width": 128, "height": 64, "frames": 9, "fps": 25.0, "steps": 2}
+KEPT = {
+    "noise": "continue stage one",
+    "seed": 10,
+    "audio": "stage one",
+    "clean_background": True,
+    "noise_device": "gpu",
+}
+TILES = {"tile_size": 64, "tile_overlap": 32, "tile_frames": 16, "tile_frame_overlap": 8}
+NAMES = SimpleNamespace(checkpoint=CHECKPOINT, lora=LORA, upsampler=UPSAMPLER, size=SIZE, kept=KEPT, tiles=TILES)
+
+
+@pytest.fixture(scope="session")
+def names() -> SimpleNamespace:
+    """What the small model's files are called, and inputs that most runs share."""
+    return NAMES
+
+
+@pytest.fixture(scope="session")
+def run(nodes):
+    """Executes a node by the end of its id and gives its outputs."""
+
+    def execute(name: str, **inputs):
+        outputs = nodes[f"LTXDuo{name}"].execute(**inputs).args
+        return outputs[0] if len(outputs) == 1 else outputs
+
+    return execute
+
+
+@pytest.fixture(scope="session")
+def image():
+    return torch.rand(1, 70, 90, 3, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture
+def model(run):
+    return run("ModelLoader", checkpoint=CHECKPOINT, weight_dtype="auto")
+
+
+@pytest.fixture
+def with_lora(run, model):
+    def add(one: float, two: float):
+        return run("LoraLoader", model=model, lora=LORA, strength_stage_one=one, strength_stage_two=two)
+
+    return add
+
+
+@pytest.fixture(scope="session")
+def vae(run):
+    return run("VAELoader", checkpoint=CHECKPOINT, audio_file="same file")
+
+
+@pytest.fixture(scope="session")
+def encoder(run):
+    return run("TextEncoderLoader", text_encoder="gemma-3-small", projection=CHECKPOINT, device="default")
+
+
+@pytest.fixture(scope="session")
+def texts(run, encoder):
+    with torch.inference_mode():
+        return run("TextEncode", text_encoder=encoder, prompt="a lake", negative_prompt="noise")
+
+
+@pytest.fixture(scope="session")
+def conditions(run, image):
+    return run("ImageCondition", image=image, frame=0, strength=1.0, crf=-1)
+
+
+@pytest.fixture
+def stage_one(run, vae, texts, conditions):
+    def sample(model, seed=10, **changes):
+        inputs = {"conditions": conditions, "noise_device": "gpu", **SIZE, **changes}
+        return run("StageOneSampler", model=model, vae=vae, positive=texts[0], negative=texts[1], seed=seed, **inputs)
+
+    return sample
+
+
+@pytest.fixture
+def upsampled(run, vae, stage_one, model):
+    upsampler = run("UpsamplerLoader", upsampler=UPSAMPLER)
+    return run("LatentUpsampler", latent=stage_one(model), upsampler=upsampler, vae=vae)
+
+
+@pytest.fixture
+def stage_two(run, vae, texts, conditions):
+    def sample(model, latent, **changes):
+        inputs = {"conditions": conditions, **KEPT, **changes}
+        return run("StageTwoSampler", model=model, vae=vae, positive=texts[0], latent=latent, **inputs)
+
+    return sample
+
+
+@pytest.fixture
+def streaming(monkeypatch):
+    """From here on every component streams all layers that it can, as under --novram."""
+
+    def stream(models, **_):
+        for patcher in models:
+            patcher.detach()
+            patcher.load(patcher.load_device, lowvram_model_memory=1)
+            assert patcher.model.model_lowvram
+
+    def start():
+        import comfy.model_management as mm
+
+        monkeypatch.setattr(mm, "load_models_gpu", stream)
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def same():
+    """Whether two LATENTs have equal bits in picture and sound."""
+
+    def compare(a: dict, b: dict) -> bool:
+        from ltx_duo.nodes.comfyui import latents
+
+        return all(torch.equal(x, y) for x, y in zip(latents.take(a), latents.take(b), strict=True))
+
+    return compare

@@ -1,0 +1,89 @@
+"""The model's weights in both stages: streamed, with LoRAs of two strengths, in float8."""
+
+import torch
+from safetensors.torch import load_file
+
+from ltx_duo.nodes.comfyui import latents
+
+
+def test_streamed_run_equals_whole_run(run, model, vae, stage_one, stage_two, upsampled, streaming, names, same):
+    whole = stage_one(model), stage_two(model, upsampled)
+    frames = run("AVDecode", latent=whole[1], vae=vae, tiling="off", **names.tiles)[1]
+    streaming()
+    fresh = run("ModelLoader", checkpoint=names.checkpoint, weight_dtype="auto")
+    assert same(stage_one(fresh), whole[0])
+    assert same(stage_two(fresh, upsampled), whole[1])
+    streamed = run("AVDecode", latent=whole[1], vae=vae, tiling="off", **names.tiles)[1]
+    assert torch.equal(streamed, frames)
+
+
+def test_streamed_lora_equals_laid_over_lora(run, stage_two, upsampled, streaming, with_lora, names):
+    whole = latents.take(stage_two(with_lora(0.0, 1.0), upsampled))
+    streaming()
+    fresh = run("ModelLoader", checkpoint=names.checkpoint, weight_dtype="auto")
+    fresh = run("LoraLoader", model=fresh, lora=names.lora, strength_stage_one=0.0, strength_stage_two=1.0)
+    streamed = latents.take(stage_two(fresh, upsampled))
+    plain = latents.take(stage_two(run("ModelLoader", checkpoint=names.checkpoint, weight_dtype="auto"), upsampled))
+    # Laid over, the sum is rounded to the file's bfloat16; streamed, it is not.
+    difference = (streamed[0] - whole[0]).abs().max()
+    assert difference < 0.02 * (plain[0] - whole[0]).abs().max() + 1e-2
+
+
+def test_stage_one_never_sees_stage_twos_lora(model, stage_one, stage_two, upsampled, with_lora, same):
+    plain_one, plain_two = stage_one(model), stage_two(model, upsampled)
+    distilled = with_lora(0.0, 1.0)
+    for _ in range(2):
+        assert same(stage_one(distilled), plain_one)
+        assert not same(stage_two(distilled, upsampled), plain_two)
+    assert not same(stage_one(with_lora(0.7, 1.0)), plain_one)
+
+
+def test_strength_zero_is_no_lora_also_after_a_run_with_it(model, stage_two, upsampled, with_lora, same):
+    plain = stage_two(model, upsampled)
+    assert same(stage_two(with_lora(1.0, 0.0), upsampled), plain)
+    stage_two(with_lora(0.0, 1.0), upsampled)
+    assert same(stage_two(with_lora(1.0, 0.0), upsampled), plain)
+    assert same(stage_two(model, upsampled), plain)
+
+
+def test_lora_changes_weights_by_its_product(models, model, with_lora, names):
+    base = load_file(models / "checkpoints" / names.checkpoint)
+    pairs = load_file(models / "loras" / names.lora)
+    patched = with_lora(0.0, 0.8).stage(2).load().transformer.state_dict()
+    changed = 0
+    for key, down in pairs.items():
+        if key.endswith(".lora_A.weight"):
+            name = key.removeprefix("diffusion_model.").removesuffix(".lora_A.weight") + ".weight"
+            weight = base[f"model.diffusion_model.{name}"]
+            delta = 0.8 * (pairs[key.replace("lora_A", "lora_B")].float() @ down.float())
+            expected = (weight.float() + delta).to(weight.dtype)
+            ulp = weight.float().abs().max() * 2**-8
+            assert (patched[name].float() - expected.float()).abs().max() <= ulp, name
+            assert not torch.equal(patched[name], weight)
+            changed += 1
+    assert changed == len(pairs) // 2 > 50
+    restored = model.stage(1).load().transformer.state_dict()
+    assert all(torch.equal(restored[name], base[f"model.diffusion_model.{name}"]) for name in restored)
+
+
+def test_stages_of_one_model_share_their_weights(with_lora):
+    both = with_lora(0.0, 1.0)
+    assert both.stage(1).patcher.model is both.stage(2).patcher.model
+    assert both.stage(1) is not both.stage(2) and both.stage(2) is both.stage(2)
+    same_strengths = with_lora(1.0, 1.0)
+    assert same_strengths.stage(1) is same_strengths.stage(2)
+
+
+def test_changed_loras_keep_nothing_of_the_old_ones(run, with_lora, names):
+    first = with_lora(0.0, 1.0)
+    first.stage(2)
+    second = run("LoraLoader", model=first, lora=names.lora, strength_stage_one=0.0, strength_stage_two=0.5)
+    assert first.patched.parts and not second.patched.parts
+    assert second.stage(2).patcher.model is first.stage(2).patcher.model
+
+
+def test_fp8_weights_stay_close(run, stage_one, model, names):
+    fp8 = run("ModelLoader", checkpoint=names.checkpoint, weight_dtype="fp8")
+    assert fp8.stage(1).module.transformer.transformer_blocks[0].attn1.to_q.weight.dtype == torch.float8_e4m3fn
+    a, b = latents.take(stage_one(fp8))[0], latents.take(stage_one(model))[0]
+    assert (a - b).abs().max() > 0 and torch.nn.functional.cosine_similarity(a.flatten(), b.flatten(), dim=0) > 0.9
