@@ -4,6 +4,8 @@ Tensors are (B, C, T, M).  Causal means that row `t` of the output sees rows `<=
 is in front.  Module names equal the checkpoint's.
 """
 
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -88,7 +90,7 @@ class Upsample(nn.Module):
 
 def _res_blocks(in_channels: int, out_channels: int, count: int, options: dict) -> nn.Sequential:
     widths = [in_channels] + [out_channels] * count
-    return nn.Sequential(*(ResBlock(a, b, **options) for a, b in zip(widths, widths[1:], strict=False)))
+    return nn.Sequential(*(ResBlock(a, b, **options) for a, b in pairwise(widths)))
 
 
 class DownLevel(nn.Module):
