@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TextIO
 
 from .checkpoint import Checkpoint, Component, common_variant
 from .errors import CheckpointError
@@ -83,9 +84,9 @@ def inspect_file(path: str | Path) -> tuple[FileReport, Checkpoint]:
         problems.append("LTX-2.5 is another architecture, which LTX Duo does not run.")
     formats: Counter[str] = Counter()
     for component in (Component.TRANSFORMER, Component.GEMMA):
-        layers = quantization(checkpoint, component)
-        formats.update(f"{layer.format}{' scaled' if layer.scaled else ''}" for layer in layers.values())
         try:
+            layers = quantization(checkpoint, component)
+            formats.update(f"{layer.format}{' scaled' if layer.scaled else ''}" for layer in layers.values())
             check_supported(layers, checkpoint.path)
         except CheckpointError as error:
             problems.append(str(error))
@@ -114,17 +115,24 @@ def _component(checkpoint: Checkpoint, component: Component) -> ComponentReport:
     dtypes: Counter[str] = Counter()
     for info in tensors.values():
         dtypes[info.dtype] += info.count
-    problem = None
     try:
-        if component is Component.TOKENIZER:
-            load_tokenizer(checkpoint)
-        elif component not in (Component.LORA, Component.TEXT_PROJECTION) and not quantization(checkpoint, component):
-            module = build_module(checkpoint, component, device="meta")
-            expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
-            problem = differences(expected, {name: info.shape for name, info in tensors.items()}) or None
+        problem = _problem(checkpoint, component)
     except CheckpointError as error:
         problem = str(error)
     return ComponentReport(component.value, len(tensors), sum(dtypes.values()), dict(dtypes.most_common()), problem)
+
+
+def _problem(checkpoint: Checkpoint, component: Component) -> str | None:
+    """What does not fit between a component's tensors and the module that its config describes."""
+    if component is Component.TOKENIZER or (component is Component.GEMMA and checkpoint.path.is_dir()):
+        load_tokenizer(checkpoint)
+    # A projection's size depends on Gemma's; quantised tensors have other names and shapes than plain ones.
+    not_compared = (Component.LORA, Component.TEXT_PROJECTION, Component.TOKENIZER)
+    if component in not_compared or quantization(checkpoint, component):
+        return None
+    module = build_module(checkpoint, component, device="meta")
+    expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    return differences(expected, {name: info.shape for name, info in checkpoint.tensors(component).items()}) or None
 
 
 def _folder(checkpoint: Checkpoint) -> str:
@@ -179,6 +187,13 @@ def _text(report: FileReport) -> str:
     return "\n".join(lines)
 
 
+def _write(stream: TextIO, text: str) -> None:
+    """Writes lines; what the stream's encoding lacks, as names in a damaged file may have, is spelled out."""
+    if text:
+        encoding = stream.encoding or "utf-8"
+        stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code: 1 if a file cannot be used or files do not belong together."""
     parser = argparse.ArgumentParser(prog="python -m ltx_core.inspect", description=__doc__.split(": ", 1)[1])
@@ -210,9 +225,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if reports and missing:
             needs = "\n".join(f"  {part:22}(ComfyUI/models/{folder})" for part, folder in missing.items())
             text.append(f"For a video with sound you also need:\n{needs}")
-        if text:
-            sys.stdout.write("\n\n".join(text) + "\n")
-        sys.stderr.writelines(f"ERROR: {error}\n" for error in errors)
+        _write(sys.stdout, "\n\n".join(text))
+        _write(sys.stderr, "\n".join(f"ERROR: {error}" for error in errors))
     return 1 if errors or any(report.problems for report in reports) else 0
 
 

@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from . import picture
+
 Shape = tuple[int, ...]
 Values = Callable[[str, Shape], Tensor]
 
@@ -62,7 +64,12 @@ def transformer_values(random: RandomValues) -> Values:
         if name in ("patchify_proj.weight", "audio_patchify_proj.weight"):
             return random.rotation(modality, *shape)
         if name in ("proj_out.weight", "audio_proj_out.weight"):
-            return random.rotation(modality, *reversed(shape)).T + random.matrix(name, shape, 0.5)
+            noise = random.rotation(modality, *reversed(shape)).T
+            if modality == "audio":
+                return noise + random.matrix(name, shape, 0.5)
+            # Cells of one colour go together, so that films have areas rather than a pattern.
+            areas = random.matrix("areas", (picture.COLOURS + 1, shape[1]), 0.8)[picture.colour_of_latent()]
+            return noise + areas + random.matrix(name, shape, 0.2)
         if name.endswith("table") or "scale_shift_table" in name:
             return random.normal(name, shape, 0.3)
         if name.endswith("norm.weight"):
@@ -94,31 +101,35 @@ def text_values(random: RandomValues, prefix: str) -> Values:
     return values
 
 
-def video_values(random: RandomValues, side: str, module: nn.Module) -> Values:
-    """Encoder or decoder: smooth convolutions, and enlargements that make neighbouring pixels nearly alike."""
-    volumes = {
-        f"{name}.conv.conv.weight": math.prod(part.stride) for name, part in module.named_modules() if _enlarges(part)
-    }
-
-    decodes = side == "decoder"
+def video_values(random: RandomValues, side: str) -> Values:
+    """Encoder or decoder: what keeps a picture (see `picture`), and around it a little of everything."""
+    if side == "decoder":
+        keeps, inputs = picture.decoder_weight, picture.DECODER_CONSTANT_INPUT
+        constant, level = picture.DECODER_CONSTANT, picture.DECODER_LEVEL
+    else:
+        keeps, inputs = picture.encoder_weight, picture.ENCODER_CONSTANT_INPUT
+        constant, level = picture.ENCODER_CONSTANT, picture.ENCODER_LEVEL
 
     def values(name: str, shape: Shape) -> Tensor:
         key = f"vae.{side}.{name}"
         if name.startswith("per_channel_statistics."):
-            return _statistics(random, "vae." + name, shape, 0.3)
+            draws = random.normal("vae." + name, shape, 0.05)
+            return draws if name.endswith("mean-of-means") else 0.4 + draws.abs()
+        if name == "conv_in.conv.bias":
+            bias = random.normal(key, shape, 0.02)
+            bias[constant] = level
+            return bias
         if len(shape) == 1:
-            return random.normal(key, shape, 0.05)
-        if name == "conv_out.conv.weight":
-            return random.shared_rows(key, shape, 16, 0.75, 0.15) if decodes else random.matrix(key, shape, 1.7)
-        if name in volumes:
-            return random.shared_rows(key, shape, volumes[name])
-        return random.smooth_convolution(key, shape, 1.0)
+            return random.normal(key, shape, 0.02)
+        if ".res_blocks." in name:
+            return random.smooth_convolution(key, shape, 0.03 if ".conv2." in name else 1.0)
+        around = random.smooth_convolution(key, shape, 0.03)
+        if name in inputs:
+            # The constant is so large that it must go only where it belongs.
+            around[:, inputs[name]] = 0
+        return keeps(name, shape) + around
 
     return values
-
-
-def _enlarges(module: nn.Module) -> bool:
-    return type(module).__name__ == "Upsample"
 
 
 def audio_values(random: RandomValues, side: str) -> Values:

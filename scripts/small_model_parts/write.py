@@ -102,8 +102,8 @@ def _video_vae(random: values.RandomValues, config: dict) -> Tensors:
     params = VideoVAEParams.from_config(config)
     tensors = {}
     for side, kind in (("encoder", VideoEncoder), ("decoder", VideoDecoder)):
-        module = kind(params, device="meta")
-        tensors |= _vae_side("vae.", side, _filled(module, values.video_values(random, side, module)))
+        filled = _filled(kind(params, device="meta"), values.video_values(random, side))
+        tensors |= _vae_side("vae.", side, filled)
     return tensors
 
 

@@ -1,0 +1,216 @@
+"""`python -m ltx_core.inspect`: what it says of whole models, parts, and files that cannot be used."""
+
+import json
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from ltx_duo.ltx_core.inspect import main
+from ltx_duo.scripts.small_model_parts import write
+
+PACK = Path(__file__).resolve().parents[2]
+
+# The smallest thing that counts as Gemma's tokenizer.
+TOKENIZER = {
+    "version": "1.0",
+    "added_tokens": [],
+    "model": {"type": "WordLevel", "vocab": {"<pad>": 0, "<eos>": 1, "<bos>": 2, "<unk>": 3}, "unk_token": "<unk>"},
+}
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory) -> Path:
+    """The small model's folder."""
+    folder = tmp_path_factory.mktemp("models")
+    tokenizer = folder / "tokenizer"
+    tokenizer.mkdir()
+    (tokenizer / "tokenizer.json").write_text(json.dumps(TOKENIZER))
+    (tokenizer / "tokenizer_config.json").write_text("{}")
+    write.write_small_model(folder, tokenizer)
+    return folder
+
+
+@pytest.fixture
+def inspect(capsys):
+    def run(*arguments) -> tuple[int, str, str]:
+        code = main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+@pytest.fixture
+def changed(models, tmp_path):
+    """A copy of the checkpoint with some tensors and metadata changed; None takes one away."""
+
+    def change(tensors=(), **metadata) -> Path:
+        source = models / write.CHECKPOINT
+        with safe_open(source, "pt") as file:
+            metadata = file.metadata() | metadata
+        state = load_file(source) | dict(tensors)
+        path = tmp_path / "changed.safetensors"
+        state = {name: tensor for name, tensor in state.items() if tensor is not None}
+        save_file(state, path, {key: value for key, value in metadata.items() if value is not None})
+        return path
+
+    return change
+
+
+def test_single_file_checkpoint(inspect, models):
+    code, out, err = inspect(models / write.CHECKPOINT)
+    assert (code, err) == (0, "")
+    assert "generation  LTX-2.3 (model_version '2.3.0-small')" in out
+    assert "transformer                  2,206,112 parameters in 402 tensors (BF16 99.4 %, F32 0.574 %)" in out
+    for part in ("video text connector", "text projection", "video VAE encoder", "audio VAE decoder", "vocoder"):
+        assert part in out
+    assert "belongs in  ComfyUI/models/checkpoints" in out
+    assert "LTX Model Loader, LTX VAE Loader, LTX Text Encoder Loader (projection)" in out
+    needs = out.split("you also need:")[1]
+    assert "Gemma text encoder" in needs
+    assert "ComfyUI/models/latent_upscale_models" in needs
+    assert "vocoder" not in needs
+
+
+def test_everything_together_lacks_nothing(inspect, models):
+    paths = [models / path for path in (write.CHECKPOINT, write.UPSAMPLER, write.GEMMA_FOLDER, write.LORA)]
+    code, out, err = inspect(*paths)
+    assert (code, err) == (0, "")
+    assert "also need" not in out
+    assert "LoRA        rank 4: 24 layers, rank 16: 140 layers" in out
+    for folder in ("checkpoints", "latent_upscale_models", "text_encoders", "loras"):
+        assert f"belongs in  ComfyUI/models/{folder}\n" in out
+
+
+@pytest.mark.parametrize("gemma", [write.GEMMA_FOLDER, write.GEMMA_FILE])
+def test_text_encoder_has_its_tokenizer(inspect, models, gemma):
+    code, out, _ = inspect(models / gemma, "--json")
+    report = json.loads(out)
+    assert code == 0
+    assert report["files"][0]["uses"] == ["LTX Text Encoder Loader (text encoder)"]
+    assert "tokenizer" not in report["missing"]
+
+
+def test_text_encoder_folder_without_tokenizer(inspect, models, tmp_path):
+    for name in ("model.safetensors", "config.json"):
+        (tmp_path / name).symlink_to(models / write.GEMMA_FOLDER / name)
+    code, out, _ = inspect(tmp_path)
+    assert code == 1
+    assert "PROBLEM     Gemma text encoder" in out
+    assert "no tokenizer" in out
+
+
+def test_json(inspect, models):
+    code, out, _ = inspect("--json", models / write.CHECKPOINT, models / "gone.safetensors")
+    table = json.loads(out)
+    assert code == 1
+    assert table["files"][0]["variant"] == "2.3"
+    sizes = {part["name"]: part["parameters"] for part in table["files"][0]["components"]}
+    assert sizes["transformer"] == 2_206_112
+    assert table["missing"]["latent upsampler"] == "latent_upscale_models"
+    assert "no such file" in table["errors"][0]
+
+
+@pytest.mark.parametrize(
+    ("parts", "folder"),
+    [
+        (("model.diffusion_model.",), "diffusion_models"),
+        (("vae.",), "vae"),
+        (("audio_vae.", "vocoder."), "vae"),
+        (("text_embedding_projection.",), "text_encoders"),
+        (("model.diffusion_model.video_embeddings_connector.", "text_embedding_projection."), "text_encoders"),
+        (("model.diffusion_model.", "vae."), "checkpoints"),
+    ],
+)
+def test_split_files_and_where_they_belong(inspect, changed, models, parts, folder):
+    state = load_file(models / write.CHECKPOINT)
+    code, out, _ = inspect(changed({name: None for name in state if not name.startswith(parts)}))
+    assert code == 0, out
+    assert f"belongs in  ComfyUI/models/{folder}\n" in out
+
+
+def test_missing_and_unknown_tensors(inspect, changed):
+    gone = "model.diffusion_model.transformer_blocks.1.attn1.to_q.weight"
+    code, out, _ = inspect(changed({gone: None, "duration_head.weight": torch.zeros(3)}))
+    assert code == 1
+    assert "PROBLEM     transformer: 1 missing of 402 tensors (transformer_blocks.1.attn1.to_q.weight)" in out
+    assert "note        1 unknown tensors are not used (duration_head.weight)" in out
+
+
+def test_unknown_tensors_alone_are_no_problem(inspect, changed):
+    code, out, _ = inspect(changed({"duration_head.weight": torch.zeros(3)}))
+    assert code == 0
+    assert "note " in out
+
+
+def test_file_without_config(inspect, changed):
+    code, out, _ = inspect(changed(config=None))
+    assert code == 1
+    assert "PROBLEM     transformer:" in out
+    assert "has no 'config' in its metadata" in out
+
+
+def test_fp8_file(inspect, changed, models):
+    state = load_file(models / write.CHECKPOINT)
+    names = [n for n in state if n.endswith("to_q.weight") and "transformer_blocks" in n]
+    fp8 = {name: state[name].to(torch.float8_e4m3fn) for name in names}
+    fp8 |= {f"{name}_scale": torch.tensor(1.0) for name in names}
+    code, out, _ = inspect(changed(fp8))
+    assert code == 0
+    assert f"quantised   {len(names)} layers float8_e4m3fn scaled" in out
+
+
+def test_nvfp4_file(inspect, changed, models):
+    name = "model.diffusion_model.transformer_blocks.0.attn1.to_q.weight"
+    nvfp4 = {name: torch.zeros(128, 64, dtype=torch.uint8), f"{name}_scale_2": torch.tensor(1.0)}
+    code, out, _ = inspect(changed(nvfp4))
+    assert code == 1
+    assert "as nvfp4, which LTX Duo does not support" in out
+
+
+def test_ltx_2_5_is_named_and_refused(inspect, changed):
+    code, out, _ = inspect(changed(model_version="2.5.0"))
+    assert code == 1
+    assert "generation  LTX-2.5" in out
+    assert "PROBLEM     LTX-2.5 is another architecture" in out
+
+
+def test_files_of_two_generations(inspect, changed, models):
+    code, _, err = inspect(models / write.CHECKPOINT, changed(model_version="2.0"))
+    assert code == 1
+    assert "is of LTX-2.3, but" in err
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>404</html>", b"PK\x03\x04"])
+def test_bad_files_say_why(inspect, tmp_path, content):
+    path = tmp_path / "bad.safetensors"
+    path.write_bytes(content)
+    code, out, err = inspect(path)
+    assert (code, out) == (1, "")
+    assert err.startswith(f"ERROR: Cannot use {path}: it is ")
+
+
+def test_names_that_are_no_text(inspect, tmp_path):
+    names = ["\ud800", "initial_conv.weight", "post_upsample_res_blocks.0.conv1.weight"]
+    header = {n: {"dtype": "U8", "shape": [1], "data_offsets": [i, i + 1]} for i, n in enumerate(names)}
+    text = json.dumps(header).encode()
+    (tmp_path / "odd.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + b"\0\0\0")
+    code, out, _ = inspect(tmp_path / "odd.safetensors")
+    assert code == 1
+    assert "1 unknown tensors are not used (\\ud800)" in out
+
+
+def test_as_a_command(models):
+    """As the README says it: from the pack's folder, without ComfyUI, and not the vendor's package."""
+    command = [sys.executable, "-m", "ltx_core.inspect", str(models / write.UPSAMPLER), "gone.safetensors"]
+    done = subprocess.run(command, cwd=PACK, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "latent upsampler" in done.stdout
+    assert "gone.safetensors: there is no such file" in done.stderr
+    assert "Traceback" not in done.stderr
