@@ -50,7 +50,7 @@ class Run:
         return [entry for shown in self.outputs.values() for entry in shown.get("images", []) if "filename" in entry]
 
 
-def set_inputs(prompt: dict, node_type: str, **values) -> None:
+def set_inputs(prompt: dict, node_type: str, /, **values) -> None:
     """Sets inputs of the node of that class; KeyError unless there is exactly one and it has them."""
     nodes = [node for node in prompt.values() if node["class_type"] == node_type]
     if len(nodes) != 1:
@@ -124,11 +124,11 @@ class Client:
                 continue
             if kind in ("execution_error", "execution_interrupted"):
                 raise ExecutionFailed(data)
-            if kind in ("executing", "execution_success"):
+            if kind == "executing":  # without a node: the run has ended and is in the history
                 now = time.monotonic()
                 if current is not None:
                     run.seconds[current] = run.seconds.get(current, 0.0) + now - since
-                current, since = data.get("node"), now
+                current, since = data["node"], now
                 if current is None:
                     return run
                 on_progress(current, run)

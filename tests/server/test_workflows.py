@@ -1,6 +1,5 @@
 """The shipped workflows on a real server with the small model: what comes out, and what each input changes."""
 
-import copy
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ IMAGE = "lake.png"
 
 @dataclass(frozen=True)
 class Film:
-    """A video as an MP4 player sees it."""
+    """What a workflow made.  Its frames are saved beside the MP4, because H.264 encoding varies from run to run."""
 
     path: Path
     pictures: np.ndarray  # (frames, height, width, 3) uint8
@@ -32,8 +31,13 @@ class Film:
         return np.array_equal(self.pictures, other.pictures) and np.array_equal(self.sound, other.sound)
 
 
-def read_film(path: Path) -> Film:
-    pictures = np.stack([np.asarray(frame) for frame in media.read_frames(path)])
+def run_film(client: Client, prompt: dict, folder: Path) -> Film:
+    decode = next(node for node, entry in prompt.items() if entry["class_type"] == "LTXDuoAVDecode")
+    frames = {"class_type": "SaveImage", "inputs": {"images": [decode, 1], "filename_prefix": "frame"}}
+    files = client.run({**prompt, "frames": frames}).files()
+    paths = [client.fetch(file, folder / file["filename"]) for file in files]
+    pictures = np.stack([np.asarray(Image.open(path)) for path in sorted(paths) if path.suffix == ".png"])
+    (path,) = [path for path in paths if path.suffix == ".mp4"]
     with av.open(str(path)) as container:
         sound = np.concatenate([frame.to_ndarray() for frame in container.decode(audio=0)], axis=1)
     return Film(path, pictures, sound)
@@ -67,12 +71,6 @@ def make(server, small_model, tmp_path_factory) -> Callable[[dict], Film]:
     return lambda prompt: run_film(client, prompt, tmp_path_factory.mktemp("film"))
 
 
-def run_film(client: Client, prompt: dict, folder: Path) -> Film:
-    files = client.run(prompt).files()
-    assert len(files) == 1
-    return read_film(client.fetch(files[0], folder / "film.mp4"))
-
-
 @pytest.fixture(scope="session")
 def film(make, workflow) -> Film:
     return make(workflow("image-to-video"))
@@ -98,10 +96,15 @@ def test_picture_and_sound_are_alive(film):
     assert np.isfinite(film.sound).all()
 
 
+def graph(prompt: dict) -> dict:
+    """A prompt without what ComfyUI notes beside it."""
+    return {node: (entry["class_type"], entry["inputs"]) for node, entry in prompt.items()}
+
+
 def test_mp4_carries_the_workflow(film, workflow):
     with av.open(str(film.path)) as container:
         carried = json.loads(container.metadata["prompt"])
-    assert carried == workflow("image-to-video")
+    assert graph(carried).items() >= graph(workflow("image-to-video")).items()
 
 
 def test_same_inputs_give_the_same_film_in_another_process(film, small_model, workflow, tmp_path):
@@ -184,9 +187,9 @@ def test_progress_and_cancel(client, make, film, workflow):
         client.run(prompt, interrupt_once_sampling)
     assert stopped.value.exception_type == "interrupted"
     assert moved
-    fresh = copy.deepcopy(workflow("image-to-video"))
-    set_inputs(fresh, "SaveVideo", filename_prefix="video/after-cancel")
-    assert make(fresh).same_as(film)
+    prompt = workflow("image-to-video")
+    set_inputs(prompt, "LTXDuoImageCondition", frame=-17)  # the first frame by another name: nothing is cached
+    assert make(prompt).same_as(film)
 
 
 def test_oldest_comfyui_runs_the_workflow(oldest_server, small_model, workflow, tmp_path):
