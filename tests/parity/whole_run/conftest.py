@@ -1,0 +1,114 @@
+"""A small model, and whole runs of the vendor's pipelines and of ours with it."""
+
+import gc
+import importlib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from ltx_duo.scripts.small_model_parts.write import write_small_model
+
+# The modules of this folder import each other as one package; pytest's importlib mode knows no siblings.
+_package = ModuleType("whole_run")
+_package.__path__ = [str(Path(__file__).parent)]
+sys.modules["whole_run"] = _package
+
+from whole_run import our_pipeline, vendor_pipeline  # noqa: E402
+from whole_run.scene import Picture, Scene, SmallModel, Trace  # noqa: E402
+
+TOKENIZER = Path(__file__).resolve().parents[3] / ".local" / "tokenizer"
+PROMPT = (
+    "  A red fox trots along the edge of a frozen lake at dawn, its breath visible in the cold air. The camera follows "
+    "at its height, the snow crunches under its paws, and a crow calls far away. It stops, turns its head towards us "
+    'and says: "You are early, aren\'t you?" 35 mm film, soft light, naïve colours.\n'
+)
+NEGATIVE_PROMPT = (
+    "blurry, out of focus, overexposed, flickering, distorted proportions, extra limbs, jittery movement, subtitles, "
+    "echo, muffled or missing sound, off-sync speech"
+)
+VENDOR_RUNS = {
+    "two-stage": vendor_pipeline.run_two_stage,
+    "distilled": vendor_pipeline.run_distilled,
+    "HQ": vendor_pipeline.run_hq,
+}
+
+
+@pytest.fixture(scope="session")
+def run_seed() -> int:
+    """Decides the weights, the pictures and the noise of the whole session."""
+    return torch.seed() % 2**31
+
+
+@pytest.fixture(autouse=True)
+def _show_seed(request, run_seed):
+    request.node.user_properties.append(("seed", run_seed))
+
+
+@pytest.fixture(scope="session")
+def small_model(run_seed, tmp_path_factory) -> SmallModel:
+    """The demo's small model with fresh weights, in float32.
+
+    The vendor multiplies a LoRA's factors in the dtype that they are stored in, and leaves what no LoRA changes in the
+    dtype of the checkpoint.
+    """
+    folder = tmp_path_factory.mktemp("small_model")
+    checkpoint, upsampler, lora, gemma, _ = write_small_model(folder, TOKENIZER, run_seed)
+    for path in (checkpoint, lora):
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata()
+        save_file({name: tensor.float() for name, tensor in load_file(path).items()}, path, metadata)
+    return SmallModel(checkpoint, upsampler, lora, gemma)
+
+
+@pytest.fixture(scope="session")
+def scenes(run_seed, tmp_path_factory) -> dict[str, Scene]:
+    """Text-to-video; an image that frame 0 keeps; a softer image with another one appended at a later frame."""
+    generator = torch.Generator().manual_seed(run_seed)
+    folder = tmp_path_factory.mktemp("pictures")
+
+    def picture(frame: int, strength: float, height: int, width: int) -> Picture:
+        path = folder / f"{frame}-{strength}.png"
+        pixels = (torch.rand(height, width, 3, generator=generator) * 255).to(torch.uint8)
+        Image.fromarray(pixels.numpy()).save(path)
+        return Picture(path, frame, strength)
+
+    prompts = PROMPT, NEGATIVE_PROMPT
+    return {
+        "text": Scene(*prompts, seed=run_seed),
+        "image": Scene(*prompts, seed=run_seed, images=(picture(0, 1.0, 80, 150),)),
+        "image and keyframe": Scene(
+            *prompts, seed=run_seed, frames=17, images=(picture(0, 0.7, 90, 100), picture(12, 0.6, 70, 200))
+        ),
+    }
+
+
+@pytest.fixture(scope="session")
+def vendor_trace(small_model, scenes) -> Callable[[str, str, bool], Trace]:
+    """`vendor_trace(pipeline, scene, newest)`: what the vendor makes, run once; `newest` with v1.2's changes."""
+    traces: dict[tuple[str, str, bool], Trace] = {}
+
+    def run(pipeline: str, scene: str, newest: bool) -> Trace:
+        key = (pipeline, scene, newest)
+        if key not in traces:
+            traces[key] = VENDOR_RUNS[pipeline](small_model, scenes[scene], newest=newest)
+        return traces[key]
+
+    # The vendor collects garbage between its phases, which is slow with all that is imported here.
+    importlib.import_module("ltx_pipelines.ti2vid_two_stages_hq")
+    gc.collect()
+    gc.freeze()
+    yield run
+    gc.unfreeze()
+
+
+@pytest.fixture(scope="session")
+def components(small_model):
+    """Our modules with the small model's weights; runs leave them as they were."""
+    return our_pipeline.load(small_model)

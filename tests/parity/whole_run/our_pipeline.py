@@ -1,0 +1,124 @@
+"""Runs our two-stage pipeline from the same files, and keeps what the vendor's run keeps."""
+
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ltx_duo.ltx_core import two_stage
+from ltx_duo.ltx_core.loading import load_components
+from ltx_duo.ltx_core.lora import LoRA, fused
+from ltx_duo.ltx_core.sampling.geometry import LatentGeometry
+from ltx_duo.ltx_core.sampling.guidance import OFF, Guidance, ModalityGuidance
+from ltx_duo.ltx_core.sampling.res_2s import sample_res_2s
+from ltx_duo.ltx_core.sampling.schedule import DISTILLED_STAGE_ONE, ltx2_sigmas
+
+from .scene import EIGHT_BIT, HQ_LORA_STRENGTHS, Picture, Scales, Scene, SmallModel, Trace
+
+Pipeline = Literal["two-stage", "distilled", "HQ"]
+LORA_STRENGTHS = {"two-stage": (0.0, 1.0), "distilled": (0.0, 0.0), "HQ": HQ_LORA_STRENGTHS}
+
+
+def load(model: SmallModel) -> two_stage.Components:
+    """All components in float32."""
+    return load_components(model.checkpoint, model.gemma, model.upsampler, dtype=torch.float32)
+
+
+def run(
+    components: two_stage.Components,
+    model: SmallModel,
+    scene: Scene,
+    pipeline: Pipeline,
+    *,
+    stage_one_sound: bool,
+    cross_timestep: Literal["own", "other"] = "own",
+    change_request: Callable[[two_stage.Request], two_stage.Request] = lambda request: request,
+) -> Trace:
+    """A float32 run on the CPU.
+
+    The waveform is of stage one's sound, as in the vendor's newest version, or of stage two's; `cross_timestep` "other"
+    is how the vendor's 1.0 modulates audio-video attention.
+    """
+    lora = LoRA.open(model.lora)
+
+    @contextmanager
+    def stage_weights(stage: int):
+        with fused(components.transformer, [(lora, LORA_STRENGTHS[pipeline][stage - 1])]):
+            yield
+
+    trace: Trace = {}
+    with pytest.MonkeyPatch.context() as patch:
+        _record(patch, trace)
+        params = replace(components.transformer.params, cross_timestep=cross_timestep)
+        patch.setattr(components.transformer, "params", params)
+        result = two_stage.generate(
+            components,
+            change_request(_request(scene, pipeline, stage_one_sound)),
+            stage_weights=stage_weights,
+            dtype=torch.float32,
+        )
+    for stage, latent in (("one", result.stage_one), ("two", result.stage_two)):
+        trace[f"stage {stage} video latent"] = latent.video
+        trace[f"stage {stage} audio latent"] = latent.audio
+    trace["frames"] = result.frames
+    # The vendor cuts off the fraction.
+    trace[EIGHT_BIT] = (result.frames * 255).to(torch.uint8)
+    trace["waveform"] = result.waveform
+    return trace
+
+
+def _request(scene: Scene, pipeline: Pipeline, stage_one_sound: bool) -> two_stage.Request:
+    geometry = LatentGeometry(scene.width, scene.height, scene.frames, scene.fps)
+    request = two_stage.Request(
+        prompt=scene.prompt,
+        negative_prompt=scene.negative_prompt,
+        geometry=geometry,
+        seed=scene.seed,
+        images=tuple(map(_image, scene.images)),
+        guidance=Guidance(_guidance(scene.video), _guidance(scene.audio), stg_blocks=scene.stg_blocks),
+        stage_one_sigmas=ltx2_sigmas(scene.steps),
+        stage_one_sound=stage_one_sound,
+    )
+    if pipeline == "distilled":
+        return replace(request, guidance=OFF, stage_one_sigmas=torch.tensor(DISTILLED_STAGE_ONE))
+    if pipeline == "HQ":
+        sigmas = ltx2_sigmas(scene.steps, geometry.half().video_tokens)
+        return replace(request, stage_one_sigmas=sigmas, sampler=sample_res_2s)
+    return request
+
+
+def _guidance(scales: Scales) -> ModalityGuidance:
+    return ModalityGuidance(cfg=scales.cfg, stg=scales.stg, modality=scales.modality, rescale=scales.rescale)
+
+
+def _image(picture: Picture) -> two_stage.ImageCondition:
+    with Image.open(picture.path) as image:
+        pixels = torch.from_numpy(np.array(image.convert("RGB"))).float() / 255
+    return two_stage.ImageCondition(pixels, picture.frame, picture.strength)
+
+
+def _record(patch: pytest.MonkeyPatch, trace: Trace) -> None:
+    """Keeps the contexts and the upsampled latent, which `generate` does not give back."""
+    connect, upsample = two_stage.connect, two_stage.upsample
+
+    def connect_recorded(*arguments):
+        contexts = connect(*arguments)
+        for sign, video, audio in (
+            ("positive", contexts.video, contexts.audio),
+            ("negative", contexts.negative_video, contexts.negative_audio),
+        ):
+            trace[f"{sign} video context"], trace[f"{sign} audio context"] = video, audio
+        return contexts
+
+    def upsample_recorded(*arguments):
+        latent = upsample(*arguments)
+        trace["upsampled video latent"] = latent.video
+        return latent
+
+    patch.setattr(two_stage, "connect", connect_recorded)
+    patch.setattr(two_stage, "upsample", upsample_recorded)

@@ -1,0 +1,244 @@
+"""The whole-run bars can fail: mistakes that are easily made, planted in our side, move a final result beyond its bar.
+
+Each plant is one wrong formula, made by exchanging weights, settings or one function.  All are compared with the same
+run of the vendor: an image, another one appended, four guidance passes, both stages, the sound of stage one.
+"""
+
+import copy
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+from whole_run import our_pipeline
+from whole_run.scene import bar, errors
+
+from ltx_duo.ltx_core import two_stage
+from ltx_duo.ltx_core.sampling import stage
+from ltx_duo.ltx_core.sampling.geometry import LatentGeometry
+from ltx_duo.ltx_core.sampling.guidance import OFF
+from ltx_duo.ltx_core.sampling.state import AVState
+from ltx_duo.ltx_core.transformer import block
+
+FINAL = ("stage two video latent", "stage two audio latent", "frames", "waveform")
+NAME, SCENE = "two-stage", "image and keyframe"
+
+
+class Run:
+    """One run of ours that a plant may spoil: its components, its request, its settings, and a monkeypatch."""
+
+    def __init__(self, components: two_stage.Components, patch: pytest.MonkeyPatch):
+        self.components = components
+        self.patch = patch
+        self.settings = {}
+
+    def spoil(self, component: str) -> nn.Module:
+        """A copy of a component for this run alone."""
+        module = copy.deepcopy(getattr(self.components, component))
+        self.components = replace(self.components, **{component: module})
+        return module
+
+    def request(self, **changes) -> None:
+        self.settings["change_request"] = lambda request: replace(request, **changes)
+
+
+def swap_rows(tables: list[Tensor], linears: list[nn.Linear], first: int, second: int) -> None:
+    """Exchanges two rows of modulation: in the blocks' tables and in what the timestep gives."""
+    for table in tables:
+        table.data[[first, second]] = table.data[[second, first]]
+    for linear in linears:
+        width = linear.in_features
+        for tensor in (linear.weight.data, linear.bias.data):
+            rows = tensor.unflatten(0, (-1, width))
+            rows[[first, second]] = rows[[second, first]]
+
+
+def modulation_rows_swapped(run: Run) -> None:
+    """Self-attention's shift is taken for its scale."""
+    model = run.spoil("transformer")
+    swap_rows([b.scale_shift_table for b in model.transformer_blocks], [model.adaln_single.linear], 0, 1)
+
+
+def cross_rows_swapped(run: Run) -> None:
+    """Audio-video attention's rows read as shift, scale, the order of all others."""
+    model = run.spoil("transformer")
+    tables = [b.scale_shift_table_a2v_ca_video for b in model.transformer_blocks]
+    swap_rows(tables, [model.av_ca_video_scale_shift_adaln_single.linear], 0, 1)
+
+
+def rescale_dropped(run: Run) -> None:
+    def drop(request: two_stage.Request) -> two_stage.Request:
+        video, audio = (replace(m, rescale=0.0) for m in (request.guidance.video, request.guidance.audio))
+        return replace(request, guidance=replace(request.guidance, video=video, audio=audio))
+
+    run.settings["change_request"] = drop
+
+
+def video_to_audio_sees_the_updated_video(run: Run) -> None:
+    """The norm that video gives to audio is taken after audio was added to video."""
+    model = block.AVTransformerBlock
+    forward, text_attention, cross_attention = model.forward, model._text_attention, model._cross_attention
+    seen = {}
+
+    def forward_noted(self, video, audio, v, a, plan):
+        seen.update(plan=plan, streams=[])
+        return forward(self, video, audio, v, a, plan)
+
+    def text_attention_noted(self, *arguments):
+        stream, norms = text_attention(self, *arguments)
+        seen["streams"].append(stream)
+        return stream, norms
+
+    def cross_attention_updated(self, video_a2v, video_v2a, audio_a2v, audio_v2a, v, a):
+        to_video, _ = cross_attention(self, video_a2v, video_v2a, audio_a2v, audio_v2a, v, a)
+        video = block._take(block._take(seen["streams"][0], seen["plan"].split_cross), seen["plan"].joined)
+        table = self.scale_shift_table_a2v_ca_video
+        gate = v.cross_gate.rows(table[4:], 0, 1)[0]
+        norm = block._cross_norms(v, table)[1]
+        _, (video_v2a,) = block.residual_norm(video, to_video, gate, (norm,), self.eps)
+        return to_video, cross_attention(self, video_a2v, video_v2a, audio_a2v, audio_v2a, v, a)[1]
+
+    run.patch.setattr(model, "forward", forward_noted)
+    run.patch.setattr(model, "_text_attention", text_attention_noted)
+    run.patch.setattr(model, "_cross_attention", cross_attention_updated)
+
+
+def cross_timestep_of_the_other(run: Run) -> None:
+    """Audio-video attention is modulated by the other modality's sigma: the vendor's 1.0, no longer its rule."""
+    run.settings["cross_timestep"] = "other"
+
+
+def perturbed_block_off_by_one(run: Run) -> None:
+    def move(request: two_stage.Request) -> two_stage.Request:
+        blocks = tuple(number + 1 for number in request.guidance.stg_blocks)
+        return replace(request, guidance=replace(request.guidance, stg_blocks=blocks))
+
+    run.settings["change_request"] = move
+
+
+def negative_sound_is_the_positive(run: Run) -> None:
+    """The negative pass keeps the prompt's context for audio."""
+    connect = two_stage.connect
+
+    def connect_once(*arguments):
+        contexts = connect(*arguments)
+        return replace(contexts, negative_audio=contexts.audio)
+
+    run.patch.setattr(two_stage, "connect", connect_once)
+
+
+def stage_two_sound_without_noise(run: Run) -> None:
+    add_noise = stage.add_noise
+
+    def add_noise_to_video(state: AVState, generator, scale, dtype=None) -> AVState:
+        noised = add_noise(state, generator, scale, dtype)
+        return noised if scale == 1 else AVState(state.geometry, noised.video, state.audio)
+
+    run.patch.setattr(stage, "add_noise", add_noise_to_video)
+
+
+def sound_drawn_before_video(run: Run) -> None:
+    add_noise = stage.add_noise
+
+    def add_noise_reversed(state: AVState, generator, scale, dtype=None) -> AVState:
+        audio = add_noise(AVState(state.geometry, state.audio, None), generator, scale, dtype).video
+        video = add_noise(AVState(state.geometry, state.video, None), generator, scale, dtype).video
+        return AVState(state.geometry, video, audio)
+
+    run.patch.setattr(stage, "add_noise", add_noise_reversed)
+
+
+def mean_taken_for_deviation(run: Run) -> None:
+    """The video decoder reads one statistic for the other."""
+    statistics = run.spoil("video_decoder").per_channel_statistics
+    mean, deviation = (statistics.get_buffer(f"{name}-of-means") for name in ("mean", "std"))
+    mean.data, deviation.data = deviation.data, mean.data
+
+
+def audio_statistics_bin_first(run: Run) -> None:
+    """The sound's statistics read as bin * 8 + channel."""
+    statistics = run.spoil("audio_decoder").per_channel_statistics
+    for name in ("mean", "std"):
+        buffer = statistics.get_buffer(f"{name}-of-means")
+        buffer.data = buffer.data.view(16, 8).T.flatten()
+
+
+def upsampled_while_normalised(run: Run) -> None:
+    """The upsampler takes the transformer's latent as it is."""
+    run.patch.setattr(
+        two_stage, "upsample", lambda upsampler, _vae, latent: two_stage.AVLatent(upsampler(latent.video), latent.audio)
+    )
+
+
+def keyframe_lasts_eight_frames(run: Run) -> None:
+    """An appended image covers the time of a whole latent frame."""
+    positions = LatentGeometry.keyframe_positions
+
+    def long_positions(self, frame, device=None):
+        bounds = positions(self, frame, device)
+        bounds[:, 0, :, 1] = bounds[:, 0, :, 0] + 8 / self.fps
+        return bounds
+
+    run.patch.setattr(LatentGeometry, "keyframe_positions", long_positions)
+
+
+def states_in_layer_order(run: Run) -> None:
+    """The text projection's inputs flattened layer by layer instead of channel by channel."""
+    extractor = run.spoil("text_encoder").feature_extractor
+    for linear in (extractor.video_aggregate_embed, extractor.audio_aggregate_embed):
+        states = extractor.params.states
+        linear.weight.data = linear.weight.data.unflatten(1, (states, -1)).transpose(1, 2).flatten(1)
+
+
+def last_state_without_norm(run: Run) -> None:
+    """Gemma's last hidden state left as its last layer gives it."""
+    run.spoil("text_encoder").gemma.norm = nn.Identity()
+
+
+def guided_in_stage_two_of_nothing(run: Run) -> None:
+    """Stage one without any guidance."""
+    run.request(guidance=OFF)
+
+
+PLANTS: tuple[Callable[[Run], None], ...] = (
+    modulation_rows_swapped,
+    cross_rows_swapped,
+    rescale_dropped,
+    video_to_audio_sees_the_updated_video,
+    cross_timestep_of_the_other,
+    perturbed_block_off_by_one,
+    negative_sound_is_the_positive,
+    stage_two_sound_without_noise,
+    sound_drawn_before_video,
+    mean_taken_for_deviation,
+    audio_statistics_bin_first,
+    upsampled_while_normalised,
+    keyframe_lasts_eight_frames,
+    states_in_layer_order,
+    last_state_without_norm,
+)
+
+
+@pytest.fixture
+def compare(small_model, scenes, vendor_trace, components, monkeypatch) -> Callable[..., dict[str, float]]:
+    def compare(plant: Callable[[Run], None]) -> dict[str, float]:
+        run = Run(components, monkeypatch)
+        plant(run)
+        ours = our_pipeline.run(
+            run.components, small_model, scenes[SCENE], NAME, stage_one_sound=True, **run.settings
+        )
+        return errors(ours, vendor_trace(NAME, SCENE, True))
+
+    return compare
+
+
+@pytest.mark.parametrize("plant", PLANTS, ids=lambda plant: plant.__name__)
+def test_mistake_is_seen(plant, compare):
+    found = compare(plant); print("PLANT", plant.__name__, {n: f"{found[n]:.1e}" for n in FINAL})
+    assert any(found[name] > bar(name) for name in FINAL), {name: f"{found[name]:.1e}" for name in FINAL}
+
+
+def test_without_a_mistake_all_is_well(compare):
+    found = compare(lambda run: None)
+    assert all(error <= bar(name) for name, error in found.items()), found

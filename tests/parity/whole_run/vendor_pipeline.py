@@ -1,0 +1,293 @@
+"""Runs the vendor's own pipeline classes (ltx_pipelines 1.0.0) on a CPU, in float32, with a small model.
+
+What is replaced in the vendor's packages while a run lasts, all of it undone afterwards:
+
+to run at all (`_on_cpu`)
+* `torch.cuda.synchronize` does nothing.
+* The pipeline modules' `torch.bfloat16` reads as float32 (their classes write the dtype down), and so does the
+  `model_dtype` that the res_2s loop has as a default.
+* `GEMMA3_CONFIG_FOR_LTX`, the sizes of Gemma-3 12B, becomes the small Gemma's own config.json.
+* The Gemma module operations: theirs look for tokenizer.model, an image processor and buffers of transformers 4; the
+  replacement takes tokenizer.json, fills the buffers of transformers 5 and drops the vision parts, which encoding a
+  prompt never calls.
+* `_fuse_deltas` adds a LoRA's delta to float32 weights, where theirs raises for any dtype but bfloat16 and float8.
+
+to watch (`_recorded`)
+* `encode_prompts`, `denoise_audio_video`, `upsample_video` and the two decode functions keep what they return; the
+  video decoder's output is kept before it is rounded to 8 bits.
+
+to behave like the vendor's newest source, v1.2 (`_newest`, only where a run asks for it)
+* `GaussianNoiser`: from clean to the noised latent by the denoise mask.
+* `VideoConditionByLatentIndex` and `VideoConditionByKeyframeIndex`: an image sets the clean tokens and leaves the noisy
+  ones alone (zeros where appended); an appended image lasts one frame.
+* Audio-video attention takes scale and shift from the modality's own timesteps, only the gate from the other's sigma.
+* The sound that is decoded is stage one's.
+"""
+
+import functools
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from .scene import EIGHT_BIT, HQ_LORA_STRENGTHS, Scene, SmallModel, Trace
+
+
+def run_two_stage(model: SmallModel, scene: Scene, *, newest: bool) -> Trace:
+    """TI2VidTwoStagesPipeline: dev checkpoint, distilled LoRA in stage two."""
+    from ltx_pipelines import ti2vid_two_stages as module
+
+    def make(lora):
+        pipeline = module.TI2VidTwoStagesPipeline(
+            str(model.checkpoint), [lora(1.0)], str(model.upsampler), str(model.gemma), (), device=torch.device("cpu")
+        )
+        return pipeline(**_request(scene), **_dev_request(scene))
+
+    return _run(module, model, make, newest)
+
+
+def run_hq(model: SmallModel, scene: Scene, *, newest: bool) -> Trace:
+    """TI2VidTwoStagesHQPipeline: res_2s, distilled LoRA in both stages."""
+    from ltx_pipelines import ti2vid_two_stages_hq as module
+
+    def make(lora):
+        pipeline = module.TI2VidTwoStagesHQPipeline(
+            str(model.checkpoint), [lora(1.0)], *HQ_LORA_STRENGTHS, str(model.upsampler), str(model.gemma), (),
+            device=torch.device("cpu"),
+        )  # fmt: skip
+        return pipeline(**_request(scene), **_dev_request(scene))
+
+    return _run(module, model, make, newest)
+
+
+def run_distilled(model: SmallModel, scene: Scene, *, newest: bool) -> Trace:
+    """DistilledPipeline: one checkpoint for both stages, no negative prompt, no guidance."""
+    from ltx_pipelines import distilled as module
+
+    def make(_lora):
+        pipeline = module.DistilledPipeline(
+            str(model.checkpoint), str(model.gemma), str(model.upsampler), (), device=torch.device("cpu")
+        )
+        return pipeline(**_request(scene))
+
+    # DistilledPipeline decodes stage two's sound in every version.
+    return _run(module, model, make, newest, stage_one_sound=False)
+
+
+def newest_cross_timestep(patch: pytest.MonkeyPatch) -> None:
+    """Audio-video attention's scales and shifts from the modality's own timesteps, gates from the other's sigma."""
+    from ltx_core.model.transformer.transformer_args import MultiModalTransformerArgsPreprocessor as Preprocessor
+
+    prepare = Preprocessor.prepare
+
+    def prepare_newest(self, modality, cross_modality=None):
+        args = prepare(self, modality, cross_modality)
+        if cross_modality is None:
+            return args
+        own, _ = self._prepare_cross_attention_timestep(
+            timestep=modality.timesteps,
+            timestep_scale_multiplier=self.simple_preprocessor.timestep_scale_multiplier,
+            batch_size=args.x.shape[0],
+            hidden_dtype=modality.latent.dtype,
+        )
+        return replace(args, cross_scale_shift_timestep=own)
+
+    patch.setattr(Preprocessor, "prepare", prepare_newest)
+
+
+def _request(scene: Scene) -> dict:
+    from ltx_pipelines.utils.args import ImageConditioningInput
+
+    return {
+        "prompt": scene.prompt,
+        "seed": scene.seed,
+        "height": scene.height,
+        "width": scene.width,
+        "num_frames": scene.frames,
+        "frame_rate": scene.fps,
+        # crf 0 skips the H.264 round trip: see test_image_compression.py
+        "images": [ImageConditioningInput(str(p.path), p.frame, p.strength, 0) for p in scene.images],
+    }
+
+
+def _dev_request(scene: Scene) -> dict:
+    from ltx_core.components.guiders import MultiModalGuiderParams
+
+    guiders = {
+        f"{name}_guider_params": MultiModalGuiderParams(
+            cfg_scale=scales.cfg,
+            stg_scale=scales.stg,
+            rescale_scale=scales.rescale,
+            modality_scale=scales.modality,
+            stg_blocks=list(scene.stg_blocks),
+        )
+        for name, scales in (("video", scene.video), ("audio", scene.audio))
+    }
+    return {"negative_prompt": scene.negative_prompt, "num_inference_steps": scene.steps, **guiders}
+
+
+def _run(module, model: SmallModel, make: Callable, newest: bool, stage_one_sound: bool = True) -> Trace:
+    from ltx_core.loader import LTXV_LORA_COMFY_RENAMING_MAP, LoraPathStrengthAndSDOps
+
+    def lora(strength: float):
+        return LoraPathStrengthAndSDOps(str(model.lora), strength, LTXV_LORA_COMFY_RENAMING_MAP)
+
+    with pytest.MonkeyPatch.context() as patch, torch.no_grad():
+        _on_cpu(patch, module, model.gemma)
+        if newest:
+            _newest(patch)
+        trace = _recorded(patch, module, stage_one_sound=newest and stage_one_sound)
+        chunks, audio = make(lora)
+        trace[EIGHT_BIT] = torch.cat(list(chunks))
+        trace["waveform"] = audio.waveform[None]
+    return trace
+
+
+class _Float32Torch:
+    """The torch module with float32 under the name bfloat16."""
+
+    bfloat16 = torch.float32
+
+    def __getattr__(self, name: str):
+        return getattr(torch, name)
+
+
+def _on_cpu(patch: pytest.MonkeyPatch, module, gemma_folder: Path) -> None:
+    from ltx_core.loader import fuse_loras
+    from ltx_core.text_encoders.gemma.encoders import encoder_configurator
+    from ltx_pipelines.utils import model_ledger
+
+    patch.setattr(torch.cuda, "synchronize", lambda *_: None)
+    patch.setattr(module, "torch", _Float32Torch())
+    if hasattr(module, "res2s_audio_video_denoising_loop"):
+        loop = functools.partial(module.res2s_audio_video_denoising_loop, model_dtype=torch.float32)
+        patch.setattr(module, "res2s_audio_video_denoising_loop", loop)
+
+    config = json.loads((gemma_folder / "config.json").read_text())
+    sizes = SimpleNamespace(to_dict=lambda: config, text_config=SimpleNamespace(**config["text_config"]))
+    patch.setattr(encoder_configurator, "GEMMA3_CONFIG_FOR_LTX", sizes)
+    patch.setattr(model_ledger, "GEMMA_MODEL_OPS", _gemma_operation(gemma_folder))
+    patch.setattr(model_ledger, "module_ops_from_gemma_root", lambda _folder: ())
+
+    fuse = fuse_loras._fuse_deltas
+
+    def fuse_float32(deltas, weight, key, *arguments):
+        if deltas is not None and weight.dtype == torch.float32:
+            return {key: weight + deltas}
+        return fuse(deltas, weight, key, *arguments)
+
+    patch.setattr(fuse_loras, "_fuse_deltas", fuse_float32)
+
+
+def _gemma_operation(folder: Path):
+    from ltx_core.loader.module_ops import ModuleOps
+    from ltx_core.text_encoders.gemma.encoders.base_encoder import GemmaTextEncoder
+
+    def complete(encoder: nn.Module) -> nn.Module:
+        encoder.tokenizer = _tokenizer(folder)
+        model = encoder.model.model
+        model.vision_tower = model.multi_modal_projector = None
+        language = model.language_model
+        language.rotary_emb = type(language.rotary_emb)(language.config)
+        embedding = language.embed_tokens
+        embedding.embed_scale = torch.tensor(embedding.scalar_embed_scale)
+        return encoder
+
+    return ModuleOps("SmallGemma", matcher=lambda module: isinstance(module, GemmaTextEncoder), mutator=complete)
+
+
+@functools.cache
+def _tokenizer(folder: Path):
+    from ltx_core.text_encoders.gemma.tokenizer import LTXVGemmaTokenizer
+
+    return LTXVGemmaTokenizer(str(folder), 1024)
+
+
+def _recorded(patch: pytest.MonkeyPatch, module, stage_one_sound: bool) -> Trace:
+    trace: Trace = {}
+    stages = iter(("one", "two"))
+
+    def watch(name: str, keep: Callable) -> None:
+        function = getattr(module, name)
+
+        def watched(*arguments, **keywords):
+            result = function(*arguments, **keywords)
+            keep(result)
+            return result
+
+        patch.setattr(module, name, watched)
+
+    def keep_contexts(outputs) -> None:
+        for sign, output in zip(("positive", "negative"), outputs, strict=False):
+            trace[f"{sign} video context"] = output.video_encoding
+            trace[f"{sign} audio context"] = output.audio_encoding
+
+    def keep_stage(states) -> None:
+        stage = next(stages)
+        for name, state in zip(("video", "audio"), states, strict=True):
+            trace[f"stage {stage} {name} latent"] = state.latent
+
+    watch("encode_prompts", keep_contexts)
+    watch("denoise_audio_video", keep_stage)
+    watch("upsample_video", lambda latent: trace.update({"upsampled video latent": latent}))
+
+    decode_video, decode_audio = module.vae_decode_video, module.vae_decode_audio
+
+    def decode_video_watched(latent, decoder, *arguments) -> Iterator[Tensor]:
+        def keep_frames(_module, _inputs, pixels):
+            trace["frames"] = ((pixels[0].permute(1, 2, 3, 0) + 1) / 2).clamp(0, 1)
+
+        with _hook(decoder, keep_frames):
+            yield from decode_video(latent, decoder, *arguments)
+
+    def decode_chosen_audio(latent, *arguments):
+        return decode_audio(trace["stage one audio latent"] if stage_one_sound else latent, *arguments)
+
+    patch.setattr(module, "vae_decode_video", decode_video_watched)
+    patch.setattr(module, "vae_decode_audio", decode_chosen_audio)
+    return trace
+
+
+@contextmanager
+def _hook(module: nn.Module, function: Callable) -> Iterator[None]:
+    handle = module.register_forward_hook(function)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _newest(patch: pytest.MonkeyPatch) -> None:
+    from ltx_core.components.noisers import GaussianNoiser
+    from ltx_core.conditioning.types.keyframe_cond import VideoConditionByKeyframeIndex
+    from ltx_core.conditioning.types.latent_cond import VideoConditionByLatentIndex
+
+    def noise(self, state, noise_scale=1.0):
+        drawn = torch.randn(*state.latent.shape, dtype=state.latent.dtype, generator=self.generator)
+        mixed = torch.lerp(state.latent.float(), drawn.float(), noise_scale)
+        latent = torch.lerp(state.clean_latent.float(), mixed, state.denoise_mask)
+        return replace(state, latent=latent.to(state.latent.dtype))
+
+    patch.setattr(GaussianNoiser, "__call__", noise)
+
+    for condition in (VideoConditionByLatentIndex, VideoConditionByKeyframeIndex):
+        patch.setattr(condition, "apply_to", _condition_clean_tokens(condition.apply_to))
+    newest_cross_timestep(patch)
+
+
+def _condition_clean_tokens(apply_to: Callable) -> Callable:
+    def apply(self, latent_state, latent_tools):
+        state = apply_to(self, latent_state, latent_tools)
+        old = latent_state.latent.shape[1]
+        appended = torch.zeros_like(state.latent[:, old:])
+        positions = state.positions.clone()
+        positions[:, 0, old:, 1] = (self.frame_idx + 1) / latent_tools.fps if appended.shape[1] else 0
+        return replace(state, latent=torch.cat((latent_state.latent, appended), dim=1), positions=positions)
+
+    return apply
