@@ -18,7 +18,7 @@ def norm_rotate(x: Tensor, weight: Tensor, heads: int, table: RotaryTable | None
 
         return kernel(x.contiguous(), weight, heads, table, eps)
     normed = F.rms_norm(x, (x.shape[-1],), weight, eps).unflatten(-1, (heads, -1)).transpose(1, 2)
-    return normed if table is None else apply_rotary(normed, table)
+    return normed if table is None else apply_rotary(normed, table.rotation)
 
 
 def gate_heads(x: Tensor, logits: Tensor | None) -> Tensor:

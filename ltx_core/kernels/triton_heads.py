@@ -8,11 +8,11 @@ from torch import Tensor
 
 @triton.jit
 def _norm_rotate(
-    x, weight, cos, sin, out,
-    width, half, table_tokens, head_stride, token_stride, channel_stride, eps,
-    ROTATE: tl.constexpr, BLOCK: tl.constexpr,
+    x, weight, cos, sin, index, out,
+    width, half, table_tokens, frequencies, padding, eps,
+    AXES: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """One token: both halves of all heads.  Pair j is channel j % half of head j // half."""
+    """One token: both halves of all heads.  Pair j is channel j % half of head j // half; AXES 0 leaves it unrotated."""
     token = tl.program_id(0).to(tl.int64)
     pairs = tl.arange(0, BLOCK)
     mask = pairs < width // 2
@@ -24,13 +24,16 @@ def _norm_rotate(
     scale = tl.rsqrt((tl.sum(first * first, axis=0) + tl.sum(second * second, axis=0)) / width + eps)
     first *= scale * tl.load(weight + first_place, mask=mask, other=0.0).to(tl.float32)
     second *= scale * tl.load(weight + second_place, mask=mask, other=0.0).to(tl.float32)
-    if ROTATE:
-        place = head * head_stride + (token % table_tokens) * token_stride + channel * channel_stride
-        c = tl.load(cos + place, mask=mask, other=0.0)
-        s = tl.load(sin + place, mask=mask, other=0.0)
-        turned = first * c - second * s
+    if AXES > 0:
+        turned = mask & (pairs >= padding)
+        angle = tl.where(turned, pairs - padding, 0)
+        position = tl.load(index + (token % table_tokens) * AXES + angle % AXES, mask=turned, other=0)
+        place = position * frequencies + angle // AXES
+        c = tl.load(cos + place, mask=turned, other=1.0)
+        s = tl.load(sin + place, mask=turned, other=0.0)
+        rotated = first * c - second * s
         second = second * c + first * s
-        first = turned
+        first = rotated
     tl.store(out + token * width + first_place, first.to(out.dtype.element_ty), mask=mask)
     tl.store(out + token * width + second_place, second.to(out.dtype.element_ty), mask=mask)
 
@@ -49,13 +52,12 @@ def norm_rotate(x: Tensor, weight: Tensor, heads: int, table, eps: float) -> Ten
     """See `ltx_core.kernels.heads`: x (R, T, H*D) contiguous -> (R, H, T, D), stored as (R, T, H, D)."""
     width = x.shape[-1]
     out = torch.empty_like(x)
-    cos, sin = (x, x) if table is None else (table.cos, table.sin)
-    _, head_stride, token_stride, channel_stride = (0, 0, 0, 0) if table is None else cos.stride()
+    cos, sin, index = (x, x, x) if table is None else (table.cos, table.sin, table.index)
     _norm_rotate[(x.numel() // width,)](
-        x, weight, cos, sin, out,
-        width, width // heads // 2, 1 if table is None else cos.shape[2],
-        head_stride, token_stride, channel_stride, eps,
-        ROTATE=table is not None, BLOCK=triton.next_power_of_2(width // 2), num_warps=8 if width > 1024 else 4,
+        x, weight, cos, sin, index, out,
+        width, width // heads // 2, index.shape[0], cos.shape[1], 0 if table is None else table.padding, eps,
+        AXES=0 if table is None else index.shape[1],
+        BLOCK=triton.next_power_of_2(width // 2), num_warps=8 if width > 1024 else 4,
     )  # fmt: skip
     return out.unflatten(-1, (heads, -1)).transpose(1, 2)
 

@@ -66,7 +66,7 @@ class EmbeddingsConnector(nn.Module):
         copies = -(-max(tokens, params.context_length) // params.registers)
         registers = self.learnable_registers.to(features).repeat(copies, 1)[tokens:]
         x = torch.cat((features, registers.expand(batch, -1, -1)), dim=1)
-        positions = torch.arange(x.shape[1], dtype=torch.float32, device=x.device)[None, None]
+        positions = torch.arange(x.shape[1], dtype=torch.float32, device=x.device)[None]
         rope = rotary_table(
             positions,
             (params.max_position,),

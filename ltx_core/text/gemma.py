@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from ..progress import SILENT, Reporter
 from ..transformer.attention import AttentionFunction, scaled_dot_product
-from ..transformer.rope import RotaryTable, apply_rotary
+from ..transformer.rope import Rotation, apply_rotary
 from .gemma_params import GemmaParams, GemmaRope
 
 
@@ -46,7 +46,7 @@ class GemmaAttention(nn.Module):
         self.q_norm = GemmaRMSNorm(params.head_dim, eps=params.norm_eps, **factory)
         self.k_norm = GemmaRMSNorm(params.head_dim, eps=params.norm_eps, **factory)
 
-    def forward(self, x: Tensor, rope: RotaryTable, mask: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, rope: Rotation, mask: Tensor | None) -> Tensor:
         q = apply_rotary(self.q_norm(self._split(self.q_proj(x))), rope)
         k = apply_rotary(self.k_norm(self._split(self.k_proj(x))), rope)
         v = self._split(self.v_proj(x))
@@ -87,7 +87,7 @@ class GemmaLayer(nn.Module):
         self.pre_feedforward_layernorm = GemmaRMSNorm(params.hidden_size, eps=params.norm_eps, **factory)
         self.post_feedforward_layernorm = GemmaRMSNorm(params.hidden_size, eps=params.norm_eps, **factory)
 
-    def forward(self, x: Tensor, rope: RotaryTable, mask: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, rope: Rotation, mask: Tensor | None) -> Tensor:
         x = x + self.post_attention_layernorm(self.self_attn(self.input_layernorm(x), rope, mask))
         return x + self.post_feedforward_layernorm(self.mlp(self.pre_feedforward_layernorm(x)))
 
@@ -144,7 +144,7 @@ class GemmaModel(nn.Module):
         return states
 
 
-def gemma_rope(rope: GemmaRope, positions: Tensor, head_dim: int) -> RotaryTable:
+def gemma_rope(rope: GemmaRope, positions: Tensor, head_dim: int) -> Rotation:
     """Table (1, 1, T, head_dim/2) float32: the angle at position p is p / (factor * theta^(2k / head_dim)).
 
     In float32 throughout: angles reach a thousand radians, where other rounding than the reference's would show.
@@ -152,7 +152,7 @@ def gemma_rope(rope: GemmaRope, positions: Tensor, head_dim: int) -> RotaryTable
     exponents = torch.arange(0, head_dim, 2, dtype=torch.float32, device=positions.device) / head_dim
     frequencies = 1.0 / rope.theta**exponents / rope.factor
     angles = positions[:, None] * frequencies
-    return RotaryTable(angles.cos()[None, None], angles.sin()[None, None])
+    return Rotation(angles.cos()[None, None], angles.sin()[None, None])
 
 
 def causal_mask(tokens: int, window: int | None, like: Tensor) -> Tensor | None:

@@ -90,12 +90,12 @@ class AVTransformer(nn.Module):
                 f"Positions have batch size {bounds.shape[0]}, expected 1: one set of positions serves a whole batch."
             )
         p = self.params
-        middles = interval_middles(bounds)
+        middles = interval_middles(bounds[0])
         longest = max(p.video.max_positions[0], p.audio.max_positions[0])
         return ModalityRope(
             tokens=rotary_table(middles, stream.max_positions, stream.width, stream.heads, p.theta,
                                 float64=p.frequencies_float64),
-            cross=rotary_table(middles[:, :1], (longest,), p.audio.width, p.audio.heads, p.theta,
+            cross=rotary_table(middles[:1], (longest,), p.audio.width, p.audio.heads, p.theta,
                                float64=p.frequencies_float64),
         )  # fmt: skip
 

@@ -6,17 +6,47 @@ divided by the largest position the model was trained with.
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class Rotation:
+    """cos and sin of the angle of every pair of channels, float32, broadcast to (B, H, T, D/2)."""
+
+    cos: Tensor
+    sin: Tensor
 
 
 @dataclass(frozen=True)
 class RotaryTable:
-    """cos and sin of the angles of every token: (B or 1, H, T, D/2) float32 each."""
+    """Angles of tokens, kept once for each distinct position of each axis: tokens share most of their coordinates.
+
+    cos, sin: (P, K) float32, K frequencies of every position; index: (T, axes) int32, the positions of every token.
+    A token's width/2 pairs are zero angles in front, then frequencies as the slow index and axes as the fast one.
+    """
 
     cos: Tensor
     sin: Tensor
+    index: Tensor
+    width: int
+    heads: int
+
+    @property
+    def padding(self) -> int:
+        return self.width // 2 - self.cos.shape[1] * self.index.shape[1]
+
+    @cached_property
+    def rotation(self) -> Rotation:
+        """Spread out to (1, H, T, D/2); consecutive angles go to consecutive heads."""
+        return Rotation(self._spread(self.cos, 1.0), self._spread(self.sin, 0.0))
+
+    def _spread(self, rows: Tensor, padding: float) -> Tensor:
+        pairs = F.pad(rows[self.index].transpose(1, 2).flatten(1), (self.padding, 0), value=padding)
+        return pairs.unflatten(1, (self.heads, -1)).transpose(0, 1)[None]
 
 
 def rope_frequencies(
@@ -25,23 +55,6 @@ def rope_frequencies(
     """`count` frequencies (pi/2) * theta^(k / (count - 1)), float32 (count,); the grid is computed in float64."""
     exponents = torch.linspace(0.0, 1.0, count, dtype=torch.float64 if float64 else torch.float32, device=device)
     return (theta**exponents * (math.pi / 2)).to(torch.float32)
-
-
-def rope_angles(
-    positions: Tensor, max_positions: tuple[float, ...], width: int, theta: float, *, float64: bool = True
-) -> Tensor:
-    """Angles (B, T, width/2) float32 of tokens at `positions` (B, axes, T).
-
-    Frequencies are the slow index and axes the fast one; where width/2 is not a multiple of the number of axes the
-    row is padded with zero angles (no rotation) at its front.
-    """
-    axes = len(max_positions)
-    count = width // (2 * axes)
-    limits = torch.tensor(max_positions, dtype=torch.float32, device=positions.device)
-    fractions = positions.to(torch.float32) / limits[:, None]
-    frequencies = rope_frequencies(theta, count, positions.device, float64=float64)
-    angles = (2 * fractions - 1).movedim(1, -1)[:, :, None, :] * frequencies[:, None]
-    return torch.nn.functional.pad(angles.flatten(2), (width // 2 - count * axes, 0))
 
 
 def rotary_table(
@@ -53,20 +66,26 @@ def rotary_table(
     *,
     float64: bool = True,
 ) -> RotaryTable:
-    """The table for `heads` heads that share `width` channels; consecutive angles go to consecutive heads."""
-    angles = rope_angles(positions, max_positions, width, theta, float64=float64)
-    batch, tokens, _ = angles.shape
-    angles = angles.contiguous().view(batch, tokens, heads, -1).transpose(1, 2)
-    return RotaryTable(angles.cos(), angles.sin())
+    """The table of tokens at `positions` (axes, T) for `heads` heads that share `width` channels."""
+    count = width // (2 * len(max_positions))
+    frequencies = rope_frequencies(theta, count, positions.device, float64=float64)
+    angles, index, first = [], [], 0
+    for own, limit in zip(positions.to(torch.float32), max_positions, strict=True):
+        distinct, place = torch.unique(own, return_inverse=True)
+        angles.append((2 * (distinct / limit) - 1)[:, None] * frequencies)
+        index.append(place + first)
+        first += len(distinct)
+    joined = torch.cat(angles)
+    return RotaryTable(joined.cos(), joined.sin(), torch.stack(index, dim=1).to(torch.int32), width, heads)
 
 
 def interval_middles(bounds: Tensor) -> Tensor:
-    """Middles (B, axes, T) of the [start, end) intervals (B, axes, T, 2) that tokens cover."""
+    """Middles (..., T) of the [start, end) intervals (..., T, 2) that tokens cover."""
     return bounds.to(torch.float32).mean(dim=-1)
 
 
-def apply_rotary(x: Tensor, table: RotaryTable) -> Tensor:
+def apply_rotary(x: Tensor, rotation: Rotation) -> Tensor:
     """Rotates the halves [a | b] of each head: a' = a cos - b sin, b' = b cos + a sin.  x: (B, H, T, D)."""
     first, second = x.float().chunk(2, dim=-1)
-    rotated = torch.cat((first * table.cos - second * table.sin, second * table.cos + first * table.sin), dim=-1)
-    return rotated.to(x.dtype)
+    cos, sin = rotation.cos, rotation.sin
+    return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1).to(x.dtype)

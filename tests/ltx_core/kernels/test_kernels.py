@@ -17,7 +17,7 @@ from ltx_duo.ltx_core.kernels.heads import gate_heads, norm_rotate
 from ltx_duo.ltx_core.kernels.norm import PLAIN, TokenRow
 from ltx_duo.ltx_core.kernels.pixel_norm import EPS as PIXEL_EPS
 from ltx_duo.ltx_core.kernels.pixel_norm import repeat_ends
-from ltx_duo.ltx_core.transformer.rope import RotaryTable
+from ltx_duo.ltx_core.transformer.rope import RotaryTable, rotary_table
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 EPS = 1e-6
@@ -93,16 +93,14 @@ def test_norm_alone_leaves_its_input(draw, monkeypatch):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-@pytest.mark.parametrize("layout", [None, "channels last", "tokens last"])
+@pytest.mark.parametrize("axes", [0, 1, 3])
 @pytest.mark.parametrize(("heads", "head_dim"), [(4, 24), (2, 64)])
-def test_norm_rotate(draw, monkeypatch, dtype, layout, heads, head_dim):
-    rows, tokens = 3, 7
-    x, weight = draw(rows, tokens, heads * head_dim, dtype=dtype), draw(heads * head_dim, dtype=dtype)
-    angles = draw(1, tokens, heads, head_dim // 2).transpose(1, 2) * 100
-    if layout == "tokens last":
-        angles = angles.transpose(2, 3).contiguous().transpose(2, 3)
-    table = RotaryTable(angles.cos(), angles.sin()) if layout else None
-    wide = RotaryTable(table.cos.double(), table.sin.double()) if layout else None
+def test_norm_rotate(draw, rng, monkeypatch, dtype, axes, heads, head_dim):
+    rows, tokens, width = 3, 7, heads * head_dim
+    x, weight = draw(rows, tokens, width, dtype=dtype), draw(width, dtype=dtype)
+    positions = torch.randint(4, (axes, tokens), generator=rng).to(DEVICE)
+    table = rotary_table(positions, (3.0,) * axes, width, heads, 100.0) if axes else None
+    wide = table and RotaryTable(table.cos.double(), table.sin.double(), table.index, width, heads)
     monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)  # the twin's own float32 would hide the error
     exact = norm_rotate(x.double(), weight.double(), heads, wide, EPS)
     monkeypatch.undo()
