@@ -15,12 +15,15 @@ _PRIORITY = [
     SDPBackend.EFFICIENT_ATTENTION,
     SDPBackend.MATH,
 ]
+# Few queries over many keys: the flash kernels split the keys among the GPU's processors.
+_FLASH_FIRST = [_PRIORITY[1], _PRIORITY[0], *_PRIORITY[2:]]
 _IN_ORDER = {"set_priority": True} if "set_priority" in inspect.signature(sdpa_kernel).parameters else {}
 
 
 def scaled_dot_product(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
     """PyTorch's attention: q (B, H, Tq, D), k and v (B, H, Tk, D), additive or boolean mask -> (B, H, Tq, D)."""
     if q.is_cuda and mask is None and q.dtype in (torch.bfloat16, torch.float16):
-        with sdpa_kernel(_PRIORITY, **_IN_ORDER):
+        few_queries = q.shape[2] <= 256 and k.shape[2] >= 4096
+        with sdpa_kernel(_FLASH_FIRST if few_queries else _PRIORITY, **_IN_ORDER):
             return F.scaled_dot_product_attention(q, k, v)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)

@@ -29,26 +29,30 @@ def rms_norm(x: Tensor, eps: float) -> Tensor:
     return F.rms_norm(x, (x.shape[-1],), eps=eps)
 
 
-def modulated_norm(x: Tensor, norm: Norm, eps: float) -> Tensor:
-    """rms_norm(x) * (1 + scale) + shift of x (R, T, D); `norm` is (shift, scale), or PLAIN."""
+def modulated_norm(x: Tensor, norm: Norm, eps: float, *, fp8_rows: bool = False) -> Tensor:
+    """rms_norm(x) * (1 + scale) + shift of x (R, T, D); `norm` is (shift, scale), or PLAIN.
+
+    With `fp8_rows` the fused kernel leaves the result's float8 rows beside it (see `kernels.fp8`).
+    """
     if fused(x):
         from .triton_norm import residual_norm
 
-        return residual_norm(x.contiguous(), None, None, (norm,), eps)[1][0]
+        return residual_norm(x.contiguous(), None, None, (norm,), eps, fp8_rows)[1][0]
     return _modulate(rms_norm(x, eps), norm)
 
 
 def residual_norm(
-    x: Tensor, update: Tensor, gate: TokenRow | None, norms: tuple[Norm, ...], eps: float
+    x: Tensor, update: Tensor, gate: TokenRow | None, norms: tuple[Norm, ...], eps: float, *, fp8_rows: bool = False
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """x + update * gate for x, update (R, T, D), and its modulated norms (up to two, which share their index).
 
-    x is given away: the fused kernel writes the sum into its storage.  A gate of None is one.
+    x is given away: the fused kernel writes the sum into its storage.  A gate of None is one.  With `fp8_rows` the
+    fused kernel leaves the norms' float8 rows beside them.
     """
     if fused(x):
         from .triton_norm import residual_norm as kernel
 
-        return kernel(x.contiguous(), update, gate, norms, eps)
+        return kernel(x.contiguous(), update, gate, norms, eps, fp8_rows)
     x = x + (update if gate is None else update * gate.per_token())
     normed = rms_norm(x, eps) if norms else None
     return x, tuple(_modulate(normed, norm) for norm in norms)

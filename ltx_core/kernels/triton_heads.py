@@ -5,6 +5,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from .fp8 import Fp8Rows
+from .triton_fp8 import empty_rows, store_rows
+
 
 @triton.jit
 def _norm_rotate(
@@ -39,13 +42,17 @@ def _norm_rotate(
 
 
 @triton.jit
-def _gate_heads(x, logits, out, width, heads, head_dim, BLOCK: tl.constexpr):
+def _gate_heads(x, logits, out, scales, width, heads, head_dim, FP8_ROWS: tl.constexpr, BLOCK: tl.constexpr):
     token = tl.program_id(0).to(tl.int64)
     columns = tl.arange(0, BLOCK)
     mask = columns < width
     gates = 2 * tl.sigmoid(tl.load(logits + token * heads + columns // head_dim, mask=mask, other=0.0).to(tl.float32))
     values = tl.load(x + token * width + columns, mask=mask, other=0.0).to(tl.float32)
-    tl.store(out + token * width + columns, (values * gates).to(out.dtype.element_ty), mask=mask)
+    values *= gates
+    if FP8_ROWS:
+        store_rows(values, columns, mask, token, width, out, scales)
+    else:
+        tl.store(out + token * width + columns, values.to(out.dtype.element_ty), mask=mask)
 
 
 def norm_rotate(x: Tensor, weight: Tensor, heads: int, table, eps: float) -> Tensor:
@@ -62,13 +69,14 @@ def norm_rotate(x: Tensor, weight: Tensor, heads: int, table, eps: float) -> Ten
     return out.unflatten(-1, (heads, -1)).transpose(1, 2)
 
 
-def gate_heads(x: Tensor, logits: Tensor) -> Tensor:
+def gate_heads(x: Tensor, logits: Tensor, fp8_rows: bool) -> Tensor | Fp8Rows:
     """See `ltx_core.kernels.heads`: x (R, H, T, D), logits (R, T, H) -> (R, T, H*D) contiguous."""
     x = x.transpose(1, 2).contiguous()
     heads, head_dim = x.shape[2:]
     width = heads * head_dim
-    out = torch.empty(*x.shape[:2], width, dtype=x.dtype, device=x.device)
-    _gate_heads[(out.numel() // width,)](
-        x, logits.contiguous(), out, width, heads, head_dim, BLOCK=triton.next_power_of_2(width), num_warps=8
-    )
-    return out
+    out, scales = empty_rows(x.flatten(2)) if fp8_rows else (torch.empty_like(x).flatten(2), x)
+    _gate_heads[(x.numel() // width,)](
+        x, logits.contiguous(), out, scales, width, heads, head_dim,
+        FP8_ROWS=fp8_rows, BLOCK=triton.next_power_of_2(width), num_warps=8,
+    )  # fmt: skip
+    return Fp8Rows(out, scales, x.flatten(2).shape, x.dtype) if fp8_rows else out

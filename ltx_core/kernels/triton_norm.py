@@ -5,6 +5,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from .fp8 import keep_rows
+from .triton_fp8 import empty_rows, store_rows
+
 
 @triton.jit
 def _row(values, index, stride, token, columns, mask, INDEXED: tl.constexpr):
@@ -18,11 +21,11 @@ def _residual_norm(
     x, update, out,
     gate, gate_index, gate_stride,
     shift_a, scale_a, shift_b, scale_b, norm_index, norm_stride,
-    normed_a, normed_b,
+    normed_a, normed_b, values_a, values_b, scales_a, scales_b,
     width, gate_tokens, norm_tokens, eps,
     HAS_UPDATE: tl.constexpr, HAS_GATE: tl.constexpr, GATE_INDEXED: tl.constexpr,
     NORMS: tl.constexpr, MODULATED: tl.constexpr, NORM_INDEXED: tl.constexpr,
-    BLOCK: tl.constexpr,
+    FP8_ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     token = tl.program_id(0).to(tl.int64)
     columns = tl.arange(0, BLOCK)
@@ -48,15 +51,23 @@ def _residual_norm(
                 result = normed * (1 + _row(scale, norm_index, norm_stride, own, columns, mask, NORM_INDEXED))
                 result += _row(shift, norm_index, norm_stride, own, columns, mask, NORM_INDEXED)
             target = normed_a if number == 0 else normed_b
-            tl.store(target + place, result.to(target.dtype.element_ty), mask=mask)
+            result = result.to(target.dtype.element_ty)
+            tl.store(target + place, result, mask=mask)
+            if FP8_ROWS:
+                rows = values_a if number == 0 else values_b
+                scales = scales_a if number == 0 else scales_b
+                store_rows(result.to(tl.float32), columns, mask, token, width, rows, scales)
 
 
-def residual_norm(x: Tensor, update: Tensor | None, gate, norms, eps: float) -> tuple[Tensor, tuple[Tensor, ...]]:
+def residual_norm(
+    x: Tensor, update: Tensor | None, gate, norms, eps: float, fp8_rows: bool = False
+) -> tuple[Tensor, tuple[Tensor, ...]]:
     """See `ltx_core.kernels.norm`.  x (R, T, D) contiguous takes the sum in place; at most two norms."""
     width = x.shape[-1]
     tokens = x.numel() // width
     update = None if update is None else update.contiguous()
     outputs = tuple(torch.empty_like(x) for _ in norms)
+    quantized = [empty_rows(x) for _ in norms] if fp8_rows else []
     modulated = bool(norms) and norms[0][0] is not None
     rows = [row for pair in norms for row in pair] if modulated else []
     values = [row.values for row in rows] + [x] * (4 - len(rows))
@@ -67,10 +78,17 @@ def residual_norm(x: Tensor, update: Tensor | None, gate, norms, eps: float) -> 
         x if gate is None else gate.values, x if gate_index is None else gate_index,
         0 if gate is None else gate.values.stride(0),
         *values, x if norm_index is None else norm_index, rows[0].values.stride(0) if modulated else 0,
-        outputs[0] if outputs else x, outputs[1] if len(outputs) > 1 else x,
+        *_padded(outputs, x), *_padded([own for own, _ in quantized], x), *_padded([scales for _, scales in quantized], x),
         width, 1 if gate_index is None else gate_index.numel(), 1 if norm_index is None else norm_index.numel(), eps,
         HAS_UPDATE=update is not None, HAS_GATE=gate is not None, GATE_INDEXED=gate_index is not None,
         NORMS=len(norms), MODULATED=modulated, NORM_INDEXED=norm_index is not None,
-        BLOCK=triton.next_power_of_2(width), num_warps=8 if width > 1024 else 4,
+        FP8_ROWS=fp8_rows, BLOCK=triton.next_power_of_2(width), num_warps=8 if width > 1024 else 4,
     )  # fmt: skip
+    for output, own in zip(outputs, quantized, strict=False):
+        keep_rows(output, *own)
     return x, outputs
+
+
+def _padded(tensors, filler: Tensor) -> list[Tensor]:
+    """Two kernel arguments, whether they are used or not."""
+    return [*tensors, filler, filler][:2]

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ..kernels.attention import scaled_dot_product
+from ..kernels.fp8 import takes_rows
 from ..kernels.heads import gate_heads, norm_rotate
 from .rope import RotaryTable
 
@@ -104,7 +105,7 @@ class Attention(nn.Module):
     def _leave(self, x: Tensor, heads: Tensor) -> Tensor:
         """Gates the heads (B, H, Tq, D) by the query side's input and projects them: (B, Tq, query_dim)."""
         logits = None if self.to_gate_logits is None else self.to_gate_logits(x)
-        return self.to_out(gate_heads(heads, logits))
+        return self.to_out(gate_heads(heads, logits, fp8_rows=takes_rows(self.to_out[0], heads)))
 
     def _split(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)

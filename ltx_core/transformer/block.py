@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ..kernels.dispatch import fused
+from ..kernels.fp8 import first_entries, takes_rows
 from ..kernels.norm import PLAIN, Norm, TokenRow, modulated_norm, residual_norm
 from .attention import Attention, AttentionFunction
 from .feed_forward import FeedForward
@@ -111,9 +112,11 @@ class AVTransformerBlock(nn.Module):
         """The stream after self-attention, and its norm as the query of text attention."""
         shift, scale, gate = conditioning.modulation.rows(table, 0, 3)
         bypass = bypass if any(bypass) else ()
-        update = attn(modulated_norm(x, (shift, scale), self.eps), rope=conditioning.rope.tokens, bypass=bypass)
+        fp8 = takes_rows(attn.to_q, x)
+        normed = modulated_norm(x, (shift, scale), self.eps, fp8_rows=fp8)
+        update = attn(normed, rope=conditioning.rope.tokens, bypass=bypass)
         query = PLAIN if conditioning.prompt is None else conditioning.modulation.rows(table, 6, 8)
-        x, (query,) = residual_norm(x, update, gate, (query,), self.eps)
+        x, (query,) = residual_norm(x, update, gate, (query,), self.eps, fp8_rows=fp8)
         return x, query
 
     def _text_attention(self, x, query, attn: Attention, tables, conditioning: StreamConditioning, contexts, cross):
@@ -128,7 +131,8 @@ class AVTransformerBlock(nn.Module):
             context = context * (1 + scale) + shift
             gate = conditioning.modulation.rows(table, 8, 9)[0]
         k, v = attn.keys_values(context)
-        return residual_norm(x, attn.attend(query, _take(k, contexts), _take(v, contexts)), gate, cross, self.eps)
+        update = attn.attend(query, _take(k, contexts), _take(v, contexts))
+        return residual_norm(x, update, gate, cross, self.eps, fp8_rows=takes_rows(attn.to_q, x))
 
     def _cross_attention(
         self, video_a2v, video_v2a, audio_a2v, audio_v2a, v: StreamConditioning, a: StreamConditioning
@@ -141,13 +145,12 @@ class AVTransformerBlock(nn.Module):
     def _feed_forward(self, x, update, update_gate, rows, ff: FeedForward, table, conditioning) -> Tensor:
         """Adds what came from the other modality to its rows, then the feed-forward network's output."""
         shift, scale, gate = conditioning.modulation.rows(table, 3, 6)
-        if update is None:
-            query = modulated_norm(x, (shift, scale), self.eps)
-        elif rows is None:
-            x, (query,) = residual_norm(x, update, update_gate, ((shift, scale),), self.eps)
+        fp8 = takes_rows(ff.net[0].proj, x)
+        if update is not None and rows is None:
+            x, (query,) = residual_norm(x, update, update_gate, ((shift, scale),), self.eps, fp8_rows=fp8)
         else:
-            x = _add_rows(x, update, update_gate, rows, self.eps)
-            query = modulated_norm(x, (shift, scale), self.eps)
+            x = x if update is None else _add_rows(x, update, update_gate, rows, self.eps)
+            query = modulated_norm(x, (shift, scale), self.eps, fp8_rows=fp8)
         return residual_norm(x, ff(query), gate, (), self.eps)[0]
 
 
@@ -161,7 +164,7 @@ def _take(x: Tensor | None, rows: tuple[int, ...] | None) -> Tensor | None:
     """The named rows of x, without a copy where they are its first ones; all of x when rows is None."""
     if x is None or rows is None:
         return x
-    return x[: len(rows)] if rows == tuple(range(len(rows))) else torch.cat([x[row : row + 1] for row in rows])
+    return first_entries(x, len(rows)) if rows == tuple(range(len(rows))) else torch.cat([x[row : row + 1] for row in rows])
 
 
 def _add_rows(x: Tensor, update: Tensor, gate: TokenRow, rows: tuple[int, ...], eps: float) -> Tensor:

@@ -1,16 +1,15 @@
 """The position-wise network of a transformer block: Linear -> GELU (tanh form) -> Linear."""
 
 from torch import Tensor, nn
-from torch.nn import functional as F
+
+from ..kernels.fp8 import gelu_rows, takes_rows
+from ..kernels.linear import apply_gelu
 
 
 class _GeluProjection(nn.Module):
     def __init__(self, width: int, hidden: int, *, bias: bool, ops, dtype, device):
         super().__init__()
         self.proj = ops.Linear(width, hidden, bias=bias, dtype=dtype, device=device)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.gelu(self.proj(x), approximate="tanh")
 
 
 class FeedForward(nn.Module):
@@ -26,4 +25,5 @@ class FeedForward(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.net(x)
+        up, down = self.net[0].proj, self.net[2]
+        return down(gelu_rows(up(x)) if takes_rows(down, x) else apply_gelu(up, x))

@@ -115,7 +115,7 @@ def test_gate_heads(draw, monkeypatch, dtype):
     x, logits = draw(2, 6, 4, 24, dtype=dtype).transpose(1, 2), draw(2, 6, 4, dtype=dtype)
     exact = gate_heads(x.double(), logits.double())
     poisoned(monkeypatch)
-    assert_close(triton_heads.gate_heads(x, logits), exact, dtype)
+    assert_close(triton_heads.gate_heads(x, logits, fp8_rows=False), exact, dtype)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)

@@ -1,0 +1,133 @@
+"""Linear layers in float8 (e4m3): each row of the input is scaled to the format's range, the weight as a whole.
+
+The rows are scaled as they are: a token of large activations costs the others no precision.  Products are summed in
+float32 by the GPU's float8 units; the result leaves in the input's dtype.
+"""
+
+import functools
+import logging
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .dispatch import fused
+
+logger = logging.getLogger("ltx_duo")
+
+DTYPE = torch.float8_e4m3fn
+LARGEST = torch.finfo(DTYPE).max
+_ATTRIBUTE = "_ltx_duo_fp8_rows"
+
+
+@dataclass(frozen=True)
+class Fp8Rows:
+    """Rows of a tensor of `shape` and `dtype` in float8: values (N, K) times scales (N, 1), N all rows together."""
+
+    values: Tensor
+    scales: Tensor
+    shape: torch.Size
+    dtype: torch.dtype
+
+
+def quantize_rows(x: Tensor) -> Fp8Rows:
+    """The rows of x (..., K) in float8, each with the scale that brings its largest number to the format's largest."""
+    if fused(x):
+        from .triton_fp8 import quantize_rows as kernel
+
+        return Fp8Rows(*kernel(x.contiguous(), gelu=False), x.shape, x.dtype)
+    wide = x.reshape(-1, x.shape[-1]).float()
+    scales = wide.abs().amax(dim=1, keepdim=True).clamp_min(1e-12) / LARGEST
+    return Fp8Rows((wide / scales).clamp(-LARGEST, LARGEST).to(DTYPE), scales, x.shape, x.dtype)
+
+
+def gelu_rows(x: Tensor) -> Fp8Rows:
+    """`quantize_rows` of gelu(x), tanh form, which itself is never stored."""
+    if fused(x):
+        from .triton_fp8 import quantize_rows as kernel
+
+        return Fp8Rows(*kernel(x.contiguous(), gelu=True), x.shape, x.dtype)
+    return quantize_rows(F.gelu(x, approximate="tanh"))
+
+
+def keep_rows(x: Tensor, values: Tensor, scales: Tensor) -> Tensor:
+    """x, with its float8 rows beside it for the linear layers that will read it."""
+    setattr(x, _ATTRIBUTE, Fp8Rows(values, scales, x.shape, x.dtype))
+    return x
+
+
+def rows_of(x: Tensor | Fp8Rows) -> Fp8Rows:
+    """The float8 rows of x: those that came with it, else made now and kept for the next reader."""
+    if isinstance(x, Fp8Rows):
+        return x
+    rows = getattr(x, _ATTRIBUTE, None)
+    if rows is None:
+        rows = quantize_rows(x)
+        setattr(x, _ATTRIBUTE, rows)
+    return rows
+
+
+def first_entries(x: Tensor, count: int) -> Tensor:
+    """x[:count], whose float8 rows come along."""
+    part, rows = x[:count], getattr(x, _ATTRIBUTE, None)
+    if rows is None:
+        return part
+    kept = part.numel() // part.shape[-1]
+    return keep_rows(part, rows.values[:kept], rows.scales[:kept])
+
+
+def fp8_linear(x: Tensor | Fp8Rows, weight: Tensor, weight_scales: Tensor, bias: Tensor | None) -> Tensor:
+    """x (..., K) @ (weight * scale).T + bias on float8 units: weight (N, K) float8, weight_scales (1, N) float32.
+
+    Returns (..., N).  Needs `fp8_matmul_works` on the weight's device.
+    """
+    rows = rows_of(x)
+    out = torch._scaled_mm(
+        rows.values, weight.t(), rows.scales, weight_scales, bias=bias, out_dtype=rows.dtype, use_fast_accum=True
+    )
+    return out.view(*rows.shape[:-1], weight.shape[0])
+
+
+def expanded_linear(x: Tensor | Fp8Rows, weight: Tensor, weight_scale: float, bias: Tensor | None) -> Tensor:
+    """The same product where there are no float8 units, or none are wanted: the weight is expanded to x's dtype."""
+    if isinstance(x, Fp8Rows):
+        x = (x.values.float() * x.scales).to(x.dtype).view(x.shape)
+    flat = x.reshape(-1, x.shape[-1])
+    wide = weight.to(x.dtype).t()
+    if bias is None:
+        product = flat @ wide * weight_scale
+    else:
+        product = torch.addmm(bias.to(x.dtype), flat, wide, alpha=weight_scale)
+    return product.view(*x.shape[:-1], -1)
+
+
+def quantize_weight(weight: Tensor) -> tuple[Tensor, float]:
+    """A weight in float8 and the number to multiply it with.
+
+    One binary order below the format's largest number is left free, which costs nothing in a floating-point format:
+    a LoRA may be laid over the weight.
+    """
+    scale = weight.abs().amax().float().item() * 2 / LARGEST or 1.0
+    return (weight.float() / scale).clamp(-LARGEST, LARGEST).to(DTYPE), scale
+
+
+def takes_rows(linear: torch.nn.Module, x: Tensor) -> bool:
+    """Whether a linear layer multiplies x in float8, so that whoever makes x may leave its float8 rows too."""
+    own = getattr(linear, "takes_fp8_rows", None)
+    return own is not None and own(x)
+
+
+@functools.cache
+def fp8_matmul_works(device: torch.device) -> bool:
+    """Tries a float8 product with a scale a row once per device: Ada, Hopper and newer GPUs have it."""
+    if device.type != "cuda" or torch.cuda.get_device_capability(device) < (8, 9):
+        return False
+    try:
+        ones = torch.ones(16, 32, device=device, dtype=torch.bfloat16)
+        rows = Fp8Rows(ones.to(DTYPE), torch.ones(16, 1, device=device), ones.shape, ones.dtype)
+        scales = torch.full((1, 16), 0.5, device=device)
+        return bool((fp8_linear(rows, ones.to(DTYPE), scales, None) == 16).all())
+    except (RuntimeError, ValueError) as error:
+        logger.warning("LTX Duo: float8 products are off on %s, weights are expanded instead: %s", device, error)
+        return False
