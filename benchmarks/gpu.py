@@ -1,14 +1,17 @@
-"""Side-by-side times of the transformer on one GPU: ours and the vendor's, same weights, same run.
+"""Side-by-side times on one GPU: ours and the peers', same weights, same inputs, one run.
 
     python benchmarks/gpu.py [--case stage-one] [--peers] [--error] [--out FILE]
 
-Prints a table of medians with spread, ratio, TFLOP/s and peak memory, and the error against a float32 run of the same
-weights (relative L2 of the velocities) of ours and of the vendor's, per pass.  `--cpu` proves that the script works:
-tiny sizes, no figures of interest.
+Cases are one evaluation of the transformer (all guidance passes), the video decode, and a whole denoise.  Prints
+medians with spread, ratio to ours, TFLOP/s, peak memory, the extra time of the first call and how busy the GPU was;
+with --error the error against a float32 run of the same weights (relative L2), per pass and after every block.  What is
+more than 5 % slower than benchmarks/baselines.json is named; --accept makes this run the baseline.  Peers need
+ltx-core==1.0.0 and diffusers==0.42.1.  `--cpu` proves that the script works: tiny sizes, no figures of interest.
 """
 
 import argparse
 import dataclasses
+import datetime
 import json
 import platform
 import sys
@@ -17,12 +20,20 @@ from pathlib import Path
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+import baselines  # noqa: E402
+import contenders  # noqa: E402
+import decode  # noqa: E402
+import denoise  # noqa: E402
+import errors  # noqa: E402
 import vendor  # noqa: E402
-from measure import Timing, compare  # noqa: E402
-from workload import CASES, Case, Scene, config, randomise  # noqa: E402
+from measure import Timing, compare, gpu_milliseconds, kernel_table  # noqa: E402
+from workload import CASES, TINY, Case, Scene, config, randomise  # noqa: E402
 
 from ltx_duo.ltx_core.transformer.model import AVTransformer  # noqa: E402
 from ltx_duo.ltx_core.transformer.params import TransformerParams  # noqa: E402
+
+DECODE, DENOISE = "decode", "denoise"
+STEPS = 30
 
 
 def forward_flop(case: Case, params: TransformerParams, text_tokens: int) -> float:
@@ -35,94 +46,138 @@ def forward_flop(case: Case, params: TransformerParams, text_tokens: int) -> flo
     return params.num_layers * (video + audio + cross)
 
 
-def errors(ours, reference) -> list[dict[str, float]]:
-    """Relative L2 error of video and audio velocities, per pass."""
-    rows = []
-    for result, exact in zip(ours, reference, strict=True):
-        row = {}
-        for name, x, y in zip(("video", "audio"), result, exact, strict=True):
-            row[name] = ((x.double() - y.double()).norm() / y.double().norm()).item()
-        rows.append(row)
-    return rows
+@dataclasses.dataclass
+class Bench:
+    """The models of a run, built once, and how to measure."""
+
+    settings: dict
+    params: TransformerParams
+    model: AVTransformer
+    fp8: AVTransformer
+    device: str
+    dtype: torch.dtype
+    arguments: argparse.Namespace
+
+    @property
+    def text_tokens(self) -> int:
+        return 16 if self.device == "cpu" else 1024
+
+    def scene(self, case: Case) -> Scene:
+        return Scene.draw(case, self.params, self.device, self.dtype, self.arguments.seed, self.text_tokens)
+
+    def transformer(self, case: Case) -> dict:
+        """Times of one evaluation of all passes, by contender."""
+        scene = self.scene(case)
+        prepares = {contenders.OURS: contenders.ours(self.model), contenders.OURS_FP8: contenders.ours(self.fp8)}
+        for name in self.arguments.peers or ():
+            prepares[name] = contenders.peer(name, self.settings, self.model)
+        calls = {name: prepare(scene) for name, prepare in prepares.items()}
+        timings = compare(calls, self.device, self.arguments.rounds)
+        flop = forward_flop(case, self.params, self.text_tokens) * len(scene.passes())
+        rows = {name: row(timing, timings[contenders.OURS], flop) for name, timing in timings.items()}
+        if self.device != "cpu":
+            for name in (contenders.OURS, contenders.OURS_FP8):
+                rows[name]["gpu_busy"] = round(gpu_milliseconds(calls[name]) / timings[name].median, 3)
+        if self.arguments.profile:
+            for name in (contenders.OURS, contenders.OURS_FP8):
+                print(name, kernel_table(calls[name]))
+        if self.arguments.error:
+            self._add_errors(rows, scene, calls)
+        return rows
+
+    def _add_errors(self, rows: dict, scene: Scene, calls: dict) -> None:
+        names = [p.name for p in scene.passes()]
+        exact = errors.float32_velocities(vendor.build(self.settings, self.model.state_dict()), scene)
+        for name, call in calls.items():
+            rows[name]["error"] = errors.velocity_errors(call(), exact, names)
+        models = {contenders.OURS: self.model, contenders.OURS_FP8: self.fp8}
+        for name, per_block in errors.block_errors(models, self.model, scene).items():
+            rows[name]["error_after_block"] = [round(error, 6) for error in per_block]
+
+    def decode(self, case: Case) -> dict:
+        calls = decode.calls(
+            self.settings, case, self.device, self.dtype, self.arguments.seed, bool(self.arguments.peers)
+        )
+        timings = compare(calls, self.device, self.arguments.rounds)
+        return {name: row(timing, timings["ours whole"]) for name, timing in timings.items()}
+
+    def denoise(self, case: Case) -> dict:
+        models = {contenders.OURS: self.model, contenders.OURS_FP8: self.fp8}
+        steps = 2 if self.device == "cpu" else STEPS
+        return {name: denoise.run(m, self.scene(case), steps, self.arguments.seed) for name, m in models.items()}
 
 
-def run_case(case: Case, ours, theirs, params, arguments) -> dict:
-    text_tokens = 16 if arguments.cpu else 1024
-    device, dtype = ("cpu", torch.float32) if arguments.cpu else ("cuda", torch.bfloat16)
-    scene = Scene.draw(case, params, device, dtype, arguments.seed, text_tokens)
-    geometry = case.geometry
-    ropes = ours.rope_tables(geometry.video_positions(device), geometry.audio_positions(device))
-    passes = scene.passes()
-    calls = {"ours": lambda: ours(*scene.inputs(ropes), passes)}
-    if theirs is not None:
-        calls["vendor 1.0 eager"] = lambda: vendor.run(theirs, scene)
-    timings = compare(calls, device, arguments.rounds)
-    if arguments.profile:
-        print(profile(calls["ours"]))
-    flop = forward_flop(case, params, text_tokens) * len(passes)
-    result = {name: summary(timing, flop, timings["ours"]) for name, timing in timings.items()}
-    if arguments.error and theirs is not None:
-        measured = {"ours": errors_of(lambda: ours(*scene.inputs(ropes), passes), theirs, scene)}
-        measured["vendor 1.0 eager"] = errors_of(lambda: vendor.run(theirs, scene), theirs, scene)
-        result["error against float32"] = {
-            name: {p.name: row for p, row in zip(passes, rows, strict=True)} for name, rows in measured.items()
-        }
-    return result
-
-
-def profile(call) -> str:
-    """The kernels that take the time of one call."""
-    activities = [torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]
-    with torch.profiler.profile(activities=activities) as recorded:
-        call()
-        torch.cuda.synchronize()
-    return recorded.key_averages().table(sort_by="self_cuda_time_total", row_limit=25, max_name_column_width=70)
-
-
-def errors_of(call, theirs, scene: Scene) -> list[dict[str, float]]:
-    if not hasattr(errors_of, "exact") or errors_of.exact[0] is not scene:
-        with vendor.float32_compute():
-            errors_of.exact = (scene, vendor.run(theirs, scene.to(torch.float32)))
-    return errors(call(), errors_of.exact[1])
-
-
-def summary(timing: Timing, flop: float, ours: Timing) -> dict:
-    return {
+def row(timing: Timing, ours: Timing, flop: float | None = None) -> dict:
+    figures = {
         "median_ms": round(timing.median, 2),
         "spread": round(timing.spread, 4),
         "ratio_to_ours": round(timing.median / ours.median, 3),
-        "tflops": round(flop / timing.median / 1e9, 1),
         "peak_gib": round(timing.peak_gib, 2),
+        "cold_extra_s": round(timing.cold_seconds, 2),
     }
+    return figures if flop is None else figures | {"tflops": round(flop / timing.median / 1e9, 1)}
 
 
-def main() -> None:
+def table(rows: dict) -> str:
+    shown = ("median_ms", "ratio_to_ours", "spread", "peak_gib", "cold_extra_s", "tflops", "gpu_busy")
+    head = f"{'':24}" + "".join(f"{name:>15}" for name in shown)
+    lines = [f"{name:24}" + "".join(f"{own.get(key, ''):>15}" for key in shown) for name, own in rows.items()]
+    return "\n".join([head, *lines])
+
+
+def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--case", action="append", choices=list(CASES), help="default: all")
-    parser.add_argument("--peers", action="store_true", help="also time the vendor's model (needs ltx-core installed)")
-    parser.add_argument("--error", action="store_true", help="also measure errors against float32 (needs --peers)")
+    parser.add_argument("--case", action="append", choices=[*CASES, DECODE, DENOISE], help="default: all")
+    parser.add_argument("--peers", nargs="*", choices=contenders.PEERS, help="peers to time too; without names: all")
+    parser.add_argument("--error", action="store_true", help="also measure errors against float32 (needs ltx-core)")
     parser.add_argument("--layers", type=int, help="fewer blocks than the 48 of the real model")
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--profile", action="store_true", help="print which kernels take the time")
     parser.add_argument("--cpu", action="store_true", help="tiny sizes on the CPU: does the script work?")
+    parser.add_argument("--accept", action="store_true", help="make this run's figures the baselines")
     parser.add_argument("--out", type=Path, help="write the figures as JSON")
     arguments = parser.parse_args()
+    if arguments.peers == []:
+        arguments.peers = list(contenders.PEERS)
+    return arguments
 
+
+def main() -> None:
+    arguments = parse()
     device, dtype = ("cpu", torch.float32) if arguments.cpu else ("cuda", torch.bfloat16)
     settings = config(arguments.layers or (2 if arguments.cpu else None), small=arguments.cpu)
     # The vendor's 1.0 takes audio-video timesteps from the other modality; its successors, and our default, do not.
     params = dataclasses.replace(TransformerParams.from_config(settings), cross_timestep="other")
-    report = {"machine": platform.processor() if arguments.cpu else torch.cuda.get_device_name(),
-              "torch": torch.__version__, "layers": params.num_layers, "cases": {}}  # fmt: skip
+    report = {
+        "machine": platform.machine() if arguments.cpu else torch.cuda.get_device_name(),
+        "torch": torch.__version__,
+        "date": datetime.date.today().isoformat(),
+        "command": " ".join(["python benchmarks/gpu.py", *sys.argv[1:]]),
+        "layers": params.num_layers,
+        "cases": {},
+    }
+
+    def save() -> None:
+        if arguments.out:
+            arguments.out.write_text(json.dumps(report, indent=1) + "\n")
+
     with torch.inference_mode():
         ours = randomise(AVTransformer(params, dtype=dtype, device=device), arguments.seed).eval()
-        theirs = vendor.build(settings, ours.state_dict()) if arguments.peers else None
-        for name in arguments.case or CASES:
-            report["cases"][name] = run_case(CASES["small" if arguments.cpu else name], ours, theirs, params, arguments)
-            print(name, json.dumps(report["cases"][name], indent=1), flush=True)
-    if arguments.out:
-        arguments.out.write_text(json.dumps(report, indent=1) + "\n")
+        bench = Bench(settings, params, ours, contenders.in_fp8(ours), device, dtype, arguments)
+        for name in arguments.case or [*(CASES if device != "cpu" else ["small"]), DECODE, DENOISE]:
+            if name == DENOISE:
+                report["denoise"] = bench.denoise(TINY if arguments.cpu else CASES["stage-one"])
+                print(name, json.dumps(report["denoise"]), flush=True)
+            else:
+                case = TINY if arguments.cpu else CASES["stage-two" if name == DECODE else name]
+                rows = bench.decode(case) if name == DECODE else bench.transformer(case)
+                report["cases"][name] = rows
+                print(name, table(rows), sep="\n", flush=True)
+            save()
+    print(*baselines.slower(report), sep="\n")
+    if arguments.accept:
+        baselines.accept(report)
 
 
 if __name__ == "__main__":

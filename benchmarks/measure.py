@@ -10,9 +10,10 @@ import torch
 
 @dataclass(frozen=True)
 class Timing:
-    """Milliseconds of every counted call, and the peak of allocated memory in GiB above and with what was there."""
+    """Milliseconds of every counted call and of the very first one, and the peak of allocated memory in GiB."""
 
     milliseconds: tuple[float, ...]
+    first: float
     peak_gib: float
 
     @property
@@ -23,6 +24,11 @@ class Timing:
     def spread(self) -> float:
         """(largest - smallest) / median."""
         return (max(self.milliseconds) - min(self.milliseconds)) / self.median
+
+    @property
+    def cold_seconds(self) -> float:
+        """How much longer the first call took: compilation, choice of kernels, libraries."""
+        return max(0.0, self.first - self.median) / 1000
 
 
 def timed(call: Callable[[], object], device: str) -> float:
@@ -41,11 +47,11 @@ def timed(call: Callable[[], object], device: str) -> float:
 
 def compare(calls: dict[str, Callable[[], object]], device: str, rounds: int, warm_ups: int = 2) -> dict[str, Timing]:
     """Times the calls in turn, forwards then backwards, so that a machine that drifts drifts for all of them."""
-    for call in calls.values():
-        for _ in range(warm_ups):
-            call()
-    peaks = {}
+    firsts, peaks = {}, {}
     for name, call in calls.items():
+        firsts[name] = timed(call, device)
+        for _ in range(warm_ups - 1):
+            call()
         if device != "cpu":
             torch.cuda.synchronize()
             torch.cuda.reset_peak_memory_stats()
@@ -53,7 +59,23 @@ def compare(calls: dict[str, Callable[[], object]], device: str, rounds: int, wa
         peaks[name] = torch.cuda.max_memory_allocated() / 2**30 if device != "cpu" else 0.0
     times = {name: [] for name in calls}
     for number in range(rounds):
-        order = list(calls) if number % 2 == 0 else list(calls)[::-1]
-        for name in order:
+        for name in list(calls)[:: 1 if number % 2 == 0 else -1]:
             times[name].append(timed(calls[name], device))
-    return {name: Timing(tuple(milliseconds), peaks[name]) for name, milliseconds in times.items()}
+    return {name: Timing(tuple(times[name]), firsts[name], peaks[name]) for name in calls}
+
+
+def gpu_milliseconds(call: Callable[[], object]) -> float:
+    """The time that the GPU's kernels take in one call, without the gaps between them."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as recorded:
+        call()
+        torch.cuda.synchronize()
+    return sum(event.self_device_time_total for event in recorded.key_averages()) / 1000
+
+
+def kernel_table(call: Callable[[], object]) -> str:
+    """The kernels that take the time of one call."""
+    activities = [torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]
+    with torch.profiler.profile(activities=activities) as recorded:
+        call()
+        torch.cuda.synchronize()
+    return recorded.key_averages().table(sort_by="self_cuda_time_total", row_limit=30, max_name_column_width=70)

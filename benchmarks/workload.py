@@ -2,7 +2,7 @@
 
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -53,6 +53,7 @@ CASES = {
     "stage-one": Case("stage one", 768, 512, 121, guided=True),
     "stage-two": Case("stage two", 1536, 1024, 121, guided=False),
 }
+TINY = Case("proof that the script works", 64, 64, 9, guided=True)
 
 
 def config(num_layers: int | None = None, small: bool = False) -> dict:
@@ -63,6 +64,7 @@ def config(num_layers: int | None = None, small: bool = False) -> dict:
         result["transformer"] |= {"num_attention_heads": 2, "attention_head_dim": 48, "cross_attention_dim": 96,
                                   "audio_num_attention_heads": 2, "audio_attention_head_dim": 16,
                                   "audio_cross_attention_dim": 32}  # fmt: skip
+        result["vae"]["decoder_base_channels"] = 8
     if num_layers is not None:
         result["transformer"]["num_layers"] = num_layers
     return result
@@ -120,7 +122,11 @@ class Scene:
 
     def to(self, dtype: torch.dtype) -> "Scene":
         contexts = tuple((video.to(dtype), audio.to(dtype)) for video, audio in self.contexts)
-        return Scene(self.case, self.video.to(dtype), self.audio.to(dtype), self.mask, contexts, self.perturbed_block)
+        return replace(self, video=self.video.to(dtype), audio=self.audio.to(dtype), contexts=contexts)
+
+    def without_guidance(self) -> "Scene":
+        """The same with the prompt's own pass alone."""
+        return replace(self, case=replace(self.case, guided=False))
 
     @property
     def sigma(self) -> Tensor:

@@ -115,7 +115,7 @@ def quantize_weight(weight: Tensor) -> tuple[Tensor, float]:
 def takes_rows(linear: torch.nn.Module, x: Tensor) -> bool:
     """Whether a linear layer multiplies x in float8, so that whoever makes x may leave its float8 rows too."""
     own = getattr(linear, "takes_fp8_rows", None)
-    return own is not None and own(x)
+    return own is not None and x.dtype in (torch.bfloat16, torch.float16) and own(x)
 
 
 @functools.cache

@@ -1,5 +1,7 @@
 """What surrounds attention: query/key normalisation with rotary positions before it, gates after it."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -22,15 +24,16 @@ def norm_rotate(x: Tensor, weight: Tensor, heads: int, table: RotaryTable | None
     return normed if table is None else apply_rotary(normed, table.rotation)
 
 
-def gate_heads(x: Tensor, logits: Tensor | None, *, fp8_rows: bool = False) -> Tensor | Fp8Rows:
-    """Each head of x (R, H, T, D) times 2 * sigmoid of its logit (R, T, H); heads joined: (R, T, H*D).
+def gate_heads(parts: Sequence[Tensor], logits: Tensor | None, *, fp8_rows: bool = False) -> Tensor | Fp8Rows:
+    """Each head times 2 * sigmoid of its logit (R, T, H); heads joined: (R, T, H*D).
 
-    With `fp8_rows` the fused kernel gives the result in float8 only (see `kernels.fp8`).
+    The heads (r, H, T, D) come in one or more parts, R rows in all.  With `fp8_rows` the fused kernel gives the result
+    in float8 only (see `kernels.fp8`).
     """
-    if logits is None:
-        return x.transpose(1, 2).flatten(2)
-    if fused(x):
+    if logits is not None and fused(parts[0]):
         from .triton_heads import gate_heads as kernel
 
-        return kernel(x, logits, fp8_rows)
-    return (x.transpose(1, 2) * (2 * torch.sigmoid(logits))[..., None]).flatten(2)
+        return kernel(parts, logits, fp8_rows)
+    x = parts[0] if len(parts) == 1 else torch.cat(list(parts))
+    x = x.transpose(1, 2)
+    return (x if logits is None else x * (2 * torch.sigmoid(logits))[..., None]).flatten(2)

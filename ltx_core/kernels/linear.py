@@ -18,7 +18,7 @@ def linear_gelu(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 def apply_gelu(linear: nn.Module, x: Tensor) -> Tensor:
     """gelu(linear(x)), in one step where the layer is PyTorch's own or offers one (`forward_gelu`)."""
-    if type(linear) is nn.Linear:
+    if type(linear) is nn.Linear and linear.weight.dtype == x.dtype:
         return linear_gelu(x, linear.weight, linear.bias)
     own = getattr(linear, "forward_gelu", None)
     return F.gelu(linear(x), approximate="tanh") if own is None else own(x)

@@ -29,20 +29,18 @@ def _quantize_rows(x, target, scales, width, GELU: tl.constexpr, BLOCK: tl.const
     store_rows(values, columns, mask, row, width, target, scales)
 
 
-def empty_rows(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Room for the float8 rows of x (..., K): values (N, K) and scales (N, 1)."""
-    width = x.shape[-1]
-    rows = x.numel() // width
-    return (
-        torch.empty(rows, width, dtype=DTYPE, device=x.device),
-        torch.empty(rows, 1, dtype=torch.float32, device=x.device),
-    )
+def empty_rows(rows: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Room for float8 rows: values (rows, width) and scales (rows, 1)."""
+    values = torch.empty(rows, width, dtype=DTYPE, device=device)
+    return values, torch.empty(rows, 1, dtype=torch.float32, device=device)
 
 
 def quantize_rows(x: Tensor, gelu: bool) -> tuple[Tensor, Tensor]:
     """See `ltx_core.kernels.fp8`: x (..., K) contiguous -> float8 values (N, K) and scales (N, 1)."""
     width = x.shape[-1]
-    values, scales = empty_rows(x)
+    values, scales = empty_rows(x.numel() // width, width, x.device)
     block = triton.next_power_of_2(width)
-    _quantize_rows[(len(values),)](x, values, scales, width, GELU=gelu, BLOCK=block, num_warps=16 if block > 8192 else 8)
+    _quantize_rows[(len(values),)](
+        x, values, scales, width, GELU=gelu, BLOCK=block, num_warps=16 if block > 8192 else 8
+    )
     return values, scales

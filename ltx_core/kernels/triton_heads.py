@@ -1,5 +1,7 @@
 """Triton: what surrounds attention - query/key norm with rotation before it, gates after it."""
 
+from collections.abc import Sequence
+
 import torch
 import triton
 import triton.language as tl
@@ -69,14 +71,20 @@ def norm_rotate(x: Tensor, weight: Tensor, heads: int, table, eps: float) -> Ten
     return out.unflatten(-1, (heads, -1)).transpose(1, 2)
 
 
-def gate_heads(x: Tensor, logits: Tensor, fp8_rows: bool) -> Tensor | Fp8Rows:
-    """See `ltx_core.kernels.heads`: x (R, H, T, D), logits (R, T, H) -> (R, T, H*D) contiguous."""
-    x = x.transpose(1, 2).contiguous()
-    heads, head_dim = x.shape[2:]
-    width = heads * head_dim
-    out, scales = empty_rows(x.flatten(2)) if fp8_rows else (torch.empty_like(x).flatten(2), x)
-    _gate_heads[(x.numel() // width,)](
-        x, logits.contiguous(), out, scales, width, heads, head_dim,
-        FP8_ROWS=fp8_rows, BLOCK=triton.next_power_of_2(width), num_warps=8,
-    )  # fmt: skip
-    return Fp8Rows(out, scales, x.flatten(2).shape, x.dtype) if fp8_rows else out
+def gate_heads(parts: Sequence[Tensor], logits: Tensor, fp8_rows: bool) -> Tensor | Fp8Rows:
+    """See `ltx_core.kernels.heads`: parts (r, H, T, D), logits (R, T, H) -> (R, T, H*D) contiguous."""
+    rows, tokens, heads = logits.shape
+    head_dim = parts[0].shape[-1]
+    width, dtype = heads * head_dim, parts[0].dtype
+    like = torch.empty((rows, tokens, width), dtype=dtype, device=logits.device) if not fp8_rows else logits
+    out, scales = empty_rows(rows * tokens, width, logits.device) if fp8_rows else (like.view(-1, width), like)
+    logits, first = logits.contiguous().view(-1, heads), 0
+    for part in parts:
+        part = part.transpose(1, 2).contiguous()
+        count = part.shape[0] * tokens
+        _gate_heads[(count,)](
+            part, logits[first:], out[first:], scales[first:] if fp8_rows else scales, width, heads, head_dim,
+            FP8_ROWS=fp8_rows, BLOCK=triton.next_power_of_2(width), num_warps=8,
+        )  # fmt: skip
+        first += count
+    return Fp8Rows(out, scales, torch.Size((rows, tokens, width)), dtype) if fp8_rows else like

@@ -67,7 +67,7 @@ def residual_norm(
     tokens = x.numel() // width
     update = None if update is None else update.contiguous()
     outputs = tuple(torch.empty_like(x) for _ in norms)
-    quantized = [empty_rows(x) for _ in norms] if fp8_rows else []
+    quantized = [empty_rows(tokens, width, x.device) for _ in norms] if fp8_rows else []
     modulated = bool(norms) and norms[0][0] is not None
     rows = [row for pair in norms for row in pair] if modulated else []
     values = [row.values for row in rows] + [x] * (4 - len(rows))

@@ -1,5 +1,6 @@
 """Gated multi-head attention with query/key normalisation over all heads together and rotary positions."""
 
+import itertools
 from collections.abc import Callable
 
 import torch
@@ -76,25 +77,38 @@ class Attention(nn.Module):
         context = x if context is None else context
         context_rope = rope if context_rope is None else context_rope
         if all(bypass) and bypass:
-            return self._leave(x, self._split(self.to_v(context)))
+            return self._leave(x, [self._split(self.to_v(context))])
         if not any(bypass):
             k, v = self.keys_values(context, context_rope)
-            return self._leave(x, self._attend(x, k, v, rope, mask))
+            return self._leave(x, [self._attend(x, k, v, rope, mask)])
         v = self._split(self.to_v(context))
         heads = []
         for row, skip in enumerate(bypass):
             own = slice(row, row + 1)
             k = None if skip else self._keys(context[own], context_rope)
             heads.append(v[own] if skip else self._attend(x[own], k, v[own], rope, mask))
-        return self._leave(x, torch.cat(heads))
+        return self._leave(x, heads)
 
     def keys_values(self, context: Tensor, rope: RotaryTable | None = None) -> tuple[Tensor, Tensor]:
         """Keys and values (B, H, Tk, D) of a context, to share between the rows that attend to it."""
         return self._keys(context, rope), self._split(self.to_v(context))
 
-    def attend(self, x: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Attention of x (B, Tq, query_dim) over keys and values that `keys_values` made, without positions."""
-        return self._leave(x, self._attend(x, k, v, None, None))
+    def attend(self, x: Tensor, k: Tensor, v: Tensor, contexts: tuple[int, ...] | None = None) -> Tensor:
+        """Attention of x (R, Tq, query_dim) over keys and values (C, H, Tk, D) of `keys_values`, without positions.
+
+        `contexts` says which of them each row takes (None: its own); neighbours that share one are attended together,
+        so that keys and values are not repeated.
+        """
+        if contexts is None:
+            return self._leave(x, [self._attend(x, k, v, None, None)])
+        q, heads, first = self.q_norm(self.to_q(x), None), [], 0
+        for context, run in itertools.groupby(contexts):
+            count = len(list(run))
+            own = q[first : first + count].transpose(1, 2).flatten(0, 1)[None].transpose(1, 2)
+            part = self.attention(own, k[context : context + 1], v[context : context + 1], None)
+            heads.append(part.transpose(1, 2)[0].unflatten(0, (count, -1)).transpose(1, 2))
+            first += count
+        return self._leave(x, heads)
 
     def _keys(self, context: Tensor, rope: RotaryTable | None) -> Tensor:
         return self.k_norm(self.to_k(context), rope)
@@ -102,10 +116,10 @@ class Attention(nn.Module):
     def _attend(self, x: Tensor, k: Tensor, v: Tensor, rope: RotaryTable | None, mask: Tensor | None) -> Tensor:
         return self.attention(self.q_norm(self.to_q(x), rope), k, v, mask)
 
-    def _leave(self, x: Tensor, heads: Tensor) -> Tensor:
-        """Gates the heads (B, H, Tq, D) by the query side's input and projects them: (B, Tq, query_dim)."""
+    def _leave(self, x: Tensor, heads: list[Tensor]) -> Tensor:
+        """Gates the heads, parts (b, H, Tq, D), by the query side's input and projects them: (B, Tq, query_dim)."""
         logits = None if self.to_gate_logits is None else self.to_gate_logits(x)
-        return self.to_out(gate_heads(heads, logits, fp8_rows=takes_rows(self.to_out[0], heads)))
+        return self.to_out(gate_heads(heads, logits, fp8_rows=takes_rows(self.to_out[0], x)))
 
     def _split(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)

@@ -130,8 +130,7 @@ class AVTransformerBlock(nn.Module):
             shift, scale = (prompt_table.to(x) + conditioning.prompt)[:, :, None].unbind(1)
             context = context * (1 + scale) + shift
             gate = conditioning.modulation.rows(table, 8, 9)[0]
-        k, v = attn.keys_values(context)
-        update = attn.attend(query, _take(k, contexts), _take(v, contexts))
+        update = attn.attend(query, *attn.keys_values(context), contexts)
         return residual_norm(x, update, gate, cross, self.eps, fp8_rows=takes_rows(attn.to_q, x))
 
     def _cross_attention(
@@ -164,7 +163,11 @@ def _take(x: Tensor | None, rows: tuple[int, ...] | None) -> Tensor | None:
     """The named rows of x, without a copy where they are its first ones; all of x when rows is None."""
     if x is None or rows is None:
         return x
-    return first_entries(x, len(rows)) if rows == tuple(range(len(rows))) else torch.cat([x[row : row + 1] for row in rows])
+    return (
+        first_entries(x, len(rows))
+        if rows == tuple(range(len(rows)))
+        else torch.cat([x[row : row + 1] for row in rows])
+    )
 
 
 def _add_rows(x: Tensor, update: Tensor, gate: TokenRow, rows: tuple[int, ...], eps: float) -> Tensor:

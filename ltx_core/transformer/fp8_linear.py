@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from ..kernels.fp8 import DTYPE, Fp8Rows, expanded_linear, fp8_linear, fp8_matmul_works, quantize_weight
+from ..kernels.fp8 import Fp8Rows, expanded_linear, fp8_linear, fp8_matmul_works, quantize_weight, takes_rows
 
 
 class Fp8Linear(nn.Module):
@@ -27,7 +27,7 @@ class Fp8Linear(nn.Module):
         return fp8_matmul_works(x.device)
 
     def forward(self, x: Tensor | Fp8Rows) -> Tensor:
-        if isinstance(x, Fp8Rows) or self.takes_fp8_rows(x):
+        if isinstance(x, Fp8Rows) or takes_rows(self, x):
             return fp8_linear(x, self.weight, self.scales(self.weight.device), self.bias)
         return expanded_linear(x, self.weight, self.weight_scale, self.bias)
 

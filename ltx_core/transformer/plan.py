@@ -51,7 +51,10 @@ def plan_passes(passes: Sequence[GuidancePass], num_layers: int) -> Plan:
             context_passes.append(number)
         context_of.append(same[0] if same else len(context_passes) - 1)
 
-    rows: Rows = (tuple(range(len(passes))),)
+    # Passes that share a context stay neighbours, also after isolated ones have moved to the end.
+    isolated_contexts = {context_of[i] for i, p in enumerate(passes) if p.isolated}
+    order = sorted(range(len(passes)), key=lambda i: (context_of[i] in isolated_contexts, context_of[i]))
+    rows: Rows = (tuple(order),)
     blocks = []
     for layer in range(num_layers):
         perturbed = [(layer in p.perturbed_video_blocks, layer in p.perturbed_audio_blocks) for p in passes]

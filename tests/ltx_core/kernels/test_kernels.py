@@ -112,10 +112,12 @@ def test_norm_rotate(draw, rng, monkeypatch, dtype, axes, heads, head_dim):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_gate_heads(draw, monkeypatch, dtype):
-    x, logits = draw(2, 6, 4, 24, dtype=dtype).transpose(1, 2), draw(2, 6, 4, dtype=dtype)
-    exact = gate_heads(x.double(), logits.double())
+    x, logits = draw(3, 6, 4, 24, dtype=dtype).transpose(1, 2), draw(3, 6, 4, dtype=dtype)
+    exact = gate_heads([x.double()], logits.double())
+    assert torch.equal(gate_heads([x[:1].double(), x[1:].double()], logits.double()), exact)
     poisoned(monkeypatch)
-    assert_close(triton_heads.gate_heads(x, logits, fp8_rows=False), exact, dtype)
+    for parts in ([x], [x[:1], x[1:]]):
+        assert_close(triton_heads.gate_heads(parts, logits, fp8_rows=False), exact, dtype)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)

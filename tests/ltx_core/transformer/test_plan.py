@@ -1,5 +1,7 @@
 """The sharing plan, simulated symbolically: every pass must see exactly its own history, and no history twice."""
 
+import itertools
+
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -73,6 +75,22 @@ def test_the_perturbed_pass_is_free_before_its_block():
     _, evaluations = simulate(passes)
     # The first block's self-attention is common to all; then three histories, four from the perturbed block on.
     assert evaluations == 1 + 3 + 3 + 4 + 4
+
+
+def test_rows_that_share_a_context_are_neighbours():
+    """From then on one attention serves them all."""
+    positive, negative = CONTEXTS[:2]
+    plan = plan_passes(
+        [
+            GuidancePass("cond", *positive),
+            GuidancePass("negative", *negative),
+            GuidancePass("perturbed", *positive, frozenset({3}), frozenset({3})),
+            GuidancePass("isolated", *positive, isolated=True),
+        ],
+        LAYERS,
+    )
+    runs = [[context for context, _ in itertools.groupby(block.contexts)] for block in plan.blocks]
+    assert runs == [[1, 0]] * LAYERS
 
 
 def test_equal_passes_cost_one():

@@ -1,0 +1,48 @@
+"""Who is compared: ours in bfloat16 and float8, and the peers, all around one set of weights."""
+
+from collections.abc import Callable
+
+import diffusers_peer
+import torch
+import vendor
+from torch import Tensor, nn
+from workload import Scene
+
+from ltx_duo.ltx_core.transformer.fp8_linear import convert_linears
+from ltx_duo.ltx_core.transformer.model import AVTransformer
+
+# Prepares a scene once, as a stage does, and returns what is timed: one evaluation of all its passes.
+Prepare = Callable[[Scene], Callable[[], list[tuple[Tensor, Tensor]]]]
+
+OURS, OURS_FP8 = "ours", "ours fp8"
+PEERS = ("vendor 1.0", "vendor 1.0 compiled", "diffusers", "diffusers compiled")
+
+
+def ours(model: AVTransformer) -> Prepare:
+    def prepare(scene: Scene):
+        device, geometry = scene.video.device, scene.case.geometry
+        ropes = model.rope_tables(geometry.video_positions(device), geometry.audio_positions(device))
+        inputs, passes = scene.inputs(ropes), scene.passes()
+        return lambda: model(*inputs, passes)
+
+    return prepare
+
+
+def in_fp8(model: AVTransformer) -> AVTransformer:
+    """The same model with float8 weights where they pay; what stays is shared."""
+    with torch.device("meta"):
+        copy = AVTransformer(model.params)
+    copy.load_state_dict(model.state_dict(), strict=True, assign=True)
+    return convert_linears(copy.eval().requires_grad_(False))
+
+
+def peer(name: str, settings: dict, model: AVTransformer) -> Prepare:
+    """One of PEERS around our tensors; compiled ones compile every shape for itself, which is their fastest mode."""
+    weights = model.state_dict()
+    is_vendor = name.startswith("vendor")
+    module: nn.Module = vendor.build(settings, weights) if is_vendor else diffusers_peer.build(model.params, weights)
+    run = vendor.run if is_vendor else diffusers_peer.run
+    if name.endswith("compiled"):
+        for block in module.transformer_blocks:
+            block.compile(dynamic=False)
+    return lambda scene: lambda: run(module, scene)

@@ -1,0 +1,43 @@
+"""A whole denoise: stage one's guided steps and stage two's, by the samplers themselves."""
+
+import time
+
+import torch
+from workload import CASES, Scene
+
+from ltx_duo.ltx_core import two_stage
+from ltx_duo.ltx_core.sampling.guidance import Contexts
+from ltx_duo.ltx_core.sampling.schedule import ltx2_sigmas
+from ltx_duo.ltx_core.transformer.model import AVTransformer
+
+
+def run(model: AVTransformer, scene: Scene, steps: int, seed: int) -> dict[str, float]:
+    """Seconds of each stage, from noise to latent.
+
+    Stage one works at the scene's size; the latent that stage two refines is stage one's, enlarged by repetition, since
+    what the upsampler makes of it does not change the time.
+    """
+    device, dtype, small = scene.video.device, scene.video.dtype, scene.case.geometry
+    large = CASES["stage-two"].geometry if small == CASES["stage-one"].geometry else _doubled(small)
+    contexts = Contexts(*scene.contexts[0], *scene.contexts[1])
+    generator = torch.Generator(device).manual_seed(seed)
+    placement = {"dtype": dtype, "device": device}
+    begin = _now(device)
+    first = two_stage.stage_one(model, small, contexts, generator, sigmas=ltx2_sigmas(steps), **placement)
+    middle = _now(device)
+    video = first.video.repeat_interleave(2, dim=3).repeat_interleave(2, dim=4)
+    latent = two_stage.AVLatent(video, first.audio)
+    second = two_stage.stage_two(model, large, contexts, latent, generator, **placement)
+    end = _now(device)
+    assert torch.isfinite(second.video).all() and torch.isfinite(second.audio).all()
+    return {"stage one": middle - begin, "stage two": end - middle, "together": end - begin}
+
+
+def _doubled(geometry):
+    return type(geometry)(geometry.width * 2, geometry.height * 2, geometry.frames, geometry.fps)
+
+
+def _now(device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()

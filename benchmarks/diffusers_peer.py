@@ -1,0 +1,77 @@
+"""Diffusers' LTX-2.3 transformer and video decoder (PyPI diffusers) on the same weights and inputs as ours."""
+
+import re
+
+import torch
+from torch import Tensor, nn
+from workload import Scene
+
+# Our names are the official files'; diffusers' differ in these parts.
+_RENAMED = (
+    (r"^(audio_)?patchify_proj\.", r"\1proj_in."),
+    (r"^(audio_)?adaln_single\.", r"\1time_embed."),
+    (r"^(audio_)?prompt_adaln_single\.", r"\1prompt_adaln."),
+    (r"^av_ca_(video|audio)_scale_shift_adaln_single\.", r"av_cross_attn_\1_scale_shift."),
+    (r"^av_ca_a2v_gate_adaln_single\.", "av_cross_attn_video_a2v_gate."),
+    (r"^av_ca_v2a_gate_adaln_single\.", "av_cross_attn_audio_v2a_gate."),
+    (r"\.scale_shift_table_a2v_ca_(video|audio)$", r".\1_a2v_cross_attn_scale_shift_table"),
+    (r"\.(q|k)_norm\.", r".norm_\1."),
+)
+_TIMESTEP_SCALE = 1000
+
+
+def build(params, weights: dict[str, Tensor]) -> nn.Module:
+    """Diffusers' model around our tensors: nothing is copied."""
+    from diffusers import LTX2VideoTransformer3DModel
+
+    with torch.device("meta"):
+        model = LTX2VideoTransformer3DModel(
+            num_layers=params.num_layers,
+            num_attention_heads=params.video.heads,
+            attention_head_dim=params.video.head_dim,
+            cross_attention_dim=params.video.context_dim,
+            audio_num_attention_heads=params.audio.heads,
+            audio_attention_head_dim=params.audio.head_dim,
+            audio_cross_attention_dim=params.audio.context_dim,
+            gated_attn=True,
+            audio_gated_attn=True,
+            cross_attn_mod=True,
+            audio_cross_attn_mod=True,
+            use_prompt_embeddings=False,
+            rope_type="split",
+            perturbed_attn=True,
+        )
+    model.load_state_dict({_renamed(name): tensor for name, tensor in weights.items()}, strict=True, assign=True)
+    return model.eval().requires_grad_(False)
+
+
+def _renamed(name: str) -> str:
+    for pattern, replacement in _RENAMED:
+        name = re.sub(pattern, replacement, name)
+    return name
+
+
+def run(model: nn.Module, scene: Scene) -> list[tuple[Tensor, Tensor]]:
+    """Velocities of every pass, one forward each."""
+    geometry, device = scene.case.geometry, scene.video.device
+    audio_times = torch.ones(1, scene.audio.shape[1], device=device) * scene.sigma
+    sigma = scene.sigma * _TIMESTEP_SCALE
+    return [
+        model(
+            hidden_states=scene.video,
+            audio_hidden_states=scene.audio,
+            encoder_hidden_states=guidance_pass.video_context,
+            audio_encoder_hidden_states=guidance_pass.audio_context,
+            timestep=scene.mask * sigma,
+            audio_timestep=audio_times * _TIMESTEP_SCALE,
+            sigma=sigma,
+            audio_sigma=sigma,
+            video_coords=geometry.video_positions(device),
+            audio_coords=geometry.audio_positions(device),
+            isolate_modalities=guidance_pass.isolated,
+            spatio_temporal_guidance_blocks=sorted(guidance_pass.perturbed_video_blocks),
+            use_cross_timestep=True,
+            return_dict=False,
+        )
+        for guidance_pass in scene.passes()
+    ]
