@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+import torch
 from torch import Tensor, nn
 from whole_run import our_pipeline
 from whole_run.scene import bar, errors
