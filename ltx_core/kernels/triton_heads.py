@@ -17,7 +17,7 @@ def _norm_rotate(
     width, half, table_tokens, frequencies, padding, eps,
     AXES: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """One token: both halves of all heads.  Pair j is channel j % half of head j // half; AXES 0 leaves it unrotated."""
+    """One token: both halves of all heads.  Pair j is channel j % half of head j // half; AXES 0 rotates nothing."""
     token = tl.program_id(0).to(tl.int64)
     pairs = tl.arange(0, BLOCK)
     mask = pairs < width // 2

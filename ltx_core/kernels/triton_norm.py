@@ -78,7 +78,7 @@ def residual_norm(
         x if gate is None else gate.values, x if gate_index is None else gate_index,
         0 if gate is None else gate.values.stride(0),
         *values, x if norm_index is None else norm_index, rows[0].values.stride(0) if modulated else 0,
-        *_padded(outputs, x), *_padded([own for own, _ in quantized], x), *_padded([scales for _, scales in quantized], x),
+        *_padded(outputs, x), *_padded([own[0] for own in quantized], x), *_padded([own[1] for own in quantized], x),
         width, 1 if gate_index is None else gate_index.numel(), 1 if norm_index is None else norm_index.numel(), eps,
         HAS_UPDATE=update is not None, HAS_GATE=gate is not None, GATE_INDEXED=gate_index is not None,
         NORMS=len(norms), MODULATED=modulated, NORM_INDEXED=norm_index is not None,
