@@ -98,6 +98,32 @@ def dequantize(
     return plain
 
 
+def keep_fp8(
+    state_dict: Mapping[str, Tensor], dtype: torch.dtype = torch.bfloat16, *, source: object = "the file"
+) -> tuple[dict[str, Tensor], dict[str, float]]:
+    """As `dequantize`, but e4m3 weights stay as they are where one number scales them: (weights, scale by layer).
+
+    The scales that files carry for the layers' inputs are not used: rows are scaled by their own size.
+    """
+    kept: dict[str, Tensor] = {}
+    scales: dict[str, float] = {}
+    for name, tensor in state_dict.items():
+        layer, _, last = name.rpartition(".")
+        if last != "weight" or tensor.dtype != torch.float8_e4m3fn or tensor.ndim != 2:
+            continue
+        scale = next((state_dict[key] for s in _SCALES if (key := f"{layer}.{s}") in state_dict), None)
+        factor = torch.ones(()) if scale is None else _factor(name, tensor, scale, source)
+        if factor.ndim == 0:
+            kept[name], scales[layer] = tensor, factor.item()
+    beside = (*_SCALES, *_INPUT_SCALES)
+    rest = {
+        name: tensor
+        for name, tensor in state_dict.items()
+        if name not in kept and not (name.rpartition(".")[0] in scales and name.rpartition(".")[2] in beside)
+    }
+    return {**dequantize(rest, dtype, source=source), **kept}, scales
+
+
 def _factor(name: str, weight: Tensor, scale: Tensor, source: object) -> Tensor:
     """The scale in float32 in a shape to multiply with: one number, or one for each row."""
     rows = weight.shape[0] if weight.ndim else 1

@@ -4,6 +4,8 @@ Known to differ: the patcher class (dynamic VRAM re-binds it at start-up), dtype
 intermediate dtype, out-of-memory tests, progress text, previews of audio-video latents.
 """
 
+import functools
+import inspect
 import logging
 
 import comfy.model_management as mm
@@ -24,6 +26,24 @@ def archive_dtypes(module: torch.nn.Module) -> None:
     archive = getattr(mm, "archive_model_dtypes", None)
     if archive is not None:
         archive(module)
+
+
+def cast_bias_weight(layer: torch.nn.Module, like: torch.Tensor, dtype: torch.dtype, bias_dtype: torch.dtype):
+    """ComfyUI's weight and bias of a layer, on `like`'s device, and what to give back after their use.
+
+    Where it can, a float8 weight that a LoRA is laid over while it streams is rounded to float8 again.
+    """
+    more = {}
+    if dtype.itemsize == 1 and _rounds_again():
+        more = {"want_requant": True, "compute_dtype": mm.lora_compute_dtype(like.device)}
+    return comfy.ops.cast_bias_weight(
+        layer, dtype=dtype, bias_dtype=bias_dtype, device=like.device, offloadable=True, **more
+    )
+
+
+@functools.cache
+def _rounds_again() -> bool:
+    return "want_requant" in inspect.signature(comfy.ops.cast_bias_weight).parameters
 
 
 def intermediate_dtype() -> torch.dtype:

@@ -12,11 +12,12 @@ from ...ltx_core import checkpoint as files_of_model
 from ...ltx_core.checkpoint import Checkpoint
 from ...ltx_core.errors import CheckpointError
 from ...ltx_core.loading import build_module, text_encoder_module
-from ...ltx_core.quantization import check_supported, dequantize, quantization
+from ...ltx_core.quantization import check_supported, dequantize, keep_fp8, quantization
 from ...ltx_core.weights import differences
 from . import memory
 from .attention import chosen_attention
 from .files import load_tensors
+from .layers import to_fp8
 
 Part = files_of_model.Component
 Factory = Callable[..., nn.Module]
@@ -70,15 +71,22 @@ def check_fit(part: Part, checkpoint: Checkpoint, module: nn.Module) -> None:
         )
 
 
-def weights_of(
-    part: Part, checkpoint: Checkpoint, tensors: Mapping[str, Tensor], keep_fp8: bool = False
-) -> dict[str, Tensor]:
-    """A part's weights as plain tensors; fp8 ones without a scale may stay as they are."""
-    state = checkpoint.state_dict(part, tensors)
-    layers = quantization(checkpoint, part)
-    if not layers or (keep_fp8 and not any(layer.scaled for layer in layers.values())):
-        return {name: tensor for name, tensor in state.items() if not name.endswith(_BESIDE_WEIGHTS)}
-    return dequantize(state, source=checkpoint.path)
+def weights_of(part: Part, checkpoint: Checkpoint, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A part's weights as plain tensors."""
+    return dequantize(checkpoint.state_dict(part, tensors), source=checkpoint.path)
+
+
+def model_weights(
+    part: Part, checkpoint: Checkpoint, tensors: Mapping[str, Tensor], weight_dtype: str, device: torch.device
+) -> tuple[dict[str, Tensor], dict[str, float]]:
+    """A part's weights and the scales of its float8 layers: as the file has them ("auto"), all "bf16", or "fp8"."""
+    if weight_dtype == "bf16":
+        return weights_of(part, checkpoint, tensors), {}
+    weights, scales = keep_fp8(checkpoint.state_dict(part, tensors), source=checkpoint.path)
+    if weight_dtype == "fp8":
+        weights, made = to_fp8(weights, device)
+        scales |= made
+    return weights, scales
 
 
 def build_model(checkpoint: Checkpoint, weight_dtype: str) -> memory.Component:
@@ -90,18 +98,18 @@ def build_model(checkpoint: Checkpoint, weight_dtype: str) -> memory.Component:
     if weight_dtype == "auto" and wanted in memory.FP8:
         weight_dtype = "fp8"
     tensors = load_tensors(checkpoint)
-    state = {}
+    state, scales = {}, {}
     for name, part in MODEL_PARTS.items():
-        weights = weights_of(part, checkpoint, tensors, keep_fp8=weight_dtype != "bf16")
-        if weight_dtype == "fp8":
-            weights = memory.to_fp8(weights)
+        weights, own = model_weights(part, checkpoint, tensors, weight_dtype, device)
         state.update({f"{name}.{key}": tensor for key, tensor in weights.items()})
+        scales.update({f"{name}.{layer}": scale for layer, scale in own.items()})
     factories = {name: partial(build_module, checkpoint, part) for name, part in MODEL_PARTS.items()}
     factories["transformer"] = partial(factories["transformer"], attention=chosen_attention())
     return memory.build(
         partial(Model, factories),
         state,
         source=checkpoint.path,
+        scales=scales,
         compute_dtype=compute,
         load_device=device,
         offload_device=mm.unet_offload_device(),

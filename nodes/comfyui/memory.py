@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ...ltx_core.errors import CheckpointError
 from ...ltx_core.weights import check_finite
 from . import compat
+from .layers import set_scales, with_products
 
 log = logging.getLogger("ltx_duo")
 
@@ -83,6 +84,7 @@ def build(
     state_dict: Mapping[str, Tensor],
     *,
     source: str | Path,
+    scales: Mapping[str, float] | None = None,
     compute_dtype: torch.dtype,
     load_device: torch.device,
     offload_device: torch.device,
@@ -90,7 +92,7 @@ def build(
     """Makes a module with `factory(ops=, dtype=, device=)`, gives it exactly these weights, and puts it under ComfyUI.
 
     Each weight keeps the dtype and, if memory-mapped, the storage that it has in `state_dict`; ComfyUI's layers cast
-    where that is not `compute_dtype`.  CheckpointError when weights hold NaN or names do not match; shapes have been
+    where that is not `compute_dtype`.  `scales`, by layer, belong to float8 weights.  CheckpointError when weights hold NaN or names do not match; shapes have been
     compared when the file was opened.
     """
     check_finite(state_dict, source)
@@ -104,6 +106,7 @@ def build(
             f"{source} does not fit the model that its config describes: without a value {_some(missing or left)}; "
             f"unexpected {_some(unexpected)}. The file was changed since it was opened; load it again."
         )
+    set_scales(engine, scales or {})
     engine.requires_grad_(False)
     compat.archive_dtypes(engine)
     # ComfyUI's log calls a model by its class.
@@ -124,20 +127,7 @@ def pick_ops(state_dict: Mapping[str, Tensor], compute_dtype: torch.dtype) -> tu
             sizes[tensor.dtype] = sizes.get(tensor.dtype, 0) + tensor.numel()
     storage = max(sizes, key=sizes.get, default=compute_dtype)
     same = set(sizes) <= {compute_dtype}
-    return (comfy.ops.disable_weight_init if same else comfy.ops.manual_cast), storage
-
-
-def to_fp8(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Stores the matrices inside transformer blocks as float8 (e4m3), clamped to its range; the rest stays."""
-    limit = torch.finfo(torch.float8_e4m3fn).max
-    return {
-        name: tensor.clamp(-limit, limit).to(torch.float8_e4m3fn) if _may_be_fp8(name, tensor) else tensor
-        for name, tensor in state_dict.items()
-    }
-
-
-def _may_be_fp8(name: str, tensor: Tensor) -> bool:
-    return "transformer_blocks." in name and name.endswith(".weight") and tensor.ndim == 2 and tensor.dtype not in FP8
+    return with_products(comfy.ops.disable_weight_init if same else comfy.ops.manual_cast), storage
 
 
 def broken_weights(component: Component) -> list[str]:

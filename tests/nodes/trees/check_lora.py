@@ -1,4 +1,4 @@
-"""The model's weights in both stages: streamed, with LoRAs of two strengths, in float8."""
+"""The model's weights in both stages: streamed, with LoRAs of two strengths."""
 
 import torch
 from safetensors.torch import load_file
@@ -80,10 +80,3 @@ def test_changed_loras_keep_nothing_of_the_old_ones(run, with_lora, names):
     second = run("LoraLoader", model=first, lora=names.lora, strength_stage_one=0.0, strength_stage_two=0.5)
     assert first.patched.parts and not second.patched.parts
     assert second.stage(2).patcher.model is first.stage(2).patcher.model
-
-
-def test_fp8_weights_stay_close(run, stage_one, model, names):
-    fp8 = run("ModelLoader", checkpoint=names.checkpoint, weight_dtype="fp8")
-    assert fp8.stage(1).module.transformer.transformer_blocks[0].attn1.to_q.weight.dtype == torch.float8_e4m3fn
-    a, b = latents.take(stage_one(fp8))[0], latents.take(stage_one(model))[0]
-    assert (a - b).abs().max() > 0 and torch.nn.functional.cosine_similarity(a.flatten(), b.flatten(), dim=0) > 0.9

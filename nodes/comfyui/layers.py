@@ -1,0 +1,97 @@
+"""ComfyUI's linear layers with the engine's products: GELU in the epilogue, and float8 where the weight is float8."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import comfy.ops
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ...ltx_core.kernels import fp8
+from ...ltx_core.kernels.fp8 import Fp8Rows
+from ...ltx_core.kernels.linear import linear_gelu
+from ...ltx_core.transformer.fp8_linear import converts
+from . import compat
+
+
+def with_products(ops: type) -> type:
+    """`ops` (ComfyUI's layers, casting or not) with these linear layers."""
+
+    class Operations(ops):
+        class Linear(_Products, ops.Linear):
+            pass
+
+    return Operations
+
+
+class _Products:
+    """Mixed into ComfyUI's Linear.  A float8 weight stands for itself times `weight_scale`.
+
+    ComfyUI loads, streams and patches the weight as it is stored: LoRAs are laid over it in units of that scale.
+    """
+
+    weight_scale = 1.0
+    _scales: Tensor | None = None
+
+    def takes_fp8_rows(self, x: Tensor) -> bool:
+        return self.weight.dtype == fp8.DTYPE and not self._patched() and fp8.fp8_matmul_works(x.device)
+
+    def forward_gelu(self, x: Tensor) -> Tensor:
+        """gelu(self(x)), tanh form."""
+        if self.weight.dtype.itemsize == 1 or not x.is_cuda:
+            return F.gelu(self(x), approximate="tanh")
+        if not (self.comfy_cast_weights or self._patched()):
+            return linear_gelu(x, self.weight, self.bias)
+        with _cast(self, x, x.dtype) as (weight, bias):
+            return linear_gelu(x, weight, bias)
+
+    def forward_comfy_cast_weights(self, x: Tensor | Fp8Rows) -> Tensor:
+        if self.weight.dtype.itemsize > 1:
+            return super().forward_comfy_cast_weights(x)
+        if isinstance(x, Fp8Rows) or fp8.takes_rows(self, x):
+            rows = fp8.rows_of(x)
+            with _cast(self, rows.values, self.weight.dtype, bias_dtype=rows.dtype) as (weight, bias):
+                return fp8.fp8_linear(rows, weight, self._row_of_scales(weight), bias)
+        with _cast(self, x, x.dtype) as (weight, bias):
+            return fp8.expanded_linear(x, weight, self.weight_scale, bias)
+
+    def _patched(self) -> bool:
+        return bool(self.weight_function or self.bias_function)
+
+    def _row_of_scales(self, weight: Tensor) -> Tensor:
+        if self._scales is None or self._scales.device != weight.device:
+            self._scales = torch.full((1, weight.shape[0]), self.weight_scale, device=weight.device)
+        return self._scales
+
+
+@contextmanager
+def _cast(layer: nn.Module, like: Tensor, dtype: torch.dtype, bias_dtype: torch.dtype | None = None) -> Iterator[tuple]:
+    """The layer's weight and bias where `like` is, streamed and patched by ComfyUI, for the time inside."""
+    weight, bias, stream = compat.cast_bias_weight(layer, like, dtype, bias_dtype or dtype)
+    try:
+        yield weight, bias
+    finally:
+        comfy.ops.uncast_bias_weight(layer, weight, bias, stream)
+
+
+def to_fp8(state_dict: Mapping[str, Tensor], device: torch.device) -> tuple[dict[str, Tensor], dict[str, float]]:
+    """Weights with the matrices of transformer blocks in float8, and their scales by layer; the rest stays.
+
+    What is float8 already keeps its numbers.  The arithmetic runs on `device`, layer by layer.
+    """
+    weights, scales = {}, {}
+    for name, tensor in state_dict.items():
+        layer, _, last = name.rpartition(".")
+        if last == "weight" and "transformer_blocks." in name and tensor.ndim == 2 and converts(layer, tensor):
+            if tensor.dtype.itemsize > 1:
+                quantised, scales[layer] = fp8.quantize_weight(tensor.to(device))
+                tensor = quantised.to(tensor.device)
+        weights[name] = tensor
+    return weights, scales
+
+
+def set_scales(module: nn.Module, scales: Mapping[str, float]) -> None:
+    """Tells the float8 layers of `module`, by name, what their weights are to be multiplied with."""
+    for layer, scale in scales.items():
+        module.get_submodule(layer).weight_scale = scale
