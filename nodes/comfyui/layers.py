@@ -83,10 +83,10 @@ def to_fp8(state_dict: Mapping[str, Tensor], device: torch.device) -> tuple[dict
     weights, scales = {}, {}
     for name, tensor in state_dict.items():
         layer, _, last = name.rpartition(".")
-        if last == "weight" and "transformer_blocks." in name and tensor.ndim == 2 and converts(layer, tensor):
-            if tensor.dtype.itemsize > 1:
-                quantised, scales[layer] = fp8.quantize_weight(tensor.to(device))
-                tensor = quantised.to(tensor.device)
+        matrix = last == "weight" and tensor.ndim == 2 and tensor.dtype.itemsize > 1
+        if matrix and "transformer_blocks." in name and converts(layer, tensor):
+            quantised, scales[layer] = fp8.quantize_weight(tensor.to(device))
+            tensor = quantised.to(tensor.device)
         weights[name] = tensor
     return weights, scales
 

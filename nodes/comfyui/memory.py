@@ -92,8 +92,8 @@ def build(
     """Makes a module with `factory(ops=, dtype=, device=)`, gives it exactly these weights, and puts it under ComfyUI.
 
     Each weight keeps the dtype and, if memory-mapped, the storage that it has in `state_dict`; ComfyUI's layers cast
-    where that is not `compute_dtype`.  `scales`, by layer, belong to float8 weights.  CheckpointError when weights hold NaN or names do not match; shapes have been
-    compared when the file was opened.
+    where that is not `compute_dtype`.  `scales`, by layer, belong to float8 weights.  CheckpointError when weights hold
+    NaN or names do not match; shapes have been compared when the file was opened.
     """
     check_finite(state_dict, source)
     ops, storage_dtype = pick_ops(state_dict, compute_dtype)
