@@ -8,8 +8,9 @@ from torch import Tensor
 
 @triton.jit
 def _norm_silu_pad(
-    x, out, channels, pixels, frame_pixels, frames, eps,
-    BEFORE: tl.constexpr, AFTER: tl.constexpr, ACTIVATE: tl.constexpr, BLOCK: tl.constexpr, ROWS: tl.constexpr,
+    x, bias, out, channels, pixels, frame_pixels, frames, eps,
+    BEFORE: tl.constexpr, AFTER: tl.constexpr, ACTIVATE: tl.constexpr, HAS_BIAS: tl.constexpr,
+    BLOCK: tl.constexpr, ROWS: tl.constexpr,
 ):  # fmt: skip
     """ROWS pixels of one video; the first and the last frame also go to the frames that repeat them."""
     video = tl.program_id(1).to(tl.int64)
@@ -18,6 +19,9 @@ def _norm_silu_pad(
     inside = (pixel < pixels)[:, None] & (channel < channels)[None, :]
     source = (video * pixels + pixel)[:, None] * channels + channel[None, :]
     values = tl.load(x + source, mask=inside, other=0.0)
+    if HAS_BIAS:
+        added = tl.load(bias + channel, mask=channel < channels, other=0.0).to(tl.float32)
+        values = (values.to(tl.float32) + added[None, :]).to(out.dtype.element_ty)
     if ACTIVATE:
         wide = values.to(tl.float32)
         scale = tl.rsqrt(tl.sum(wide * wide, axis=1) / channels + eps)
@@ -34,7 +38,26 @@ def _norm_silu_pad(
         tl.store(out + target, values, mask=inside & (frame == frames - 1)[:, None])
 
 
-def norm_silu_pad(x: Tensor, before: int, after: int, activate: bool, eps: float) -> Tensor:
+@triton.jit
+def _add_update(x, update, bias, out, channels, count, BLOCK: tl.constexpr):
+    place = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    inside = place < count
+    total = tl.load(x + place, mask=inside, other=0.0).to(tl.float32)
+    total += tl.load(update + place, mask=inside, other=0.0).to(tl.float32)
+    total += tl.load(bias + place % channels, mask=inside, other=0.0).to(tl.float32)
+    tl.store(out + place, total.to(out.dtype.element_ty), mask=inside)
+
+
+def add_update(x: Tensor, update: Tensor, bias: Tensor) -> Tensor:
+    """See `ltx_core.kernels.pixel_norm`: x, update (B, C, F, H, W) and bias (C,) -> their sum, channels last."""
+    x, update = (t.contiguous(memory_format=torch.channels_last_3d) for t in (x, update))
+    out = torch.empty_like(x)
+    block = 4096
+    _add_update[(triton.cdiv(x.numel(), block),)](x, update, bias, out, x.shape[1], x.numel(), BLOCK=block, num_warps=8)
+    return out
+
+
+def norm_silu_pad(x: Tensor, before: int, after: int, activate: bool, eps: float, bias: Tensor | None = None) -> Tensor:
     """See `ltx_core.kernels.pixel_norm`: x (B, C, F, H, W) -> (B, C, before + F + after, H, W), channels last."""
     x = x.contiguous(memory_format=torch.channels_last_3d)
     batch, channels, frames, height, width = x.shape
@@ -46,7 +69,7 @@ def norm_silu_pad(x: Tensor, before: int, after: int, activate: bool, eps: float
     rows = max(1, 4096 // block)
     pixels = frames * height * width
     _norm_silu_pad[(triton.cdiv(pixels, rows), batch)](
-        x, out, channels, pixels, height * width, frames, eps,
-        BEFORE=before, AFTER=after, ACTIVATE=activate, BLOCK=block, ROWS=rows, num_warps=8,
+        x, x if bias is None else bias, out, channels, pixels, height * width, frames, eps,
+        BEFORE=before, AFTER=after, ACTIVATE=activate, HAS_BIAS=bias is not None, BLOCK=block, ROWS=rows, num_warps=8,
     )  # fmt: skip
     return out

@@ -11,7 +11,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..kernels.pixel_norm import repeat_ends
+from ..kernels.pixel_norm import add_update, convolve_apart, repeat_ends
 
 ConvFactory = Callable[[int, int], nn.Module]
 Stride = tuple[int, int, int]
@@ -67,11 +67,16 @@ class VideoConv3d(nn.Module):
 
     def forward(self, x: Tensor, *, activate: bool = False) -> Tensor:
         """`activate` puts the pixel norm and SiLU, which most convolutions have in front, before the padding."""
+        return self.conv(self._padded(x, activate, None))
+
+    def apart(self, x: Tensor, *, bias: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """The convolution after norm and SiLU of x + bias, and its own bias where that is not added yet."""
+        return convolve_apart(self.conv, self._padded(x, True, bias))
+
+    def _padded(self, x: Tensor, activate: bool, bias: Tensor | None) -> Tensor:
         before, after = (2, 0) if self.causal else (1, 1)
-        x = repeat_ends(x, before, after, activate=activate)
-        if self.reflect:
-            x = F.pad(x, (1, 1, 1, 1, 0, 0), mode="reflect")
-        return self.conv(x)
+        x = repeat_ends(x, before, after, activate=activate, bias=bias)
+        return F.pad(x, (1, 1, 1, 1, 0, 0), mode="reflect") if self.reflect else x
 
 
 class ResidualBlock(nn.Module):
@@ -83,7 +88,8 @@ class ResidualBlock(nn.Module):
         self.conv2 = conv(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.conv2(self.conv1(x, activate=True), activate=True)
+        inner, bias = self.conv1.apart(x)
+        return add_update(x, *self.conv2.apart(inner, bias=bias))
 
 
 class ResidualBlocks(nn.Module):

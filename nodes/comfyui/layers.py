@@ -1,4 +1,4 @@
-"""ComfyUI's linear layers with the engine's products: GELU in the epilogue, and float8 where the weight is float8."""
+"""ComfyUI's layers with what the engine's kernels fuse: GELU in a product's epilogue, float8 products, biases apart."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,10 +16,13 @@ from . import compat
 
 
 def with_products(ops: type) -> type:
-    """`ops` (ComfyUI's layers, casting or not) with these linear layers."""
+    """`ops` (ComfyUI's layers, casting or not) with these linear layers and convolutions."""
 
     class Operations(ops):
         class Linear(_Products, ops.Linear):
+            pass
+
+        class Conv3d(_BiasApart, ops.Conv3d):
             pass
 
     return Operations
@@ -63,6 +66,18 @@ class _Products:
         if self._scales is None or self._scales.device != weight.device:
             self._scales = torch.full((1, weight.shape[0]), self.weight_scale, device=weight.device)
         return self._scales
+
+
+class _BiasApart:
+    """Mixed into ComfyUI's Conv3d: its bias can be left to the layer that reads the result."""
+
+    def forward_apart(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The convolution of x without the bias, and the bias."""
+        if not (self.comfy_cast_weights or self.weight_function or self.bias_function):
+            return self._conv_forward(x, self.weight, None), self.bias
+        with _cast(self, x, x.dtype) as (weight, bias):
+            # Cast weights lie in a buffer that the next layer writes over.
+            return self._conv_forward(x, weight, None), None if bias is None else bias.clone()
 
 
 @contextmanager

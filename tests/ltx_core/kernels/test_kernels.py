@@ -16,7 +16,7 @@ from ltx_duo.ltx_core.kernels import triton_heads, triton_norm, triton_pixel_nor
 from ltx_duo.ltx_core.kernels.heads import gate_heads, norm_rotate
 from ltx_duo.ltx_core.kernels.norm import PLAIN, TokenRow
 from ltx_duo.ltx_core.kernels.pixel_norm import EPS as PIXEL_EPS
-from ltx_duo.ltx_core.kernels.pixel_norm import repeat_ends
+from ltx_duo.ltx_core.kernels.pixel_norm import add_update, convolve_apart, repeat_ends
 from ltx_duo.ltx_core.transformer.rope import RotaryTable, rotary_table
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -123,11 +123,30 @@ def test_gate_heads(draw, monkeypatch, dtype):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("activate", [False, True])
 @pytest.mark.parametrize(("before", "after"), [(2, 0), (1, 1)])
+@pytest.mark.parametrize("biased", [False, True])
 @pytest.mark.parametrize("shape", [(1, 24, 1, 3, 5), (2, 48, 3, 4, 3)])
-def test_repeat_ends(draw, monkeypatch, dtype, activate, before, after, shape):
-    x = draw(*shape, dtype=dtype)
-    exact = repeat_ends(x.double(), before, after, activate=activate)
+def test_repeat_ends(draw, monkeypatch, dtype, activate, before, after, biased, shape):
+    x, bias = draw(*shape, dtype=dtype), draw(shape[1], dtype=dtype) if biased else None
+    exact = repeat_ends(x.double(), before, after, activate=activate, bias=bias.double() if biased else None)
     poisoned(monkeypatch)
-    result = triton_pixel_norm.norm_silu_pad(x, before, after, activate, PIXEL_EPS)
+    result = triton_pixel_norm.norm_silu_pad(x, before, after, activate, PIXEL_EPS, bias)
     assert result.is_contiguous(memory_format=torch.channels_last_3d)
     assert_close(result, exact, dtype)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("shape", [(1, 24, 1, 3, 5), (2, 48, 3, 11, 7)])
+def test_add_update(draw, monkeypatch, dtype, shape):
+    x, update, bias = draw(*shape, dtype=dtype), draw(*shape, dtype=dtype), draw(shape[1], dtype=dtype)
+    exact = add_update(x.double(), update.double(), bias.double())
+    poisoned(monkeypatch)
+    assert_close(triton_pixel_norm.add_update(x, update, bias), exact, dtype)
+
+
+def test_a_convolution_apart_from_its_bias_is_the_whole(draw, monkeypatch):
+    conv = torch.nn.Conv3d(6, 4, 3, padding=(0, 1, 1), device=DEVICE)
+    x = draw(1, 6, 4, 5, 3)
+    monkeypatch.setattr("ltx_duo.ltx_core.kernels.pixel_norm.fused", lambda x: True)
+    with torch.no_grad():
+        result, bias = convolve_apart(conv, x)
+        assert_close(result + bias[:, None, None, None], conv(x).double(), torch.float32)

@@ -140,3 +140,14 @@ def test_broken_weights_are_named(params, weights):
     component = build(params, weights)
     component.module.audio_proj_out.bias.data[3] = float("inf")
     assert memory.broken_weights(component) == ["audio_proj_out.bias"]
+
+
+def test_convolutions_give_their_bias_apart(monkeypatch):
+    """Whether their weights are loaded, or cast for the moment."""
+    for stored in (torch.float32, torch.bfloat16):
+        ops, _ = memory.pick_ops({"conv.weight": torch.zeros(1, dtype=stored)}, torch.float32)
+        conv = ops.Conv3d(3, 5, 3, padding=(0, 1, 1), dtype=stored)
+        torch.nn.init.normal_(conv.weight), torch.nn.init.normal_(conv.bias)
+        x = torch.randn(1, 3, 4, 6, 5)
+        result, bias = conv.forward_apart(x)
+        torch.testing.assert_close(result + bias[:, None, None, None], conv(x), rtol=1e-5, atol=1e-5)
