@@ -66,7 +66,7 @@ def norm_rotate(x: Tensor, weight: Tensor, heads: int, table, eps: float) -> Ten
         x, weight, cos, sin, index, out,
         width, width // heads // 2, index.shape[0], cos.shape[1], 0 if table is None else table.padding, eps,
         AXES=0 if table is None else index.shape[1],
-        BLOCK=triton.next_power_of_2(width // 2), num_warps=8 if width > 1024 else 4,
+        BLOCK=triton.next_power_of_2(width // 2), num_warps=4 if width > 2048 else 2,
     )  # fmt: skip
     return out.unflatten(-1, (heads, -1)).transpose(1, 2)
 

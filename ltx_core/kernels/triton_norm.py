@@ -82,7 +82,7 @@ def residual_norm(
         width, 1 if gate_index is None else gate_index.numel(), 1 if norm_index is None else norm_index.numel(), eps,
         HAS_UPDATE=update is not None, HAS_GATE=gate is not None, GATE_INDEXED=gate_index is not None,
         NORMS=len(norms), MODULATED=modulated, NORM_INDEXED=norm_index is not None,
-        FP8_ROWS=fp8_rows, BLOCK=triton.next_power_of_2(width), num_warps=8 if width > 1024 else 4,
+        FP8_ROWS=fp8_rows, BLOCK=triton.next_power_of_2(width), num_warps=8 if len(norms) == 2 else 4,
     )  # fmt: skip
     for output, own in zip(outputs, quantized, strict=False):
         keep_rows(output, *own)
