@@ -1,4 +1,7 @@
-"""Loader nodes: they open file headers, check everything that a header can tell, and read no weights."""
+"""Loader nodes: they open files, check everything that can be told without loading weights, and load none.
+
+They are coroutines because ComfyUI runs those before all other nodes: a bad file is refused before a prompt is encoded.
+"""
 
 from comfy_api.latest import io
 
@@ -51,7 +54,7 @@ class ModelLoader(io.ComfyNode):
         return files.fingerprint(checkpoint, MODEL_FOLDERS)
 
     @classmethod
-    def execute(cls, checkpoint: str, weight_dtype: str) -> io.NodeOutput:
+    async def execute(cls, checkpoint: str, weight_dtype: str) -> io.NodeOutput:
         from .comfyui import models
 
         return io.NodeOutput(models.open_model(checkpoint, MODEL_FOLDERS, weight_dtype))
@@ -107,7 +110,7 @@ class LoraLoader(io.ComfyNode):
         return files.fingerprint(lora, ("loras",))
 
     @classmethod
-    def execute(cls, model, lora: str, strength_stage_one: float, strength_stage_two: float) -> io.NodeOutput:
+    async def execute(cls, model, lora: str, strength_stage_one: float, strength_stage_two: float) -> io.NodeOutput:
         from .comfyui import models
 
         return io.NodeOutput(models.add_lora(model, lora, strength_stage_one, strength_stage_two))
@@ -151,7 +154,7 @@ class VAELoader(io.ComfyNode):
         return files.fingerprint(checkpoint, VAE_FOLDERS), audio
 
     @classmethod
-    def execute(cls, checkpoint: str, audio_file: str) -> io.NodeOutput:
+    async def execute(cls, checkpoint: str, audio_file: str) -> io.NodeOutput:
         from .comfyui import models
 
         return io.NodeOutput(models.open_vae(checkpoint, None if audio_file == SAME_FILE else audio_file, VAE_FOLDERS))
@@ -201,7 +204,7 @@ class TextEncoderLoader(io.ComfyNode):
         return files.fingerprint(text_encoder, ENCODER_FOLDERS), files.fingerprint(projection, PROJECTION_FOLDERS)
 
     @classmethod
-    def execute(cls, text_encoder: str, projection: str, device: str) -> io.NodeOutput:
+    async def execute(cls, text_encoder: str, projection: str, device: str) -> io.NodeOutput:
         from .comfyui import models
 
         handle = models.open_text_encoder(text_encoder, ENCODER_FOLDERS, projection, PROJECTION_FOLDERS, device)
@@ -240,7 +243,7 @@ class UpsamplerLoader(io.ComfyNode):
         return files.fingerprint(upsampler, UPSAMPLER_FOLDERS)
 
     @classmethod
-    def execute(cls, upsampler: str) -> io.NodeOutput:
+    async def execute(cls, upsampler: str) -> io.NodeOutput:
         from .comfyui import models
 
         return io.NodeOutput(models.open_upsampler(upsampler, UPSAMPLER_FOLDERS))

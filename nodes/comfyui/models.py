@@ -1,4 +1,8 @@
-"""Behind the loader nodes: open files, check all that headers tell, and make handles.  No weight is read here."""
+"""Behind the loader nodes: open files, check all that can be checked, and make handles.
+
+What headers tell is checked when a workflow is queued.  When a loader runs it also looks for NaN, in samples of the
+numbers: a damaged file shall not cost a run.  No weight is loaded here.
+"""
 
 import logging
 from collections.abc import Sequence
@@ -9,6 +13,7 @@ from ...ltx_core.errors import CheckpointError, VariantError
 from ...ltx_core.lora import LoRA
 from ...ltx_core.upsampler.params import UpsamplerParams
 from ...ltx_core.variant import Variant
+from ...ltx_core.weights import check_finite
 from . import components, files
 from .components import MODEL_PARTS, Part
 from .handles import LoraUse, ModelHandle, TextEncoderHandle, UpsamplerHandle, VAEHandle
@@ -29,6 +34,7 @@ def check_model(name: str | None, folders: Folders) -> None:
 def open_model(name: str, folders: Folders, weight_dtype: str) -> ModelHandle:
     check_model(name, folders)
     handle = ModelHandle(files.open_checkpoint(name, folders), weight_dtype)
+    _check_numbers(handle.checkpoint, tuple(MODEL_PARTS.values()))
     if handle.distilled:
         log.info("LTX Duo: %s is taken for a distilled model by its name: 8 steps, no guidance by default.", name)
     return handle
@@ -41,10 +47,11 @@ def check_lora(name: str | None) -> None:
 
 
 def add_lora(model: ModelHandle, name: str, stage_one: float, stage_two: float) -> ModelHandle:
-    """The model with one more LoRA; VariantError if it is of another model."""
+    """The model with one more LoRA; VariantError if it is of another model, CheckpointError if it holds NaN."""
     lora = LoRA.open(files.path(name, ("loras",)))
     shapes = {key: info.shape for key, info in model.checkpoint.tensors(Part.TRANSFORMER).items()}
     lora.check(shapes, model.checkpoint.path.name)
+    lora.factors()  # refuses NaN
     return model.with_lora(LoraUse(lora, (stage_one, stage_two)))
 
 
@@ -62,7 +69,10 @@ def check_vae(name: str | None, audio_name: str | None, folders: Folders, same_f
 
 def open_vae(name: str, audio_name: str | None, folders: Folders) -> VAEHandle:
     check_vae(name, audio_name, folders, same_file=audio_name is None)
-    return VAEHandle(files.open_checkpoint(name, folders), files.open_checkpoint(audio_name or name, folders))
+    handle = VAEHandle(files.open_checkpoint(name, folders), files.open_checkpoint(audio_name or name, folders))
+    _check_numbers(handle.video, VIDEO_PARTS)
+    _check_numbers(handle.audio, AUDIO_PARTS)
+    return handle
 
 
 def check_text_encoder(name: str | None, folders: Folders, projection: str | None, its_folders: Folders) -> None:
@@ -76,6 +86,8 @@ def open_text_encoder(
 ) -> TextEncoderHandle:
     gemma, other = files.open_checkpoint(name, folders), files.open_checkpoint(projection, its_folders)
     _check_text(gemma, other)
+    _check_numbers(gemma, (Part.GEMMA,))
+    _check_numbers(other, (Part.TEXT_PROJECTION,))
     return TextEncoderHandle(gemma, other, device)
 
 
@@ -87,7 +99,9 @@ def check_upsampler(name: str | None, folders: Folders) -> None:
 
 def open_upsampler(name: str, folders: Folders) -> UpsamplerHandle:
     checkpoint = files.open_checkpoint(name, folders)
-    return UpsamplerHandle(checkpoint, _upsampler_params(checkpoint))
+    params = _upsampler_params(checkpoint)
+    _check_numbers(checkpoint, (Part.UPSAMPLER,))
+    return UpsamplerHandle(checkpoint, params)
 
 
 @lru_cache(maxsize=32)
@@ -95,6 +109,13 @@ def _check_parts(checkpoint: Checkpoint, parts: tuple[Part, ...]) -> None:
     checkpoint.require(*parts)
     _check_variant(checkpoint)
     components.check_parts(checkpoint, *parts)
+
+
+@lru_cache(maxsize=32)
+def _check_numbers(checkpoint: Checkpoint, parts: tuple[Part, ...]) -> None:
+    """CheckpointError if a weight holds NaN or infinity."""
+    for part in parts:
+        check_finite(checkpoint.state_dict(part), checkpoint.path)
 
 
 def _check_variant(checkpoint: Checkpoint) -> None:

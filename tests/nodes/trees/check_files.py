@@ -160,12 +160,12 @@ def test_everything_good_is_accepted(nodes):
         assert loader.validate_inputs(**dict.fromkeys(inputs)) is True, name
 
 
-def test_vae_without_sound(nodes, rewritten):
+def test_vae_without_sound(nodes, run, rewritten):
     name = rewritten("checkpoints", CHECKPOINT, drop("audio_vae.", "vocoder."), "vae")
     assert "audio VAE" in refusal(nodes, "VAELoader", checkpoint=name, audio_file="same file")
     loader = nodes["LTXDuoVAELoader"]
     assert loader.validate_inputs(checkpoint=name, audio_file=CHECKPOINT) is True
-    handle = loader.execute(checkpoint=name, audio_file=CHECKPOINT).args[0]
+    handle = run("VAELoader", checkpoint=name, audio_file=CHECKPOINT)
     assert handle.video.path.name == name and handle.audio.path.name == CHECKPOINT
 
 
@@ -254,7 +254,7 @@ def test_upsampler_with_missing_weights(nodes, rewritten):
     assert "final_conv.weight" in refusal(nodes, "UpsamplerLoader", upsampler=name)
 
 
-def test_lora_of_another_model(nodes, rewritten):
+def test_lora_of_another_model(run, rewritten):
     def widen(tensors, _):
         key = next(key for key in tensors if key.endswith("attn1.to_q.lora_A.weight"))
         tensors[key] = torch.zeros(tensors[key].shape[0], 999)
@@ -262,7 +262,7 @@ def test_lora_of_another_model(nodes, rewritten):
     name = rewritten("loras", LORA, widen)
     model = open_model(CHECKPOINT, ("checkpoints",), "auto")
     with pytest.raises(VariantError, match="999"):
-        nodes["LTXDuoLoraLoader"].execute(model, name, 0.0, 1.0)
+        run("LoraLoader", model=model, lora=name, strength_stage_one=0.0, strength_stage_two=1.0)
 
 
 def test_file_that_is_no_lora(nodes, folder):
@@ -270,22 +270,50 @@ def test_file_that_is_no_lora(nodes, folder):
     assert "LoKr" in refusal(nodes, "LoraLoader", lora="lokr.safetensors")
 
 
-def test_nan_weights_are_named_when_they_are_read(nodes, rewritten):
+NAN = {
+    "VAELoader": ("checkpoints", CHECKPOINT, "vae.decoder.conv_out.conv.bias", {"audio_file": "same file"}),
+    "ModelLoader": ("checkpoints", CHECKPOINT, "model.diffusion_model.proj_out.bias", {"weight_dtype": "auto"}),
+    "UpsamplerLoader": ("latent_upscale_models", UPSAMPLER, "final_conv.bias", {}),
+    "LoraLoader": (
+        "loras",
+        LORA,
+        "diffusion_model.transformer_blocks.0.attn1.to_q.lora_A.weight",
+        {"strength_stage_one": 0.0, "strength_stage_two": 1.0},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NAN)
+def test_nan_weights_are_named_before_anything_is_loaded(name, run, rewritten):
+    folder, file, weight, inputs = NAN[name]
+
     def break_one(tensors, _):
-        tensors["vae.decoder.conv_out.conv.bias"][0] = float("nan")
+        tensors[weight].view(-1)[-1] = float("nan")
 
-    name = rewritten("checkpoints", CHECKPOINT, break_one)
-    handle = nodes["LTXDuoVAELoader"].execute(checkpoint=name, audio_file="same file").args[0]
-    with pytest.raises(CheckpointError, match="conv_out.conv.bias"):
-        handle.video_decoder()
-    handle.video_encoder()
+    slot = {"LoraLoader": "lora", "UpsamplerLoader": "upsampler"}.get(name, "checkpoint")
+    if name == "LoraLoader":
+        inputs = inputs | {"model": open_model(CHECKPOINT, ("checkpoints",), "auto")}
+    bad = rewritten(folder, file, break_one)
+    with pytest.raises(
+        CheckpointError, match=weight.removeprefix("vae.decoder.").removeprefix("model.diffusion_model.")
+    ):
+        run(name, **{slot: bad}, **inputs)
 
 
-def test_a_distilled_model_is_known_by_its_name(nodes, models, folder):
+def test_nan_in_a_text_encoder(run, rewritten):
+    def break_one(tensors, _):
+        tensors["model.norm.weight"][3] = float("nan")
+
+    name = rewritten("text_encoders", "gemma-3-small.safetensors", break_one)
+    with pytest.raises(CheckpointError, match="norm.weight"):
+        run("TextEncoderLoader", text_encoder=name, projection=CHECKPOINT, device="default")
+
+
+def test_a_distilled_model_is_known_by_its_name(run, models, folder):
     from ltx_duo.ltx_core.sampling.guidance import OFF
 
     shutil.copy(models / "checkpoints" / CHECKPOINT, folder("checkpoints") / "ltx-2.3-distilled.safetensors")
-    handle = nodes["LTXDuoModelLoader"].execute("ltx-2.3-distilled.safetensors", "auto").args[0]
+    handle = run("ModelLoader", checkpoint="ltx-2.3-distilled.safetensors", weight_dtype="auto")
     assert handle.default_guidance == OFF and len(handle.default_sigmas(30)) == 9
-    dev = nodes["LTXDuoModelLoader"].execute(CHECKPOINT, "auto").args[0]
+    dev = run("ModelLoader", checkpoint=CHECKPOINT, weight_dtype="auto")
     assert dev.default_guidance != OFF and len(dev.default_sigmas(30)) == 31

@@ -93,7 +93,8 @@ def run(nodes):
     """Executes a node by the end of its id and gives its outputs."""
 
     def execute(name: str, **inputs):
-        outputs = nodes[f"LTXDuo{name}"].execute(**inputs).args
+        done = nodes[f"LTXDuo{name}"].execute(**inputs)
+        outputs = (asyncio.run(done) if asyncio.iscoroutine(done) else done).args
         return outputs[0] if len(outputs) == 1 else outputs
 
     return execute
