@@ -4,7 +4,7 @@ import argparse
 import json
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TextIO
@@ -14,6 +14,7 @@ from .errors import CheckpointError
 from .loading import build_module, load_tokenizer
 from .lora import LoRA
 from .quantization import check_supported, quantization
+from .upsampler import UpsamplerParams
 from .variant import Variant
 from .weights import differences
 
@@ -32,6 +33,7 @@ _NEEDED = {
     Component.GEMMA: "text_encoders",
     Component.TOKENIZER: "text_encoders",
     Component.UPSAMPLER: "latent_upscale_models",
+    Component.LORA: "loras",
 }
 
 # Nodes by what a file must hold to be chosen there.
@@ -80,8 +82,10 @@ def inspect_file(path: str | Path) -> tuple[FileReport, Checkpoint]:
     checkpoint = Checkpoint.open(path)
     components = [_component(checkpoint, component) for component in Component if component in checkpoint.key_maps]
     problems = [f"{part.name}: {part.problem}" for part in components if part.problem]
-    if checkpoint.variant is Variant.V2_5:
-        problems.append("LTX-2.5 is another architecture, which LTX Duo does not run.")
+    broken = {Component(part.name) for part in components if part.problem}
+    if checkpoint.variant not in (None, Variant.V2_3):
+        problems.append(f"It is of {checkpoint.variant}; LTX Duo runs LTX-2.3.")
+        broken.update(checkpoint.components)
     formats: Counter[str] = Counter()
     for component in (Component.TRANSFORMER, Component.GEMMA):
         try:
@@ -90,10 +94,16 @@ def inspect_file(path: str | Path) -> tuple[FileReport, Checkpoint]:
             check_supported(layers, checkpoint.path)
         except CheckpointError as error:
             problems.append(str(error))
+            broken.add(component)
     ranks: Counter[int] = Counter()
     if Component.LORA in checkpoint.components:
         ranks.update(LoRA.open(path).ranks().values())
-    unknown = checkpoint.unrecognised
+    notes = []
+    if unknown := checkpoint.unrecognised:
+        kind = "unknown tensor is" if len(unknown) == 1 else "unknown tensors are"
+        notes.append(f"{len(unknown):,} {kind} not used ({', '.join(unknown[:3])})")
+    if Component.GEMMA in checkpoint.components - broken and checkpoint.path.is_dir():
+        notes.append("the tokenizer lies beside the weights")
     report = FileReport(
         path=str(path),
         bytes=sum(file.path.stat().st_size for file in checkpoint.files),
@@ -103,9 +113,9 @@ def inspect_file(path: str | Path) -> tuple[FileReport, Checkpoint]:
         quantization=dict(formats),
         lora_ranks=dict(sorted(ranks.items())),
         folder=_folder(checkpoint),
-        uses=_uses(checkpoint),
+        uses=_uses(checkpoint, broken),
         problems=problems,
-        notes=[f"{len(unknown):,} unknown tensors are not used ({', '.join(unknown[:3])})"] if unknown else [],
+        notes=notes,
     )
     return report, checkpoint
 
@@ -130,6 +140,8 @@ def _problem(checkpoint: Checkpoint, component: Component) -> str | None:
     not_compared = (Component.LORA, Component.TEXT_PROJECTION, Component.TOKENIZER)
     if component in not_compared or quantization(checkpoint, component):
         return None
+    if component is Component.UPSAMPLER and not (params := UpsamplerParams.from_config(checkpoint.config)).doubles:
+        return f"it enlarges {params.enlarges}; between the stages stands the spatial x2 upsampler"
     module = build_module(checkpoint, component, device="meta")
     expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
     return differences(expected, {name: info.shape for name, info in checkpoint.tensors(component).items()}) or None
@@ -146,8 +158,8 @@ def _folder(checkpoint: Checkpoint) -> str:
     return "vae" if parts.intersection((*_VAES, Component.VOCODER)) else "text_encoders"
 
 
-def _uses(checkpoint: Checkpoint) -> list[str]:
-    parts = set(checkpoint.components)
+def _uses(checkpoint: Checkpoint, broken: Set[Component]) -> list[str]:
+    parts = set(checkpoint.components - broken)
     if Component.GEMMA in parts and checkpoint.path.is_dir():
         parts.add(Component.TOKENIZER)
     uses = [node for node, needed in _USES if needed <= parts]
@@ -161,7 +173,20 @@ def _missing(checkpoints: Sequence[Checkpoint]) -> dict[str, str]:
     have = {component for checkpoint in checkpoints for component in checkpoint.components}
     if any(Component.GEMMA in c.components and c.path.is_dir() for c in checkpoints):
         have.add(Component.TOKENIZER)
-    return {component.value: folder for component, folder in _NEEDED.items() if component not in have}
+    if any(Component.TRANSFORMER in c.components and "distilled" in c.path.name.lower() for c in checkpoints):
+        have.add(Component.LORA)
+    lacks = {component: folder for component, folder in _NEEDED.items() if component not in have}
+    return {"distilled LoRA" if c is Component.LORA else c.value: folder for c, folder in lacks.items()}
+
+
+def _check_together(checkpoints: Sequence[Checkpoint]) -> None:
+    """VariantError if files are of several generations, or a LoRA is of another model than the transformer."""
+    if any(checkpoint.variant for checkpoint in checkpoints):
+        common_variant(*checkpoints)
+    for model in (c for c in checkpoints if Component.TRANSFORMER in c.components):
+        shapes = {name: info.shape for name, info in model.tensors(Component.TRANSFORMER).items()}
+        for lora in (c for c in checkpoints if Component.LORA in c.components):
+            LoRA.open(lora.path).check(shapes, str(model.path))
 
 
 def _text(report: FileReport) -> str:
@@ -169,9 +194,12 @@ def _text(report: FileReport) -> str:
     lines = [
         report.path,
         f"  generation  {'LTX-' + report.variant if report.variant else 'not stated'}{version}",
-        f"  size        {report.bytes / 1e9:,.2f} GB",
+        f"  size        {_size(report.bytes)}",
     ]
     for part in report.components:
+        if part.name == Component.TOKENIZER.value:
+            lines.append(f"  {part.name:22}{_size(part.parameters):>16}")
+            continue
         total = max(1, part.parameters)
         dtypes = ", ".join(f"{dtype} {100 * count / total:.3g} %" for dtype, count in part.dtypes.items())
         lines.append(f"  {part.name:22}{part.parameters:>16,} parameters in {part.tensors:,} tensors ({dtypes})")
@@ -185,6 +213,12 @@ def _text(report: FileReport) -> str:
     lines += [f"  note        {note}" for note in report.notes]
     lines += [f"  PROBLEM     {problem}" for problem in report.problems]
     return "\n".join(lines)
+
+
+def _size(count: int) -> str:
+    """Bytes in the unit that suits them."""
+    unit, value = ("GB", 1e9) if count >= 1e9 else ("MB", 1e6) if count >= 1e6 else ("kB", 1e3)
+    return f"{count / value:,.3g} {unit}" if count < 1e11 else f"{count / value:,.0f} {unit}"
 
 
 def _write(stream: TextIO, text: str) -> None:
@@ -212,8 +246,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         reports.append(report)
         checkpoints.append(checkpoint)
     try:
-        if any(checkpoint.variant for checkpoint in checkpoints):
-            common_variant(*checkpoints)
+        _check_together(checkpoints)
     except CheckpointError as error:
         errors.append(str(error))
     missing = _missing(checkpoints)

@@ -24,6 +24,16 @@ class UpsamplerParams:
     temporal_scale: int = 1
     rational: bool = False
 
+    @property
+    def doubles(self) -> bool:
+        """Whether it makes twice the width and height of the same frames, as stage two wants it."""
+        return self.spatial_scale == 2 and self.temporal_scale == 1
+
+    @property
+    def enlarges(self) -> str:
+        """What it does, for messages: "by 1.5 in width and height"."""
+        return "in time" if self.temporal_scale != 1 else f"by {float(self.spatial_scale):g} in width and height"
+
     @classmethod
     def from_config(cls, config: dict) -> "UpsamplerParams":
         """Reads the whole `config` of an upsampler file; CheckpointError if it is no upsampler we know.

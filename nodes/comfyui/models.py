@@ -143,11 +143,10 @@ def _check_text(gemma: Checkpoint, projection: Checkpoint) -> None:
 def _upsampler_params(checkpoint: Checkpoint) -> UpsamplerParams:
     checkpoint.require(Part.UPSAMPLER)
     params = UpsamplerParams.from_config(checkpoint.config)
-    if params.temporal_scale != 1 or params.spatial_scale != 2:
-        what = "in time" if params.temporal_scale != 1 else f"by {float(params.spatial_scale):g} in width and height"
+    if not params.doubles:
         raise CheckpointError(
-            f"{checkpoint.path} enlarges {what}; stage two works at twice the width and height of stage one. "
-            "Choose the spatial x2 upsampler, ltx-2.3-spatial-upscaler-x2-1.1.safetensors."
+            f"{checkpoint.path} enlarges {params.enlarges}; stage two works at twice the width and height of stage "
+            "one. Choose the spatial x2 upsampler, ltx-2.3-spatial-upscaler-x2-1.1.safetensors."
         )
     components.check_parts(checkpoint, Part.UPSAMPLER)
     return params

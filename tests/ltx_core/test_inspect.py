@@ -75,6 +75,7 @@ def test_single_file_checkpoint(inspect, models):
     needs = out.split("you also need:")[1]
     assert "Gemma text encoder" in needs
     assert "ComfyUI/models/latent_upscale_models" in needs
+    assert "distilled LoRA" in needs
     assert "vocoder" not in needs
 
 
@@ -95,6 +96,7 @@ def test_text_encoder_has_its_tokenizer(inspect, models, gemma):
     assert code == 0
     assert report["files"][0]["uses"] == ["LTX Text Encoder Loader (text encoder)"]
     assert "tokenizer" not in report["missing"]
+    assert "tokenizer" in inspect(models / gemma)[1]
 
 
 def test_text_encoder_folder_without_tokenizer(inspect, models, tmp_path):
@@ -139,8 +141,9 @@ def test_missing_and_unknown_tensors(inspect, changed):
     gone = "model.diffusion_model.transformer_blocks.1.attn1.to_q.weight"
     code, out, _ = inspect(changed({gone: None, "duration_head.weight": torch.zeros(3)}))
     assert code == 1
+    assert "use it in   LTX VAE Loader, LTX Text Encoder Loader (projection)\n" in out
     assert "PROBLEM     transformer: 1 missing of 402 tensors (transformer_blocks.1.attn1.to_q.weight)" in out
-    assert "note        1 unknown tensors are not used (duration_head.weight)" in out
+    assert "note        1 unknown tensor is not used (duration_head.weight)" in out
 
 
 def test_unknown_tensors_alone_are_no_problem(inspect, changed):
@@ -174,11 +177,41 @@ def test_nvfp4_file(inspect, changed, models):
     assert "as nvfp4, which LTX Duo does not support" in out
 
 
-def test_ltx_2_5_is_named_and_refused(inspect, changed):
-    code, out, _ = inspect(changed(model_version="2.5.0"))
+@pytest.mark.parametrize("generation", ["2.0", "2.5"])
+def test_other_generations_are_named_and_refused(inspect, changed, generation):
+    code, out, _ = inspect(changed(model_version=f"{generation}.0"))
     assert code == 1
-    assert "generation  LTX-2.5" in out
-    assert "PROBLEM     LTX-2.5 is another architecture" in out
+    assert f"generation  LTX-{generation}" in out
+    assert f"PROBLEM     It is of LTX-{generation}; LTX Duo runs LTX-2.3." in out
+    assert "use it in   nothing" in out
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"spatial_scale": 1.5, "rational_resampler": True}, "by 1.5 in width and height"),
+        ({"spatial_upsample": False, "temporal_upsample": True}, "in time"),
+    ],
+)
+def test_upsampler_of_another_scale(inspect, models, tmp_path, change, words):
+    with safe_open(models / write.UPSAMPLER, "pt") as file:
+        metadata = file.metadata()
+    metadata["config"] = json.dumps(json.loads(metadata["config"]) | change)
+    save_file(load_file(models / write.UPSAMPLER), tmp_path / "up.safetensors", metadata)
+    code, out, _ = inspect(tmp_path / "up.safetensors")
+    assert code == 1
+    assert f"PROBLEM     latent upsampler: it enlarges {words}" in out
+    assert "use it in   nothing" in out
+
+
+def test_lora_of_another_model(inspect, models, tmp_path):
+    state = load_file(models / write.LORA)
+    layer = "diffusion_model.transformer_blocks.0.attn1.to_q.lora_A.weight"
+    state[layer] = torch.zeros(state[layer].shape[0], 999)
+    save_file(state, tmp_path / "lora.safetensors")
+    code, _, err = inspect(models / write.CHECKPOINT, tmp_path / "lora.safetensors")
+    assert code == 1
+    assert "is a LoRA of another model" in err and "999" in err
 
 
 def test_files_of_two_generations(inspect, changed, models):
@@ -203,7 +236,7 @@ def test_names_that_are_no_text(inspect, tmp_path):
     (tmp_path / "odd.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + b"\0\0\0")
     code, out, _ = inspect(tmp_path / "odd.safetensors")
     assert code == 1
-    assert "1 unknown tensors are not used (\\ud800)" in out
+    assert "1 unknown tensor is not used (\\ud800)" in out
 
 
 def test_as_a_command(models):
