@@ -129,7 +129,11 @@ def make_video(options: argparse.Namespace) -> dict:
     clock = Clock()
     clock.add("set-up", float(os.environ.get("LTXDUO_SETUP_SECONDS", 0)))
     target = options.out if options.out.suffix == ".mp4" else options.out / "ltx-duo.mp4"
-    target.parent.mkdir(parents=True, exist_ok=True)
+    target = target.resolve()
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DemoError(f"cannot write to {target.parent}: {error.strerror} (--out chooses another place)") from None
     base = make_base(LOCAL / "demo" / "comfyui")
     if options.models:
         found = models.find(options.models)

@@ -20,8 +20,17 @@ class PromptRejected(RuntimeError):
 
     def __init__(self, answer: dict):
         self.node_errors: dict = answer.get("node_errors") or {}
-        found = [f"{e['message']}: {e['details']}" for node in self.node_errors.values() for e in node["errors"]]
-        super().__init__("; ".join(found) or json.dumps(answer.get("error", answer)))
+        found = [
+            _complaint(node["class_type"], error) for node in self.node_errors.values() for error in node["errors"]
+        ]
+        super().__init__("; ".join(dict.fromkeys(found)) or json.dumps(answer.get("error", answer)))
+
+
+def _complaint(node_type: str, error: dict) -> str:
+    """One line for an error; what a node's own check says comes once for each input that it looked at."""
+    if error["type"] == "custom_validation_failed":
+        return f"{node_type}: {error['details'].partition(' - ')[2] or error['details']}"
+    return f"{node_type}: {error['message']}: {error['details']}"
 
 
 class ExecutionFailed(RuntimeError):

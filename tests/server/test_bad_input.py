@@ -56,13 +56,15 @@ def test_size_from_another_node_is_refused_when_it_runs(client, prompt):
 
 
 def broken(kind: str, good: Path) -> bytes:
-    content = good.read_bytes()
+    content = (good / "model.safetensors" if good.is_dir() else good).read_bytes()
     return {"truncated": content[: len(content) // 2], "not safetensors": b"<html>404</html>", "empty": b""}[kind]
 
 
 LOADERS = [
     ("LTXDuoModelLoader", "checkpoint", "checkpoint", "checkpoints"),
     ("LTXDuoVAELoader", "checkpoint", "checkpoint", "checkpoints"),
+    ("LTXDuoVAELoader", "audio_file", "checkpoint", "checkpoints"),
+    ("LTXDuoTextEncoderLoader", "text_encoder", "text encoder", "text_encoders"),
     ("LTXDuoTextEncoderLoader", "projection", "checkpoint", "checkpoints"),
     ("LTXDuoLoraLoader", "lora", "distilled LoRA", "loras"),
     ("LTXDuoUpsamplerLoader", "upsampler", "upsampler", "latent_upscale_models"),
