@@ -192,8 +192,10 @@ def test_progress_and_cancel(client, make, film, workflow):
     assert make(prompt).same_as(film)
 
 
-def test_oldest_comfyui_runs_the_workflow(oldest_server, small_model, workflow, tmp_path):
-    prompt = workflow("image-to-video")
-    film = run_film(furnish(oldest_server, small_model), prompt, tmp_path)
+@pytest.mark.parametrize("name", ["image-to-video", "text-to-video"])
+def test_oldest_comfyui_runs_the_workflow(name, oldest_server, small_model, workflow, tmp_path):
+    film = run_film(furnish(oldest_server, small_model), workflow(name), tmp_path)
     assert film.pictures.shape == (17, 128, 192, 3)
-    assert film.sound.shape[0] == 2
+    info = media.probe(film.path)
+    assert (info.video_codec, info.frames, info.audio_codec, info.sample_rate) == ("h264", 17, "aac", 48000)
+    assert abs(info.sound_seconds - info.video_seconds) < 0.06
