@@ -129,6 +129,7 @@ def _check_variant(checkpoint: Checkpoint) -> None:
 @lru_cache(maxsize=8)
 def _check_text(gemma: Checkpoint, projection: Checkpoint) -> None:
     components.check_text_encoder(gemma, projection)
+    _check_variant(gemma)  # only files that name a model have one
     _check_variant(projection)
     if not gemma.path.is_dir():
         gemma.require(Part.TOKENIZER)

@@ -43,7 +43,7 @@ def rewritten(models, folder):
     def save(kind: str, name: str, change, target: str | None = None) -> str:
         source = models / kind / name
         with safe_open(source, "pt") as file:
-            metadata = file.metadata()
+            metadata = file.metadata() or {}
         tensors = load_file(source)
         change(tensors, metadata)
         save_file(tensors, folder(target or kind) / "changed.safetensors", metadata)
@@ -206,6 +206,14 @@ def test_text_encoder_folder_without_tokenizer(nodes, models, folder):
 def test_other_generations(nodes, rewritten, version, words):
     name = rewritten("checkpoints", CHECKPOINT, mark(version))
     assert words in refusal(nodes, "ModelLoader", checkpoint=name)
+
+
+def test_text_encoder_of_another_generation(nodes, rewritten):
+    def belong(_, metadata):
+        metadata["gemma_source_checkpoint"] = json.dumps({"ltx_version": "2.5.0"})
+
+    name = rewritten("text_encoders", "gemma-3-small.safetensors", belong)
+    assert "LTX-2.5" in refusal(nodes, "TextEncoderLoader", text_encoder=name, projection=CHECKPOINT)
 
 
 def test_model_without_connectors(nodes, rewritten):
