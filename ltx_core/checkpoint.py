@@ -133,6 +133,12 @@ class Checkpoint:
                 holds = ", ".join(c.value for c in Component if c in self.key_maps)
                 raise CheckpointError(f"{self.path} has no {component.value}: it holds {holds}. {advice}")
 
+    def check_finite(self, component: Component) -> None:
+        """CheckpointError if a weight of the component holds NaN or infinity; looks at one weight after another."""
+        for key, name in self.key_maps[component].items():
+            file = next(file for file in self.files if key in file.tensors)
+            check_finite({name: file.read([key])[key]}, self.path)
+
     def state_dict(self, component: Component, tensors: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
         """A component's weights under the module's names.
 

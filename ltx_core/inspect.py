@@ -88,13 +88,8 @@ def inspect_file(path: str | Path) -> tuple[FileReport, Checkpoint]:
         broken.update(checkpoint.components)
     formats: Counter[str] = Counter()
     for component in (Component.TRANSFORMER, Component.GEMMA):
-        try:
-            layers = quantization(checkpoint, component)
-            formats.update(f"{layer.format}{' scaled' if layer.scaled else ''}" for layer in layers.values())
-            check_supported(layers, checkpoint.path)
-        except CheckpointError as error:
-            problems.append(str(error))
-            broken.add(component)
+        layers = {} if component in broken else quantization(checkpoint, component)
+        formats.update(f"{layer.format}{' scaled' if layer.scaled else ''}" for layer in layers.values())
     ranks: Counter[int] = Counter()
     if Component.LORA in checkpoint.components:
         ranks.update(LoRA.open(path).ranks().values())
@@ -138,10 +133,14 @@ def _problem(checkpoint: Checkpoint, component: Component) -> str | None:
         load_tokenizer(checkpoint)
     # A projection's size depends on Gemma's; quantised tensors have other names and shapes than plain ones.
     not_compared = (Component.LORA, Component.TEXT_PROJECTION, Component.TOKENIZER)
-    if component in not_compared or quantization(checkpoint, component):
+    if component in not_compared:
         return None
+    layers = quantization(checkpoint, component)
+    check_supported(layers, checkpoint.path)
     if component is Component.UPSAMPLER and not (params := UpsamplerParams.from_config(checkpoint.config)).doubles:
         return f"it enlarges {params.enlarges}; between the stages stands the spatial x2 upsampler"
+    if layers:
+        return None
     module = build_module(checkpoint, component, device="meta")
     expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
     return differences(expected, {name: info.shape for name, info in checkpoint.tensors(component).items()}) or None
@@ -209,7 +208,7 @@ def _text(report: FileReport) -> str:
         ranks = ", ".join(f"rank {rank}: {count:,} layers" for rank, count in report.lora_ranks.items())
         lines.append(f"  LoRA        {ranks}")
     lines.append(f"  belongs in  ComfyUI/models/{report.folder}")
-    lines.append(f"  use it in   {', '.join(report.uses) or 'nothing by itself: parts are missing'}")
+    lines.append(f"  use it in   {', '.join(report.uses) or 'nothing by itself: parts are missing or unusable'}")
     lines += [f"  note        {note}" for note in report.notes]
     lines += [f"  PROBLEM     {problem}" for problem in report.problems]
     return "\n".join(lines)

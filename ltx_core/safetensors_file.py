@@ -4,21 +4,23 @@ The format: eight bytes with the length of a JSON header, the header, then all t
 """
 
 import json
+import mmap
 import os
 import struct
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, BinaryIO
 
-from safetensors import SafetensorError, safe_open
+import torch
 from torch import Tensor
 
 from .errors import CheckpointError
 
 MAX_HEADER_BYTES = 100_000_000  # the format's own limit
+_MAPPED_TOGETHER = 2**30  # bytes
 _MAX_DIMENSIONS = 32
 _MAX_SIZE = 2**63 - 1
 
@@ -31,6 +33,15 @@ DTYPE_BITS = {
     **dict.fromkeys(("F6_E2M3", "F6_E3M2"), 6),
     "F4": 4,
 }
+
+# Those that torch can read as they are.
+_TORCH_DTYPES = {
+    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "C64": torch.complex64,
+    "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "BOOL": torch.bool,
+    "U64": torch.uint64, "U32": torch.uint32, "U16": torch.uint16, "U8": torch.uint8,
+    "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2, "F8_E8M0": torch.float8_e8m0fnu,
+    "F8_E4M3FNUZ": torch.float8_e4m3fnuz, "F8_E5M2FNUZ": torch.float8_e5m2fnuz,
+}  # fmt: skip
 
 # What people save under the name by mistake, by how it begins.
 _OTHER_KINDS = (
@@ -63,6 +74,8 @@ class SafetensorsFile:
     path: Path
     metadata: Mapping[str, str]
     tensors: Mapping[str, TensorInfo]
+    _places: Mapping[str, int] = field(repr=False)  # where in the file each tensor's bytes begin
+    _stamp: tuple[int, int] = field(repr=False)  # size and time of the last change
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> "SafetensorsFile":
@@ -72,29 +85,74 @@ class SafetensorsFile:
             raise _bad(path, "it is a folder", "Choose the .safetensors file inside it.")
         try:
             with path.open("rb") as file:
-                metadata, tensors = _read_header(path, file, os.fstat(file.fileno()).st_size)
+                stamp = _stamp(file)
+                metadata, tensors, places = _read_header(path, file, stamp[0])
         except FileNotFoundError:
             raise _bad(path, "there is no such file", "Check the name and the folder.") from None
         except OSError as error:
             raise _bad(path, f"it cannot be read ({error.strerror})", "Check its name and its permissions.") from error
-        return cls(path, MappingProxyType(metadata), MappingProxyType(tensors))
+        return cls(path, MappingProxyType(metadata), MappingProxyType(tensors), MappingProxyType(places), stamp)
 
     def read(self, names: Iterable[str]) -> dict[str, Tensor]:
-        """The named tensors on the CPU, mapped into memory: their bytes are read from the disk when they are used."""
+        """The named tensors on the CPU, mapped into memory: their bytes are read from the disk when they are used.
+
+        They are mapped 1 GB at a time.  A mapping of the whole file would count as memory that may be written to, and
+        be refused where the file is larger than that; one for each tensor would take a file handle each.
+        """
         names = list(names)
         absent = [name for name in names if name not in self.tensors]
         if absent:
             raise _bad(self.path, f"it holds no tensor {absent[0]!r}", "Use a file that has it.")
-        name = ""
+        foreign = [name for name in names if self.tensors[name].dtype not in _TORCH_DTYPES]
+        if foreign:
+            found = f"its tensor {_short(foreign[0])} has the type {self.tensors[foreign[0]].dtype}"
+            raise _bad(self.path, found, "Use a bf16 or fp8 version of the file.")
+        if not names:
+            return {}
+        changed = "Was it changed or deleted meanwhile? Load it again."
         try:
-            with safe_open(self.path, framework="pt", device="cpu") as file:
-                tensors = {}
-                for name in names:
-                    tensors[name] = file.get_tensor(name)
-                return tensors
-        except (SafetensorError, OSError, RuntimeError, AttributeError, KeyError) as error:
-            what = f"its tensor {name!r} cannot be read ({error})" if name else f"it cannot be read ({error})"
-            raise _bad(self.path, what, "Was it changed or deleted meanwhile? Download it again.") from error
+            with self.path.open("rb") as file:
+                if _stamp(file) == self._stamp:
+                    tensors: dict[str, Tensor] = {}
+                    for run in self._runs(names):
+                        tensors.update(self._map(file, run))
+                    return {name: tensors[name] for name in names}
+        except (OSError, ValueError) as error:
+            raise _bad(self.path, f"it cannot be read ({error})", changed) from error
+        raise _bad(self.path, "it cannot be read as it was when it was opened", changed)
+
+    def _end(self, name: str) -> int:
+        info = self.tensors[name]
+        return self._places[name] + info.count * DTYPE_BITS[info.dtype] // 8
+
+    def _runs(self, names: Iterable[str]) -> Iterator[list[str]]:
+        """The names by their places in the file, in groups that are mapped together."""
+        run: list[str] = []
+        for name in sorted(names, key=self._places.__getitem__):
+            if run and self._end(name) - self._places[run[0]] > _MAPPED_TOGETHER:
+                yield run
+                run = []
+            run.append(name)
+        if run:
+            yield run
+
+    def _map(self, file: BinaryIO, names: list[str]) -> Iterator[tuple[str, Tensor]]:
+        """Tensors over their bytes in one mapping; what is written to them stays in memory."""
+        begin = self._places[names[0]] // mmap.ALLOCATIONGRANULARITY * mmap.ALLOCATIONGRANULARITY
+        end = max(map(self._end, names))
+        mapping = mmap.mmap(file.fileno(), end - begin, access=mmap.ACCESS_COPY, offset=begin) if end > begin else b""
+        for name in names:
+            info, dtype = self.tensors[name], _TORCH_DTYPES[self.tensors[name].dtype]
+            if info.count == 0:
+                yield name, torch.empty(info.shape, dtype=dtype)
+            else:
+                place = self._places[name] - begin
+                yield name, torch.frombuffer(mapping, dtype=dtype, count=info.count, offset=place).view(info.shape)
+
+
+def _stamp(file: BinaryIO) -> tuple[int, int]:
+    stat = os.fstat(file.fileno())
+    return stat.st_size, stat.st_mtime_ns
 
 
 def _bad(path: Path, found: str, to_do: str) -> CheckpointError:
@@ -105,7 +163,8 @@ def _damaged(path: Path, found: str) -> CheckpointError:
     return _bad(path, found, "The file is damaged or incomplete: download it again.")
 
 
-def _read_header(path: Path, file: BinaryIO, size: int) -> tuple[dict[str, str], dict[str, TensorInfo]]:
+def _read_header(path: Path, file: BinaryIO, size: int) -> tuple[dict[str, str], dict[str, TensorInfo], dict[str, int]]:
+    """The metadata, and tensors by name with the places in the file where their bytes begin."""
     if size == 0:
         raise _damaged(path, "it is empty")
     start = file.read(32)
@@ -119,10 +178,12 @@ def _read_header(path: Path, file: BinaryIO, size: int) -> tuple[dict[str, str],
     raw = file.read(length)
     if len(raw) != length:
         raise _damaged(path, "it became shorter while it was read")
-    return _parse_header(path, raw, size - 8 - length)
+    metadata, entries = _parse_header(path, raw, size - 8 - length)
+    tensors = {name: info for name, info, _ in entries}
+    return metadata, tensors, {name: 8 + length + begin for name, _, begin in entries}
 
 
-def _parse_header(path: Path, raw: bytes, data_size: int) -> tuple[dict[str, str], dict[str, TensorInfo]]:
+def _parse_header(path: Path, raw: bytes, data_size: int) -> tuple[dict[str, str], list[tuple[str, TensorInfo, int]]]:
     try:
         header = json.loads(raw.decode("utf-8"), object_pairs_hook=_without_duplicates)
     except (ValueError, RecursionError) as error:
@@ -143,7 +204,7 @@ def _parse_header(path: Path, raw: bytes, data_size: int) -> tuple[dict[str, str
         raise _damaged(path, f"the last {missing:,} of {end:,} bytes of its tensors are missing")
     if end < data_size:
         raise _damaged(path, f"{data_size - end:,} unknown bytes follow its tensors")
-    return metadata, {name: info for name, info, _, _ in entries}
+    return metadata, [(name, info, begin) for name, info, begin, _ in entries]
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

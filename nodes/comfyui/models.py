@@ -13,7 +13,6 @@ from ...ltx_core.errors import CheckpointError, VariantError
 from ...ltx_core.lora import LoRA
 from ...ltx_core.upsampler.params import UpsamplerParams
 from ...ltx_core.variant import Variant
-from ...ltx_core.weights import check_finite
 from . import components, files
 from .components import MODEL_PARTS, Part
 from .handles import LoraUse, ModelHandle, TextEncoderHandle, UpsamplerHandle, VAEHandle
@@ -115,7 +114,7 @@ def _check_parts(checkpoint: Checkpoint, parts: tuple[Part, ...]) -> None:
 def _check_numbers(checkpoint: Checkpoint, parts: tuple[Part, ...]) -> None:
     """CheckpointError if a weight holds NaN or infinity."""
     for part in parts:
-        check_finite(checkpoint.state_dict(part), checkpoint.path)
+        checkpoint.check_finite(part)
 
 
 def _check_variant(checkpoint: Checkpoint) -> None:

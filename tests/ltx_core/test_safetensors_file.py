@@ -5,6 +5,9 @@ import os
 import pickle
 import resource
 import struct
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,6 +17,8 @@ from safetensors.torch import save, save_file
 
 from ltx_duo.ltx_core.errors import CheckpointError
 from ltx_duo.ltx_core.safetensors_file import MAX_HEADER_BYTES, SafetensorsFile
+
+PACK = Path(__file__).resolve().parents[2]
 
 
 def raw(header: object, data: bytes = b"") -> bytes:
@@ -134,8 +139,10 @@ def test_reading_names_that_are_not_there_and_files_that_changed(tmp_path):
     file = SafetensorsFile.open(path)
     with pytest.raises(CheckpointError, match="no tensor 'b'"):
         file.read(["a", "b"])
-    path.write_bytes(b"something else")
-    with pytest.raises(CheckpointError, match="cannot be read"):
+    good = path.read_bytes()
+    os.utime(path, ns=(1, 1))
+    path.write_bytes(good[:-1] + b"x")
+    with pytest.raises(CheckpointError, match="cannot be read as it was when it was opened"):
         file.read(["a"])
     path.unlink()
     with pytest.raises(CheckpointError, match="cannot be read"):
@@ -161,6 +168,50 @@ def test_large_tensors_are_mapped_not_read(tmp_path):
     assert tensor.shape == (2**29,)
     assert tensor[2**28] == 0
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000
+
+
+LARGER_THAN_MEMORY = """
+import resource, sys
+from ltx_core.checkpoint import Checkpoint, Component
+from ltx_core.inspect import inspect_file
+resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[2]), int(sys.argv[2])))
+checkpoint = Checkpoint.open(sys.argv[1])
+checkpoint.check_finite(Component.UPSAMPLER)
+report, _ = inspect_file(sys.argv[1])
+assert "no 'config'" in report.problems[0], report.problems
+"""
+
+
+def test_a_file_may_be_larger_than_memory(tmp_path):
+    """Also where mapping it as a whole is refused: 64 tensors of 1 GB in 40 GB of address space."""
+    names = ["initial_conv.weight", "post_upsample_res_blocks.0.conv1.weight"]
+    names += [f"res_blocks.{i}.conv1.weight" for i in range(62)]
+    size = 2**30
+    header = raw({n: entry("BF16", (size // 2,), (i * size, (i + 1) * size)) for i, n in enumerate(names)})
+    path = tmp_path / "large.safetensors"
+    path.write_bytes(header)
+    os.truncate(path, len(header) + len(names) * size)
+    command = [sys.executable, "-c", LARGER_THAN_MEMORY, str(path), str(40 * 2**30)]
+    done = subprocess.run(command, cwd=PACK, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_many_tensors_take_few_file_handles(tmp_path):
+    path = tmp_path / "x.safetensors"
+    save_file({f"t{i}": torch.tensor([float(i)]) for i in range(3000)}, path)
+    before = len(os.listdir("/proc/self/fd"))
+    tensors = SafetensorsFile.open(path).read(f"t{i}" for i in reversed(range(3000)))
+    assert [int(tensor) for tensor in tensors.values()] == list(reversed(range(3000)))
+    assert len(os.listdir("/proc/self/fd")) <= before + 1
+
+
+def test_tensors_are_ones_own(tmp_path):
+    """What is written to them stays in memory: the file and later readers keep their numbers."""
+    path = tmp_path / "x.safetensors"
+    save_file({"a": torch.arange(5.0), "odd": torch.arange(3, dtype=torch.uint8)}, path)
+    file = SafetensorsFile.open(path)
+    file.read(["a"])["a"].add_(1)
+    assert file.read(["a"])["a"].tolist() == [0, 1, 2, 3, 4]
 
 
 JSON = st.recursive(
