@@ -13,6 +13,7 @@ class LTXDuoExtension(ComfyExtension):
         from .guidance import Guidance
         from .loaders import LoraLoader, ModelLoader, TextEncoderLoader, UpsamplerLoader, VAELoader
         from .samplers import StageOneSampler, StageTwoSampler
+        from .saved_latents import LoadLatent, SaveLatent
         from .text import TextEncode
         from .upsample import LatentUpsampler
 
@@ -30,4 +31,6 @@ class LTXDuoExtension(ComfyExtension):
             LatentUpsampler,
             StageTwoSampler,
             AVDecode,
+            SaveLatent,
+            LoadLatent,
         ]

@@ -29,7 +29,6 @@ class StageOneSampler(io.ComfyNode):
                 model_input(),
                 vae_input("encodes the image conditions"),
                 io.Conditioning.Input("positive", tooltip="The encoded prompt."),
-                io.Conditioning.Input("negative", tooltip="The encoded negative prompt; used by guidance."),
                 io.Int.Input(
                     "width",
                     default=1536,
@@ -79,6 +78,11 @@ class StageOneSampler(io.ComfyNode):
                     tooltip="The same seed with the same inputs gives the same video; stage two continues from it.",
                 ),
                 noise_device_input(),
+                io.Conditioning.Input(
+                    "negative",
+                    optional=True,
+                    tooltip="The encoded negative prompt. Guidance with CFG needs it; distilled models do not.",
+                ),
                 conditions_input(),
                 Guidance.Input(
                     "guidance",
@@ -107,10 +111,10 @@ class StageOneSampler(io.ComfyNode):
         return problem(checks.check_request, width, height, frames, fps)
 
     @classmethod
-    def execute(cls, model, vae, positive, negative, **settings) -> io.NodeOutput:
+    def execute(cls, model, vae, positive, **settings) -> io.NodeOutput:
         from .comfyui import pipeline
 
-        return io.NodeOutput(pipeline.run_stage_one(model, vae, positive, negative, **settings))
+        return io.NodeOutput(pipeline.run_stage_one(model, vae, positive, **settings))
 
 
 class StageTwoSampler(io.ComfyNode):

@@ -49,7 +49,7 @@ def run_stage_one(
     model: ModelHandle,
     vae: VAEHandle,
     positive: list,
-    negative: list,
+    negative: list | None = None,
     *,
     width: int,
     height: int,
@@ -67,7 +67,7 @@ def run_stage_one(
     geometry = check_two_stage(width, height, frames, fps).half()
     guidance = model.default_guidance if guidance is None else guidance
     sigmas = model.default_sigmas(steps) if sigmas is None else checked_sigmas(sigmas)
-    features = model.features(positive), model.features(negative)
+    features = model.features(positive), None if negative is None else model.features(negative)
     initial = None if latent is None else _fitted(latent, geometry)
     stage = Stage(model, 1, geometry, conditions, guidance, features)
     generator = torch.Generator(stage.noise_device(noise_device)).manual_seed(seed)

@@ -93,10 +93,17 @@ def link(found: dict[str, Path], models: Path) -> None:
 
 
 def choose(prompt: dict, found: dict[str, Path]) -> None:
-    """Sets the loaders of a workflow in API format to the found files."""
+    """Sets the loaders that a workflow in API format has to the found files."""
     name = {what: path.name for what, path in found.items()}
-    set_inputs(prompt, "LTXDuoModelLoader", checkpoint=name["checkpoint"])
-    set_inputs(prompt, "LTXDuoVAELoader", checkpoint=name["checkpoint"])
-    set_inputs(prompt, "LTXDuoLoraLoader", lora=name["distilled LoRA"])
-    set_inputs(prompt, "LTXDuoUpsamplerLoader", upsampler=name["upsampler"])
-    set_inputs(prompt, "LTXDuoTextEncoderLoader", text_encoder=name["text encoder"], projection=name["checkpoint"])
+    loaders = {
+        "LTXDuoModelLoader": {"checkpoint": name["checkpoint"]},
+        "LTXDuoVAELoader": {"checkpoint": name["checkpoint"]},
+        "LTXDuoLoraLoader": {"lora": name["distilled LoRA"]},
+        "LTXDuoUpsamplerLoader": {"upsampler": name["upsampler"]},
+        "LTXDuoTextEncoderLoader": {"text_encoder": name["text encoder"], "projection": name["checkpoint"]},
+        "LTXVAudioVAELoader": {"ckpt_name": name["checkpoint"]},
+    }
+    present = {node["class_type"] for node in prompt.values()}
+    for loader, files in loaders.items():
+        if loader in present:
+            set_inputs(prompt, loader, **files)

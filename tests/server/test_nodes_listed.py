@@ -15,6 +15,8 @@ OUTPUTS = {
     "LTXDuoLatentUpsampler": ["LATENT"],
     "LTXDuoStageTwoSampler": ["LATENT"],
     "LTXDuoAVDecode": ["VIDEO", "IMAGE", "AUDIO"],
+    "LTXDuoSaveLatent": ["LATENT"],
+    "LTXDuoLoadLatent": ["LATENT"],
 }
 
 

@@ -4,7 +4,13 @@ import json
 from itertools import combinations
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
+
+from ltx_duo.scripts.demo.workflows import catalogue
+from ltx_duo.scripts.demo.workflows.canvas import to_api as described_api
+from ltx_duo.scripts.demo.workflows.canvas import to_canvas
 
 WORKFLOWS = Path(__file__).resolve().parents[2] / "workflows"
 NAMES = sorted(path.name.removesuffix(".api.json") for path in WORKFLOWS.glob("*.api.json"))
@@ -63,8 +69,22 @@ def to_api(canvas: dict, object_info: dict) -> dict:
     return prompt
 
 
+@pytest.mark.parametrize("workflow", catalogue.WORKFLOWS, ids=lambda workflow: workflow.name)
+def test_files_are_what_their_description_gives(workflow, object_info):
+    """`python -m demo.workflows` in scripts/ writes them again."""
+    assert load(f"{workflow.name}.json") == to_canvas(workflow, object_info)
+    assert load(f"{workflow.name}.api.json") == described_api(workflow, object_info)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_card_is_a_picture(name):
+    with Image.open(WORKFLOWS / f"{name}.jpg") as card:
+        assert card.size == (720, 540)
+        assert np.asarray(card).std() > 20
+
+
 def test_there_is_a_canvas_an_api_file_and_a_thumbnail_for_each():
-    assert {"image-to-video", "text-to-video"} <= set(NAMES)
+    assert sorted(workflow.name for workflow in catalogue.WORKFLOWS) == NAMES
     expected = {f"{name}{ending}" for name in NAMES for ending in (".json", ".api.json", ".jpg")}
     assert {path.name for path in WORKFLOWS.iterdir()} == expected
 
@@ -75,7 +95,8 @@ def test_canvas_and_api_file_agree(name, object_info):
     titles = {node: entry.pop("_meta")["title"] for node, entry in api.items()}
     assert to_api(load(f"{name}.json"), object_info) == api
     for node, title in titles.items():
-        assert title == object_info[api[node]["class_type"]]["display_name"]
+        kind = api[node]["class_type"]
+        assert title == (object_info[kind]["display_name"] or kind)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,84 +1,17 @@
 """The shipped workflows on a real server with the small model: what comes out, and what each input changes."""
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 from PIL import Image
 
-from ltx_duo.scripts.demo import media, models, photo
-from ltx_duo.scripts.demo.client import Client, ExecutionFailed, set_inputs
+from ltx_duo.scripts.demo import media, photo
+from ltx_duo.scripts.demo.client import ExecutionFailed, set_inputs
 from ltx_duo.scripts.demo.server import ComfyServer, make_base
 
-WORKFLOWS = Path(__file__).resolve().parents[2] / "workflows"
-SMALL = {"width": 192, "height": 128, "frames": 17, "steps": 2, "seed": 3}
 IMAGE = "lake.png"
-
-
-@dataclass(frozen=True)
-class Film:
-    """What a workflow made.  Its frames are saved beside the MP4, because H.264 encoding varies from run to run."""
-
-    path: Path
-    pictures: np.ndarray  # (frames, height, width, 3) uint8
-    sound: np.ndarray  # (channels, samples) float32
-
-    def same_as(self, other: "Film") -> bool:
-        return np.array_equal(self.pictures, other.pictures) and np.array_equal(self.sound, other.sound)
-
-
-def run_film(client: Client, prompt: dict, folder: Path) -> Film:
-    decode = next(node for node, entry in prompt.items() if entry["class_type"] == "LTXDuoAVDecode")
-    frames = {"class_type": "SaveImage", "inputs": {"images": [decode, 1], "filename_prefix": "frame"}}
-    files = client.run({**prompt, "frames": frames}).files()
-    paths = [client.fetch(file, folder / file["filename"]) for file in files]
-    pictures = np.stack([np.asarray(Image.open(path)) for path in sorted(paths) if path.suffix == ".png"])
-    (path,) = [path for path in paths if path.suffix == ".mp4"]
-    with av.open(str(path)) as container:
-        sound = np.concatenate([frame.to_ndarray() for frame in container.decode(audio=0)], axis=1)
-    return Film(path, pictures, sound)
-
-
-@pytest.fixture(scope="session")
-def workflow(small_model) -> Callable[[str], dict]:
-    """A shipped workflow in API format, with the small model, a small size and a few steps."""
-
-    def load(name: str, **changes) -> dict:
-        prompt = json.loads((WORKFLOWS / f"{name}.api.json").read_text())
-        models.choose(prompt, small_model)
-        set_inputs(prompt, "LTXDuoStageOneSampler", **{**SMALL, **changes})
-        if name == "image-to-video":
-            set_inputs(prompt, "LoadImage", image=IMAGE)
-        return prompt
-
-    return load
-
-
-def furnish(server: ComfyServer, small_model: dict[str, Path]) -> Client:
-    models.link(small_model, server.base / "models")
-    photo.draw(server.base / "input" / IMAGE, 240, 160)
-    return Client(server.url, server.check_alive)
-
-
-@pytest.fixture(scope="session")
-def make(server, small_model, tmp_path_factory) -> Callable[[dict], Film]:
-    """Runs a prompt on the server and reads the film that it saves."""
-    client = furnish(server, small_model)
-    return lambda prompt: run_film(client, prompt, tmp_path_factory.mktemp("film"))
-
-
-@pytest.fixture(scope="session")
-def film(make, workflow) -> Film:
-    return make(workflow("image-to-video"))
-
-
-@pytest.fixture(scope="session")
-def text_film(make, workflow) -> Film:
-    return make(workflow("text-to-video"))
 
 
 @pytest.mark.parametrize("which", ["film", "text_film"])
@@ -107,9 +40,9 @@ def test_mp4_carries_the_workflow(film, workflow):
     assert graph(carried).items() >= graph(workflow("image-to-video")).items()
 
 
-def test_same_inputs_give_the_same_film_in_another_process(film, small_model, workflow, tmp_path):
+def test_same_inputs_give_the_same_film_in_another_process(film, film_on, workflow, tmp_path):
     with ComfyServer(make_base(tmp_path / "again"), arguments=["--cache-none"]) as again:
-        second = run_film(furnish(again, small_model), workflow("image-to-video"), tmp_path)
+        second = film_on(again, workflow("image-to-video"), tmp_path)
     assert second.same_as(film)
 
 
@@ -197,8 +130,8 @@ def test_progress_and_cancel(client, make, film, workflow):
 
 
 @pytest.mark.parametrize("name", ["image-to-video", "text-to-video"])
-def test_oldest_comfyui_runs_the_workflow(name, oldest_server, small_model, workflow, tmp_path):
-    film = run_film(furnish(oldest_server, small_model), workflow(name), tmp_path)
+def test_oldest_comfyui_runs_the_workflow(name, oldest_server, film_on, workflow, tmp_path):
+    film = film_on(oldest_server, workflow(name), tmp_path)
     assert film.pictures.shape == (17, 128, 192, 3)
     info = media.probe(film.path)
     assert (info.video_codec, info.frames, info.audio_codec, info.sample_rate) == ("h264", 17, "aac", 48000)

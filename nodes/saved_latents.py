@@ -1,0 +1,78 @@
+"""Saving a latent with its sound, and going on from it another day."""
+
+import json
+
+from comfy_api.latest import io
+
+from .schema import CATEGORY, problem
+
+
+class SaveLatent(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LTXDuoSaveLatent",
+            display_name="LTX Save Latent",
+            category=CATEGORY,
+            description="Saves picture and sound in one file, with what stage two needs to continue from it.",
+            is_output_node=True,
+            inputs=[
+                io.Latent.Input("latent", tooltip="The latent from LTX Stage One Sampler, or of any stage."),
+                io.String.Input(
+                    "filename_prefix",
+                    default="latents/ltx-duo",
+                    tooltip="Folder and beginning of the name, below ComfyUI's output folder; a number is added.",
+                ),
+            ],
+            outputs=[io.Latent.Output(display_name="same latent", tooltip="The latent as it came in.")],
+            hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
+        )
+
+    @classmethod
+    def execute(cls, latent, filename_prefix: str) -> io.NodeOutput:
+        from .comfyui import compat, latent_files
+
+        metadata = compat.workflow_metadata(cls.hidden.prompt, cls.hidden.extra_pnginfo)
+        saved = latent_files.save(latent, filename_prefix, {key: json.dumps(value) for key, value in metadata.items()})
+        return io.NodeOutput(latent, ui={"latents": [saved]})
+
+
+class LoadLatent(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        from .comfyui import latent_files
+
+        return io.Schema(
+            node_id="LTXDuoLoadLatent",
+            display_name="LTX Load Latent",
+            category=CATEGORY,
+            description="Opens a latent that LTX Save Latent wrote: picture, sound, frame rate and noise.",
+            inputs=[
+                io.Combo.Input(
+                    "file",
+                    options=latent_files.names(),
+                    tooltip="Saved latents in ComfyUI's output and input folders, the newest first. Press r to see "
+                    "new ones.",
+                ),
+            ],
+            outputs=[io.Latent.Output(display_name="saved latent", tooltip="For LTX Latent Upsampler or a sampler.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, file=None):
+        from .comfyui import latent_files
+
+        return True if file is None else problem(latent_files.path, file)
+
+    @classmethod
+    def fingerprint_inputs(cls, file=None):
+        from .comfyui import latent_files
+
+        stat = latent_files.path(file).stat()
+        return stat.st_mtime_ns, stat.st_size
+
+    @classmethod
+    def execute(cls, file: str) -> io.NodeOutput:
+        from .comfyui import latent_files
+
+        return io.NodeOutput(latent_files.load(file))

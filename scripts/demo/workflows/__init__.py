@@ -1,0 +1,4 @@
+"""The shipped workflows, from one description each: canvas file, API file and card.
+
+`catalogue` says what a workflow holds, `canvas` lays it out and writes both files, `cards` draws the thumbnails.
+"""

@@ -1,0 +1,26 @@
+"""Writes workflows/NAME.json, NAME.api.json and NAME.jpg; the nodes' inputs come from a running ComfyUI.
+
+After `bash scripts/setup.sh demo`, in the folder scripts: `../.local/venv/bin/python -m demo.workflows`
+"""
+
+import tempfile
+from pathlib import Path
+
+from ..client import Client
+from ..server import PACK, ComfyServer, make_base
+from . import canvas, cards, catalogue
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as base, ComfyServer(make_base(Path(base))) as server:
+        object_info = Client(server.url).get("/object_info")
+    for workflow in catalogue.WORKFLOWS:
+        place = PACK / "workflows" / workflow.name
+        place.with_suffix(".json").write_text(canvas.to_text(canvas.to_canvas(workflow, object_info)))
+        place.with_suffix(".api.json").write_text(canvas.to_text(canvas.to_api(workflow, object_info)))
+        cards.draw(workflow.name, place.with_suffix(".jpg"))
+        print(workflow.name)
+
+
+if __name__ == "__main__":
+    main()

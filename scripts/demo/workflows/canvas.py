@@ -1,0 +1,273 @@
+"""From a workflow's description to what ComfyUI's front end saves of it: the canvas, and the prompt in API format."""
+
+import json
+import uuid
+from dataclasses import dataclass, field
+
+WIDGET_TYPES = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "COMFY_DYNAMICCOMBO_V3"}
+NOTE = "MarkdownNote"
+NAMESPACE = uuid.UUID("8d8f6c5e-4d2c-4c0b-9d1a-3a6b1f0e2300")
+
+# Sizes as the canvas counts them.
+SLOT, WIDGET, TITLE = 20, 24, 30
+GAP = 24 + TITLE
+GROUP_MARGIN, GROUP_HEAD = 20, 74
+VIEW = {"scale": 0.67, "offset": [125, 245]}  # all in view on a screen of 1440x900
+
+# (title bar, body) by what a node is about.
+COLOURS = {
+    "models": ("#223", "#335"),
+    "inputs": ("#232", "#353"),
+    "sampling": ("#323", "#535"),
+    "result": ("#233", "#355"),
+    "core": ("#2a363b", "#3f5159"),
+    "note": ("#432", "#653"),
+}
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node: `values` of widgets that differ from their defaults, `links` from inputs to (name of a node, output).
+
+    `height` None: as tall as its slots and widgets ask for; `spare` is for the text that it shows after a run.
+    `control`: what becomes of its seed after a run.  `title` where the front end has another name than the node.
+    """
+
+    name: str
+    type: str
+    colour: str
+    values: dict = field(default_factory=dict)
+    links: dict[str, tuple[str, int]] = field(default_factory=dict)
+    height: int | None = None
+    spare: int = 0
+    control: str = "fixed"
+    title: str | None = None
+
+
+@dataclass(frozen=True)
+class Group:
+    """Nodes under a title, one below the other, or side by side in a `row`, each as wide as `width`."""
+
+    title: str
+    colour: str
+    x: int
+    width: int
+    nodes: tuple[Node, ...]
+    y: int = 0
+    row: bool = False
+
+
+@dataclass(frozen=True)
+class Note:
+    title: str
+    text: str
+    pos: tuple[int, int]
+    size: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Workflow:
+    name: str
+    groups: tuple[Group, ...]
+    notes: tuple[Note, ...]
+
+    @property
+    def nodes(self) -> list[Node]:
+        return [node for group in self.groups for node in group.nodes]
+
+    def ids(self) -> dict[str, int]:
+        return {node.name: number for number, node in enumerate(self.nodes, start=1)}
+
+
+def to_text(content: dict) -> str:
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+
+
+def to_api(workflow: Workflow, object_info: dict) -> dict:
+    """The prompt as the front end sends it: every widget's value, and links as [node id, output index]."""
+    ids, prompt = workflow.ids(), {}
+    for node in workflow.nodes:
+        info = object_info[node.type]
+        inputs = {}
+        for name, specification in _specifications(info).items():
+            if name in node.links:
+                source, output = node.links[name]
+                inputs[name] = [str(ids[source]), output]
+            elif _is_widget(specification):
+                inputs[name] = _value(node, name, specification)
+        unknown = {*node.values, *node.links} - inputs.keys()
+        if unknown:
+            raise KeyError(f"{workflow.name}: {node.type} has no input {', '.join(sorted(unknown))}")
+        title = node.title or info["display_name"] or node.type
+        prompt[str(ids[node.name])] = {"class_type": node.type, "inputs": inputs, "_meta": {"title": title}}
+    return prompt
+
+
+def to_canvas(workflow: Workflow, object_info: dict) -> dict:
+    """The graph as the front end saves it."""
+    ids = workflow.ids()
+    links = _links(workflow, object_info)
+    nodes, groups = [], []
+    for number, group in enumerate(workflow.groups, start=1):
+        x, y = group.x, group.y
+        boxes = []
+        for node in group.nodes:
+            drawn = _draw(node, ids[node.name], (x, y), group.width, links, object_info[node.type])
+            nodes.append(drawn)
+            boxes.append((x, y, x + drawn["size"][0], y + drawn["size"][1]))
+            if group.row:
+                x += group.width + 30
+            else:
+                y += drawn["size"][1] + GAP
+        groups.append(_frame(number, group, boxes))
+    for note in workflow.notes:
+        nodes.append(_draw_note(note, len(nodes) + 1))
+    for order, node in enumerate(nodes):
+        node["order"] = order
+    return {
+        "id": str(uuid.uuid5(NAMESPACE, workflow.name)),
+        "revision": 0,
+        "last_node_id": len(nodes),
+        "last_link_id": len(links),
+        "nodes": nodes,
+        "links": links,
+        "groups": groups,
+        "config": {},
+        "extra": {"ds": VIEW},
+        "version": 0.4,
+    }
+
+
+def _links(workflow: Workflow, object_info: dict) -> list[list]:
+    """[link id, source node, its output, target node, its slot, type]."""
+    ids, types = workflow.ids(), {node.name: node.type for node in workflow.nodes}
+    links = []
+    for node in workflow.nodes:
+        slots = [name for name, _ in _slots(object_info[node.type])]
+        for name, (source, output) in node.links.items():
+            kind = object_info[types[source]]["output"][output]
+            links.append([len(links) + 1, ids[source], output, ids[node.name], slots.index(name), kind])
+    return links
+
+
+def _draw(node: Node, number: int, pos: tuple[int, int], width: int, links: list[list], info: dict) -> dict:
+    slots = _slots(info)
+    incoming = {link[4]: link[0] for link in links if link[3] == number}
+    inputs = []
+    for index, (name, specification) in enumerate(slots):
+        slot = {"name": name, "type": _type(specification)}
+        if _is_widget(specification) or slot["type"] == "IMAGEUPLOAD":
+            slot["widget"] = {"name": name}
+        elif name in info["input"].get("optional", {}):
+            slot["shape"] = 7
+        inputs.append({**slot, "link": incoming.get(index)})
+    outputs = [
+        {"name": name, "type": kind, "links": [link[0] for link in links if link[1] == number and link[2] == index]}
+        for index, (name, kind) in enumerate(zip(info["output_name"], info["output"], strict=True))
+    ]
+    values = _widget_values(node, info)
+    rows = max(sum("widget" not in slot for slot in inputs), len(outputs))
+    height = SLOT * rows + (WIDGET * len(values) + 14 if values else 6)
+    colour, body = COLOURS[node.colour]
+    return {
+        "id": number,
+        "type": node.type,
+        "pos": list(pos),
+        "size": [width, (node.height or height) + node.spare],
+        "flags": {},
+        "order": 0,
+        "mode": 0,
+        "inputs": inputs,
+        "outputs": outputs,
+        **({"title": node.title} if node.title else {}),
+        "properties": {"Node name for S&R": node.type},
+        "widgets_values": values,
+        "color": colour,
+        "bgcolor": body,
+    }
+
+
+def _draw_note(note: Note, number: int) -> dict:
+    colour, body = COLOURS["note"]
+    return {
+        "id": number,
+        "type": NOTE,
+        "pos": list(note.pos),
+        "size": list(note.size),
+        "flags": {},
+        "order": 0,
+        "mode": 0,
+        "inputs": [],
+        "outputs": [],
+        "title": note.title,
+        "properties": {},
+        "widgets_values": [note.text],
+        "color": colour,
+        "bgcolor": body,
+    }
+
+
+def _frame(number: int, group: Group, boxes: list[tuple[int, int, int, int]]) -> dict:
+    left, top = min(box[0] for box in boxes), min(box[1] for box in boxes)
+    right, bottom = max(box[2] for box in boxes), max(box[3] for box in boxes)
+    bounding = [
+        left - GROUP_MARGIN,
+        top - GROUP_HEAD,
+        right - left + 2 * GROUP_MARGIN,
+        bottom - top + GROUP_HEAD + GROUP_MARGIN,
+    ]
+    return {"id": number, "title": group.title, "bounding": bounding, "color": group.colour, "font_size": 22,
+            "flags": {}}  # fmt: skip
+
+
+def _specifications(info: dict) -> dict[str, list]:
+    """All inputs in the order of the schema: name -> [type or choices, options]."""
+    return {
+        name: [*info["input"][section][name], {}][:2]
+        for section in ("required", "optional")
+        for name in info["input_order"].get(section, [])
+    }
+
+
+def _slots(info: dict) -> list[tuple[str, list]]:
+    """Inputs in the order of the canvas: sockets first, then widgets; an upload button follows its list."""
+    specifications = _specifications(info)
+    sockets = [item for item in specifications.items() if not _is_widget(item[1])]
+    widgets = [item for item in specifications.items() if _is_widget(item[1])]
+    uploads = [("upload", ["IMAGEUPLOAD", {}]) for _, spec in widgets if spec[1].get("image_upload")]
+    return sockets + widgets + uploads
+
+
+def _widget_values(node: Node, info: dict) -> list:
+    values = []
+    for name, specification in _specifications(info).items():
+        if _is_widget(specification):
+            values.append(_value(node, name, specification))
+            if specification[1].get("control_after_generate"):
+                values.append(node.control)
+            if specification[1].get("image_upload"):
+                values.append("image")
+    return values
+
+
+def _value(node: Node, name: str, specification: list):
+    """A widget's value: the description's, else the schema's default, else the first choice."""
+    kind, options = specification
+    if name in node.values:
+        return node.values[name]
+    if "default" in options:
+        return options["default"]
+    if isinstance(kind, list):
+        return kind[0]
+    if options.get("options"):
+        first = options["options"][0]
+        return first["key"] if isinstance(first, dict) else first
+    raise KeyError(f"{node.type} needs a value for {name}")
+
+
+def _is_widget(specification: list) -> bool:
+    return isinstance(specification[0], list) or specification[0] in WIDGET_TYPES
+
+
+def _type(specification: list) -> str:
+    return "COMBO" if isinstance(specification[0], list) else specification[0]

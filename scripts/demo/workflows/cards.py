@@ -1,0 +1,185 @@
+"""Draws the thumbnails of the shipped workflows: a title and a sketch of what goes in and what comes out."""
+
+import tempfile
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFilter, ImageFont, ImageOps
+
+from .. import photo
+
+SIZE = (720, 540)
+ACCENT, TEXT, FAINT, EDGE, BOX = (255, 178, 107), (246, 246, 250), (205, 200, 198), (20, 20, 30), (38, 44, 62)
+FRAME = (324, 216)
+LAKE, RIVER = 7, 11  # seeds of the drawn pictures
+
+
+class Card:
+    def __init__(self, title: str, line: str):
+        self.image = _background()
+        self.draw = ImageDraw.Draw(self.image)
+        self.text((32, 24), title, 40, TEXT, bold=True)
+        self.text((32, 76), line, 20, FAINT)
+
+    def text(self, pos, text: str, size: int, colour=FAINT, bold: bool = False, anchor: str = "la") -> None:
+        font = ImageFont.load_default(size)
+        self.draw.text(pos, text, colour, font, anchor, stroke_width=1 if bold else 0, stroke_fill=colour)
+
+    def picture(self, pos: tuple[int, int], picture: Image.Image) -> None:
+        mask = Image.new("L", picture.size)
+        ImageDraw.Draw(mask).rounded_rectangle((0, 0, picture.width - 1, picture.height - 1), 10, fill=255)
+        x, y = pos
+        box = (x - 3, y - 3, x + picture.width + 2, y + picture.height + 2)
+        self.draw.rounded_rectangle(box, 12, fill=EDGE)
+        self.image.paste(picture, pos, mask)
+
+    def film(self, pos: tuple[int, int], picture: Image.Image) -> None:
+        """A stack of three frames."""
+        for step in range(3):
+            self.picture((pos[0] + 26 * step, pos[1] + 26 * step), picture)
+
+    def sound(self, pos: tuple[int, int], width: int) -> None:
+        x, y = pos
+        for step in range(width // 6):
+            height = 8 + 22 * abs(np.sin(step * 0.37) * np.cos(step * 0.11)) + 6 * (step * 7 % 5) / 5
+            left = x + 6 * step
+            self.draw.rectangle((left, y - height, left + 2, y + height), fill=ACCENT)
+
+    def arrow(self, start: tuple[int, int], length: int) -> None:
+        x, y = start
+        self.draw.rectangle((x, y - 3, x + length - 18, y + 2), fill=ACCENT)
+        self.draw.polygon([(x + length - 20, y - 13), (x + length, y), (x + length - 20, y + 12)], fill=ACCENT)
+
+    def box(self, area: tuple[int, int, int, int], lines: list[str], size: int = 20) -> None:
+        self.draw.rounded_rectangle(area, 12, fill=BOX, outline=ACCENT, width=2)
+        middle, top = (area[0] + area[2]) // 2, (area[1] + area[3]) // 2 - (len(lines) - 1) * (size + 6) // 2
+        for number, line in enumerate(lines):
+            self.text((middle, top + number * (size + 6)), line, size, TEXT, anchor="mm")
+
+    def bars(self, pos: tuple[int, int], count: int, colour) -> None:
+        for step in range(count):
+            left = pos[0] + 26 * step
+            self.draw.rounded_rectangle((left, pos[1], left + 18, pos[1] + 54), 5, fill=colour)
+
+
+def draw(name: str, target: Path) -> None:
+    """Writes the card of a workflow as JPEG."""
+    card = _CARDS[name]()
+    card.image.save(target, quality=88)
+
+
+def _image_to_video() -> Card:
+    card = Card("Image to video", "two stages, picture and sound, LTX-2.3")
+    card.picture((32, 190), _photo(LAKE, (210, 140)))
+    card.text((32, 340), "your image", 18)
+    card.arrow((258, 260), 48)
+    _result(card, LAKE)
+    return card
+
+
+def _text_to_video() -> Card:
+    card = Card("Text to video", "two stages, picture and sound, LTX-2.3")
+    card.box((32, 190, 242, 330), ["A river at dusk,", "the camera glides", "forward ..."], 19)
+    card.text((32, 340), "your prompt", 18)
+    card.arrow((258, 260), 48)
+    _result(card, RIVER)
+    return card
+
+
+def _first_and_last_frame() -> Card:
+    card = Card("First and last frame", "a film between two images, with sound")
+    first, last = _photo(LAKE, (198, 132)), _night(_photo(RIVER, (198, 132)))
+    card.picture((32, 190), first)
+    card.picture((490, 190), last)
+    for step, x in enumerate((244, 322, 400)):
+        blend = Image.blend(first, last, (step + 1) / 4).resize((108, 72))
+        card.picture((x, 220 + (step % 2) * 12), blend.crop((0, 0, 70, 72)))
+    card.text((32, 334), "frame 0", 18)
+    card.text((688, 334), "frame -1", 18, anchor="ra")
+    card.arrow((32, 390), 656)
+    card.sound((32, 460), 656)
+    return card
+
+
+def _distilled() -> Card:
+    card = Card("Distilled", "8 + 3 steps, no guidance, no negative prompt")
+    card.bars((32, 180), 8, ACCENT)
+    card.text((32, 246), "stage one: 8 steps", 18)
+    card.bars((32, 310), 3, (126, 166, 255))
+    card.text((32, 376), "stage two: 3 steps", 18)
+    card.arrow((258, 260), 48)
+    _result(card, LAKE)
+    return card
+
+
+def _preview_first() -> Card:
+    card = Card("Preview first", "stage one alone: look at several, keep the best")
+    for number, seed in enumerate((RIVER, LAKE, 3)):
+        small = _photo(seed, (198, 132)).resize((66, 44)).resize((198, 132), Image.Resampling.BICUBIC)
+        x = 32 + 229 * number
+        card.picture((x, 170), small.filter(ImageFilter.GaussianBlur(1)))
+        card.text((x, 312), f"seed {number + 10}", 18)
+    card.draw.rounded_rectangle((255, 164, 465, 308), 14, outline=ACCENT, width=5)
+    card.box((212, 400, 508, 480), ["saved latent"], 24)
+    card.draw.line((360, 336, 360, 396), fill=ACCENT, width=5)
+    return card
+
+
+def _continue_from_preview() -> Card:
+    card = Card("Continue from preview", "stage two, from the latent that you kept")
+    card.box((32, 215, 242, 305), ["saved latent"], 24)
+    card.text((32, 320), "picture, sound, noise", 18)
+    card.arrow((258, 260), 48)
+    _result(card, LAKE)
+    return card
+
+
+def _mixed_with_native() -> Card:
+    card = Card("Mixed with native nodes", "LTX Duo and ComfyUI's own LTX-2 nodes in one graph")
+    left = (("LTXVScheduler", False), ("Stage One", True), ("Stage Two", True))
+    right = (("Separate AV Latent", False), ("Audio-Video Decode", True), ("Audio VAE Decode", False))
+    for column, (x, nodes) in enumerate(((32, left), (400, right))):
+        for number, (name, ours) in enumerate(nodes):
+            y = 150 + 124 * number
+            card.box((x, y, x + 288, y + 72), [name], 22)
+            card.text((x + 6, y + 78), "LTX Duo" if ours else "core", 16, ACCENT if ours else (126, 166, 255))
+            if number < 2:
+                card.draw.line((x + 144, y + 74, x + 144, y + 122), fill=ACCENT, width=4)
+        if column == 0:
+            card.draw.line((322, 434, 360, 434, 360, 186, 398, 186), fill=ACCENT, width=4, joint="curve")
+    return card
+
+
+def _result(card: Card, seed: int) -> None:
+    card.film((320, 138), _photo(seed, FRAME))
+    card.sound((322, 450), 366)
+    card.text((322, 490), "48 kHz stereo sound", 18)
+
+
+@lru_cache
+def _photo(seed: int, size: tuple[int, int]) -> Image.Image:
+    with tempfile.TemporaryDirectory() as folder:
+        path = photo.draw(Path(folder) / "photo.png", 2 * size[0], 2 * size[1], seed)
+        return Image.open(path).convert("RGB").resize(size, Image.Resampling.LANCZOS)
+
+
+def _night(picture: Image.Image) -> Image.Image:
+    """The picture from the other side, in the blue of a late hour."""
+    return Image.blend(ImageOps.mirror(picture), Image.new("RGB", picture.size, (18, 30, 90)), 0.55)
+
+
+def _background() -> Image.Image:
+    dusk = _photo(LAKE, FRAME).resize(SIZE).filter(ImageFilter.GaussianBlur(60))
+    return Image.blend(Image.new("RGB", SIZE, (12, 14, 24)), dusk, 0.22)
+
+
+_CARDS = {
+    "image-to-video": _image_to_video,
+    "text-to-video": _text_to_video,
+    "first-and-last-frame": _first_and_last_frame,
+    "distilled": _distilled,
+    "preview-first": _preview_first,
+    "continue-from-preview": _continue_from_preview,
+    "mixed-with-native": _mixed_with_native,
+}

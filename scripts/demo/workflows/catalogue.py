@@ -1,0 +1,207 @@
+"""What the shipped workflows hold."""
+
+from . import texts
+from .canvas import Group, Node, Note, Workflow
+
+MODELS, INPUTS, SAMPLING, RESULT, CORE = "#3f789e", "#8AA", "#a1309b", "#88A", "#566"
+CHECKPOINT = "ltx-2.3-22b-dev.safetensors"
+DISTILLED = "ltx-2.3-22b-distilled-1.1.safetensors"
+LORA = "ltx-2.3-22b-distilled-lora-384-1.1.safetensors"
+UPSAMPLER = "ltx-2.3-spatial-upscaler-x2-1.1.safetensors"
+GEMMA = "gemma-3-12b-it-qat-q4_0-unquantized"
+PREVIEW = "latents/preview"
+
+# Left edges of the columns, and their widths.
+FIRST, SECOND, THIRD, FOURTH, FIFTH = 0, 380, 780, 1150, 1510
+WIDE, PROMPT_WIDE, STAGE_WIDE, STEP_WIDE, RESULT_WIDE = 330, 350, 320, 310, 340
+REPORT = 50  # what a sampler needs to show what it did
+
+
+def models(checkpoint: str = CHECKPOINT, lora: bool = True, upsampler: bool = True) -> Group:
+    nodes = [Node("model", "LTXDuoModelLoader", "models", {"checkpoint": checkpoint})]
+    if lora:
+        nodes.append(Node("lora", "LTXDuoLoraLoader", "models", {"lora": LORA}, {"model": ("model", 0)}))
+    nodes.append(Node("vae", "LTXDuoVAELoader", "models", {"checkpoint": checkpoint}))
+    encoder = {"text_encoder": GEMMA, "projection": checkpoint}
+    nodes.append(Node("text encoder", "LTXDuoTextEncoderLoader", "models", encoder))
+    if upsampler:
+        nodes.append(Node("upsampler", "LTXDuoUpsamplerLoader", "models", {"upsampler": UPSAMPLER}))
+    return Group("Models", MODELS, FIRST, WIDE, tuple(nodes))
+
+
+def prompt(text: str, height: int, **values) -> Node:
+    links = {"text_encoder": ("text encoder", 0)}
+    return Node("prompt", "LTXDuoTextEncode", "inputs", {"prompt": text, **values}, links, height)
+
+
+def load_image(name: str = "image") -> Node:
+    return Node(name, "LoadImage", "inputs", {"image": "example.png"}, height=240)
+
+
+def condition(name: str, image: str, frame: int, after: str | None = None) -> Node:
+    links = {"image": (image, 0), **({"conditions": (after, 0)} if after else {})}
+    return Node(name, "LTXDuoImageCondition", "inputs", {"frame": frame}, links)
+
+
+GUIDANCE = Node("guidance", "LTXDuoGuidance", "sampling", {"preset": "from the model"})
+
+
+def stage_one(model: str = "lora", negative: bool = True, **links) -> Node:
+    inputs = {"model": (model, 0), "vae": ("vae", 0), "positive": ("prompt", 0), **links}
+    if negative:
+        inputs["negative"] = ("prompt", 1)
+    return Node("stage one", "LTXDuoStageOneSampler", "sampling", {}, inputs, spare=REPORT, control="randomize")
+
+
+def stage_two(model: str = "lora", source: str = "stage one", audio: str = "stage one", **links) -> tuple[Node, Node]:
+    enlarge = {"latent": (source, 0), "upsampler": ("upsampler", 0), "vae": ("vae", 0)}
+    inputs = {"model": (model, 0), "vae": ("vae", 0), "positive": ("prompt", 0), "latent": ("upsample", 0), **links}
+    return (
+        Node("upsample", "LTXDuoLatentUpsampler", "sampling", {}, enlarge),
+        Node("stage two", "LTXDuoStageTwoSampler", "sampling", {"audio": audio}, inputs, spare=REPORT),
+    )
+
+
+def decode(source: str = "stage two") -> Node:
+    return Node("decode", "LTXDuoAVDecode", "result", {}, {"latent": (source, 0), "vae": ("vae", 0)})
+
+
+def save(prefix: str = "video/ltx-duo", source: str = "decode", height: int = 480) -> Node:
+    return Node("save", "SaveVideo", "result", {"filename_prefix": prefix}, {"video": (source, 0)}, height)
+
+
+def notes(name: str, files: tuple[str, ...] = texts.TWO_STAGE_FILES) -> tuple[Note, Note]:
+    return (
+        Note("How to use", texts.HOW[name], (THIRD, 850), (680, 230)),
+        Note("Files", texts.files(files), (FIRST, 850), (730, 230)),
+    )
+
+
+IMAGE_TO_VIDEO = Workflow(
+    "image-to-video",
+    (
+        models(),
+        Group("Prompt and image", INPUTS, SECOND, PROMPT_WIDE, (
+            prompt(texts.LAKE, 270), load_image(), condition("condition", "image", 0),
+        )),
+        Group("Stage one: half size", SAMPLING, THIRD, STAGE_WIDE, (
+            stage_one(conditions=("condition", 0), guidance=("guidance", 0)), GUIDANCE,
+        )),
+        Group("Stage two: final size", SAMPLING, FOURTH, STEP_WIDE, (
+            *stage_two(conditions=("condition", 0)), decode(),
+        )),
+        Group("Result", RESULT, FIFTH, RESULT_WIDE, (save(),)),
+    ),
+    notes("image-to-video"),
+)  # fmt: skip
+
+TEXT_TO_VIDEO = Workflow(
+    "text-to-video",
+    (
+        models(),
+        Group("Prompt", INPUTS, SECOND, PROMPT_WIDE, (prompt(texts.MUSICIAN, 420),)),
+        Group("Stage one: half size", SAMPLING, THIRD, STAGE_WIDE, (stage_one(guidance=("guidance", 0)), GUIDANCE)),
+        Group("Stage two: final size", SAMPLING, FOURTH, STEP_WIDE, (*stage_two(), decode())),
+        Group("Result", RESULT, FIFTH, RESULT_WIDE, (save(),)),
+    ),
+    notes("text-to-video"),
+)
+
+FIRST_AND_LAST_FRAME = Workflow(
+    "first-and-last-frame",
+    (
+        models(),
+        Group("Prompt", INPUTS, SECOND, PROMPT_WIDE, (prompt(texts.TRANSITION, 420),)),
+        Group("Stage one: half size", SAMPLING, THIRD, STAGE_WIDE, (stage_one(conditions=("last condition", 0)),)),
+        Group("Stage two: final size", SAMPLING, FOURTH, STEP_WIDE, (
+            *stage_two(conditions=("last condition", 0)), decode(),
+        )),
+        Group("Result", RESULT, FIFTH, RESULT_WIDE, (save(),)),
+        Group("First and last frame: one chain of conditions, for both samplers", INPUTS, FIRST, 250, (
+            load_image("first image"),
+            condition("first condition", "first image", 0),
+            load_image("last image"),
+            condition("last condition", "last image", -1, after="first condition"),
+        ), y=768, row=True),
+    ),
+    (
+        Note("How to use", texts.HOW["first-and-last-frame"], (FOURTH + 380, 580), (320, 230)),
+        Note("Files", texts.files(texts.TWO_STAGE_FILES), (FOURTH, 850), (700, 230)),
+    ),
+)  # fmt: skip
+
+DISTILLED_MODEL = Workflow(
+    "distilled",
+    (
+        models(DISTILLED, lora=False),
+        Group("Prompt", INPUTS, SECOND, PROMPT_WIDE, (prompt(texts.KITCHEN, 420, negative_prompt=""),)),
+        Group("Stage one: half size, 8 steps", SAMPLING, THIRD, STAGE_WIDE, (stage_one("model", negative=False),)),
+        Group("Stage two: final size, 3 steps", SAMPLING, FOURTH, STEP_WIDE, (
+            *stage_two("model", audio="stage two"), decode(),
+        )),
+        Group("Result", RESULT, FIFTH, RESULT_WIDE, (save(),)),
+    ),
+    notes("distilled", texts.DISTILLED_FILES),
+)  # fmt: skip
+
+PREVIEW_FIRST = Workflow(
+    "preview-first",
+    (
+        models(lora=False, upsampler=False),
+        Group("Prompt", INPUTS, SECOND, PROMPT_WIDE, (prompt(texts.MUSICIAN, 420),)),
+        Group("Stage one: half size", SAMPLING, THIRD, STAGE_WIDE, (
+            stage_one("model", guidance=("guidance", 0)), GUIDANCE,
+        )),
+        Group("Keep it", RESULT, FOURTH, STEP_WIDE, (
+            Node("keep", "LTXDuoSaveLatent", "result", {"filename_prefix": PREVIEW}, {"latent": ("stage one", 0)}),
+            decode("stage one"),
+        )),
+        Group("Preview", RESULT, FIFTH, RESULT_WIDE, (save("video/ltx-duo-preview"),)),
+    ),
+    notes("preview-first", texts.PREVIEW_FILES),
+)  # fmt: skip
+
+CONTINUE_FROM_PREVIEW = Workflow(
+    "continue-from-preview",
+    (
+        models(),
+        Group("The same prompt", INPUTS, SECOND, PROMPT_WIDE, (prompt(texts.MUSICIAN, 420, negative_prompt=""),)),
+        Group("The preview that you liked", INPUTS, THIRD, STAGE_WIDE, (
+            Node("preview", "LTXDuoLoadLatent", "inputs", {"file": f"{PREVIEW}_00001_.latent [output]"}),
+        )),
+        Group("Stage two: final size", SAMPLING, FOURTH, STEP_WIDE, (*stage_two(source="preview"), decode())),
+        Group("Result", RESULT, FIFTH, RESULT_WIDE, (save(),)),
+    ),
+    notes("continue-from-preview"),
+)  # fmt: skip
+
+MIXED_WITH_NATIVE = Workflow(
+    "mixed-with-native",
+    (
+        models(),
+        Group("Prompt", INPUTS, SECOND, PROMPT_WIDE, (prompt(texts.MUSICIAN, 420),)),
+        Group("Stage one, with core's schedule", SAMPLING, THIRD, STAGE_WIDE, (
+            stage_one(sigmas=("schedule", 0)),
+            Node("schedule", "LTXVScheduler", "core", {"steps": 30}),
+            Node("stage two sigmas", "ManualSigmas", "core", {"sigmas": "0.909375, 0.725, 0.421875, 0.0"}),
+        )),
+        Group("Stage two, taken apart by core", SAMPLING, FOURTH, STEP_WIDE, (
+            *stage_two(sigmas=("stage two sigmas", 0)),
+            Node("apart", "LTXVSeparateAVLatent", "core", {}, {"av_latent": ("stage two", 0)},
+                 title="Separate AV Latent"),
+            decode("apart"),
+        )),
+        Group("Core decodes the sound", CORE, FIFTH, RESULT_WIDE, (
+            Node("audio vae", "LTXVAudioVAELoader", "core", {"ckpt_name": CHECKPOINT}),
+            Node("sound", "LTXVAudioVAEDecode", "core", {}, {"samples": ("apart", 1), "audio_vae": ("audio vae", 0)}),
+            Node("video", "CreateVideo", "core", {"fps": 24.0}, {"images": ("decode", 1), "audio": ("sound", 0)}),
+            save(source="video", height=380),
+        )),
+    ),
+    notes("mixed-with-native"),
+)  # fmt: skip
+
+WORKFLOWS = (
+    IMAGE_TO_VIDEO, TEXT_TO_VIDEO, FIRST_AND_LAST_FRAME, DISTILLED_MODEL, PREVIEW_FIRST, CONTINUE_FROM_PREVIEW,
+    MIXED_WITH_NATIVE,
+)  # fmt: skip

@@ -1,0 +1,99 @@
+"""Prompts and notes of the shipped workflows."""
+
+LIGHTRICKS = "https://huggingface.co/Lightricks/LTX-2.3"
+GOOGLE = "https://huggingface.co/google/gemma-3-12b-it-qat-q4_0-unquantized"
+
+LAKE = (
+    "A calm mountain lake at sunset. Ripples run slowly across the water and break the reflection of the ridges; thin "
+    "clouds drift over the peaks and the light fades from orange to violet. The camera glides forward just above the "
+    "surface. Sound: small waves lapping at the shore, a light wind, a distant loon calling twice."
+)
+MUSICIAN = (
+    "Close shot of a street musician with a grey beard playing a battered steel guitar under a railway bridge in the "
+    "rain. His fingers move quickly over the strings, drops fall from the edge of the bridge behind him, people with "
+    'umbrellas pass out of focus. He looks up and says with a smile: "One more before the train." The camera pushes in '
+    "slowly. Sound: bright slide guitar with a long echo, steady rain, a train rolling over the bridge."
+)
+TRANSITION = (
+    "One continuous shot without a cut. The camera leaves the first picture, moves slowly forward and to the right, "
+    "and comes to rest on the last picture; everything on the way changes smoothly, clouds and shadows move with the "
+    "light. Sound: a soft wind that grows and fades, distant birds, gravel under slow steps."
+)
+KITCHEN = (
+    "Morning in a small kitchen. A woman in a yellow jumper cracks two eggs into a hot pan, the whites bubble and turn "
+    'opaque, steam rises into the window light. She glances at the camera and says: "Breakfast in two minutes." '
+    "Hand-held camera, close. Sound: sizzling butter, a wooden spoon on the pan, a radio playing quietly next door."
+)
+
+_ROWS = {
+    "dev": f"| [ltx-2.3-22b-dev]({LIGHTRICKS}/blob/main/ltx-2.3-22b-dev.safetensors) | `checkpoints` | 46.1 GB |",
+    "distilled": f"| [ltx-2.3-22b-distilled-1.1]({LIGHTRICKS}/blob/main/ltx-2.3-22b-distilled-1.1.safetensors) "
+    "| `checkpoints` | 46.1 GB |",
+    "lora": f"| [ltx-2.3-22b-distilled-lora-384-1.1]({LIGHTRICKS}/blob/main/"
+    "ltx-2.3-22b-distilled-lora-384-1.1.safetensors) | `loras` | 7.6 GB |",
+    "upsampler": f"| [ltx-2.3-spatial-upscaler-x2-1.1]({LIGHTRICKS}/blob/main/"
+    "ltx-2.3-spatial-upscaler-x2-1.1.safetensors) | `latent_upscale_models` | 1.0 GB |",
+    "gemma": f"| [gemma-3-12b-it-qat-q4_0-unquantized]({GOOGLE}) (whole folder) | `text_encoders` | 25 GB |",
+}
+TWO_STAGE_FILES = ("dev", "lora", "upsampler", "gemma")
+DISTILLED_FILES = ("distilled", "upsampler", "gemma")
+PREVIEW_FILES = ("dev", "gemma")
+
+
+def files(rows: tuple[str, ...]) -> str:
+    """The note that says which files go where."""
+    table = "\n".join(_ROWS[row] for row in rows)
+    smaller = "ltx-2.3-22b-distilled-fp8" if "distilled" in rows else "ltx-2.3-22b-dev-fp8"
+    return (
+        f"## Files\n\n| file | folder in `models` | size |\n|---|---|---|\n{table}\n\n"
+        f"Less memory: [{smaller}]({LIGHTRICKS}-fp8), 29 GB, in `checkpoints`.\n"
+        "Choose the checkpoint in **three** loaders: model, VAE, projection."
+    )
+
+
+_SIZES = (
+    "- Width and height: multiples of 64. Frames: 8n+1 (97, 121, 241).\n"
+    "- Stage one makes picture and sound at half size, stage two refines the picture at the size you asked for.\n"
+)
+
+HOW = {
+    "image-to-video": "## Image to video, two stages\n\n"
+    "Load an image, describe **what moves and what is heard**, press Run.\n\n"
+    f"{_SIZES}"
+    "- A still result: say in the prompt what moves, or lower the image's strength.\n"
+    "- More images: chain LTX Image Condition (frame -1 is the last).",
+    "text-to-video": "## Text to video, two stages\n\n"
+    "Describe the scene, **what moves and what is heard**, speech in quotes; press Run.\n\n"
+    f"{_SIZES}"
+    "- Try a small size first (768x512), then the same seed larger; or take the workflow preview-first.",
+    "first-and-last-frame": "## First and last frame\n\n"
+    "Load two images, describe **the way from one to the other**.\n\n"
+    "- Frame 0 is the first, -1 the last.\n"
+    "- Both images: the shape of the video, or they are cropped.\n"
+    "- A jump at the end: more frames, or the last image's strength 0.8.",
+    "distilled": "## Distilled checkpoint: 8 + 3 steps\n\n"
+    "The fastest way: one pass a step, **no guidance and no negative prompt**. Stage one runs the model 8 times, not "
+    "120.\n\n"
+    "- The checkpoint is known by `distilled` in its file name; the steps of the sampler are not used.\n"
+    "- Connect no LTX Guidance with CFG: a distilled model becomes grainy with it.\n"
+    "- The distilled LoRA is not needed: the checkpoint holds it. The sound comes from stage two.",
+    "preview-first": "## Preview first\n\n"
+    "Stage one alone, at half size: each Run takes a new seed, shows a preview and keeps its latent in "
+    "`output/latents`.\n\n"
+    "1. Run until you like one. The files `preview_0000N` and `ltx-duo-preview_0000N` go together.\n"
+    "2. Open the workflow **continue-from-preview**, choose that latent, give the same prompt, press Run.\n\n"
+    "Sound is final already: stage two keeps it.",
+    "continue-from-preview": "## Continue from a preview\n\n"
+    "Choose a latent that the workflow **preview-first** saved (press r to see new ones), give the same prompt, "
+    "press Run.\n\n"
+    "- Size, length, frame rate, sound and random numbers come with the file: the result is what the whole workflow "
+    "would have made.\n"
+    "- Previews with image conditions: connect the same conditions to LTX Stage Two Sampler.\n"
+    "- Another try of stage two alone: noise `new seed`.",
+    "mixed-with-native": "## Mixed with core's LTX-2 nodes\n\n"
+    "The grey nodes are ComfyUI's own (0.30 or newer). Latents, conditioning, sigmas, images and sound are the same "
+    "types on both sides.\n\n"
+    "- LTXVScheduler and ManualSigmas here say what LTX Duo's samplers do by themselves: change them to experiment.\n"
+    "- LTXVSeparateAVLatent takes picture and sound apart; any node for video latents or sound latents fits there.\n"
+    "- Create Video asks for the frame rate again: keep it equal to stage one's.",
+}

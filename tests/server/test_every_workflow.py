@@ -1,0 +1,102 @@
+"""The workflows beyond the two basic ones, on a real server with the small model."""
+
+import numpy as np
+import pytest
+
+from ltx_duo.scripts.demo import models, photo
+from ltx_duo.scripts.demo.client import PromptRejected, set_inputs
+
+SHORT = {"width": 128, "height": 64, "frames": 9, "steps": 1}
+
+
+@pytest.fixture
+def two_images(server) -> tuple[str, str]:
+    for number, name in enumerate(("first.png", "last.png")):
+        photo.draw(server.base / "input" / name, 240, 160, seed=20 + number)
+    return "first.png", "last.png"
+
+
+def inputs_of(prompt: dict, node_type: str) -> list[dict]:
+    return [entry["inputs"] for entry in prompt.values() if entry["class_type"] == node_type]
+
+
+def test_first_and_last_frame(make, workflow, two_images):
+    """Each image changes its own end of the film most."""
+
+    def film(first: str, last: str):
+        prompt = workflow("first-and-last-frame", **SHORT)
+        for inputs, name in zip(inputs_of(prompt, "LoadImage"), (first, last), strict=True):
+            inputs["image"] = name
+        return make(prompt)
+
+    def change(one, other) -> np.ndarray:
+        return np.abs(one.pictures.astype(float) - other.pictures).mean(axis=(1, 2, 3))
+
+    first, last = two_images
+    both = film(first, last)
+    assert len(both.pictures) == SHORT["frames"]
+    other_last, other_first = change(both, film(first, first)), change(both, film(last, last))
+    assert other_last[-1] > other_last[0]
+    assert other_first[0] > other_first[-1]
+
+
+def test_distilled_takes_its_own_steps(make, workflow, server, small_model):
+    models.link(small_model, server.base / "models")
+    name = "ltx-2.3-small-distilled.safetensors"
+    link = server.base / "models" / "checkpoints" / name
+    link.unlink(missing_ok=True)
+    link.symlink_to(small_model["checkpoint"].resolve())
+
+    def film(steps: int):
+        prompt = workflow("distilled", **{**SHORT, "steps": steps})
+        for node_type, slot in (
+            ("LTXDuoModelLoader", "checkpoint"),
+            ("LTXDuoVAELoader", "checkpoint"),
+            ("LTXDuoTextEncoderLoader", "projection"),
+        ):
+            set_inputs(prompt, node_type, **{slot: name})
+        return make(prompt)
+
+    one_step = film(1)
+    assert one_step.pictures.shape == (9, 64, 128, 3)
+    assert film(5).same_as(one_step)
+
+
+@pytest.fixture
+def saved(server, client, workflow, make) -> str:
+    """The latent that the workflow preview-first keeps, as LTX Load Latent names it."""
+    folder = server.base / "output" / "latents"
+    before = set(folder.glob("*.latent"))
+    preview = make(workflow("preview-first"))
+    assert preview.pictures.shape == (17, 64, 96, 3)
+    (path,) = set(folder.glob("*.latent")) - before
+    name = f"latents/{path.name} [output]"
+    choices = client.get("/object_info/LTXDuoLoadLatent")["LTXDuoLoadLatent"]["input"]["required"]["file"][1]["options"]
+    assert choices[0] == name
+    return name
+
+
+def test_going_on_from_a_saved_preview_gives_the_film_of_the_whole_workflow(saved, make, workflow, text_film):
+    prompt = workflow("continue-from-preview")
+    set_inputs(prompt, "LTXDuoLoadLatent", file=saved)
+    assert make(prompt).same_as(text_film)
+
+
+def test_mixing_with_cores_nodes_changes_nothing_in_the_picture(make, workflow, text_film):
+    """Core's schedule and sigmas are the ones that our samplers take by themselves."""
+    prompt = workflow("mixed-with-native")
+    set_inputs(prompt, "LTXVScheduler", steps=inputs_of(prompt, "LTXDuoStageOneSampler")[0]["steps"])
+    mixed = make(prompt)
+    assert np.abs(mixed.pictures.astype(float) - text_film.pictures).mean() < 1.0
+    assert mixed.sound.shape == text_film.sound.shape
+    assert np.abs(mixed.sound).max() > 1e-4
+
+
+def test_saved_latents_lie_in_comfyuis_folders_only(client, workflow, server, small_model):
+    models.link(small_model, server.base / "models")
+    (server.base / "secret.latent").write_bytes(b"")
+    for name in ("latents/gone.latent [output]", "../secret.latent [output]", "latents/x.latent"):
+        prompt = workflow("continue-from-preview")
+        set_inputs(prompt, "LTXDuoLoadLatent", file=name)
+        with pytest.raises(PromptRejected, match="LTX Save Latent"):
+            client.run(prompt)
