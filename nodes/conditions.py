@@ -2,7 +2,7 @@
 
 from comfy_api.latest import io
 
-from .schema import CATEGORY, Conditions
+from .schema import CATEGORY, Conditions, problem
 
 NO_CRF = -1
 
@@ -46,7 +46,12 @@ class ImageCondition(io.ComfyNode):
                 Conditions.Input("conditions", optional=True, tooltip="Other image conditions to add this one to."),
             ],
             outputs=[Conditions.Output(display_name="image conditions", tooltip="For both stage samplers.")],
+            hidden=[io.Hidden.unique_id],
         )
+
+    @classmethod
+    def validate_inputs(cls, frame=None):
+        return problem(cls)
 
     @classmethod
     def execute(cls, image, frame: int, strength: float, crf: int, conditions=()) -> io.NodeOutput:

@@ -46,7 +46,7 @@ class AVDecode(io.ComfyNode):
             return True
         from .comfyui import checks
 
-        return problem(checks.custom_tiling, tile_size, tile_overlap, tile_frames, tile_frame_overlap)
+        return problem(cls, checks.custom_tiling, tile_size, tile_overlap, tile_frames, tile_frame_overlap)
 
     @classmethod
     def execute(cls, latent, vae, tiling: str, **tile) -> io.NodeOutput:

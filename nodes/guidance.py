@@ -64,11 +64,12 @@ class Guidance(io.ComfyNode):
                 ),
             ],
             outputs=[GuidanceType.Output(display_name="guidance", tooltip="For LTX Stage One Sampler.")],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
     def validate_inputs(cls, stg_blocks=None):
-        return True if stg_blocks is None else problem(parse_blocks, stg_blocks)
+        return True if stg_blocks is None else problem(cls, parse_blocks, stg_blocks)
 
     @classmethod
     def execute(cls, preset: str, stg_blocks: str, skip_step: int, **scales: float) -> io.NodeOutput:

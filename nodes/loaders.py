@@ -39,13 +39,14 @@ class ModelLoader(io.ComfyNode):
                 ),
             ],
             outputs=[Model.Output(display_name="model", tooltip="The model for LoRA loader and samplers.")],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
     def validate_inputs(cls, checkpoint=None):
         from .comfyui import models
 
-        return problem(models.check_model, checkpoint, MODEL_FOLDERS)
+        return problem(cls, models.check_model, checkpoint, MODEL_FOLDERS)
 
     @classmethod
     def fingerprint_inputs(cls, checkpoint=None, **_):
@@ -95,13 +96,14 @@ class LoraLoader(io.ComfyNode):
                 ),
             ],
             outputs=[Model.Output(display_name="model with LoRA", tooltip="The same model with the LoRA added.")],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
     def validate_inputs(cls, lora=None):
         from .comfyui import models
 
-        return problem(models.check_lora, lora)
+        return problem(cls, models.check_lora, lora)
 
     @classmethod
     def fingerprint_inputs(cls, lora=None, **_):
@@ -138,13 +140,14 @@ class VAELoader(io.ComfyNode):
                 ),
             ],
             outputs=[VAE.Output(display_name="vae", tooltip="Video VAE, audio VAE and vocoder.")],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
     def validate_inputs(cls, checkpoint=None, audio_file=None):
         from .comfyui import models
 
-        return problem(models.check_vae, checkpoint, audio_file, VAE_FOLDERS, audio_file == SAME_FILE)
+        return problem(cls, models.check_vae, checkpoint, audio_file, VAE_FOLDERS, audio_file == SAME_FILE)
 
     @classmethod
     def fingerprint_inputs(cls, checkpoint=None, audio_file=None):
@@ -189,13 +192,14 @@ class TextEncoderLoader(io.ComfyNode):
                 ),
             ],
             outputs=[TextEncoder.Output(display_name="text encoder", tooltip="For LTX Text Encode.")],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
     def validate_inputs(cls, text_encoder=None, projection=None):
         from .comfyui import models
 
-        return problem(models.check_text_encoder, text_encoder, ENCODER_FOLDERS, projection, PROJECTION_FOLDERS)
+        return problem(cls, models.check_text_encoder, text_encoder, ENCODER_FOLDERS, projection, PROJECTION_FOLDERS)
 
     @classmethod
     def fingerprint_inputs(cls, text_encoder=None, projection=None, **_):
@@ -228,13 +232,14 @@ class UpsamplerLoader(io.ComfyNode):
                 ),
             ],
             outputs=[Upsampler.Output(display_name="latent upsampler", tooltip="For LTX Latent Upsampler.")],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
     def validate_inputs(cls, upsampler=None):
         from .comfyui import models
 
-        return problem(models.check_upsampler, upsampler, UPSAMPLER_FOLDERS)
+        return problem(cls, models.check_upsampler, upsampler, UPSAMPLER_FOLDERS)
 
     @classmethod
     def fingerprint_inputs(cls, upsampler=None):

@@ -102,13 +102,14 @@ class StageOneSampler(io.ComfyNode):
                 ),
             ],
             outputs=[io.Latent.Output(display_name="stage one latent", tooltip="Picture and sound; half size.")],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
     def validate_inputs(cls, width=None, height=None, frames=None, fps=None):
         from .comfyui import checks
 
-        return problem(checks.check_request, width, height, frames, fps)
+        return problem(cls, checks.check_request, width, height, frames, fps)
 
     @classmethod
     def execute(cls, model, vae, positive, **settings) -> io.NodeOutput:
@@ -166,7 +167,12 @@ class StageTwoSampler(io.ComfyNode):
                 ),
             ],
             outputs=[io.Latent.Output(display_name="stage two latent", tooltip="Picture and sound; final size.")],
+            hidden=[io.Hidden.unique_id],
         )
+
+    @classmethod
+    def validate_inputs(cls, clean_background=None):
+        return problem(cls)
 
     @classmethod
     def execute(cls, model, vae, positive, latent, noise: str, audio: str, **settings) -> io.NodeOutput:

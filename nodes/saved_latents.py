@@ -62,7 +62,7 @@ class LoadLatent(io.ComfyNode):
     def validate_inputs(cls, file=None):
         from .comfyui import latent_files
 
-        return True if file is None else problem(latent_files.path, file)
+        return True if file is None else problem(cls, latent_files.path, file)
 
     @classmethod
     def fingerprint_inputs(cls, file=None):

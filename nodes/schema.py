@@ -1,5 +1,7 @@
 """What the schemas of all nodes share: the pack's own types, common inputs, and checks of constant inputs."""
 
+from collections.abc import Callable
+
 from comfy_api.latest import io
 
 CATEGORY = "LTX Duo"
@@ -47,12 +49,18 @@ def noise_device_input() -> io.Input:
     return advanced(io.Combo.Input("noise_device", options=["gpu", "cpu"], default="gpu", tooltip=tooltip))
 
 
-def problem(check, *arguments) -> str | bool:
-    """Runs a check of constant inputs: True, or the message of the LTXError that it raised (ComfyUI shows it)."""
+def problem(node: type[io.ComfyNode], check: Callable | None = None, *arguments) -> str | bool:
+    """What `validate_inputs` of `node` answers: True, or what is wrong, which ComfyUI shows on the node.
+
+    First the check of the node's own constant inputs, which raises an LTXError; then what preflight found for this node
+    in the whole prompt.
+    """
     from ..ltx_core.errors import LTXError
+    from .comfyui import preflight
 
     try:
-        check(*arguments)
+        if check is not None:
+            check(*arguments)
     except LTXError as error:
         return str(error)
-    return True
+    return preflight.error_of(getattr(node.hidden, "unique_id", None)) or True

@@ -40,6 +40,8 @@ TABLE = {
         ["LATENT"],
     ),
     "LTXDuoAVDecode": (["LATENT", "LTXDUO_VAE"], ["VIDEO", "IMAGE", "AUDIO"]),
+    "LTXDuoSaveLatent": (["LATENT"], ["LATENT"]),
+    "LTXDuoLoadLatent": ([], ["LATENT"]),
 }
 WIDGETS = {"COMBO", "INT", "FLOAT", "STRING", "BOOLEAN"}
 
@@ -53,7 +55,7 @@ def test_sockets_are_those_of_the_design():
     found = {}
     for name, node in nodes().items():
         info = node.GET_NODE_INFO_V1()
-        inputs = [spec[0] for group in info["input"].values() for spec in group.values()]
+        inputs = [spec[0] for part in ("required", "optional") for spec in info["input"].get(part, {}).values()]
         found[name] = ([kind for kind in inputs if kind not in WIDGETS], info["output"])
     assert found == TABLE
 

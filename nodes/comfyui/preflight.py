@@ -1,0 +1,120 @@
+"""Preflight in ComfyUI: looks at each prompt when it is queued, before ComfyUI validates it and reads any weight.
+
+ComfyUI hands every queued prompt to its on-prompt handlers and validates it right after, in the same request.  Errors
+wait in a context variable until `validate_inputs` of the node that owns them asks; warnings go to the log and to the
+browser that queued the prompt.  A prompt that comes another way is checked by the nodes as they run.
+"""
+
+import logging
+import shutil
+from contextvars import ContextVar
+
+import comfy.model_management as mm
+import folder_paths
+import psutil
+
+from ...ltx_core.checkpoint import Checkpoint
+from ...ltx_core.errors import LTXError
+from ...ltx_core.lora import LoRA
+from ..prompt_graph import Node, PromptGraph
+from . import files
+
+log = logging.getLogger("ltx_duo")
+
+EVENT = "ltx_duo.preflight"
+_errors: ContextVar[dict[str, str] | None] = ContextVar("ltx_duo_preflight", default=None)
+
+
+def register() -> None:
+    """Asks ComfyUI's server, where there is one, to show each prompt to `on_prompt`."""
+    try:
+        from server import PromptServer
+    except ImportError:
+        return
+    server = getattr(PromptServer, "instance", None)
+    handlers = getattr(server, "on_prompt_handlers", None)
+    if handlers is not None and on_prompt not in handlers:
+        server.add_on_prompt_handler(on_prompt)
+
+
+def error_of(node_id: object) -> str | None:
+    """What the look at the prompt now being validated found wrong with that node."""
+    return (_errors.get() or {}).get(str(node_id))
+
+
+def on_prompt(request: dict) -> dict:
+    """Checks the queued prompt and returns the request as it came."""
+    _errors.set(None)
+    graph = PromptGraph(request.get("prompt"))
+    if not any(node.type.startswith("LTXDuo") for node in graph.nodes.values()):
+        return request
+    from ..preflight import check
+    from ..preflight_room import check_room
+
+    report = check(graph, OpenedFiles(), has_gpu=not mm.is_device_cpu(mm.get_torch_device()))
+    check_room(graph, _size_of, _machine(), report)
+    _errors.set(report.errors)
+    if report.warnings and not report.errors:
+        found = [{"node": node.id, "title": _title(node), "text": text} for node, text in report.warnings]
+        for warning in found:
+            log.warning("LTX Duo: %s (node %s): %s", warning["title"], warning["node"], warning["text"])
+        _show(found, request.get("client_id"))
+    return request
+
+
+class OpenedFiles:
+    """preflight.Files by ComfyUI's model folders; headers only, and each read once."""
+
+    def checkpoint(self, loader: Node) -> Checkpoint | None:
+        name, folders = _file_of(loader)
+        try:
+            return files.open_checkpoint(name, folders) if name else None
+        except LTXError:
+            return None  # the loader says so itself
+
+    def lora(self, loader: Node) -> LoRA | None:
+        name = loader.value("lora", str)
+        try:
+            return LoRA.open(files.path(name, ("loras",))) if name else None
+        except LTXError:
+            return None
+
+
+def _file_of(loader: Node) -> tuple[str | None, tuple[str, ...]]:
+    from ..loaders import MODEL_FOLDERS, PROJECTION_FOLDERS, UPSAMPLER_FOLDERS, VAE_FOLDERS
+
+    inputs = {
+        "LTXDuoModelLoader": ("checkpoint", MODEL_FOLDERS),
+        "LTXDuoVAELoader": ("checkpoint", VAE_FOLDERS),
+        "LTXDuoTextEncoderLoader": ("projection", PROJECTION_FOLDERS),
+        "LTXDuoUpsamplerLoader": ("upsampler", UPSAMPLER_FOLDERS),
+    }
+    slot, folders = inputs[loader.type]
+    return loader.value(slot, str), folders
+
+
+def _size_of(loader: Node) -> int | None:
+    found = files.fingerprint(*_file_of(loader))
+    return None if found is None else sum(size for _, size in found)
+
+
+def _machine():
+    from ..preflight_room import Machine
+
+    memory, device = psutil.virtual_memory(), mm.get_torch_device()
+    vram = 0 if mm.is_device_cpu(device) else mm.get_total_memory(device)
+    free_disk = shutil.disk_usage(folder_paths.get_output_directory()).free
+    return Machine(memory.total, memory.available, vram, free_disk)
+
+
+def _title(node: Node) -> str:
+    import nodes as comfyui_nodes
+
+    return comfyui_nodes.NODE_DISPLAY_NAME_MAPPINGS.get(node.type) or node.type
+
+
+def _show(warnings: list[dict], client_id: str | None) -> None:
+    """To the extension in web/, which shows them as toasts."""
+    from server import PromptServer
+
+    PromptServer.instance.send_sync(EVENT, {"warnings": warnings}, client_id)
