@@ -1,4 +1,4 @@
-"""Writes workflows/NAME.json, NAME.api.json and NAME.jpg; the nodes' inputs come from a running ComfyUI.
+"""Writes the shipped workflows, their cards and the help pages' pictures; asks a ComfyUI for the nodes' inputs.
 
 After `bash scripts/setup.sh demo`, in the folder scripts: `../.local/venv/bin/python -m demo.workflows`
 """
@@ -20,6 +20,8 @@ def main() -> None:
         place.with_suffix(".api.json").write_text(canvas.to_text(canvas.to_api(workflow, object_info)))
         cards.draw(workflow.name, place.with_suffix(".jpg"))
         print(workflow.name)
+    for name in cards.HELP_PICTURES:
+        cards.draw(name, PACK / "web" / "docs" / f"{name}.jpg")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@ ACCENT, TEXT, FAINT, EDGE, BOX = (255, 178, 107), (246, 246, 250), (205, 200, 19
 FRAME = (324, 216)
 LAKE, RIVER = 7, 11  # seeds of the drawn pictures
 
+HELP_PICTURES = ("two-stages", "image-conditions")
+
 
 class Card:
     def __init__(self, title: str, line: str):
@@ -64,7 +66,7 @@ class Card:
 
 
 def draw(name: str, target: Path) -> None:
-    """Writes the card of a workflow as JPEG."""
+    """Writes the card of a workflow, or a picture for the help pages, as JPEG."""
     card = _CARDS[name]()
     card.image.save(target, quality=88)
 
@@ -151,6 +153,24 @@ def _mixed_with_native() -> Card:
     return card
 
 
+def _two_stages() -> Card:
+    card = Card("Two stages", "the size that you ask for is the final one")
+    rows = (
+        ("Stage One", "768 x 512: picture and sound, up to four passes a step", (36, 24)),
+        ("Latent Upsampler", "1536 x 1024: the picture twice as wide and high", (54, 36)),
+        ("Stage Two", "1536 x 1024: three steps, sound kept from stage one", (198, 132)),
+    )
+    for number, (name, line, detail) in enumerate(rows):
+        y = 140 + 132 * number
+        card.box((32, y, 262, y + 64), [name], 22)
+        card.text((32, y + 72), line, 17)
+        shown = (120, 80) if number == 0 else (168, 112)
+        coarse = _photo(LAKE, (198, 132)).resize(detail).resize(shown, Image.Resampling.BICUBIC)
+        card.picture((520, y - 12), coarse)
+        card.arrow((290, y + 32), 200)
+    return card
+
+
 def _result(card: Card, seed: int) -> None:
     card.film((320, 138), _photo(seed, FRAME))
     card.sound((322, 450), 366)
@@ -182,4 +202,6 @@ _CARDS = {
     "preview-first": _preview_first,
     "continue-from-preview": _continue_from_preview,
     "mixed-with-native": _mixed_with_native,
+    "two-stages": _two_stages,
+    "image-conditions": _first_and_last_frame,
 }

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -74,8 +75,11 @@ def test_help_page_names_every_input(name):
     page = (PACK / "web" / "docs" / f"{name}.md").read_text()
     schema = nodes()[name].GET_SCHEMA()
     assert page.startswith(f"# {schema.display_name}\n")
+    assert "| Input | Range | Effect |" in page
     for part in schema.inputs:
         assert part.id in page, part.id
+    for picture in re.findall(r"!\[.*?\]\((.*?)\)", page):
+        assert (PACK / "web" / "docs" / picture).is_file(), picture
 
 
 def test_english_texts_are_the_schemas_own():
