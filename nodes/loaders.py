@@ -56,9 +56,12 @@ class ModelLoader(io.ComfyNode):
 
     @classmethod
     async def execute(cls, checkpoint: str, weight_dtype: str) -> io.NodeOutput:
-        from .comfyui import models
+        from .comfyui import models, report
 
-        return io.NodeOutput(models.open_model(checkpoint, MODEL_FOLDERS, weight_dtype))
+        handle = models.open_model(checkpoint, MODEL_FOLDERS, weight_dtype)
+        told = report.NodeReport()
+        told.say(report.model_text(handle.checkpoint, handle.distilled))
+        return told.output(handle)
 
 
 class LoraLoader(io.ComfyNode):

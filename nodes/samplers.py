@@ -113,9 +113,10 @@ class StageOneSampler(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, vae, positive, **settings) -> io.NodeOutput:
-        from .comfyui import pipeline
+        from .comfyui import pipeline, report
 
-        return io.NodeOutput(pipeline.run_stage_one(model, vae, positive, **settings))
+        told = report.NodeReport()
+        return told.output(pipeline.run_stage_one(model, vae, positive, report=told, **settings))
 
 
 class StageTwoSampler(io.ComfyNode):
@@ -176,9 +177,8 @@ class StageTwoSampler(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, vae, positive, latent, noise: str, audio: str, **settings) -> io.NodeOutput:
-        from .comfyui import pipeline
+        from .comfyui import pipeline, report
 
-        result = pipeline.run_stage_two(
-            model, vae, positive, latent, new_seed=noise == NEW_SEED, keep_audio=audio == STAGE_ONE, **settings
-        )
-        return io.NodeOutput(result)
+        told = report.NodeReport()
+        choices = {"new_seed": noise == NEW_SEED, "keep_audio": audio == STAGE_ONE}
+        return told.output(pipeline.run_stage_two(model, vae, positive, latent, report=told, **choices, **settings))

@@ -22,6 +22,7 @@ from .checks import custom_tiling
 from .handles import ModelHandle, TextEncoderHandle, UpsamplerHandle, VAEHandle
 from .memory import Component, broken_weights, load_together
 from .progress import NodeProgress, PhaseReporter
+from .report import NodeReport
 
 log = logging.getLogger("ltx_duo")
 
@@ -62,6 +63,7 @@ def run_stage_one(
     guidance: Guidance | None = None,
     sigmas: Tensor | None = None,
     latent: dict | None = None,
+    report: NodeReport | None = None,
 ) -> dict:
     """LATENT of stage one, at half of `width` and `height`."""
     geometry = check_two_stage(width, height, frames, fps).half()
@@ -74,10 +76,12 @@ def run_stage_one(
 
     images = stage.encode_images(vae)
     transformer, contexts, placement = stage.load(images)
-    result = two_stage.stage_one(
-        transformer, geometry, contexts, generator, guidance=guidance, sigmas=sigmas, images=images, initial=initial,
-        reporter=stage.progress.phase(SAMPLING), **placement,
-    )  # fmt: skip
+    reporter = stage.progress.phase(SAMPLING)
+    with (report or NodeReport()).sampling(sigmas, stage.passes, placement["device"]):
+        result = two_stage.stage_one(
+            transformer, geometry, contexts, generator, guidance=guidance, sigmas=sigmas, images=images,
+            initial=initial, reporter=reporter, **placement,
+        )  # fmt: skip
     return latents.make(result.video, result.audio, _info(geometry, generator))
 
 
@@ -94,6 +98,7 @@ def run_stage_two(
     noise_device: str,
     conditions: tuple[ImageSpec, ...] | None = None,
     sigmas: Tensor | None = None,
+    report: NodeReport | None = None,
 ) -> dict:
     """LATENT of stage two, at the size of the given latent."""
     video, _ = latents.take(latent)
@@ -115,10 +120,12 @@ def run_stage_two(
 
     images = stage.encode_images(vae)
     transformer, contexts, placement = stage.load(images)
-    result = two_stage.stage_two(
-        transformer, geometry, contexts, start, generator, sigmas=sigmas, images=images,
-        clean_background=clean_background, reporter=stage.progress.phase(SAMPLING), **placement,
-    )  # fmt: skip
+    reporter = stage.progress.phase(SAMPLING)
+    with (report or NodeReport()).sampling(sigmas, stage.passes, placement["device"]):
+        result = two_stage.stage_two(
+            transformer, geometry, contexts, start, generator, sigmas=sigmas, images=images,
+            clean_background=clean_background, reporter=reporter, **placement,
+        )  # fmt: skip
     audio = start.audio if keep_audio else result.audio
     return latents.make(result.video, audio, _info(geometry, generator), like=latent)
 

@@ -100,3 +100,13 @@ def test_saved_latents_lie_in_comfyuis_folders_only(client, workflow, server, sm
         set_inputs(prompt, "LTXDuoLoadLatent", file=name)
         with pytest.raises(PromptRejected, match="LTX Save Latent"):
             client.run(prompt)
+
+
+def test_nodes_tell_what_they_did(client, make, workflow):
+    """The texts that nodes show are in the history too; `make` has put the files in place."""
+    prompt = workflow("text-to-video", **{**SHORT, "seed": 12})
+    outputs = client.run(prompt).outputs
+    told = {prompt[node]["class_type"]: shown["text"][0] for node, shown in outputs.items() if "text" in shown}
+    assert told["LTXDuoStageOneSampler"].startswith("1 steps x 4 passes")
+    assert "sigma 0.9094 to 0" in told["LTXDuoStageTwoSampler"]
+    assert "LTX-2.3 dev" in told["LTXDuoModelLoader"]

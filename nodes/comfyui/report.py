@@ -1,0 +1,74 @@
+"""What a node shows of its work when it has run: on the node itself, and in ComfyUI's history under `text`."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from comfy_api.latest import io
+from torch import Tensor
+
+from ...ltx_core.checkpoint import Checkpoint, Component
+from . import compat
+
+# What a whole checkpoint holds, by the words for what is missing.
+WHOLE = {
+    "video VAE": (Component.VIDEO_ENCODER, Component.VIDEO_DECODER),
+    "audio VAE": (Component.AUDIO_DECODER,),
+    "vocoder": (Component.VOCODER,),
+    "text projection": (Component.TEXT_PROJECTION,),
+}
+GB = 1e9
+
+
+class NodeReport:
+    """Collects a node's lines and hands them out with its results."""
+
+    def __init__(self):
+        self.lines: list[str] = []
+
+    def say(self, text: str) -> None:
+        """Shows `text` on the running node, in place of what was there."""
+        self.lines = [text]
+        compat.send_text(text)
+
+    @contextmanager
+    def sampling(self, sigmas: Tensor, passes: int, device: torch.device) -> Iterator[None]:
+        """Measures what runs inside, and says it at the end."""
+        on_gpu = device.type == "cuda"
+        if on_gpu:
+            torch.cuda.reset_peak_memory_stats(device)
+        start = time.perf_counter()
+        yield
+        if on_gpu:
+            torch.cuda.synchronize(device)
+        seconds = time.perf_counter() - start
+        peak = torch.cuda.max_memory_allocated(device) if on_gpu else None
+        self.say(sampling_text(sigmas, passes, seconds, peak))
+
+    def output(self, *values) -> io.NodeOutput:
+        return io.NodeOutput(*values, ui={"text": self.lines} if self.lines else None)
+
+
+def sampling_text(sigmas: Tensor, passes: int, seconds: float, peak: int | None) -> str:
+    """E.g. "30 steps x 4 passes, 1.83 s a step, 54.9 s; sigma 1 to 0; peak VRAM 41.2 GB"."""
+    steps = len(sigmas) - 1
+    plural = "pass" if passes == 1 else "passes"
+    text = f"{steps} steps x {passes} {plural}, {seconds / max(steps, 1):.2f} s a step, {seconds:.1f} s"
+    text += f"; sigma {float(sigmas[0]):.4g} to {float(sigmas[-1]):.4g}"
+    return text if peak is None else f"{text}; peak VRAM {peak / GB:.1f} GB"
+
+
+def model_text(checkpoint: Checkpoint, distilled: bool) -> str:
+    """E.g. "LTX-2.3 dev, 21.6 B parameters, BF16; the file lacks: vocoder"."""
+    tensors = checkpoint.tensors(Component.TRANSFORMER).values()
+    counts: dict[str, int] = {}
+    for info in tensors:
+        counts[info.dtype] = counts.get(info.dtype, 0) + info.count
+    total = sum(counts.values())
+    size = f"{total / 1e9:.1f} B" if total >= 1e8 else f"{total / 1e6:.1f} M"
+    dtypes = " and ".join(sorted(dtype for dtype, count in counts.items() if count >= total / 100))
+    kind = "distilled" if distilled else "dev"
+    lacks = [words for words, parts in WHOLE.items() if not checkpoint.components.issuperset(parts)]
+    text = f"{checkpoint.variant or 'LTX-2.3'} {kind}, {size} parameters, {dtypes}"
+    return f"{text}; the file lacks: {', '.join(lacks)}" if lacks else f"{text}; the file is complete"

@@ -1,0 +1,38 @@
+"""What nodes say of their work."""
+
+import pytest
+import torch
+
+from ltx_duo.ltx_core.checkpoint import Checkpoint
+from ltx_duo.nodes.comfyui import report
+
+SIGMAS = torch.tensor([0.909375, 0.725, 0.421875, 0.0])
+
+
+def test_sampling_in_words():
+    text = report.sampling_text(SIGMAS, 4, 6.0, 41_200_000_000)
+    assert text == "3 steps x 4 passes, 2.00 s a step, 6.0 s; sigma 0.9094 to 0; peak VRAM 41.2 GB"
+    assert report.sampling_text(SIGMAS, 1, 3.0, None) == "3 steps x 1 pass, 1.00 s a step, 3.0 s; sigma 0.9094 to 0"
+
+
+def test_sampling_is_measured_and_kept_for_the_history():
+    told = report.NodeReport()
+    with told.sampling(SIGMAS, 2, torch.device("cpu")):
+        pass
+    assert told.lines[0].startswith("3 steps x 2 passes")
+    output = told.output("latent")
+    assert output.args == ("latent",) and output.ui == {"text": told.lines}
+
+
+def test_nothing_is_said_of_what_failed():
+    told = report.NodeReport()
+    with pytest.raises(ValueError), told.sampling(SIGMAS, 2, torch.device("cpu")):
+        raise ValueError
+    assert told.lines == []
+
+
+def test_model_in_words(models):
+    checkpoint = Checkpoint.open(models / "checkpoints" / "ltx-2.3-small-dev.safetensors")
+    text = report.model_text(checkpoint, distilled=False)
+    assert text.startswith("LTX-2.3 dev, ")
+    assert "M parameters, BF16; the file is complete" in text
