@@ -10,7 +10,7 @@ NAMESPACE = uuid.UUID("8d8f6c5e-4d2c-4c0b-9d1a-3a6b1f0e2300")
 
 # Sizes as the canvas counts them.
 SLOT, WIDGET, TITLE = 20, 24, 30
-GAP = 24 + TITLE
+GAP = 40 + TITLE  # below a node Nodes 2.0 has a bar for advanced inputs
 GROUP_MARGIN, GROUP_HEAD = 20, 74
 VIEW = {"scale": 0.67, "offset": [125, 245]}  # all in view on a screen of 1440x900
 

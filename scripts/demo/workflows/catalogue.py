@@ -14,11 +14,11 @@ PREVIEW = "latents/preview"
 # Left edges of the columns, and their widths.
 FIRST, SECOND, THIRD, FOURTH, FIFTH = 0, 380, 780, 1150, 1510
 WIDE, PROMPT_WIDE, STAGE_WIDE, STEP_WIDE, RESULT_WIDE = 330, 350, 320, 310, 340
-REPORT = 50  # what a sampler needs to show what it did
+REPORT = 50  # what a node needs to show what it does and did
 
 
 def models(checkpoint: str = CHECKPOINT, lora: bool = True, upsampler: bool = True) -> Group:
-    nodes = [Node("model", "LTXDuoModelLoader", "models", {"checkpoint": checkpoint})]
+    nodes = [Node("model", "LTXDuoModelLoader", "models", {"checkpoint": checkpoint}, spare=REPORT)]
     if lora:
         nodes.append(Node("lora", "LTXDuoLoraLoader", "models", {"lora": LORA}, {"model": ("model", 0)}))
     nodes.append(Node("vae", "LTXDuoVAELoader", "models", {"checkpoint": checkpoint}))
@@ -34,8 +34,8 @@ def prompt(text: str, height: int, **values) -> Node:
     return Node("prompt", "LTXDuoTextEncode", "inputs", {"prompt": text, **values}, links, height)
 
 
-def load_image(name: str = "image") -> Node:
-    return Node(name, "LoadImage", "inputs", {"image": "example.png"}, height=240)
+def load_image(name: str = "image", height: int = 240) -> Node:
+    return Node(name, "LoadImage", "inputs", {"image": "example.png"}, height=height)
 
 
 def condition(name: str, image: str, frame: int, after: str | None = None) -> Node:
@@ -57,13 +57,13 @@ def stage_two(model: str = "lora", source: str = "stage one", audio: str = "stag
     enlarge = {"latent": (source, 0), "upsampler": ("upsampler", 0), "vae": ("vae", 0)}
     inputs = {"model": (model, 0), "vae": ("vae", 0), "positive": ("prompt", 0), "latent": ("upsample", 0), **links}
     return (
-        Node("upsample", "LTXDuoLatentUpsampler", "sampling", {}, enlarge),
+        Node("upsample", "LTXDuoLatentUpsampler", "sampling", {}, enlarge, spare=REPORT),
         Node("stage two", "LTXDuoStageTwoSampler", "sampling", {"audio": audio}, inputs, spare=REPORT),
     )
 
 
 def decode(source: str = "stage two") -> Node:
-    return Node("decode", "LTXDuoAVDecode", "result", {}, {"latent": (source, 0), "vae": ("vae", 0)})
+    return Node("decode", "LTXDuoAVDecode", "result", {}, {"latent": (source, 0), "vae": ("vae", 0)}, spare=REPORT)
 
 
 def save(prefix: str = "video/ltx-duo", source: str = "decode", height: int = 480) -> Node:
@@ -72,8 +72,8 @@ def save(prefix: str = "video/ltx-duo", source: str = "decode", height: int = 48
 
 def notes(name: str, files: tuple[str, ...] = texts.TWO_STAGE_FILES) -> tuple[Note, Note]:
     return (
-        Note("How to use", texts.HOW[name], (THIRD, 850), (680, 230)),
-        Note("Files", texts.files(files), (FIRST, 850), (730, 230)),
+        Note("How to use", texts.HOW[name], (THIRD, 880), (680, 210)),
+        Note("Files", texts.files(files), (FIRST, 880), (730, 210)),
     )
 
 
@@ -118,15 +118,15 @@ FIRST_AND_LAST_FRAME = Workflow(
         )),
         Group("Result", RESULT, FIFTH, RESULT_WIDE, (save(),)),
         Group("First and last frame: one chain of conditions, for both samplers", INPUTS, FIRST, 250, (
-            load_image("first image"),
+            load_image("first image", 200),
             condition("first condition", "first image", 0),
-            load_image("last image"),
+            load_image("last image", 200),
             condition("last condition", "last image", -1, after="first condition"),
-        ), y=768, row=True),
+        ), y=874, row=True),
     ),
     (
         Note("How to use", texts.HOW["first-and-last-frame"], (FOURTH + 380, 580), (320, 230)),
-        Note("Files", texts.files(texts.TWO_STAGE_FILES), (FOURTH, 850), (700, 230)),
+        Note("Files", texts.files(texts.TWO_STAGE_FILES), (FOURTH, 880), (700, 210)),
     ),
 )  # fmt: skip
 
@@ -189,13 +189,13 @@ MIXED_WITH_NATIVE = Workflow(
             *stage_two(sigmas=("stage two sigmas", 0)),
             Node("apart", "LTXVSeparateAVLatent", "core", {}, {"av_latent": ("stage two", 0)},
                  title="Separate AV Latent"),
-            decode("apart"),
         )),
         Group("Core decodes the sound", CORE, FIFTH, RESULT_WIDE, (
+            decode("apart"),
             Node("audio vae", "LTXVAudioVAELoader", "core", {"ckpt_name": CHECKPOINT}),
             Node("sound", "LTXVAudioVAEDecode", "core", {}, {"samples": ("apart", 1), "audio_vae": ("audio vae", 0)}),
             Node("video", "CreateVideo", "core", {"fps": 24.0}, {"images": ("decode", 1), "audio": ("sound", 0)}),
-            save(source="video", height=380),
+            save(source="video", height=280),
         )),
     ),
     notes("mixed-with-native"),

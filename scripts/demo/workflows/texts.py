@@ -45,7 +45,7 @@ def files(rows: tuple[str, ...]) -> str:
     table = "\n".join(_ROWS[row] for row in rows)
     smaller = "ltx-2.3-22b-distilled-fp8" if "distilled" in rows else "ltx-2.3-22b-dev-fp8"
     return (
-        f"## Files\n\n| file | folder in `models` | size |\n|---|---|---|\n{table}\n\n"
+        f"| file | folder in `models` | size |\n|---|---|---|\n{table}\n\n"
         f"Less memory: [{smaller}]({LIGHTRICKS}-fp8), 29 GB, in `checkpoints`.\n"
         "Choose the checkpoint in **three** loaders: model, VAE, projection."
     )
