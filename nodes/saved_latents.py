@@ -1,7 +1,5 @@
 """Saving a latent with its sound, and going on from it another day."""
 
-import json
-
 from comfy_api.latest import io
 
 from .schema import CATEGORY, problem
@@ -30,10 +28,10 @@ class SaveLatent(io.ComfyNode):
 
     @classmethod
     def execute(cls, latent, filename_prefix: str) -> io.NodeOutput:
-        from .comfyui import compat, latent_files
+        from .comfyui import latent_files
 
-        metadata = compat.workflow_metadata(cls.hidden.prompt, cls.hidden.extra_pnginfo)
-        saved = latent_files.save(latent, filename_prefix, {key: json.dumps(value) for key, value in metadata.items()})
+        metadata = latent_files.workflow_metadata(cls.hidden.prompt, cls.hidden.extra_pnginfo)
+        saved = latent_files.save(latent, filename_prefix, metadata)
         return io.NodeOutput(latent, ui={"latents": [saved]})
 
 

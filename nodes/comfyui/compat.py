@@ -88,12 +88,3 @@ def preview_format():
     if chosen is None or getattr(chosen(), "latent_rgb_factors", None) is None:
         return None
     return chosen()
-
-
-def workflow_metadata(prompt: dict | None, extra: dict | None) -> dict:
-    """What ComfyUI writes into files so that they carry their workflow; nothing with --disable-metadata."""
-    from comfy.cli_args import args
-
-    if args.disable_metadata:
-        return {}
-    return {**({"prompt": prompt} if prompt is not None else {}), **(extra or {})}

@@ -10,6 +10,7 @@ from pathlib import Path
 import comfy.utils
 import folder_paths
 import torch
+from comfy.cli_args import args
 
 from ...ltx_core.errors import CheckpointError
 from ...ltx_core.safetensors_file import SafetensorsFile
@@ -59,6 +60,14 @@ def save(latent: dict, filename_prefix: str, metadata: dict[str, str]) -> dict[s
     name = f"{stem}_{counter:05}_{EXTENSION}"
     comfy.utils.save_torch_file(tensors, os.path.join(folder, name), metadata=metadata)
     return {"filename": name, "subfolder": subfolder, "type": "output"}
+
+
+def workflow_metadata(prompt: dict | None, extra: dict | None) -> dict[str, str]:
+    """What ComfyUI writes into files so that they carry their workflow; nothing with --disable-metadata."""
+    if args.disable_metadata:
+        return {}
+    found = {**({} if prompt is None else {"prompt": prompt}), **(extra or {})}
+    return {key: json.dumps(value) for key, value in found.items()}
 
 
 def load(name: str) -> dict:
