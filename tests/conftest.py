@@ -25,6 +25,8 @@ if "ltx_duo" not in sys.modules:
     sys.modules["ltx_duo"] = package
     spec.loader.exec_module(package)
 
+pytest_plugins = ["ltx_duo.tests.films"]
+
 
 @pytest.fixture
 def rng(request) -> torch.Generator:
