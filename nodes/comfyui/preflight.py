@@ -11,7 +11,7 @@ from contextvars import ContextVar
 
 import comfy.model_management as mm
 import folder_paths
-import psutil
+import torch
 
 from ...ltx_core.checkpoint import Checkpoint
 from ...ltx_core.errors import LTXError
@@ -101,10 +101,10 @@ def _size_of(loader: Node) -> int | None:
 def _machine():
     from ..preflight_room import Machine
 
-    memory, device = psutil.virtual_memory(), mm.get_torch_device()
+    cpu, device = torch.device("cpu"), mm.get_torch_device()
     vram = 0 if mm.is_device_cpu(device) else mm.get_total_memory(device)
     free_disk = shutil.disk_usage(folder_paths.get_output_directory()).free
-    return Machine(memory.total, memory.available, vram, free_disk)
+    return Machine(mm.get_total_memory(cpu), mm.get_free_memory(cpu), vram, free_disk)
 
 
 def _title(node: Node) -> str:
