@@ -4,38 +4,23 @@ The reference packages lie in `.local/reference` (scripts/test.sh puts them ther
 (`ltx_core`, `ltx_pipelines`, `diffusers`), ours as `ltx_duo.ltx_core`.
 """
 
+import platform
 import sys
-from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
+
+from ltx_duo.tests.parity.table import TABLE, ParityTable
 
 REFERENCE = Path(__file__).resolve().parents[2] / ".local" / "reference"
 if str(REFERENCE) not in sys.path:
     sys.path.append(str(REFERENCE))
 
 
-@dataclass
-class ParityTable:
-    """Checks results against a reference and keeps every measured error for the table at the end of the run."""
-
-    rows: list[tuple[str, str, float, float]] = field(default_factory=list)
-
-    def check(self, what: str, reference_name: str, ours: Tensor, reference: Tensor, tolerance: float) -> float:
-        """Asserts max|ours - reference| / max|reference| <= tolerance; NaN fails.  Tolerance 0 asks for equal bits."""
-        assert ours.shape == reference.shape, f"{what}: shape {tuple(ours.shape)}, reference {tuple(reference.shape)}"
-        ours, reference = ours.double(), reference.double()
-        assert torch.isfinite(reference).all(), f"{what}: the reference is not finite"
-        scale = reference.abs().max().clamp_min(1e-30)
-        error = ((ours - reference).abs().max() / scale).item()
-        self.rows.append((what, reference_name, error, tolerance))
-        assert error <= tolerance, f"{what} against {reference_name}: {error:.2e} > {tolerance:.0e}"
-        return error
-
-
-TABLE = ParityTable()
+README = Path(__file__).with_name("README.md")
 
 
 @pytest.fixture(scope="session")
@@ -43,16 +28,30 @@ def parity() -> ParityTable:
     return TABLE
 
 
-def pytest_terminal_summary(terminalreporter):
+@pytest.fixture(autouse=True)
+def _subject(request) -> None:
+    """Rows of a test file stand together in the table."""
+    TABLE.subject = request.node.path.stem.removeprefix("test_").replace("_", " ").capitalize()
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--write-table", action="store_true", help="write the table of this run into tests/parity/README.md"
+    )
+
+
+def pytest_terminal_summary(terminalreporter, exitstatus, config):
     if not TABLE.rows:
         return
     terminalreporter.section("parity: max |difference| / max |reference|")
-    worst: dict[tuple[str, str, float], float] = {}
-    for what, reference, error, tolerance in TABLE.rows:
-        key = (what, reference, tolerance)
-        worst[key] = max(worst.get(key, 0.0), error)
-    for (what, reference, tolerance), error in worst.items():
-        terminalreporter.write_line(f"{error:9.1e} (<= {tolerance:.0e})  {what}  [{reference}]")
+    for line in TABLE.lines():
+        terminalreporter.write_line(line)
+    if config.getoption("--write-table", default=False):
+        counts = ", ".join(
+            f"{len(terminalreporter.stats.get(kind, []))} {kind}" for kind in ("passed", "failed", "skipped")
+        )
+        device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU ({platform.machine()})"
+        TABLE.write(README, f"{date.today()}, {device}, torch {torch.__version__}: tests {counts}.")
 
 
 def randomise(module: nn.Module, generator: torch.Generator, scale: float = 0.02) -> nn.Module:

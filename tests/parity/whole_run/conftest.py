@@ -2,10 +2,8 @@
 
 import gc
 import importlib
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
@@ -14,14 +12,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from ltx_duo.scripts.small_model_parts.write import write_small_model
-
-# The modules of this folder import each other as one package; pytest's importlib mode knows no siblings.
-_package = ModuleType("whole_run")
-_package.__path__ = [str(Path(__file__).parent)]
-sys.modules["whole_run"] = _package
-
-from whole_run import our_pipeline, vendor_pipeline  # noqa: E402
-from whole_run.scene import Picture, Scene, SmallModel, Trace  # noqa: E402
+from ltx_duo.tests.parity.whole_run import our_pipeline, vendor_pipeline
+from ltx_duo.tests.parity.whole_run.scene import Picture, Scene, SmallModel, Trace
 
 TOKENIZER = Path(__file__).resolve().parents[3] / ".local" / "tokenizer"
 PROMPT = (

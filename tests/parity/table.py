@@ -1,0 +1,81 @@
+"""The table of comparisons: every measured error of a run, printed at its end and written into README.md on request."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One comparison: `error` is max |ours - reference| / max |reference| unless `what` names another unit."""
+
+    subject: str
+    what: str
+    reference: str
+    error: float
+    tolerance: float
+
+
+@dataclass
+class ParityTable:
+    """Checks results against a reference and keeps what was measured."""
+
+    rows: list[Row] = field(default_factory=list)
+    mistakes: dict[str, float] = field(default_factory=dict)
+    subject: str = ""
+
+    def check(self, what: str, reference_name: str, ours: Tensor, reference: Tensor, tolerance: float) -> float:
+        """Asserts max|ours - reference| / max|reference| <= tolerance; NaN fails.  Tolerance 0 asks for equal bits."""
+        assert ours.shape == reference.shape, f"{what}: shape {tuple(ours.shape)}, reference {tuple(reference.shape)}"
+        ours, reference = ours.double(), reference.double()
+        assert torch.isfinite(reference).all(), f"{what}: the reference is not finite"
+        scale = reference.abs().max().clamp_min(1e-30)
+        return self.add(what, reference_name, ((ours - reference).abs().max() / scale).item(), tolerance)
+
+    def add(self, what: str, reference_name: str, error: float, tolerance: float) -> float:
+        """Keeps an error that was measured elsewhere, and asserts that it is within the tolerance."""
+        self.rows.append(Row(self.subject, what, reference_name, error, tolerance))
+        assert error <= tolerance, f"{what} against {reference_name}: {error:.2e} > {tolerance:.1e}"
+        return error
+
+    def add_mistake(self, what: str, times: float) -> None:
+        """Keeps by how many times its bar a planted mistake moved a final result."""
+        self.mistakes[what] = times
+
+    def worst(self) -> list[Row]:
+        """One row for each comparison, with the largest error of its repetitions, in the order of the run."""
+        worst: dict[tuple[str, str, str, float], float] = {}
+        for row in self.rows:
+            key = (row.subject, row.what, row.reference, row.tolerance)
+            worst[key] = max(worst.get(key, 0.0), row.error)
+        return [Row(*key[:3], error, key[3]) for key, error in worst.items()]
+
+    def lines(self) -> list[str]:
+        """For the terminal."""
+        lines = [f"{row.error:9.1e} (<= {row.tolerance:.0e})  {row.what}  [{row.reference}]" for row in self.worst()]
+        return lines + [f"{times:8.1f}x the bar: planted mistake, {what}" for what, times in self.mistakes.items()]
+
+    def markdown(self) -> str:
+        parts, subject = [], None
+        for row in sorted(self.worst(), key=lambda row: row.subject):
+            if row.subject != subject:
+                subject = row.subject
+                parts += ["", f"### {subject}", "", "| what | reference | error | bar |", "|---|---|---|---|"]
+            parts.append(f"| {row.what} | {row.reference} | {row.error:.1e} | {row.tolerance:.0e} |")
+        if self.mistakes:
+            parts += ["", "### Planted mistakes", "", "| mistake | how far beyond the bar |", "|---|---|"]
+            parts += [f"| {what} | {times:.0f} times |" for what, times in self.mistakes.items()]
+        return "\n".join(parts).strip() + "\n"
+
+    def write(self, path: Path, head: str) -> None:
+        """Replaces what stands between the marks in a Markdown file."""
+        before, rest = path.read_text().split(BEGIN)
+        after = rest.split(END)[1]
+        path.write_text(f"{before}{BEGIN}\n\n{head}\n\n{self.markdown()}\n{END}{after}")
+
+
+TABLE = ParityTable()
