@@ -56,7 +56,7 @@ class ParityTable:
 
     def lines(self) -> list[str]:
         """For the terminal."""
-        lines = [f"{row.error:9.1e} (<= {row.tolerance:.0e})  {row.what}  [{row.reference}]" for row in self.worst()]
+        lines = [f"{row.error:9.1e} (<= {row.tolerance:.2g})  {row.what}  [{row.reference}]" for row in self.worst()]
         return lines + [f"{times:8.1f}x the bar: planted mistake, {what}" for what, times in self.mistakes.items()]
 
     def markdown(self) -> str:
@@ -65,7 +65,7 @@ class ParityTable:
             if row.subject != subject:
                 subject = row.subject
                 parts += ["", f"### {subject}", "", "| what | reference | error | bar |", "|---|---|---|---|"]
-            parts.append(f"| {row.what} | {row.reference} | {row.error:.1e} | {row.tolerance:.0e} |")
+            parts.append(f"| {row.what} | {row.reference} | {row.error:.1e} | {row.tolerance:.2g} |")
         if self.mistakes:
             parts += ["", "### Planted mistakes", "", "| mistake | how far beyond the bar |", "|---|---|"]
             parts += [f"| {what} | {times:.0f} times |" for what, times in self.mistakes.items()]
