@@ -19,8 +19,8 @@ CONFIG_23 = json.loads((Path(__file__).parents[1] / "data" / "ltx-2.3-config.jso
 SMALL = {
     "num_layers": LAYERS,
     "num_attention_heads": 4,
-    "attention_head_dim": 24,
-    "cross_attention_dim": 96,
+    "attention_head_dim": 28,  # as in the real model, two angles more than three axes take
+    "cross_attention_dim": 112,
     "audio_num_attention_heads": 4,
     "audio_attention_head_dim": 16,
     "audio_cross_attention_dim": 64,

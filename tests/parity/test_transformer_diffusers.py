@@ -39,8 +39,8 @@ def small_params(version: str) -> TransformerParams:
     config["transformer"] |= {
         "num_layers": 3,
         "num_attention_heads": 4,
-        "attention_head_dim": 24,
-        "cross_attention_dim": 96,
+        "attention_head_dim": 28,  # as in the real model, two angles more than three axes take
+        "cross_attention_dim": 112,
         "audio_num_attention_heads": 4,
         "audio_attention_head_dim": 16,
         "audio_cross_attention_dim": 64,

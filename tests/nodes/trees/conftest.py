@@ -191,3 +191,24 @@ def same():
         return all(torch.equal(x, y) for x, y in zip(latents.take(a), latents.take(b), strict=True))
 
     return compare
+
+
+@pytest.fixture(scope="session")
+def measured():
+    """`measured(what, reference, ours, theirs, tolerance)`: asserts max |ours - theirs| / max |theirs| <= tolerance.
+
+    Where LTXDUO_PARITY_ROWS names a file, each error is added to it as a line of JSON, for the table of tests/parity.
+    """
+    rows = os.environ.get("LTXDUO_PARITY_ROWS")
+
+    def compare(what: str, reference: str, ours: torch.Tensor, theirs: torch.Tensor, tolerance: float) -> None:
+        assert ours.shape == theirs.shape, f"{what}: {tuple(ours.shape)}, {reference} {tuple(theirs.shape)}"
+        ours, theirs = ours.double().cpu(), theirs.double().cpu()
+        assert torch.isfinite(theirs).all(), what
+        error = ((ours - theirs).abs().max() / theirs.abs().max().clamp_min(1e-30)).item()
+        if rows:
+            with open(rows, "a") as file:
+                file.write(json.dumps([what, reference, error, tolerance]) + "\n")
+        assert error <= tolerance, f"{what} against {reference}: {error:.2e} > {tolerance:.0e}"
+
+    return compare
