@@ -120,8 +120,8 @@ def _check_numbers(checkpoint: Checkpoint, parts: tuple[Part, ...]) -> None:
 def _check_variant(checkpoint: Checkpoint) -> None:
     if checkpoint.variant not in (None, Variant.V2_3):
         raise VariantError(
-            f"{checkpoint.path} is of {checkpoint.variant}; LTX Duo runs LTX-2.3. Choose an LTX-2.3 file, such as "
-            "ltx-2.3-22b-dev.safetensors."
+            f"{checkpoint.path} is of {checkpoint.variant}, which these nodes do not run: LTX-2.3 is the one that is "
+            "proven from prompt to film. Choose an LTX-2.3 file, such as ltx-2.3-22b-dev.safetensors."
         )
 
 

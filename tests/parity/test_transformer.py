@@ -154,6 +154,10 @@ class Scene:
         )
 
 
+def version_name(params: TransformerParams) -> str:
+    return f"{'2.3' if params.text_adaln else '2.0'} ({params.cross_timestep} cross timestep)"
+
+
 @pytest.mark.parametrize("keyframe", [False, True], ids=["plain", "keyframe"])
 @pytest.mark.parametrize("image", [False, True], ids=["text", "image"])
 def test_velocity_of_every_pass(models, rng, parity, image, keyframe):
@@ -161,10 +165,10 @@ def test_velocity_of_every_pass(models, rng, parity, image, keyframe):
     scene = Scene(rng, params, image=image, keyframe=keyframe)
     passes = scene.passes()
     together = ours(*scene.inputs(ours), passes)
-    version = f"{'2.3' if params.text_adaln else '2.0'} ({params.cross_timestep} cross timestep)"
     for guidance_pass, (video, audio) in zip(passes, together, strict=True):
         video_reference, audio_reference = scene.vendor(theirs, guidance_pass)
-        what = f"transformer {version} {guidance_pass.name}, {'image' if image else 'text'}{', keyframe' * keyframe}"
+        scenery = f"{'image' if image else 'text'}{', keyframe' * keyframe}"
+        what = f"transformer {version_name(params)} {guidance_pass.name}, {scenery}"
         parity.check(f"{what}: video velocity", VENDOR, video, video_reference, 1e-5)
         parity.check(f"{what}: audio velocity", VENDOR, audio, audio_reference, 1e-5)
 
@@ -195,15 +199,17 @@ def test_passes_together_equal_passes_apart(models, rng, parity):
 
 def test_one_modality_alone(models, rng, parity):
     theirs, ours, params = models
-    scene = Scene(rng, params, image=True, keyframe=False)
+    scene = Scene(rng, params, image=True, keyframe=True)
     video_input, audio_input = scene.inputs(ours)
-    one_pass = scene.passes()[0]
-    [(video, nothing)] = ours(video_input, None, [one_pass])
-    assert nothing is None
-    parity.check("transformer, video only", VENDOR, video, scene.vendor(theirs, one_pass, audio=False)[0], 1e-5)
-    [(nothing, audio)] = ours(None, audio_input, [one_pass])
-    assert nothing is None
-    parity.check("transformer, audio only", VENDOR, audio, scene.vendor(theirs, one_pass, video=False)[1], 1e-5)
+    passes = scene.passes()
+    videos, audios = ours(video_input, None, passes), ours(None, audio_input, passes)
+    for guidance_pass, (video, no_audio), (no_video, audio) in zip(passes, videos, audios, strict=True):
+        assert no_audio is None and no_video is None
+        what = f"transformer {version_name(params)} {guidance_pass.name}, image, keyframe"
+        reference = scene.vendor(theirs, guidance_pass, audio=False)[0]
+        parity.check(f"{what}: video velocity without audio", VENDOR, video, reference, 1e-5)
+        reference = scene.vendor(theirs, guidance_pass, video=False)[1]
+        parity.check(f"{what}: audio velocity without video", VENDOR, audio, reference, 1e-5)
 
 
 def test_official_tensor_list(official_tensors):

@@ -205,7 +205,8 @@ def test_text_encoder_folder_without_tokenizer(nodes, models, folder):
 @pytest.mark.parametrize("version, words", [("2.0.0", "LTX-2.0"), ("2.5.1", "LTX-2.5"), ("0.9.8", "0.9.8")])
 def test_other_generations(nodes, rewritten, version, words):
     name = rewritten("checkpoints", CHECKPOINT, mark(version))
-    assert words in refusal(nodes, "ModelLoader", checkpoint=name)
+    message = refusal(nodes, "ModelLoader", checkpoint=name)
+    assert words in message and "LTX-2.3" in message
 
 
 def test_text_encoder_of_another_generation(nodes, rewritten):

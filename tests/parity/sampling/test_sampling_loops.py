@@ -147,6 +147,20 @@ def test_noise_is_drawn_as_the_vendor_draws_it(parity, vendor_stage, image_items
         assert torch.equal(ours.get_state(), theirs.get_state())
 
 
+def test_stage_two_starts_as_the_vendors(parity, vendor_stage, image_items, rng):
+    """The clean background of stage two is the upsampled latent, the images over it; the masks come from the images."""
+    items, images = image_items(GEOMETRY, torch.float32, strengths=(0.4, 0.7))
+    video, audio = (torch.randn(1, *shape, generator=rng) for shape in (GEOMETRY.video_shape, GEOMETRY.audio_shape))
+    generators = [torch.Generator().manual_seed(6) for _ in range(2)]
+    expected = vendor_stage(torch.float32).noise(GEOMETRY, generators[0], items, STAGE_TWO[0], video, audio)
+    options = {"images": images, "noise_scale": STAGE_TWO[0], "dtype": torch.float32}
+    state = start_stage(GEOMETRY, generators[1], video_latent=video, audio_latent=audio, **options)
+    for name, got, want in zip(("video", "audio"), state.modalities, expected, strict=True):
+        parity.check(f"stage two, {name}: clean background", PIPELINES, got.clean, want.clean_latent, 0)
+        parity.check(f"stage two, {name}: denoise mask", PIPELINES, got.denoise_mask, want.denoise_mask, 0)
+    assert torch.equal(generators[0].get_state(), generators[1].get_state())
+
+
 def run_vendor(loop, stage, states, sigmas, guidance, contexts):
     vendor, function = stage.vendor, stage.denoise_function(guidance, contexts)
     if loop == "euler":
