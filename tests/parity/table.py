@@ -1,5 +1,7 @@
 """The table of comparisons: every measured error of a run, printed at its end and written into README.md on request."""
 
+import re
+from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -7,6 +9,21 @@ import torch
 from torch import Tensor
 
 BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
+
+# Comparisons that differ in these words alone share a row of README.md; the terminal shows each by itself.
+SHARED = (
+    (r"\b(positive|negative) (video|audio) context", "contexts"),
+    (r"\b(positive|negative) conditioning", "conditioning"),
+    (r"^(whole run, [\w-]+), .*(?=: )", r"\1"),
+    (r"\b(cond|negative|perturbed|isolated)\b", "each pass"),
+    (r"(?<!to-)(?<!upsampled )\b(video|audio)(?= (velocity|latent|positions)\b|,|:|$)", "video and audio"),
+    (r"\b(sigmas,|Euler step|resample|renoise, strength|file, strength) [\d.]+", r"\1 N"),
+    (r"\d+ (tokens|mel frames|latent frames|samples)\b", r"N \1"),
+    (r"(?<=positions )\d+x\d+x\d+@[\d.]+", "of any size"),
+    (r"(?<=tiles )[\d/]+ px [\d/]+ frames", "of any size"),
+    (r"^image \(.*\) to \(.*\)$", "image to the stage's size"),
+    (r"^guidance ModalityGuidance.*", "guidance of every preset"),
+)
 
 
 @dataclass(frozen=True)
@@ -60,12 +77,24 @@ class ParityTable:
         return lines + [f"{times:8.1f}x the bar: planted mistake, {what}" for what, times in self.mistakes.items()]
 
     def markdown(self) -> str:
-        parts, subject = [], None
-        for row in sorted(self.worst(), key=lambda row: row.subject):
-            if row.subject != subject:
-                subject = row.subject
-                parts += ["", f"### {subject}", "", "| what | reference | error | bar |", "|---|---|---|---|"]
-            parts.append(f"| {row.what} | {row.reference} | {row.error:.1e} | {row.tolerance:.2g} |")
+        """Tables by subject; a row has the largest error of the comparisons that it stands for, and their number."""
+        folded: dict[str, dict[tuple[str, str, float], list[float]]] = defaultdict(lambda: defaultdict(list))
+        for row in self.worst():
+            what = row.what
+            for words, shared in SHARED:
+                what = re.sub(words, shared, what)
+            folded[row.subject][what, row.reference, row.tolerance].append(row.error)
+        parts = []
+        for subject, rows in sorted(folded.items()):
+            parts += [
+                "",
+                f"### {subject}",
+                "",
+                "| what | reference | comparisons | error | bar |",
+                "|---|---|---|---|---|",
+            ]
+            for (what, reference, bar), errors in rows.items():
+                parts.append(f"| {what} | {reference} | {len(errors)} | {max(errors):.1e} | {bar:.2g} |")
         if self.mistakes:
             parts += ["", "### Planted mistakes", "", "| mistake | how far beyond the bar |", "|---|---|"]
             parts += [f"| {what} | {times:.0f} times |" for what, times in self.mistakes.items()]

@@ -207,9 +207,9 @@ def test_one_modality_alone(models, rng, parity):
         assert no_audio is None and no_video is None
         what = f"transformer {version_name(params)} {guidance_pass.name}, image, keyframe"
         reference = scene.vendor(theirs, guidance_pass, audio=False)[0]
-        parity.check(f"{what}: video velocity without audio", VENDOR, video, reference, 1e-5)
+        parity.check(f"{what}, alone: video velocity", VENDOR, video, reference, 1e-5)
         reference = scene.vendor(theirs, guidance_pass, video=False)[1]
-        parity.check(f"{what}: audio velocity without video", VENDOR, audio, reference, 1e-5)
+        parity.check(f"{what}, alone: audio velocity", VENDOR, audio, reference, 1e-5)
 
 
 def test_official_tensor_list(official_tensors):

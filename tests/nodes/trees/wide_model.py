@@ -25,7 +25,7 @@ Velocities = tuple[Tensor, Tensor]
 def _config() -> dict:
     """512 channels, so that ranks reach 384; 32 heads, so that gates have 32."""
     config = copy.deepcopy(sizes.model_config())
-    section = {"num_layers": 2, "cross_attention_dim": VIDEO_CONTEXT, "audio_cross_attention_dim": AUDIO_CONTEXT}
+    section = {"num_layers": 1, "cross_attention_dim": VIDEO_CONTEXT, "audio_cross_attention_dim": AUDIO_CONTEXT}
     for prefix, head_dim in (("", 16), ("connector_", 16), ("audio_", 4), ("audio_connector_", 4)):
         section |= {f"{prefix}num_attention_heads": 32, f"{prefix}attention_head_dim": head_dim}
     config["transformer"].update(section)
