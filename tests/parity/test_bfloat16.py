@@ -24,7 +24,7 @@ import workload  # noqa: E402
 from gpu import errors  # noqa: E402
 
 VENDOR = "ltx-core 1.0.0 in bfloat16"
-# How our error may relate to the vendor's.  Over 10^6 values the two errors are sums of independent roundings: equal methods differ by about a percent.
+# Over 10^6 values the two errors are sums of independent roundings: equal methods differ by about a percent.
 SLACK = 1.05
 # Beside the weights: what a float32 pass of stage two needs, its feed-forward network above all.
 ACTIVATIONS = 24 * 2**30
@@ -62,7 +62,7 @@ def real_size() -> Models:
 
 
 def check(models: Models, case: workload.Case, device: str, text_tokens: int, record: Callable) -> None:
-    """`record(what, our error, the vendor's)`, relative L2 errors against float32, for video and audio of every pass of a case."""
+    """`record(what, our error, the vendor's)` for video and audio of every pass; relative L2 errors against float32."""
     scene = workload.Scene.draw(case, models.params, device, torch.bfloat16, torch.seed() % 2**31, text_tokens)
     geometry = case.geometry
     ropes = models.ours.rope_tables(geometry.video_positions(device), geometry.audio_positions(device))
