@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-TREE = Path(os.environ.get("COMFYUI_DIR") or ROOT / ".local" / "comfyui-0.30.0")
+TREE = ROOT / ".local" / "comfyui-0.30.0"
 CHECKS = ("check_native_nodes.py", "check_lora_ranks.py", "check_fp8_files.py")
 
 
