@@ -24,6 +24,7 @@ SMALL = {
     "audio_num_attention_heads": 4,
     "audio_attention_head_dim": 16,
     "audio_cross_attention_dim": 64,
+    "av_ca_timestep_scale_multiplier": 400.0,  # not that of the other timesteps, as which it happens to be published
 }
 VERSION_20 = {
     "apply_gated_attention": False,
