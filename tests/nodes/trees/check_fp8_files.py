@@ -24,14 +24,14 @@ class Quantised:
         self.layers = [layer for layer, choose in zip(model.layers, chosen.tolist(), strict=True) if choose]
 
     def scaled(self, weight="weight_scale", activation="input_scale") -> tuple[Tensors, Tensors]:
-        """One scale a layer, which brings its largest weight to e4m3's end; expanded to bfloat16."""
+        """One scale a layer, which brings its largest weight to e4m3's end; expanded in float32."""
         stored, plain = dict(self.weights), dict(self.weights)
         for layer in self.layers:
             name = f"{layer}.weight"
             full = self.weights[name].float()
             scale = full.abs().max() / LIMIT
             stored[name] = (full / scale).clamp(-LIMIT, LIMIT).to(E4M3)
-            plain[name] = (stored[name].float() * scale).bfloat16()
+            plain[name] = stored[name].float() * scale
             stored |= {f"{layer}.{weight}": scale, f"{layer}.{activation}": torch.tensor(0.01)}
         return stored, plain
 
