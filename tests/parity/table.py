@@ -22,6 +22,7 @@ SHARED = (
     (r"(?<=positions )\d+x\d+x\d+@[\d.]+", "of any size"),
     (r"(?<=tiles )[\d/]+ px [\d/]+ frames", "of any size"),
     (r"^image \(.*\) to \(.*\)$", "image to the stage's size"),
+    (r"^(upsampler|upsample normalised,) (x[\d.]+( rational)?|temporal x2)", r"\1 of every scale"),
     (r"^guidance ModalityGuidance.*", "guidance of every preset"),
 )
 

@@ -21,7 +21,7 @@ from ltx_duo.ltx_core.transformer.params import TransformerParams
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 import vendor  # noqa: E402
 import workload  # noqa: E402
-from gpu import errors  # noqa: E402
+from errors import float32_velocities, velocity_errors  # noqa: E402
 
 VENDOR = "ltx-core 1.0.0 in bfloat16"
 # Over 10^6 values the two errors are sums of independent roundings: equal methods differ by about a percent.
@@ -68,15 +68,14 @@ def check(models: Models, case: workload.Case, device: str, text_tokens: int, re
     ropes = models.ours.rope_tables(geometry.video_positions(device), geometry.audio_positions(device))
     ours = models.ours(*scene.inputs(ropes), scene.passes())
     theirs = vendor.run(models.theirs, scene)
-    with vendor.float32_compute():
-        exact = vendor.run(models.theirs, scene.to(torch.float32))
+    exact = float32_velocities(models.theirs, scene)
     assert all(velocity.dtype == torch.float32 for pair in exact for velocity in pair)
-    for guidance_pass, our_errors, their_errors in zip(
-        scene.passes(), errors(ours, exact), errors(theirs, exact), strict=True
-    ):
+    names = [guidance_pass.name for guidance_pass in scene.passes()]
+    our_errors, their_errors = (velocity_errors(velocities, exact, names) for velocities in (ours, theirs))
+    for name in names:
         for modality in ("video", "audio"):
-            what = f"{case.name}, {models.params.num_layers} blocks, {guidance_pass.name}: {modality} velocity"
-            record(what, our_errors[modality], their_errors[modality])
+            what = f"{case.name}, {models.params.num_layers} blocks, {name}: {modality} velocity"
+            record(what, our_errors[name][modality], their_errors[name][modality])
 
 
 @pytest.mark.gpu
