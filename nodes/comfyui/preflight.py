@@ -63,11 +63,18 @@ def on_prompt(request: dict) -> dict:
 
 
 class OpenedFiles:
-    """preflight.Files by ComfyUI's model folders; headers only, and each read once."""
+    """preflight.Files by ComfyUI's model folders; headers only, and each read once.
+
+    A model that its own loader refuses is not there: what does not go with it is not at fault.
+    """
 
     def checkpoint(self, loader: Node) -> Checkpoint | None:
+        from .models import check_model
+
         name, folders = _file_of(loader)
         try:
+            if loader.type == "LTXDuoModelLoader":
+                check_model(name, folders)
             return files.open_checkpoint(name, folders) if name else None
         except LTXError:
             return None  # the loader says so itself

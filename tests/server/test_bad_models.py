@@ -128,6 +128,7 @@ BY_HEADER = {
         without("text_embedding_projection."),
         ("no text projection", "choose the checkpoint"),
     ),
+    "LoRA of another model": ("LTXDuoLoraLoader", "lora", "distilled LoRA", other_width, ("LoRA of another model",)),
     "upsampler by 1.5": (
         "LTXDuoUpsamplerLoader",
         "upsampler",
@@ -154,7 +155,6 @@ def test_refused_when_it_is_queued(case, refusal):
 
 
 BY_NUMBERS = {
-    "LoRA of another model": ("LTXDuoLoraLoader", "lora", "distilled LoRA", other_width, "LoRA of another model"),
     "transformer": ("LTXDuoModelLoader", "checkpoint", "checkpoint", nan_in(BLOCK + "attn1.to_q.bias"), "NaN"),
     "picture": ("LTXDuoVAELoader", "checkpoint", "checkpoint", nan_in("vae.decoder.conv_out.conv.bias"), "NaN"),
     "sound": ("LTXDuoVAELoader", "checkpoint", "checkpoint", nan_in("audio_vae.decoder.conv_in.conv.bias"), "NaN"),
