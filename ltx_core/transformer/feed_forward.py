@@ -4,6 +4,7 @@ from torch import Tensor, nn
 
 from ..kernels.fp8 import gelu_rows, takes_rows
 from ..kernels.linear import apply_gelu
+from .chunks import by_tokens
 
 
 class _GeluProjection(nn.Module):
@@ -25,5 +26,8 @@ class FeedForward(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        return by_tokens(self._network, x)
+
+    def _network(self, x: Tensor) -> Tensor:
         up, down = self.net[0].proj, self.net[2]
         return down(gelu_rows(up(x)) if takes_rows(down, x) else apply_gelu(up, x))
