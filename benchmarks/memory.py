@@ -22,7 +22,7 @@ from workload import CASES, Scene, config, randomise  # noqa: E402
 
 from ltx_duo.ltx_core import activations, two_stage  # noqa: E402
 from ltx_duo.ltx_core.audio_vae import AudioDecoder, AudioVAEParams  # noqa: E402
-from ltx_duo.ltx_core.sampling.piecewise import PiecewiseModel, Pieces  # noqa: E402
+from ltx_duo.ltx_core.sampling.piecewise import Pieces, PiecewiseModel  # noqa: E402
 from ltx_duo.ltx_core.text.encoder import TextEncoder  # noqa: E402
 from ltx_duo.ltx_core.text.gemma_params import GemmaParams  # noqa: E402
 from ltx_duo.ltx_core.text.params import FeatureExtractorParams  # noqa: E402
@@ -30,7 +30,7 @@ from ltx_duo.ltx_core.transformer.model import AVTransformer  # noqa: E402
 from ltx_duo.ltx_core.transformer.params import TransformerParams  # noqa: E402
 from ltx_duo.ltx_core.upsampler import LatentUpsampler, UpsamplerParams  # noqa: E402
 from ltx_duo.ltx_core.video_vae import VideoDecoder, VideoEncoder, VideoVAEParams  # noqa: E402
-from ltx_duo.ltx_core.video_vae.tiling import Tiling  # noqa: E402
+from ltx_duo.ltx_core.video_vae.tiling import Tiling, largest_tile  # noqa: E402
 from ltx_duo.ltx_core.vocoder.model import Vocoder  # noqa: E402
 from ltx_duo.ltx_core.vocoder.params import VocoderParams  # noqa: E402
 from ltx_duo.scripts.small_model_parts.sizes import model_config  # noqa: E402
@@ -90,10 +90,14 @@ def transformer_cases(machine: Machine) -> Iterator[Case]:
             rows = min(pieces.together, len(scene.passes()))
             if rows < pieces.together:
                 continue
-            predicted = activations.transformer(params, geometry, rows, 0, machine.itemsize, pieces.chunks, machine.copies)
+            predicted = activations.transformer(
+                params, geometry, rows, 0, machine.itemsize, pieces.chunks, machine.copies
+            )
             piecewise = PiecewiseModel(model, pieces)
             # The rotary tables are there before the call, but count as activations: they are the stage's.
-            tables = sum(t.nbytes for rope in ropes for table in (rope.tokens, rope.cross) for t in vars(table).values())
+            tables = sum(
+                t.nbytes for rope in ropes for table in (rope.tokens, rope.cross) for t in vars(table).values()
+            )
             label = f"{name}, {pieces.together} together, {pieces.chunks} chunks"
 
             def call(piecewise=piecewise, scene=scene, ropes=ropes):
@@ -116,20 +120,13 @@ def decoder_cases(machine: Machine) -> Iterator[Case]:
             lambda latent=latent: two_stage.decode_video(decoder, latent),
         )
         for tiling in tilings:
-            tile = tile_size(tiling, height, width)
+            tile = largest_tile(latent.shape, tiling)
             predicted = activations.tiled_decoder(params, size, tile, machine.itemsize, machine.copies)
             yield (
                 f"{size} in tiles {tile}",
                 predicted,
                 lambda latent=latent, tiling=tiling: two_stage.decode_video(decoder, latent, tiling),
             )
-
-
-def tile_size(tiling: Tiling, height: int, width: int) -> tuple[int, int, int]:
-    """Frames, height and width of a tile of a picture of this size."""
-    longer = max(height, width)
-    sides = (max(64, round(side * tiling.spatial_tile / longer / 32) * 32) for side in (height, width))
-    return (tiling.temporal_tile, *sides)
 
 
 def encoder_cases(machine: Machine) -> Iterator[Case]:

@@ -108,10 +108,10 @@ def tiled_decoder(
     itemsize: int = 2,
     copies: Copies = COPIES,
 ) -> float:
-    """Decoding `size` (frames, height, width) in tiles of at most `tile`: one tile, and whole frames being blended."""
-    frames, height, width = (min(whole, part) for whole, part in zip(size, tile, strict=True))
-    blended = 2 * (frames + TEMPORAL_FACTOR) * size[1] * size[2] * PIXEL_CHANNELS * 4
-    return video_decoder(params, frames + TEMPORAL_FACTOR, height, width, itemsize, copies) + blended
+    """Decoding `size` (frames, height, width) in tiles of at most `tile` (see `tiling.largest_tile`): one tile, and
+    whole frames of the current and of the finished tiles in time, in float32."""
+    blended = 2 * tile[0] * size[1] * size[2] * PIXEL_CHANNELS * 4
+    return video_decoder(params, *tile, itemsize, copies) + blended
 
 
 def video_encoder(

@@ -126,10 +126,12 @@ def stage_one(
     return AVLatent(*sampler(model, state, sigmas, guidance, contexts, reporter).latents())
 
 
-def upsample(upsampler: LatentUpsampler, vae: VideoEncoder | VideoDecoder, latent: AVLatent) -> AVLatent:
+def upsample(
+    upsampler: LatentUpsampler, vae: VideoEncoder | VideoDecoder, latent: AVLatent, reporter: Reporter = SILENT
+) -> AVLatent:
     """The same video at the next stage's size; the sound does not change.  Takes the latent statistics from `vae`."""
     with torch.no_grad():
-        return AVLatent(upsample_latent(upsampler, vae.per_channel_statistics, latent.video), latent.audio)
+        return AVLatent(upsample_latent(upsampler, vae.per_channel_statistics, latent.video, reporter), latent.audio)
 
 
 def stage_two(
@@ -262,7 +264,7 @@ def generate(
             images=images, sampler=request.sampler, **placement, reporter=reporter,
         )  # fmt: skip
 
-    larger = upsample(c.upsampler, c.video_encoder, first)
+    larger = upsample(c.upsampler, c.video_encoder, first, reporter)
     images = encode_images(c.video_encoder, request.images, request.geometry, **placement, reporter=reporter)
     with stage_weights(2):
         second = stage_two(

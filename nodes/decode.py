@@ -50,6 +50,6 @@ class AVDecode(io.ComfyNode):
 
     @classmethod
     def execute(cls, latent, vae, tiling: str, **tile) -> io.NodeOutput:
-        from .comfyui import pipeline
+        from .comfyui import decoding
 
-        return io.NodeOutput(*pipeline.run_decode(latent, vae, tiling, **tile))
+        return io.NodeOutput(*decoding.run_decode(latent, vae, tiling, **tile))

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import GeometryError
+from ..progress import SILENT, Reporter
 from ..video_vae.statistics import PerChannelStatistics
 from .params import NORM_GROUPS, UpsamplerParams
 
@@ -92,14 +93,12 @@ class LatentUpsampler(nn.Module):
         )
         self.final_conv = ops.Conv3d(mid, params.latent_channels, kernel_size=3, padding=1, **factory)
 
-    def forward(self, latent: Tensor) -> Tensor:
+    def forward(self, latent: Tensor, reporter: Reporter = SILENT) -> Tensor:
         """Latent as the VAE makes it, NOT normalised, (B, C, F, H, W) -> larger, same dtype; see `upsample_latent`."""
         x = F.silu(self.initial_norm(self.initial_conv(latent)))
-        for block in self.res_blocks:
-            x = block(x)
-        x = self._enlarge(x)
-        for block in self.post_upsample_res_blocks:
-            x = block(x)
+        for step in (*self.res_blocks, self._enlarge, *self.post_upsample_res_blocks):
+            reporter.check_cancel()
+            x = step(x)
         return self.final_conv(x)
 
     def _enlarge(self, x: Tensor) -> Tensor:
@@ -111,7 +110,9 @@ class LatentUpsampler(nn.Module):
         return rearrange(x, "(b f) c h w -> b c f h w", f=frames)
 
 
-def upsample_latent(upsampler: LatentUpsampler, statistics: PerChannelStatistics, latent: Tensor) -> Tensor:
+def upsample_latent(
+    upsampler: LatentUpsampler, statistics: PerChannelStatistics, latent: Tensor, reporter: Reporter = SILENT
+) -> Tensor:
     """Normalised latent (B, C, F, H, W) -> normalised latent, larger by the upsampler's scale, same dtype.
 
     `statistics` are the video VAE's: the upsampler works on latents that are not normalised.
@@ -122,4 +123,4 @@ def upsample_latent(upsampler: LatentUpsampler, statistics: PerChannelStatistics
             f"cannot upsample a latent of shape {tuple(latent.shape)}, expected (batch, {channels}, frames, height, "
             "width); connect the video latent of an LTX-2 sampler"
         )
-    return statistics.normalize(upsampler(statistics.unnormalize(latent)))
+    return statistics.normalize(upsampler(statistics.unnormalize(latent), reporter))

@@ -141,6 +141,14 @@ def tile_count(shape: tuple[int, ...], tiling: Tiling) -> int:
     return math.prod(len(tiles) for tiles in _plan(shape, tiling))
 
 
+def largest_tile(shape: tuple[int, ...], tiling: Tiling) -> tuple[int, int, int]:
+    """Frames, height and width, in pixels, of the largest tile that `decode_tiled` decodes."""
+    frames, height, width = (
+        max(tile.output.stop - tile.output.start for tile in tiles) for tiles in _plan(shape, tiling)
+    )
+    return frames, height, width
+
+
 def _writer(latent: Tensor) -> FrameWriter:
     if latent.ndim != 5 or latent.shape[0] != 1:
         raise GeometryError(

@@ -13,8 +13,8 @@ import comfy.ops
 import torch
 from torch import Tensor, nn
 
-from ...ltx_core.errors import CheckpointError
-from ...ltx_core.weights import check_finite
+from ...ltx_core.errors import CheckpointError, LTXError
+from ...ltx_core.weights import check_finite as check_weights
 from . import compat
 from .layers import set_scales, with_products
 
@@ -60,13 +60,12 @@ class Component:
         """Where it computes."""
         return self.patcher.load_device
 
-    def load(self, activation_bytes: float = 0, minimum_bytes: float | None = None) -> nn.Module:
+    def load(self, activation_bytes: float = 0) -> nn.Module:
         """Asks ComfyUI to make the module ready beside `activation_bytes` of activations, and returns it.
 
-        `minimum_bytes` (default: all activations) must stay free however much of the weights has to be streamed.
+        They stay free however much of the weights has to be streamed.
         """
-        minimum = activation_bytes if minimum_bytes is None else minimum_bytes
-        mm.load_models_gpu([self.patcher], memory_required=int(activation_bytes), minimum_memory_required=int(minimum))
+        load_together([self], activation_bytes)
         return self.module
 
     def clone(self) -> "Component":
@@ -76,7 +75,10 @@ class Component:
 
 def load_together(components: Sequence[Component], activation_bytes: float) -> None:
     """Makes several modules ready at the same time, so that loading one does not push out another."""
-    mm.load_models_gpu([component.patcher for component in components], memory_required=int(activation_bytes))
+    # The first number decides how much of other models goes, the second how much of these weights is loaded.
+    need = int(activation_bytes)
+    patchers = [component.patcher for component in components]
+    mm.load_models_gpu(patchers, memory_required=need, minimum_memory_required=need)
 
 
 def build(
@@ -95,7 +97,7 @@ def build(
     where that is not `compute_dtype`.  `scales`, by layer, belong to float8 weights.  CheckpointError when weights hold
     NaN or names do not match; shapes have been compared when the file was opened.
     """
-    check_finite(state_dict, source)
+    check_weights(state_dict, source)
     ops, storage_dtype = pick_ops(state_dict, compute_dtype)
     engine = factory(ops=ops, dtype=compute_dtype, device="meta").eval()
     # Not strict: ComfyUI's layers may have no weights yet, and then do not tell names apart by themselves.
@@ -137,6 +139,18 @@ def broken_weights(component: Component) -> list[str]:
         if tensor.is_floating_point() and not torch.isfinite(tensor.to(torch.float32)).all():
             bad.append(name)
     return bad
+
+
+def check_finite(result: Tensor, what: str, *components: Component) -> None:
+    """LTXError that names the broken weights when a result holds NaN or infinity."""
+    # The sum shows any NaN or infinity without a mask of the tensor's size.
+    if torch.isfinite(result.sum(dtype=torch.float32)):
+        return
+    broken = [name for component in components for name in broken_weights(component)]
+    cause = (
+        f"the file's weights are damaged: {', '.join(broken[:3])}" if broken else "the inputs are extreme or damaged"
+    )
+    raise LTXError(f"The {what} holds NaN or infinite values; {cause}. Load an undamaged file.")
 
 
 def _some(names: list[str], most: int = 5) -> str:

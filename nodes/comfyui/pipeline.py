@@ -1,32 +1,31 @@
 """What the nodes do, phase by phase: load the component that a phase takes, call the engine, hand the result over."""
 
-import logging
 from collections.abc import Sequence
-from fractions import Fraction
 
 import comfy.model_management as mm
 import torch
 from torch import Tensor
 
-from ...ltx_core import two_stage
-from ...ltx_core.errors import ConditioningError, GeometryError, LTXError
+from ...ltx_core import activations, two_stage
+from ...ltx_core.errors import ConditioningError, GeometryError
 from ...ltx_core.sampling.conditioning import ImageLatent, resolve_frame
 from ...ltx_core.sampling.geometry import LatentGeometry, check_two_stage, geometry_of_latent
 from ...ltx_core.sampling.guidance import OFF, Contexts, Guidance, passes
+from ...ltx_core.sampling.piecewise import Pieces
 from ...ltx_core.sampling.schedule import STAGE_TWO, checked_sigmas
 from ...ltx_core.two_stage import AVLatent, ImageCondition
 from ...ltx_core.upsampler.model import upsample_latent
 from ..image_compression import ImageSpec, compress
-from . import compat, conditioning, estimate, latents
-from .checks import custom_tiling
+from . import conditioning, latents
+from .fitting import fit_transformer, with_more_room
 from .handles import ModelHandle, TextEncoderHandle, UpsamplerHandle, VAEHandle
-from .memory import Component, broken_weights, load_together
-from .progress import NodeProgress, PhaseReporter
+from .memory import check_finite
+from .progress import READING, NodeProgress
 from .report import NodeReport
 
-log = logging.getLogger("ltx_duo")
-
-READING, ENCODING, SAMPLING, DECODING = "reading weights", "encoding images", "sampling", "decoding"
+ENCODING, SAMPLING = "encoding images", "sampling"
+# Prompts are rarely longer; memory for the encoder's activations is asked for this many tokens.
+PROMPT_TOKENS = 1024
 
 
 def encode_text(handle: TextEncoderHandle, prompts: Sequence[str]) -> list[list]:
@@ -34,13 +33,18 @@ def encode_text(handle: TextEncoderHandle, prompts: Sequence[str]) -> list[list]
     progress = NodeProgress({READING: 1, **{f"encoding prompt {i + 1}": 4 for i in range(len(prompts))}})
     progress.phase(READING)
     component = handle.component()
-    encoder = component.load(estimate.text_encoder(handle.params, 1024, component.compute_dtype.itemsize))
+    need = activations.text_encoder(handle.params, PROMPT_TOKENS, component.compute_dtype.itemsize)
+    component.load(need)
     result = []
     for i, prompt in enumerate(prompts):
         reporter = progress.phase(f"encoding prompt {i + 1}")
-        features = two_stage.encode_prompt(handle.tokenizer, encoder, prompt, component.device, reporter)
+
+        def encode(prompt=prompt, reporter=reporter):
+            return two_stage.encode_prompt(handle.tokenizer, component.module, prompt, component.device, reporter)
+
+        features = with_more_room(encode, [component], need, "encoding the prompt")
         for tensor in features:
-            _check_finite(tensor, "text encoding", component)
+            check_finite(tensor, "text encoding", component)
         result.append(conditioning.make(*features))
         reporter.step(1, 1)
     return result
@@ -136,29 +140,24 @@ def run_upsampler(latent: dict, upsampler: UpsamplerHandle, vae: VAEHandle) -> d
     progress = NodeProgress({READING: 1, "upsampling": 4})
     progress.phase(READING)
     statistics, component = vae.statistics(), upsampler.component()
-    pixels = video[0, 0].numel() * upsampler.params.spatial_scale**2
-    module = component.load(estimate.upsampler(upsampler.params.mid_channels, pixels, component.compute_dtype.itemsize))
+    frames, height, width = video.shape[2:]
+    scale = float(upsampler.params.spatial_scale)
+    need = activations.upsampler(
+        upsampler.params, frames, int(height * scale), int(width * scale), component.compute_dtype.itemsize
+    )
+    component.load(need)
     reporter = progress.phase("upsampling")
     reporter.check_cancel()
+    video = video.to(component.device, component.compute_dtype)
+
+    def enlarge():
+        return upsample_latent(component.module, statistics, video, reporter)
+
     with torch.no_grad():
-        video = upsample_latent(module, statistics, video.to(component.device, component.compute_dtype))
-    _check_finite(video, "upsampled latent", component)
+        video = with_more_room(enlarge, [component], need, "enlarging the latent")
+    check_finite(video, "upsampled latent", component)
     reporter.step(1, 1)
     return latents.make(video, audio, latents.info_of(latent), like=latent)
-
-
-def run_decode(latent: dict, vae: VAEHandle, tiling: str, **tile: int) -> tuple:
-    """VIDEO, IMAGE and AUDIO of a LATENT."""
-    from comfy_api.latest import InputImpl, Types
-
-    video, audio = latents.take(latent)
-    fps = latents.fps_of(latent)
-    progress = NodeProgress({READING: 1, "decoding picture": 20, "decoding sound": 2})
-    progress.phase(READING)
-    images = _decode_video(vae, video, tiling, tile, progress.phase("decoding picture"))
-    sound = None if audio is None else _decode_audio(vae, audio, progress.phase("decoding sound"))
-    components = Types.VideoComponents(images=images, audio=sound, frame_rate=Fraction(fps).limit_denominator(1001))
-    return InputImpl.VideoFromComponents(components), images, sound
 
 
 class Stage:
@@ -197,14 +196,18 @@ class Stage:
             images.append(ImageCondition(compress(spec.image, crf), spec.frame, spec.strength))
             reporter.check_cancel()
         component = vae.video_encoder()
-        encoder = component.load(
-            estimate.video_encoder(self.geometry.height, self.geometry.width, component.compute_dtype.itemsize)
+        placement = {"dtype": component.compute_dtype, "device": component.device}
+        need = activations.video_encoder(
+            component.module.params, 1, self.geometry.height, self.geometry.width, component.compute_dtype.itemsize
         )
-        encoded = two_stage.encode_images(
-            encoder, images, self.geometry, dtype=component.compute_dtype, device=component.device, reporter=reporter
-        )
+        component.load(need)
+
+        def encode():
+            return two_stage.encode_images(component.module, images, self.geometry, **placement, reporter=reporter)
+
+        encoded = with_more_room(encode, [component], need, "encoding the images")
         for image in encoded:
-            _check_finite(image.latent, "encoded image", component)
+            check_finite(image.latent, "encoded image", component)
         return encoded
 
     def load(self, images: Sequence[ImageLatent]) -> tuple:
@@ -212,17 +215,22 @@ class Stage:
         self.progress.phase(READING)
         component = self.model.stage(self.number)
         dtype, device = component.compute_dtype, component.device
-        params = self.model.transformer_params
-        one, all_passes = (
-            estimate.transformer(params, self.geometry, count, len(images), dtype.itemsize)
-            for count in (1, self.passes)
+        params, geometry = self.model.transformer_params, self.geometry
+        # An image on the first frame takes the place of its tokens, the others come after them.
+        appended = sum(resolve_frame(image.frame, geometry.frames) != 0 for image in images)
+
+        def need(pieces: Pieces) -> float:
+            return activations.transformer(params, geometry, pieces.together, appended, dtype.itemsize, pieces.chunks)
+
+        what = (
+            f"stage {('one', 'two')[self.number - 1]} at {geometry.width}x{geometry.height}, {geometry.frames} frames"
         )
-        module = component.load(all_passes, one)
+        module, transformer = fit_transformer(component, self.passes, need, what)
         contexts = self.model.contexts(module, self.features, dtype, device)
         for text in (contexts.video, contexts.audio, contexts.negative_video, contexts.negative_audio):
             if text is not None:
-                _check_finite(text, "text context", component)
-        return module.transformer, contexts, {"dtype": dtype, "device": device}
+                check_finite(text, "text context", component)
+        return transformer, contexts, {"dtype": dtype, "device": device}
 
 
 def _info(geometry: LatentGeometry, generator: torch.Generator) -> latents.StageInfo:
@@ -238,62 +246,3 @@ def _fitted(latent: dict, geometry: LatentGeometry) -> AVLatent:
             f"{geometry.video_shape[1:]}: {geometry.width}x{geometry.height} pixels and {geometry.frames} frames."
         )
     return AVLatent(video, None if audio is None else latents.with_audio_length(audio, geometry.audio_frames))
-
-
-def _decode_video(vae: VAEHandle, video: Tensor, tiling: str, tile: dict[str, int], reporter: PhaseReporter) -> Tensor:
-    from ...ltx_core.video_vae.tiling import DEFAULT_TILING
-
-    component = vae.video_decoder()
-    itemsize = component.compute_dtype.itemsize
-    geometry = geometry_of_latent(video, 1.0)
-    whole = estimate.video_decoder(geometry.frames, geometry.height, geometry.width, itemsize)
-    chosen = custom_tiling(**tile) if tiling == "custom" else None
-    if tiling == "auto" and whole > _free_after_eviction(component):
-        chosen = DEFAULT_TILING
-    need = whole
-    if chosen is not None:
-        sides = (min(geometry.height, chosen.spatial_tile), min(geometry.width, chosen.spatial_tile))
-        need = estimate.video_decoder(min(geometry.frames, chosen.temporal_tile), *sides, itemsize)
-    decoder = component.load(need)
-    video = video.to(component.device, component.compute_dtype)
-    images = None
-    try:
-        images = two_stage.decode_video(decoder, video, chosen, reporter)
-    except BaseException as error:
-        if chosen is not None or tiling == "off" or not compat.is_out_of_memory(error):
-            raise
-    if images is None:
-        log.warning("LTX Duo: not enough memory to decode in one piece; decoding in tiles.")
-        mm.soft_empty_cache()
-        images = two_stage.decode_video(decoder, video, DEFAULT_TILING, reporter)
-    _check_finite(images, "decoded video", component)
-    return images.to(device=mm.intermediate_device(), dtype=compat.intermediate_dtype())
-
-
-def _decode_audio(vae: VAEHandle, audio: Tensor, reporter: PhaseReporter) -> dict:
-    decoder, vocoder = vae.audio_decoder(), vae.vocoder()
-    load_together([decoder, vocoder], estimate.audio_decoder(audio.shape[2]))
-    audio = audio.to(decoder.device, decoder.compute_dtype)
-    waveform = two_stage.decode_audio(decoder.module, vocoder.module, audio, reporter)
-    _check_finite(waveform, "decoded sound", decoder, vocoder)
-    reporter.step(1, 1)
-    return {"waveform": waveform, "sample_rate": vocoder.module.output_sampling_rate}
-
-
-def _free_after_eviction(component: Component) -> float:
-    """Memory that decoding can have once ComfyUI has moved other models away."""
-    if mm.is_device_cpu(component.device):
-        return mm.get_free_memory(component.device)
-    return mm.get_total_memory(component.device) - component.patcher.model_size() - mm.minimum_inference_memory()
-
-
-def _check_finite(result: Tensor, what: str, *components: Component) -> None:
-    """LTXError that names the broken weights when a result holds NaN or infinity."""
-    # The sum shows any NaN or infinity without a mask of the tensor's size.
-    if torch.isfinite(result.sum(dtype=torch.float32)):
-        return
-    broken = [name for component in components for name in broken_weights(component)]
-    cause = (
-        f"the file's weights are damaged: {', '.join(broken[:3])}" if broken else "the inputs are extreme or damaged"
-    )
-    raise LTXError(f"The {what} holds NaN or infinite values; {cause}. Load an undamaged file.")

@@ -9,6 +9,7 @@ from torch import Tensor
 from . import compat
 
 UNITS = 1000
+READING = "reading weights"
 
 
 class NodeProgress:

@@ -7,7 +7,7 @@ import torch
 from ltx_duo.ltx_core.sampling.euler import sample_euler
 from ltx_duo.ltx_core.sampling.geometry import LatentGeometry
 from ltx_duo.ltx_core.sampling.guidance import LTX_2_3_DEV, Contexts, passes
-from ltx_duo.ltx_core.sampling.piecewise import PiecewiseModel, Pieces, group_passes
+from ltx_duo.ltx_core.sampling.piecewise import Pieces, PiecewiseModel, group_passes
 from ltx_duo.ltx_core.sampling.schedule import ltx2_sigmas
 from ltx_duo.ltx_core.sampling.stage import start_stage
 from ltx_duo.ltx_core.transformer.chunks import by_tokens, chunk_count, chunked
@@ -29,7 +29,7 @@ class NoMemory(BaseException):
 def model(rng):
     params = TransformerParams.from_config({**CONFIG, "transformer": {**CONFIG["transformer"], **SMALL}})
     model = AVTransformer(params).eval().requires_grad_(False)
-    for name, tensor in model.state_dict().items():
+    for tensor in model.state_dict().values():
         noise = torch.randn(tensor.shape, generator=rng)
         tensor.copy_(noise * tensor.shape[-1] ** -0.5 if tensor.ndim == 2 else noise * 0.1)
     return model

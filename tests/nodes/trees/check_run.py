@@ -8,9 +8,8 @@ import comfy.model_management as mm
 import pytest
 import torch
 
-from ltx_duo.ltx_core import two_stage
 from ltx_duo.ltx_core.errors import LTXError
-from ltx_duo.nodes.comfyui import compat, latents, memory, pipeline
+from ltx_duo.nodes.comfyui import compat, decoding, latents, memory, pipeline
 
 
 def test_loaders_read_no_weights(run, monkeypatch, with_lora, names):
@@ -26,8 +25,8 @@ PHASES = {
     pipeline.ENCODING: lambda r: r["one"](),
     pipeline.SAMPLING: lambda r: r["one"](),
     "upsampling": lambda r: r["upsample"](),
-    "decoding picture": lambda r: r["decode"](),
-    "decoding sound": lambda r: r["decode"](),
+    decoding.PICTURE: lambda r: r["decode"](),
+    decoding.SOUND: lambda r: r["decode"](),
 }
 
 
@@ -87,27 +86,6 @@ def test_decode_gives_one_film_three_ways(run, model, vae, stage_two, upsampled,
     assert torch.equal(images, whole)
     tiled = run("AVDecode", latent=latent, vae=vae, tiling="custom", **names.tiles)[1]
     assert tiled.shape == whole.shape and not torch.equal(tiled, whole)
-
-
-def test_decode_goes_to_tiles_when_memory_is_short(run, model, vae, upsampled, monkeypatch, names):
-    calls = []
-
-    def decode(decoder, latent, tiling, reporter):
-        calls.append(tiling)
-        if tiling is None:
-            raise torch.OutOfMemoryError("planted")
-        return torch.zeros(9, 64, 128, 3)
-
-    monkeypatch.setattr(two_stage, "decode_video", decode)
-    monkeypatch.setattr(mm, "is_oom", lambda e: isinstance(e, torch.OutOfMemoryError), raising=False)
-    run("AVDecode", latent=upsampled, vae=vae, tiling="auto", **names.tiles)
-    assert calls[0] is None and calls[1] is not None
-    with pytest.raises(torch.OutOfMemoryError):
-        run("AVDecode", latent=upsampled, vae=vae, tiling="off", **names.tiles)
-    monkeypatch.setattr(mm, "get_free_memory", lambda *a: 1e5)
-    calls.clear()
-    run("AVDecode", latent=upsampled, vae=vae, tiling="auto", **names.tiles)
-    assert calls[0] is not None
 
 
 def test_latent_without_sound(run, model, vae, upsampled, names):

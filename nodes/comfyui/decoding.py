@@ -1,0 +1,99 @@
+"""Latents to frames and sound: in one piece where memory allows, else in tiles of a size that fits."""
+
+import logging
+from fractions import Fraction
+
+import comfy.model_management as mm
+from torch import Tensor
+
+from ...ltx_core import activations, two_stage
+from ...ltx_core.sampling.geometry import geometry_of_latent
+from ...ltx_core.video_vae.tiling import DEFAULT_TILING, Tiling, largest_tile
+from . import compat, latents
+from .checks import custom_tiling
+from .fitting import MORE_ROOM, available_memory, give_up, make_room, with_more_room
+from .handles import VAEHandle
+from .memory import Component, check_finite, load_together
+from .progress import READING, NodeProgress, PhaseReporter
+
+log = logging.getLogger("ltx_duo")
+
+PICTURE, SOUND = "decoding picture", "decoding sound"
+# What auto goes through until one fits: in one piece, the vendor's tiles, then ever smaller ones.
+TILINGS = (None, DEFAULT_TILING, Tiling(512, 64, 48, 24), Tiling(384, 64, 32, 16), Tiling(256, 64, 24, 8))
+
+
+def run_decode(latent: dict, vae: VAEHandle, tiling: str, **tile: int) -> tuple:
+    """VIDEO, IMAGE and AUDIO of a LATENT."""
+    from comfy_api.latest import InputImpl, Types
+
+    video, audio = latents.take(latent)
+    fps = latents.fps_of(latent)
+    progress = NodeProgress({READING: 1, PICTURE: 20, SOUND: 2})
+    progress.phase(READING)
+    images = _decode_video(vae, video, tiling, tile, progress.phase(PICTURE))
+    sound = None if audio is None else _decode_audio(vae, audio, progress.phase(SOUND))
+    components = Types.VideoComponents(images=images, audio=sound, frame_rate=Fraction(fps).limit_denominator(1001))
+    return InputImpl.VideoFromComponents(components), images, sound
+
+
+def _decode_video(vae: VAEHandle, video: Tensor, tiling: str, tile: dict[str, int], reporter: PhaseReporter) -> Tensor:
+    component = vae.video_decoder()
+    ways = {"auto": TILINGS, "off": (None,)}.get(tiling) or (custom_tiling(**tile),)
+    images = _first_that_fits(component, video, ways, reporter)
+    check_finite(images, "decoded video", component)
+    return images.to(device=mm.intermediate_device(), dtype=compat.intermediate_dtype())
+
+
+def _first_that_fits(component: Component, video: Tensor, ways: tuple[Tiling | None, ...], reporter) -> Tensor:
+    """The frames, decoded in the first of `ways` that fits by its estimate and by the device's own word."""
+    needs = [_need(component, video, way) for way in ways]
+    room = available_memory(component)
+    if not mm.is_device_cpu(component.device):
+        room -= component.patcher.model_size()
+    first = next((i for i, need in enumerate(needs) if need <= room), len(ways) - 1)
+    for i in range(first, len(ways)):
+        way, last = ways[i], i == len(ways) - 1
+        if i == first:
+            component.load(needs[i])
+        else:
+            make_room(component, MORE_ROOM * needs[i])
+        latent = video.to(component.device, component.compute_dtype)
+        try:
+            return two_stage.decode_video(component.module, latent, way, reporter)
+        except BaseException as error:
+            if not compat.is_out_of_memory(error):
+                raise
+            if last:
+                advice = "Set its tiling to auto. " if ways != TILINGS else ""
+                raise give_up("decoding the video", error, advice) from error
+        log.warning("LTX Duo: not enough memory to decode %s; going on with smaller tiles.", _words(way))
+    raise AssertionError("the last way returns or raises")
+
+
+def _need(component: Component, video: Tensor, way: Tiling | None) -> float:
+    params, itemsize = component.module.params, component.compute_dtype.itemsize
+    geometry = geometry_of_latent(video, 1.0)
+    size = geometry.frames, geometry.height, geometry.width
+    if way is None:
+        return activations.video_decoder(params, *size, itemsize)
+    return activations.tiled_decoder(params, size, largest_tile(video.shape, way), itemsize)
+
+
+def _words(way: Tiling | None) -> str:
+    return "in one piece" if way is None else f"in tiles of {way.spatial_tile} pixels and {way.temporal_tile} frames"
+
+
+def _decode_audio(vae: VAEHandle, audio: Tensor, reporter: PhaseReporter) -> dict:
+    decoder, vocoder = vae.audio_decoder(), vae.vocoder()
+    need = activations.audio_decoder(audio.shape[2])
+    load_together([decoder, vocoder], need)
+    audio = audio.to(decoder.device, decoder.compute_dtype)
+
+    def decode() -> Tensor:
+        return two_stage.decode_audio(decoder.module, vocoder.module, audio, reporter)
+
+    waveform = with_more_room(decode, [decoder, vocoder], need, "decoding the sound")
+    check_finite(waveform, "decoded sound", decoder, vocoder)
+    reporter.step(1, 1)
+    return {"waveform": waveform, "sample_rate": vocoder.module.output_sampling_rate}
