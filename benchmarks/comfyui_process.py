@@ -1,6 +1,7 @@
 """One process with ComfyUI started as its server starts it, but without the server: flags, allocator, dynamic VRAM."""
 
 import asyncio
+import importlib
 import sys
 import types
 from pathlib import Path
@@ -49,9 +50,9 @@ def _nodes() -> dict[str, type]:
 
 def _without(name: str) -> None:
     """An empty module where one is missing that only image and video files need."""
-    import importlib.util
-
-    if importlib.util.find_spec(name) is None:
+    try:
+        importlib.import_module(name)
+    except ImportError:
         module = types.ModuleType(name)
         # Its names are used in annotations.
         module.__getattr__ = lambda attribute: type(attribute, (), {})

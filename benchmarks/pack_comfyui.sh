@@ -6,9 +6,9 @@ set -euo pipefail
 tree=$(realpath "$1") out=$2
 mkdir -p "$out"
 tar -C "$(dirname "$tree")" -czf "$out/comfyui.tar.gz" --exclude=web --exclude=blueprints --exclude='tests*' \
-    --exclude=comfy_api_nodes --exclude=models --exclude=__pycache__ "$(basename "$tree")"
-for package in comfy-aimdo comfy-kitchen torchsde trampoline; do
-    pin=$(grep -h "^$package==" "$tree/requirements.txt" || echo "$package")
+    --exclude=comfy_api_nodes --exclude="$(basename "$tree")/models" --exclude=__pycache__ "$(basename "$tree")"
+for package in comfy-aimdo comfy-kitchen; do
+    pin=$(grep -h "^$package==" "$tree/requirements.txt")
     python3 -m pip download -q --no-deps --only-binary=:all: --python-version 3.12 --platform manylinux_2_28_x86_64 \
         --platform manylinux2014_x86_64 --platform any -d "$out" "$pin"
 done
