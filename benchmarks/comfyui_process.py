@@ -54,10 +54,16 @@ def _without(name: str) -> None:
         importlib.import_module(name)
     except ImportError:
         module = types.ModuleType(name)
-        # Its names are used in annotations.
-        module.__getattr__ = lambda attribute: type(attribute, (), {})
+        module.__getattr__ = _stand_in
         for part in ("", ".container", ".subtitles", ".subtitles.stream", ".video", ".video.reformatter"):
             sys.modules[name + part] = module
+
+
+def _stand_in(attribute: str) -> type:
+    """For names that are used in annotations only."""
+    if attribute.startswith("__"):
+        raise AttributeError(attribute)
+    return type(attribute, (), {})
 
 
 def _dynamic_vram_wanted() -> bool:
