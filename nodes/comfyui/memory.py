@@ -5,7 +5,9 @@ for it.  The engine never moves anything itself.
 """
 
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 import comfy.model_management as mm
@@ -15,7 +17,7 @@ from torch import Tensor, nn
 
 from ...ltx_core.errors import CheckpointError, LTXError
 from ...ltx_core.weights import check_finite as check_weights
-from . import compat
+from . import compat, homes
 from .layers import set_scales, with_products
 
 log = logging.getLogger("ltx_duo")
@@ -75,10 +77,13 @@ class Component:
 
 def load_together(components: Sequence[Component], activation_bytes: float) -> None:
     """Makes several modules ready at the same time, so that loading one does not push out another."""
+    begin = time.monotonic()
     # The first number decides how much of other models goes, the second how much of these weights is loaded.
     need = int(activation_bytes)
     patchers = [component.patcher for component in components]
     mm.load_models_gpu(patchers, memory_required=need, minimum_memory_required=need)
+    names = ", ".join(type(component.module).__name__ for component in components)
+    log.info("LTX Duo: %s ready in %.2f s.", names, time.monotonic() - begin)
 
 
 def build(
@@ -112,10 +117,16 @@ def build(
     engine.requires_grad_(False)
     compat.archive_dtypes(engine)
     # ComfyUI's log calls a model by its class.
-    root = type(f"LTX{type(engine).__name__}", (ManagedModule,), {})(engine, storage_dtype, compute_dtype)
+    root = _root_class(f"LTX{type(engine).__name__}")(engine, storage_dtype, compute_dtype)
+    homes.remember(root)
     patcher = compat.patcher_class()(root, load_device=load_device, offload_device=offload_device)
     log.info("LTX Duo: %s from %s: %s, computed in %s", type(engine).__name__, source, storage_dtype, compute_dtype)
     return Component(patcher, compute_dtype)
+
+
+@cache
+def _root_class(name: str) -> type[ManagedModule]:
+    return type(name, (ManagedModule,), {})
 
 
 def pick_ops(state_dict: Mapping[str, Tensor], compute_dtype: torch.dtype) -> tuple[type, torch.dtype]:

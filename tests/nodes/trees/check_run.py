@@ -1,4 +1,4 @@
-"""The nodes as a whole with the small model: lazy reading, cancelling, caching, decoding."""
+"""The nodes as a whole with the small model: lazy reading, caching, decoding."""
 
 import copy
 import gc
@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from ltx_duo.ltx_core.errors import LTXError
-from ltx_duo.nodes.comfyui import compat, decoding, latents, memory, pipeline
+from ltx_duo.nodes.comfyui import latents, memory
 
 
 def test_loaders_read_no_weights(run, monkeypatch, with_lora, names):
@@ -18,43 +18,6 @@ def test_loaders_read_no_weights(run, monkeypatch, with_lora, names):
     run("TextEncoderLoader", text_encoder="gemma-3-small.safetensors", projection=names.checkpoint, device="cpu")
     run("UpsamplerLoader", upsampler=names.upsampler)
     assert not with_lora(0.5, 1.0).get_models()
-
-
-PHASES = {
-    "encoding prompt 1": lambda r: r["texts"](),
-    pipeline.ENCODING: lambda r: r["one"](),
-    pipeline.SAMPLING: lambda r: r["one"](),
-    "upsampling": lambda r: r["upsample"](),
-    decoding.PICTURE: lambda r: r["decode"](),
-    decoding.SOUND: lambda r: r["decode"](),
-}
-
-
-@pytest.mark.parametrize("phase", PHASES)
-def test_cancel_stops_every_phase_and_the_next_run_is_sound(
-    phase, monkeypatch, run, encoder, model, vae, stage_one, upsampled, names, same
-):
-    upsampler = run("UpsamplerLoader", upsampler=names.upsampler)
-    first = stage_one(model)
-    calls = {
-        "texts": lambda: run("TextEncode", text_encoder=encoder, prompt="b", negative_prompt=""),
-        "one": lambda: stage_one(model),
-        "upsample": lambda: run("LatentUpsampler", latent=first, upsampler=upsampler, vae=vae),
-        "decode": lambda: run("AVDecode", latent=upsampled, vae=vae, tiling="custom", **names.tiles),
-    }
-    seen = []
-
-    def interrupt(text: str) -> None:
-        seen.append(text)
-        if text == phase:
-            mm.interrupt_current_processing()
-
-    with monkeypatch.context() as patched:
-        patched.setattr(compat, "send_text", interrupt)
-        with pytest.raises(mm.InterruptProcessingException):
-            PHASES[phase](calls)
-    assert seen[-1] == phase
-    assert same(stage_one(model), first)
 
 
 def test_inputs_are_not_written(model, texts, stage_one, stage_two, upsampled, same):
