@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from ltx_duo.nodes.comfyui import compat, decoding, latents, pipeline
 
 # Operations that can take long on a GPU: a cancel that comes during one is seen after it.
-HEAVY = ("convolution", "mm", "addmm", "bmm", "baddbmm", "scaled_dot_product", "_efficient_attention")
+HEAVY = ("conv", "linear", "matmul", "mm", "attention")
 
 
 @pytest.fixture
@@ -103,8 +103,8 @@ def test_little_work_lies_between_two_checks(phase, monkeypatch, calls):
     monkeypatch.setattr(mm, "throw_exception_if_processing_interrupted", lambda: gaps.checked() or check())
     with gaps:
         calls[phase]()
-    assert gaps.total > 20
-    assert gaps.longest <= 6, f"{gaps.longest} of {gaps.total}"
+    assert gaps.total > 5
+    assert gaps.longest <= 3, f"{gaps.longest} of {gaps.total}"
 
 
 def test_cancel_between_two_nodes_stops_the_next(monkeypatch, calls):
