@@ -15,6 +15,9 @@ import torch
 
 log = logging.getLogger("ltx_duo")
 
+# The start of its file's name in models/vae_approx.
+SMALL_DECODER = "taeltx_2"
+
 
 def patcher_class() -> type:
     """The class that ComfyUI manages its own models with now (dynamic VRAM sets it after start-up)."""
@@ -81,10 +84,19 @@ def send_text(text: str) -> None:
 
 
 def preview_format():
-    """ComfyUI's latent format with colour factors for these latents, or None where it has none yet."""
-    import comfy.latent_formats
+    """ComfyUI's latent format with colour factors for these latents, or None where it has none yet.
 
-    chosen = getattr(comfy.latent_formats, "LTXAV", None)
-    if chosen is None or getattr(chosen(), "latent_rgb_factors", None) is None:
+    It names the small decoder that ComfyUI knows for LTX-2 but gives to no format, where its file is in vae_approx.
+    """
+    import comfy.latent_formats
+    import folder_paths
+
+    kind = getattr(comfy.latent_formats, "LTXAV", None)
+    if kind is None:
         return None
-    return chosen()
+    chosen = kind()
+    if any(name.startswith(SMALL_DECODER) for name in folder_paths.get_filename_list("vae_approx")):
+        chosen.taesd_decoder_name = SMALL_DECODER
+    elif getattr(chosen, "latent_rgb_factors", None) is None:
+        return None
+    return chosen

@@ -7,9 +7,11 @@ holds a whole Hugging Face model (config.json, tokenizer, shards); shards of suc
 import os
 from collections.abc import Sequence
 from functools import lru_cache
+from weakref import WeakKeyDictionary
 
 import comfy.utils
 import folder_paths
+from comfy.cli_args import args
 from torch import Tensor
 
 from ...ltx_core.checkpoint import Checkpoint
@@ -64,11 +66,21 @@ def _opened(full: str, _fingerprint: tuple) -> Checkpoint:
 
 
 def load_tensors(checkpoint: Checkpoint) -> dict[str, Tensor]:
-    """All tensors of a file or folder as ComfyUI loads them: mapped into memory, read when they are used."""
-    tensors = {}
-    for file in checkpoint.files:
-        tensors.update(comfy.utils.load_torch_file(str(file.path), safe_load=True))
+    """All tensors of a file or folder as ComfyUI loads them: mapped into memory, read when they are used.
+
+    They are mapped once for all components.  Where the user has switched mapping off they are all read, and not kept.
+    """
+    tensors = _mapped.get(checkpoint)
+    if tensors is None:
+        tensors = {}
+        for file in checkpoint.files:
+            tensors.update(comfy.utils.load_torch_file(str(file.path), safe_load=True))
+        if not getattr(args, "disable_mmap", False):
+            _mapped[checkpoint] = tensors
     return tensors
+
+
+_mapped: WeakKeyDictionary[Checkpoint, dict[str, Tensor]] = WeakKeyDictionary()
 
 
 def fingerprint(name: str | None, folders: Sequence[str]) -> list[tuple[int, int]] | None:

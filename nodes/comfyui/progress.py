@@ -1,6 +1,7 @@
 """Progress bar, previews and cancelling through ComfyUI."""
 
 from collections.abc import Mapping
+from itertools import count
 
 import comfy.model_management as mm
 import comfy.utils
@@ -54,7 +55,10 @@ class PhaseReporter:
 
 
 def _previewer():
-    """A function from the clean video latent (B, 128, F, H, W) to ComfyUI's preview image; None when there is none."""
+    """A function from the clean video latent (B, 128, F, H, W) to ComfyUI's preview image; None when there is none.
+
+    Each call shows the next frame, so that the preview moves while the film becomes clear.
+    """
     latent_format = compat.preview_format()
     if latent_format is None:
         return None
@@ -63,9 +67,10 @@ def _previewer():
     previewer = latent_preview.get_previewer(mm.get_torch_device(), latent_format)
     if previewer is None:
         return None
+    shown = count()
 
-    def middle_frame(video_x0: Tensor):
-        middle = video_x0.shape[2] // 2
-        return previewer.decode_latent_to_preview_image("JPEG", video_x0[:1, :, middle : middle + 1].float())
+    def next_frame(video_x0: Tensor):
+        frame = next(shown) % video_x0.shape[2]
+        return previewer.decode_latent_to_preview_image("JPEG", video_x0[:1, :, frame : frame + 1].float())
 
-    return middle_frame
+    return next_frame
