@@ -68,7 +68,7 @@ def gpu(monkeypatch):
     mm.unload_all_models()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def film(run, names, texts):
     """A whole film from fresh handles: picture, sound, frames; and its model."""
 
@@ -88,9 +88,10 @@ def film(run, names, texts):
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def expected(film):
-    return film()[0]
+    with torch.inference_mode():
+        return film()[0]
 
 
 def close(found, expected) -> bool:

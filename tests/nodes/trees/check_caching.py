@@ -10,7 +10,7 @@ import torch
 
 from ltx_duo.nodes.comfyui import files, latents
 
-RUNS, WARM_UPS = 10, 3
+RUNS, WARM_UPS = 8, 2
 # Allocators keep a little back; a single latent or frame that stays would be seen in the counts below.
 MOST_GROWTH = 1.5 * 2**20
 
