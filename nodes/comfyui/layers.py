@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 
 import comfy.ops
 import torch
@@ -15,6 +16,7 @@ from ...ltx_core.transformer.fp8_linear import converts
 from . import compat
 
 
+@cache
 def with_products(ops: type) -> type:
     """`ops` (ComfyUI's layers, casting or not) with these linear layers and convolutions."""
 
