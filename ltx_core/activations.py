@@ -27,8 +27,6 @@ class Copies:
     result: float = 1.0
     # Of the same, while it attends: stream, norm, query twice, keys, values, heads, gated heads.
     attention: float = 8.0
-    # Per token and width, for all rows: rotary tables (float32, so counted in four bytes).
-    rotary: float = 0.75
     # Of a VAE level: a residual block's input, its convolution's input with padding, between, and output.
     residual_block: float = 5.0
     # Of what an enlarging convolution makes: the convolution's output and its rearranged copy; and of its input.
@@ -67,7 +65,7 @@ def transformer(
     audio = geometry.audio_frames * params.audio.width
     network = c.block + (c.hidden if chunks == 1 else c.hidden / chunks + c.result)
     peak = max(network, c.attention)
-    return c.fixed + rows * (video * peak + audio * c.block) * itemsize + (video + audio) * c.rotary * 4
+    return c.fixed + rows * (video * peak + audio * c.block) * itemsize
 
 
 def text_encoder(params: GemmaParams, tokens: int, itemsize: int = 2, copies: Copies = COPIES) -> float:

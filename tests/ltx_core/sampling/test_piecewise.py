@@ -152,7 +152,7 @@ def test_chunks_bound_what_a_network_sees(rng):
     network = FeedForward(8)
     x = torch.randn(2, 10, 8, generator=rng)
     sizes = []
-    network.net[0].register_forward_hook(lambda _m, args, _out: sizes.append(args[0].shape[1]))
+    network.net[2].register_forward_hook(lambda _m, args, _out: sizes.append(args[0].shape[1]))
     with torch.no_grad():
         whole = network(x)
         with chunked(4):
