@@ -247,7 +247,8 @@ class Watch:
             setattr(owner, name, value)
         peaks = {f"{name}_gib": round(value / GIB, 2) for name, value in self.peaks.items()}
         if self.on_gpu:
-            peaks["torch_gib"] = round(self.torch.cuda.max_memory_allocated() / GIB, 2)
+            # The samplers reset PyTorch's own peak.
+            peaks["torch_gib"] = max(figures["torch_peak_gib"] for figures in self.figures.values())
         self.figures["peak"] = peaks
 
     def now(self) -> float:
