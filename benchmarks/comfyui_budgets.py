@@ -19,6 +19,7 @@ On a machine without a network, carry what `pack_comfyui.sh` makes and `source` 
 """
 
 import argparse
+import asyncio
 import dataclasses
 import json
 import os
@@ -179,7 +180,9 @@ class Session:
         ]
 
     def node(self, name: str, **inputs):
-        outputs = self.nodes[name].execute(**inputs).args
+        output = self.nodes[name].execute(**inputs)
+        # Loaders are coroutines: ComfyUI lets them run side by side.
+        outputs = (asyncio.run(output) if asyncio.iscoroutine(output) else output).args
         return outputs[0] if len(outputs) == 1 else outputs
 
     def run(self) -> dict:
