@@ -1,11 +1,12 @@
 """Video decode, whole and in tiles: ours beside the vendor's and diffusers' decoders, random weights."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from workload import Case, randomise
 
 from ltx_duo.ltx_core.video_vae import DEFAULT_TILING, VideoDecoder, VideoVAEParams, decode_tiled, decode_whole
+from ltx_duo.ltx_core.video_vae.tiling import even_tiling
 
 DIFFUSERS = {
     "latent_channels": 128,
@@ -25,7 +26,9 @@ DIFFUSERS = {
 }
 
 
-def calls(settings: dict, case: Case, device: str, dtype: torch.dtype, seed: int, peers: bool) -> dict[str, Callable]:
+def calls(
+    settings: dict, case: Case, device: str, dtype: torch.dtype, seed: int, peers: Sequence[str]
+) -> dict[str, Callable]:
     """What is timed: frames on the CPU from us; the peers' frames stay on the GPU, where their decoders leave them."""
     params = VideoVAEParams.from_config(settings)
     decoder = randomise(VideoDecoder(params, dtype=dtype, device=device), seed).eval()
@@ -34,14 +37,17 @@ def calls(settings: dict, case: Case, device: str, dtype: torch.dtype, seed: int
     geometry = case.geometry
     generator = torch.Generator(device).manual_seed(seed)
     latent = torch.randn(1, *geometry.video_shape, generator=generator, device=device).to(dtype)
+    size = geometry.frames, geometry.height, geometry.width
     result = {
         "ours whole": lambda: decode_whole(decoder, latent),
-        "ours tiled": lambda: decode_tiled(decoder, latent, DEFAULT_TILING),
+        "ours in 3x3 tiles": lambda: decode_tiled(decoder, latent, even_tiling(*size, 3)),
+        "ours tiled as the vendor": lambda: decode_tiled(decoder, latent, DEFAULT_TILING),
     }
-    if peers:
+    if "vendor 1.0" in peers:
         theirs = _vendor(settings, decoder)
         result["vendor 1.0 whole"] = lambda: theirs(latent)
         result["vendor 1.0 tiled"] = lambda: list(theirs.tiled_decode(latent, _vendor_tiling()))
+    if "diffusers" in peers:
         model = _diffusers(device, dtype, seed)
         result["diffusers whole"] = lambda: _diffusers_decode(model, latent, tiled=False)
         result["diffusers tiled"] = lambda: _diffusers_decode(model, latent, tiled=True)

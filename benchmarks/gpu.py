@@ -95,9 +95,8 @@ class Bench:
             rows[name]["error_after_block"] = [round(error, 6) for error in per_block]
 
     def decode(self, case: Case) -> dict:
-        calls = decode.calls(
-            self.settings, case, self.device, self.dtype, self.arguments.seed, bool(self.arguments.peers)
-        )
+        peers = self.arguments.peers or ()
+        calls = decode.calls(self.settings, case, self.device, self.dtype, self.arguments.seed, peers)
         timings = compare(calls, self.device, self.arguments.rounds)
         return {name: row(timing, timings["ours whole"]) for name, timing in timings.items()}
 

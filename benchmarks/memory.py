@@ -91,7 +91,7 @@ def transformer_cases(machine: Machine) -> Iterator[Case]:
             if rows < pieces.together:
                 continue
             predicted = activations.transformer(
-                params, geometry, rows, 0, machine.itemsize, pieces.chunks, machine.copies
+                params, geometry, rows, 0, machine.itemsize, pieces.chunks, copies=machine.copies
             )
             piecewise = PiecewiseModel(model, pieces)
             label = f"{name}, {pieces.together} together, {pieces.chunks} chunks"

@@ -21,9 +21,10 @@ class Copies:
     # Of one row's stream (tokens x width): the stream itself, text query, two norms and the update for audio-video
     # attention, the network's input.
     block: float = 6.0
-    # Of the same: the hidden layer, four times as wide, before and after its activation; a chunk's share of it when
-    # chunked, with the result beside it.
-    hidden: float = 8.0
+    # Of the same: the hidden layer, four times as wide, once, and with float8 weights its float8 rows too; a chunk's
+    # share of it when chunked, with the result beside it.
+    hidden: float = 5.2
+    hidden_fp8: float = 8.3
     result: float = 1.0
     # Of the same, while it attends: stream, norm, query twice, keys, values, heads, gated heads.
     attention: float = 8.0
@@ -36,6 +37,8 @@ class Copies:
     reduced: float = 4.2
     # Of a frame of pixels: decoded values, rearranged, and the float32 ones on their way to the CPU.
     pixels: float = 4.0
+    # Of the frames of the tiles in time that are at work, in float32: those, and the part that waits for the next.
+    blended: float = 1.35
     # Of the upsampler's widest layer after enlarging.
     upsampler: float = 3.5
     # Of a token's hidden state, in one layer of the language model.
@@ -54,16 +57,18 @@ def transformer(
     extra_frames: int = 0,
     itemsize: int = 2,
     chunks: int = 1,
+    fp8: bool = False,
     copies: Copies = COPIES,
 ) -> float:
     """`rows` guidance passes at once over a stage's tokens; each image that is no first frame adds a frame of tokens.
 
-    `chunks` as in `transformer.chunks`.
+    `chunks` as in `transformer.chunks`; `fp8`: with float8 weights.
     """
     c = copies
+    hidden = c.hidden_fp8 if fp8 else c.hidden
     video = (geometry.video_tokens + extra_frames * geometry.frame_tokens) * params.video.width
     audio = geometry.audio_frames * params.audio.width
-    network = c.block + (c.hidden if chunks == 1 else c.hidden / chunks + c.result)
+    network = c.block + (hidden if chunks == 1 else hidden / chunks + c.result)
     peak = max(network, c.attention)
     return c.fixed + rows * (video * peak + audio * c.block) * itemsize
 
@@ -108,7 +113,7 @@ def tiled_decoder(
 ) -> float:
     """Decoding `size` (frames, height, width) in tiles of at most `tile` (see `tiling.largest_tile`): one tile, and
     whole frames of the current and of the finished tiles in time, in float32."""
-    blended = 2 * tile[0] * size[1] * size[2] * PIXEL_CHANNELS * 4
+    blended = copies.blended * tile[0] * size[1] * size[2] * PIXEL_CHANNELS * 4
     return video_decoder(params, *tile, itemsize, copies) + blended
 
 

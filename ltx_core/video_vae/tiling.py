@@ -52,6 +52,17 @@ DEFAULT_TILING = Tiling()  # the vendor's since 1.2
 VENDOR_1_0_TILING = Tiling(spatial_tile=512, spatial_overlap=64, temporal_tile=64, temporal_overlap=24)
 
 
+def even_tiling(frames: int, height: int, width: int, parts: int) -> Tiling:
+    """The largest tiles that divide the longer side of a picture into `parts`, each of the video's whole length.
+
+    Overlaps are decoded twice: large tiles of even size cost the least.  Sizes in pixels and frames.
+    """
+    overlap = DEFAULT_TILING.spatial_overlap
+    tile = -(-(max(height, width) + (parts - 1) * overlap) // parts)
+    tile = max(2 * SPATIAL_FACTOR, overlap + SPATIAL_FACTOR, -(-tile // SPATIAL_FACTOR) * SPATIAL_FACTOR)
+    return Tiling(tile, overlap, max(2 * TEMPORAL_FACTOR, -(-frames // TEMPORAL_FACTOR) * TEMPORAL_FACTOR), 0)
+
+
 @dataclass(frozen=True)
 class AxisTile:
     """One tile along one axis: what it reads of the latent, what it writes of the video, and how strongly."""

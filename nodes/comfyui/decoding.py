@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ...ltx_core import activations, two_stage
 from ...ltx_core.sampling.geometry import geometry_of_latent
-from ...ltx_core.video_vae.tiling import DEFAULT_TILING, Tiling, largest_tile
+from ...ltx_core.video_vae.tiling import DEFAULT_TILING, Tiling, even_tiling, largest_tile
 from . import compat, latents
 from .checks import custom_tiling
 from .fitting import MORE_ROOM, available_memory, give_up, make_room, with_more_room
@@ -19,8 +19,12 @@ from .progress import READING, NodeProgress, PhaseReporter
 log = logging.getLogger("ltx_duo")
 
 PICTURE, SOUND = "decoding picture", "decoding sound"
-# What auto goes through until one fits: in one piece, the vendor's tiles, then ever smaller ones.
-TILINGS = (None, DEFAULT_TILING, Tiling(512, 64, 48, 24), Tiling(384, 64, 32, 16), Tiling(256, 64, 24, 8))
+SMALLER_TILINGS = (DEFAULT_TILING, Tiling(512, 64, 48, 24), Tiling(384, 64, 32, 16), Tiling(256, 64, 24, 8))
+
+
+def automatic(frames: int, height: int, width: int) -> tuple[Tiling | None, ...]:
+    """What auto goes through until one fits: in one piece, few even tiles, the vendor's, then ever smaller ones."""
+    return None, *(even_tiling(frames, height, width, parts) for parts in (2, 3)), *SMALLER_TILINGS
 
 
 def run_decode(latent: dict, vae: VAEHandle, tiling: str, **tile: int) -> tuple:
@@ -39,7 +43,11 @@ def run_decode(latent: dict, vae: VAEHandle, tiling: str, **tile: int) -> tuple:
 
 def _decode_video(vae: VAEHandle, video: Tensor, tiling: str, tile: dict[str, int], reporter: PhaseReporter) -> Tensor:
     component = vae.video_decoder()
-    ways = {"auto": TILINGS, "off": (None,)}.get(tiling) or (custom_tiling(**tile),)
+    if tiling == "auto":
+        geometry = geometry_of_latent(video, 1.0)
+        ways = automatic(geometry.frames, geometry.height, geometry.width)
+    else:
+        ways = (None if tiling == "off" else custom_tiling(**tile),)
     images = _first_that_fits(component, video, ways, reporter)
     check_finite(images, "decoded video", component)
     return images.to(device=mm.intermediate_device(), dtype=compat.intermediate_dtype())
@@ -65,7 +73,7 @@ def _first_that_fits(component: Component, video: Tensor, ways: tuple[Tiling | N
             if not compat.is_out_of_memory(error):
                 raise
             if last:
-                advice = "Set its tiling to auto. " if ways != TILINGS else ""
+                advice = "Set its tiling to auto. " if len(ways) == 1 else ""
                 raise give_up("decoding the video", error, advice) from error
         log.warning("LTX Duo: not enough memory to decode %s; going on with smaller tiles.", _words(way))
     raise AssertionError("the last way returns or raises")

@@ -58,6 +58,11 @@ class Component:
         return self.patcher.model.engine
 
     @property
+    def in_fp8(self) -> bool:
+        """Whether most weights are stored in float8."""
+        return self.patcher.model.storage_dtype in FP8
+
+    @property
     def device(self) -> torch.device:
         """Where it computes."""
         return self.patcher.load_device

@@ -220,7 +220,9 @@ class Stage:
         appended = sum(resolve_frame(image.frame, geometry.frames) != 0 for image in images)
 
         def need(pieces: Pieces) -> float:
-            return activations.transformer(params, geometry, pieces.together, appended, dtype.itemsize, pieces.chunks)
+            return activations.transformer(
+                params, geometry, pieces.together, appended, dtype.itemsize, pieces.chunks, component.in_fp8
+            )
 
         what = (
             f"stage {('one', 'two')[self.number - 1]} at {geometry.width}x{geometry.height}, {geometry.frames} frames"

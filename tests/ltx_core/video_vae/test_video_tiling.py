@@ -17,7 +17,7 @@ from ltx_duo.ltx_core.video_vae import (
     decode_whole,
     tile_count,
 )
-from ltx_duo.ltx_core.video_vae.tiling import spatial_tiles, temporal_tiles
+from ltx_duo.ltx_core.video_vae.tiling import even_tiling, spatial_tiles, temporal_tiles
 
 QUICK = settings(max_examples=40, deadline=None)
 
@@ -217,3 +217,16 @@ def test_impossible_sizes(sizes, words):
 def test_one_video_at_a_time(decode):
     with pytest.raises(GeometryError, match="one video"):
         decode(nearest, torch.zeros(2, 3, 1, 2, 2))
+
+
+@given(st.integers(1, 300), st.integers(2, 60), st.integers(2, 60), st.integers(2, 4))
+def test_even_tiles_divide_the_longer_side(frames, height, width, parts):
+    """Into at most that many, each of the video's whole length, and no tile is much smaller than another."""
+    tiling = even_tiling(frames, height * 32, width * 32, parts)
+    longer = max(height, width)
+    tiles = spatial_tiles(longer, longer, tiling)
+    assert len(tiles) <= parts
+    assert len(temporal_tiles((frames - 1) // 8 + 1, tiling)) == 1
+    if longer > 8 * parts:
+        sizes = [tile.latent.stop - tile.latent.start for tile in tiles]
+        assert len(sizes) == parts and max(sizes) - min(sizes) <= parts

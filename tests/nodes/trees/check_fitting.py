@@ -216,12 +216,12 @@ def test_other_phases_try_once_more(phase, handles, failing, caplog):
 
 
 def test_decode_goes_to_smaller_and_smaller_tiles(run, vae, upsampled, monkeypatch, names, caplog):
-    calls = []
+    calls, ways = [], decoding.automatic(9, 64, 128)
     decode = two_stage.decode_video
 
     def fail(decoder, latent, tiling, reporter):
         calls.append(tiling)
-        if len(calls) < len(decoding.TILINGS):
+        if len(calls) < len(ways):
             raise torch.OutOfMemoryError("planted")
         return decode(decoder, latent, tiling, reporter)
 
@@ -229,9 +229,9 @@ def test_decode_goes_to_smaller_and_smaller_tiles(run, vae, upsampled, monkeypat
     monkeypatch.setattr(two_stage, "decode_video", fail)
     with caplog.at_level(logging.WARNING, "ltx_duo"):
         frames = run("AVDecode", latent=upsampled, vae=vae, tiling="auto", **names.tiles)[1]
-    assert tuple(calls) == decoding.TILINGS
+    assert tuple(calls) == ways
     assert torch.equal(frames, expected)  # the film is smaller than the smallest tile
-    assert len([r for r in caplog.records if "smaller tiles" in r.message]) == len(decoding.TILINGS) - 1
+    assert len([r for r in caplog.records if "smaller tiles" in r.message]) == len(ways) - 1
 
 
 @pytest.mark.parametrize("tiling", ["off", "custom"])
@@ -249,8 +249,9 @@ def test_decode_begins_with_the_tiles_that_fit(run, vae, upsampled, monkeypatch,
     monkeypatch.setattr(
         two_stage, "decode_video", lambda d, latent, tiling, r: calls.append(tiling) or torch.zeros(9, 64, 128, 3)
     )
-    needs = [decoding._need(vae.video_decoder(), latents.take(upsampled)[0], way) for way in decoding.TILINGS]
-    for free in (needs[0] + 1, needs[-1] / 2):
+    ways = decoding.automatic(9, 64, 128)
+    needs = [decoding._need(vae.video_decoder(), latents.take(upsampled)[0], way) for way in ways]
+    for free in (needs[0] + 1, min(needs) / 2):
         monkeypatch.setattr(mm, "get_free_memory", lambda *a, free=free: free)
         run("AVDecode", latent=upsampled, vae=vae, tiling="auto", **names.tiles)
-    assert calls == [None, decoding.TILINGS[-1]]
+    assert calls == [None, ways[-1]]
