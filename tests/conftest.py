@@ -25,7 +25,7 @@ if "ltx_duo" not in sys.modules:
     sys.modules["ltx_duo"] = package
     spec.loader.exec_module(package)
 
-pytest_plugins = ["ltx_duo.tests.films"]
+pytest_plugins = ["ltx_duo.tests.servers", "ltx_duo.tests.films"]
 
 
 @pytest.fixture

@@ -76,18 +76,22 @@ def find(folder: Path) -> dict[str, Path]:
     return found
 
 
-def link(found: dict[str, Path], models: Path) -> None:
-    """Links found files into the folders of ComfyUI's `models` folder, where its loaders look."""
+def link(found: dict[str, Path], models: Path, names: dict[str, str] | None = None) -> None:
+    """Links found files into the folders of ComfyUI's `models` folder, where its loaders look.
+
+    `names` gives other names than the files' own, by ModelFile.what.
+    """
     for file in MODEL_FILES:
+        if file.what not in found:
+            continue
         source = found[file.what]
-        folder = models / file.folder
+        folder, name = models / file.folder, (names or {}).get(file.what, source.name)
         if source.is_dir():  # ComfyUI warns about linked folders: a real one with linked files
-            folder, sources = folder / source.name, sorted(source.iterdir())
+            pairs = [(path, folder / name / path.name) for path in sorted(source.iterdir())]
         else:
-            sources = [source]
-        folder.mkdir(parents=True, exist_ok=True)
-        for path in sources:
-            target = folder / path.name
+            pairs = [(source, folder / name)]
+        for path, target in pairs:
+            target.parent.mkdir(parents=True, exist_ok=True)
             target.unlink(missing_ok=True)
             target.symlink_to(path.resolve())
 

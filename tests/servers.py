@@ -1,4 +1,4 @@
-"""Real ComfyUI servers with this pack and the small model."""
+"""Real ComfyUI servers with this pack and the small model, shared by tests/server, tests/canvas and tests/registry."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,19 +11,19 @@ from ltx_duo.scripts.demo.server import OLDEST_COMFYUI, ComfyServer, make_base
 
 LOG_TAIL = 40
 SERVERS: list[ComfyServer] = []
+FOLDERS = {Path(__file__).parent / name for name in ("canvas", "registry", "server")}
 
 
 def pytest_collection_modifyitems(items):
-    here = Path(__file__).parent
     for item in items:
-        if here in item.path.parents:
+        if FOLDERS.intersection(item.path.parents):
             item.add_marker(pytest.mark.server)
 
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item, call):
     report = (yield).get_result()
-    if report.failed:
+    if report.failed and "server" in item.keywords:
         for server in SERVERS:
             tail = "\n".join(server.log().splitlines()[-LOG_TAIL:])
             report.sections.append((f"log of {server.comfyui.name}", tail))

@@ -1,0 +1,240 @@
+"""Drives ComfyUI's canvas in a browser as a person does: with mouse and keyboard, reading what is on the screen."""
+
+import json
+import re
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+from playwright.sync_api import Browser, Locator, Page
+
+SCREEN = {"width": 1440, "height": 900}
+CHROMIUM = "/usr/bin/chromium"
+CHROMIUM_ARGUMENTS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+).split()
+READY = "window.app?.vueAppReady === true && !!window.app?.extensionManager?.workflow?.activeWorkflow"
+SETTLE_MS = 500
+"""How long the front end may need to look for missing files and to draw, after a graph has been loaded."""
+
+# The workflow that ComfyUI itself opens first names a file on a host that its own rules forbid to ask.
+NOT_OURS = re.compile(r"z_image_turbo|user\.css|comfy\.templates\.json|/api/userdata\?dir=")
+
+SCREEN_POINT = """
+const toScreen = ([x, y]) => {
+    const box = app.canvas.canvas.getBoundingClientRect();
+    const [left, top] = app.canvas.ds.convertOffsetToCanvas([x, y]);
+    return [left + box.left, top + box.top];
+};
+const node = app.graph.getNodeById(id);
+"""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Which canvas: drawn (classic) or made of page elements (Nodes 2.0), of the pinned or the newest front end."""
+
+    nodes2: bool
+    newest: bool
+
+    def __str__(self) -> str:
+        return f"{'nodes2' if self.nodes2 else 'classic'}-{'newest' if self.newest else 'pinned'}"
+
+
+@dataclass(frozen=True)
+class Box:
+    """A rectangle on the screen, in pixels."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    def overlaps(self, other: "Box", tolerance: float = 1.0) -> bool:
+        across = min(self.right, other.right) - max(self.left, other.left)
+        down = min(self.bottom, other.bottom) - max(self.top, other.top)
+        return min(across, down) > tolerance
+
+
+def store_settings(url: str, **settings) -> None:
+    """Keeps settings for the server's user, as the settings dialog does; `__` in a name stands for its dot."""
+    for name, value in settings.items():
+        request = urllib.request.Request(
+            f"{url}/settings/Comfy.{name.replace('__', '.')}",
+            json.dumps(value).encode(),
+            {"Content-Type": "application/json"},
+            method="POST",
+        )
+        urllib.request.urlopen(request, timeout=30).close()
+
+
+class Canvas:
+    """One browser tab with ComfyUI."""
+
+    def __init__(self, browser: Browser, url: str, kind: Kind, locale: str = "en"):
+        self.kind = kind
+        store_settings(url, VueNodes__Enabled=kind.nodes2, Locale=locale)
+        self.context = browser.new_context(viewport=SCREEN)
+        self.page: Page = self.context.new_page()
+        self.page.set_default_timeout(20_000)
+        self.complaints: list[str] = []
+        self.page.on("pageerror", lambda error: self.complaints.append(f"page error: {error}"))
+        self.page.on("console", self._on_console)
+        self.page.goto(url)
+        self.page.wait_for_function(READY, timeout=60_000)
+        self.complaints.clear()  # what ComfyUI says while it starts is not about this pack
+
+    def close(self) -> None:
+        self.context.close()
+
+    def _on_console(self, message) -> None:
+        place = message.location.get("url", "")
+        if message.type == "error" and not NOT_OURS.search(f"{message.text} {place}"):
+            self.complaints.append(f"console: {message.text} ({place})")
+
+    # ---- the graph ---------------------------------------------------------------------------------------------------
+
+    def load(self, graph: dict, name: str = "test") -> None:
+        """Opens a workflow in a tab of its own, as dropping its file does."""
+        self.complaints.clear()
+        self.page.evaluate("([graph, name]) => app.loadGraphData(graph, true, true, name)", [graph, name])
+        self.wait_for_nodes(len(graph["nodes"]))
+        self.page.wait_for_timeout(SETTLE_MS)
+
+    def wait_for_nodes(self, count: int) -> None:
+        self.page.wait_for_function("count => app.graph._nodes.length === count", arg=count)
+        if self.kind.nodes2:
+            self.page.wait_for_function(
+                "count => document.querySelectorAll('[data-node-id]').length === count", arg=count
+            )
+
+    def clear(self) -> None:
+        """An empty canvas at its natural size."""
+        self.complaints.clear()
+        self.page.evaluate("() => { app.graph.clear(); app.canvas.ds.reset(); }")
+        self.wait_for_nodes(0)
+
+    def add(self, node_type: str, x: float, y: float) -> str:
+        """Puts a node on the canvas by code; returns its id."""
+        identifier = self.page.evaluate(
+            """([type, x, y]) => {
+                const node = LiteGraph.createNode(type);
+                node.pos = [x, y];
+                app.graph.add(node);
+                return node.id;
+            }""",
+            [node_type, x, y],
+        )
+        self.wait_for_nodes(self.page.evaluate("() => app.graph._nodes.length"))
+        self.page.wait_for_timeout(SETTLE_MS)
+        return identifier
+
+    def prompt(self) -> dict:
+        """What would be queued, in API format, without notes on the side."""
+        prompt = self.page.evaluate("async () => (await app.graphToPrompt()).output")
+        return {node: {key: entry[key] for key in ("class_type", "inputs")} for node, entry in prompt.items()}
+
+    def graph(self) -> dict:
+        return json.loads(self.page.evaluate("() => JSON.stringify(app.graph.serialize())"))
+
+    def node_types(self) -> list[str]:
+        return self.page.evaluate("() => app.graph._nodes.map(node => node.type)")
+
+    def id_of(self, node_type: str) -> str:
+        return self.page.evaluate("type => app.graph._nodes.find(node => node.type === type).id", node_type)
+
+    def unknown_nodes(self) -> list[str]:
+        """Types of nodes that the front end has no definition of; its own notes have none either."""
+        return self.page.evaluate(
+            """() => app.graph._nodes.filter(node => !node.isVirtualNode && !node.constructor.nodeData)
+                .map(node => node.type)"""
+        )
+
+    # ---- the screen --------------------------------------------------------------------------------------------------
+
+    def element(self, node_id: str) -> Locator:
+        """A node's page element (Nodes 2.0 only)."""
+        return self.page.locator(f"[data-node-id='{node_id}']")
+
+    def slot(self, node_id: str, name: str) -> tuple[float, float]:
+        """Where on the screen a node's input or output of that name is."""
+        return self.page.evaluate(
+            "([id, name]) => {" + SCREEN_POINT + """
+                const input = node.inputs.findIndex(slot => slot.name === name);
+                const output = node.outputs.findIndex(slot => slot.name === name);
+                return toScreen(input >= 0 ? node.getInputPos(input) : node.getOutputPos(output));
+            }""",
+            [node_id, name],
+        )
+
+    def boxes(self) -> dict[str, Box]:
+        """Every node's rectangle with its title, by '<type> <id>'."""
+        if self.kind.nodes2:
+            found = self.page.evaluate(
+                """() => [...document.querySelectorAll('[data-node-id]')].map(element => {
+                    const parts = [element, ...element.querySelectorAll('[data-testid^=node-]')];
+                    const boxes = parts.map(part => part.getBoundingClientRect()).filter(box => box.width);
+                    const node = app.graph.getNodeById(element.dataset.nodeId);
+                    return [`${node.type} ${node.id}`, Math.min(...boxes.map(b => b.left)),
+                        Math.min(...boxes.map(b => b.top)), Math.max(...boxes.map(b => b.right)),
+                        Math.max(...boxes.map(b => b.bottom))];
+                })"""
+            )
+        else:
+            found = self.page.evaluate(
+                """() => app.graph._nodes.map(({id}) => {""" + SCREEN_POINT + """
+                    const [x, y, width, height] = node.getBounding();
+                    return [`${node.type} ${id}`, ...toScreen([x, y]), ...toScreen([x + width, y + height])];
+                })"""
+            )
+        return {name: Box(*sides) for name, *sides in found}
+
+    def toasts(self) -> list[str]:
+        return self.page.locator(".p-toast-message, [data-testid=toast]").all_inner_texts()
+
+    def error_overlay(self) -> Locator:
+        return self.page.get_by_test_id("error-overlay")
+
+    def screenshot(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.page.screenshot(path=path)
+
+    # ---- hands -------------------------------------------------------------------------------------------------------
+
+    def set_number(self, node_id: str, name: str, value: float) -> None:
+        """Types a number into a node's widget."""
+        if self.kind.nodes2:
+            row = self.element(node_id).get_by_test_id("node-widget").filter(
+                has=self.page.get_by_text(name, exact=True)
+            )
+            field = row.locator("input")
+            field.click()
+            field.fill(str(value))
+        else:
+            x, y = self.page.evaluate(
+                "([id, name]) => {" + SCREEN_POINT + """
+                    const widget = node.widgets.find(widget => widget.name === name);
+                    return toScreen([node.pos[0] + node.size[0] / 2, node.pos[1] + widget.last_y + 10]);
+                }""",
+                [node_id, name],
+            )
+            self.page.mouse.click(x, y)
+            field = self.page.locator(".graphdialog input")
+            field.fill(str(value))
+        field.press("Enter")
+        self.page.wait_for_function(
+            "([id, name, value]) => app.graph.getNodeById(id).widgets.find(w => w.name === name).value === value",
+            arg=[node_id, name, value],
+        )
+
+    def drag(self, start: tuple[float, float], end: tuple[float, float]) -> None:
+        self.page.mouse.move(*start)
+        self.page.mouse.down()
+        middle = [(a + b) / 2 for a, b in zip(start, end, strict=True)]
+        self.page.mouse.move(*middle, steps=3)
+        self.page.mouse.move(*end, steps=3)
+        self.page.mouse.up()
+
+    def run(self) -> None:
+        self.page.get_by_test_id("queue-button").click()
