@@ -1,5 +1,6 @@
 """Drives ComfyUI's canvas in a browser as a person does: with mouse and keyboard, reading what is on the screen."""
 
+import base64
 import json
 import re
 import urllib.request
@@ -77,13 +78,14 @@ class Canvas:
         store_settings(url, VueNodes__Enabled=kind.nodes2, Locale=locale)
         self.context = browser.new_context(viewport=SCREEN)
         self.page: Page = self.context.new_page()
-        self.page.set_default_timeout(20_000)
+        self.page.set_default_timeout(8_000)
         self.complaints: list[str] = []
+        self.opened = 0
         self.page.on("pageerror", lambda error: self.complaints.append(f"page error: {error}"))
         self.page.on("console", self._on_console)
         self.page.goto(url)
         self.page.wait_for_function(READY, timeout=60_000)
-        self.complaints.clear()  # what ComfyUI says while it starts is not about this pack
+        self.page.wait_for_timeout(SETTLE_MS)
 
     def close(self) -> None:
         self.context.close()
@@ -95,9 +97,11 @@ class Canvas:
 
     # ---- the graph ---------------------------------------------------------------------------------------------------
 
-    def load(self, graph: dict, name: str = "test") -> None:
-        """Opens a workflow in a tab of its own, as dropping its file does."""
+    def load(self, graph: dict, name: str) -> None:
+        """Opens a workflow in a tab of its own, as choosing its file does."""
         self.complaints.clear()
+        self.opened += 1  # a name that was open before would come back with its old view
+        name = f"{name} {self.opened}"
         self.page.evaluate("([graph, name]) => app.loadGraphData(graph, true, true, name)", [graph, name])
         self.wait_for_nodes(len(graph["nodes"]))
         self.page.wait_for_timeout(SETTLE_MS)
@@ -110,7 +114,10 @@ class Canvas:
             )
 
     def clear(self) -> None:
-        """An empty canvas at its natural size."""
+        """An empty canvas at its natural size, with every panel closed."""
+        self.page.keyboard.press("Escape")
+        if self.page.get_by_test_id("properties-panel").is_visible():
+            self.page.get_by_label("Toggle properties panel").first.click()
         self.complaints.clear()
         self.page.evaluate("() => { app.graph.clear(); app.canvas.ds.reset(); }")
         self.wait_for_nodes(0)
@@ -202,26 +209,24 @@ class Canvas:
 
     # ---- hands -------------------------------------------------------------------------------------------------------
 
-    def set_number(self, node_id: str, name: str, value: float) -> None:
-        """Types a number into a node's widget."""
+    def type_value(self, node_id: str, name: str, value: float | str) -> None:
+        """Types a value into a node's widget."""
         if self.kind.nodes2:
-            row = self.element(node_id).get_by_test_id("node-widget").filter(
-                has=self.page.get_by_text(name, exact=True)
-            )
-            field = row.locator("input")
-            field.click()
-            field.fill(str(value))
+            label = self.page.get_by_text(name.replace("_", " "), exact=True)
+            field = self.element(node_id).get_by_test_id("node-widget").filter(has=label).locator("input")
+            field.click(force=True)  # a layer that turns dragging into counting lies above it and passes clicks on
         else:
-            x, y = self.page.evaluate(
-                "([id, name]) => {" + SCREEN_POINT + """
-                    const widget = node.widgets.find(widget => widget.name === name);
-                    return toScreen([node.pos[0] + node.size[0] / 2, node.pos[1] + widget.last_y + 10]);
-                }""",
-                [node_id, name],
+            self.page.mouse.click(
+                *self.page.evaluate(
+                    "([id, name]) => {" + SCREEN_POINT + """
+                        const widget = node.widgets.find(widget => widget.name === name);
+                        return toScreen([node.pos[0] + node.size[0] / 2, node.pos[1] + widget.last_y + 10]);
+                    }""",
+                    [node_id, name],
+                )
             )
-            self.page.mouse.click(x, y)
-            field = self.page.locator(".graphdialog input")
-            field.fill(str(value))
+            field = self.page.locator(".graphdialog .value")
+        field.fill(str(value))
         field.press("Enter")
         self.page.wait_for_function(
             "([id, name, value]) => app.graph.getNodeById(id).widgets.find(w => w.name === name).value === value",
@@ -235,6 +240,25 @@ class Canvas:
         self.page.mouse.move(*middle, steps=3)
         self.page.mouse.move(*end, steps=3)
         self.page.mouse.up()
+
+    def select(self, node_id: str) -> None:
+        """Clicks a node's title."""
+        title = "([id]) => {" + SCREEN_POINT + "return toScreen([node.pos[0] + node.size[0] / 2, node.pos[1] - 15]); }"
+        self.page.mouse.click(*self.page.evaluate(title, [node_id]))
+
+    def drop_file(self, content: bytes, name: str, mime: str) -> None:
+        """Lets a file fall onto the middle of the canvas."""
+        self.page.evaluate(
+            """([base64, name, type]) => {
+                const bytes = Uint8Array.from(atob(base64), character => character.charCodeAt(0));
+                const dataTransfer = new DataTransfer();
+                dataTransfer.items.add(new File([bytes], name, { type }));
+                const place = { clientX: 700, clientY: 850, bubbles: true, cancelable: true, dataTransfer };
+                for (const kind of ["dragenter", "dragover", "drop"])
+                    app.canvas.canvas.dispatchEvent(new DragEvent(kind, place));
+            }""",
+            [base64.b64encode(content).decode(), name, mime],
+        )
 
     def run(self) -> None:
         self.page.get_by_test_id("queue-button").click()

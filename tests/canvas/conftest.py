@@ -15,6 +15,7 @@ from ltx_duo.tests.canvas.canvas import CHROMIUM, CHROMIUM_ARGUMENTS, Canvas, Ki
 from ltx_duo.tests.servers import running
 
 WORKFLOWS = Path(__file__).resolve().parents[2] / "workflows"
+NAMES = sorted(path.name.removesuffix(".api.json") for path in WORKFLOWS.rglob("*.api.json"))
 NEWEST_FRONT_END = LOCAL / "frontend-1.58.1" / "comfyui_frontend_package" / "static"
 SCREENSHOTS = LOCAL / "screenshots"
 KINDS = [Kind(nodes2, newest) for newest in (False, True) for nodes2 in (False, True)]
@@ -30,7 +31,7 @@ STAND_INS = (
 
 def named_files() -> set[str]:
     """The names of all files in the shipped workflows' inputs that look like a model's."""
-    prompts = [json.loads(path.read_text()) for path in WORKFLOWS.glob("*.api.json")]
+    prompts = [json.loads(path.read_text()) for path in WORKFLOWS.rglob("*.api.json")]
     values = [value for prompt in prompts for entry in prompt.values() for value in entry["inputs"].values()]
     return {value for value in values if isinstance(value, str) and stand_in(value)}
 
@@ -84,7 +85,6 @@ def canvas(tab, request) -> Iterator[Canvas]:
     tab.clear()
     yield tab
     tab.screenshot(screenshot_path(request.node.name))
-    tab.page.keyboard.press("Escape")
 
 
 def screenshot_path(test_name: str) -> Path:

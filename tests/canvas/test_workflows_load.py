@@ -1,17 +1,15 @@
 """Every shipped workflow opens on the canvas without a complaint, and is there what its files say."""
 
 import json
-from itertools import combinations
-from pathlib import Path
 
 import pytest
 
-WORKFLOWS = Path(__file__).resolve().parents[2] / "workflows"
-NAMES = sorted(path.name.removesuffix(".api.json") for path in WORKFLOWS.glob("*.api.json"))
+from ltx_duo.tests.canvas.conftest import NAMES, WORKFLOWS
 
 
 def read(name: str) -> dict:
-    return json.loads((WORKFLOWS / name).read_text())
+    (path,) = WORKFLOWS.rglob(name)
+    return json.loads(path.read_text())
 
 
 @pytest.mark.parametrize("name", NAMES)

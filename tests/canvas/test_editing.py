@@ -1,0 +1,33 @@
+"""Nodes come onto the canvas by search and by dragging from a slot; values are typed in."""
+
+SAMPLER = "LTXDuoStageOneSampler"
+EMPTY_PLACE = (720, 300)
+
+
+def test_double_click_search_finds_and_adds_a_node(canvas):
+    canvas.page.mouse.dblclick(*EMPTY_PLACE)
+    canvas.page.get_by_placeholder("Add a node").wait_for()
+    canvas.page.keyboard.type("stage one sampl")
+    canvas.page.get_by_text("with multi-modal guidance").first.wait_for()
+    canvas.page.keyboard.press("Enter")
+    canvas.wait_for_nodes(1)
+    canvas.page.mouse.click(*EMPTY_PLACE)
+    assert canvas.node_types() == [SAMPLER]
+    assert canvas.toasts() == []
+
+
+def test_dragging_from_an_input_offers_the_node_that_fits(canvas):
+    sampler = canvas.add(SAMPLER, 700, 150)
+    x, y = canvas.slot(sampler, "guidance")
+    canvas.drag((x, y), (x - 280, y - 60))
+    canvas.page.locator(".litecontextmenu").get_by_text("LTXDuoGuidance").click()
+    canvas.wait_for_nodes(2)
+    assert canvas.prompt()[sampler]["inputs"]["guidance"] == [canvas.id_of("LTXDuoGuidance"), 0]
+
+
+def test_typed_numbers_reach_the_prompt(canvas):
+    sampler = canvas.add(SAMPLER, 500, 150)
+    canvas.type_value(sampler, "steps", 7)
+    canvas.type_value(sampler, "fps", 29.97)
+    values = canvas.prompt()[sampler]["inputs"]
+    assert (values["steps"], values["fps"]) == (7, 29.97)

@@ -1,0 +1,60 @@
+"""What a person reads: the help panel, the list of templates, the names in Chinese."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ltx_duo.tests.canvas.canvas import Canvas, Kind
+from ltx_duo.tests.canvas.conftest import NAMES, SCREENSHOTS
+
+PACK = Path(__file__).resolve().parents[2]
+NODE = "LTXDuoStageTwoSampler"
+
+
+def first_sentence(node_type: str) -> str:
+    pages = [PACK / "web" / "docs" / f"{node_type}.md", PACK / "web" / "docs" / node_type / "en.md"]
+    text = next(page for page in pages if page.is_file()).read_text()
+    paragraph = next(line for line in text.splitlines() if line and line[0].isalpha())
+    return paragraph.split(". ")[0]
+
+
+def test_help_panel_shows_the_page_of_the_node(canvas):
+    canvas.select(canvas.add(NODE, 500, 200))
+    canvas.page.get_by_test_id("info-button").click()
+    page = canvas.page.locator(".node-help-content")
+    page.get_by_text(first_sentence(NODE)).wait_for()
+    assert page.get_by_role("row").count() > 5
+    assert canvas.complaints == []
+
+
+def test_templates_show_a_picture_and_open(canvas):
+    canvas.page.get_by_label("Templates", exact=True).click()
+    for name in NAMES:
+        card = canvas.page.get_by_test_id(f"template-workflow-{name}")
+        card.scroll_into_view_if_needed()
+        picture = card.locator("img").first
+        picture.wait_for()
+        canvas.page.wait_for_function("image => image.naturalWidth >= 300", arg=picture.element_handle())
+    canvas.screenshot(SCREENSHOTS / f"templates-{canvas.kind}.png")
+    canvas.page.get_by_test_id(f"template-workflow-{NAMES[0]}").click()
+    canvas.page.wait_for_function("() => app.graph._nodes.some(node => node.type.startsWith('LTXDuo'))")
+    assert canvas.toasts() == []
+
+
+@pytest.fixture
+def chinese(browser, furnished_server) -> Canvas:
+    canvas = Canvas(browser, furnished_server.url, Kind(nodes2=True, newest=False), locale="zh")
+    yield canvas
+    canvas.screenshot(SCREENSHOTS / "chinese.png")
+    canvas.close()
+
+
+def test_chinese_names(chinese, object_info):
+    names = json.loads((PACK / "locales" / "zh" / "nodeDefs.json").read_text())
+    for node_type in sorted(node for node in object_info if node.startswith("LTXDuo")):
+        chinese.clear()
+        node = chinese.add(node_type, 500, 200)
+        shown = chinese.element(node).inner_text()
+        expected = [names[node_type]["display_name"], *(slot["name"] for slot in names[node_type]["inputs"].values())]
+        assert [name for name in expected if name not in shown] == []

@@ -1,0 +1,64 @@
+"""A workflow runs from the canvas: values typed, Run pressed, progress seen, the video plays, its file opens again."""
+
+import json
+
+import pytest
+
+from ltx_duo.tests.canvas.canvas import Kind
+from ltx_duo.tests.canvas.conftest import SCREENSHOTS, WORKFLOWS
+
+SMALL = {"width": 192, "height": 128, "frames": 9, "steps": 3}
+STAGE_ONE, GUIDANCE = "LTXDuoStageOneSampler", "LTXDuoGuidance"
+WATCH_TITLE = """() => {
+    window.titles = [];
+    const watch = new MutationObserver(() => window.titles.push(document.title));
+    watch.observe(document.querySelector("title"), { childList: true });
+}"""
+
+
+@pytest.fixture
+def workflow(canvas) -> dict:
+    """The image-to-video workflow on the canvas, as it is shipped."""
+    graph = json.loads((WORKFLOWS / "image-to-video.json").read_text())
+    canvas.load(graph, "image-to-video")
+    return graph
+
+
+@pytest.mark.parametrize("tab", [Kind(False, False), Kind(True, True)], ids=str, indirect=True)
+def test_run_plays_the_video_and_its_file_restores_the_workflow(canvas, workflow):
+    sampler = canvas.id_of(STAGE_ONE)
+    for name, value in SMALL.items():
+        canvas.type_value(sampler, name, value)
+    queued = canvas.prompt()
+    canvas.page.evaluate(WATCH_TITLE)
+    canvas.run()
+    video = canvas.page.locator("video").first
+    video.wait_for(timeout=120_000)
+    canvas.page.wait_for_function("() => document.querySelector('video').readyState === 4")
+    canvas.page.wait_for_timeout(300)  # the picture is drawn
+    canvas.screenshot(SCREENSHOTS / f"after-run-{canvas.kind}.png")
+
+    assert any("%" in title for title in canvas.page.evaluate("() => window.titles"))
+    assert video.evaluate("video => [video.videoWidth, video.videoHeight]") == [192, 128]
+    assert video.evaluate("video => video.duration") == pytest.approx(9 / 24, abs=0.06)
+    assert canvas.complaints == []
+    assert canvas.toasts() == []
+
+    source = video.evaluate("video => video.currentSrc")
+    film = canvas.context.request.get(source).body()
+    canvas.clear()
+    canvas.drop_file(film, "ltx-duo.mp4", "video/mp4")
+    canvas.wait_for_nodes(len(workflow["nodes"]))
+    assert canvas.prompt() == queued
+
+
+def test_wrong_value_is_shown_on_its_node(canvas, workflow):
+    guidance = canvas.id_of(GUIDANCE)
+    canvas.type_value(guidance, "stg_blocks", "the last")
+    canvas.run()
+    canvas.error_overlay().wait_for()
+    assert canvas.page.evaluate("() => app.graph._nodes.filter(node => node.has_errors).map(node => node.type)") == [
+        GUIDANCE
+    ]
+    canvas.error_overlay().get_by_role("button", name="View details").click()
+    canvas.page.get_by_text("write 'auto' or block numbers with commas").first.wait_for()
