@@ -1,17 +1,29 @@
 """Real ComfyUI servers with this pack and the small model, shared by tests/server, tests/canvas and tests/registry."""
 
+import json
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
 
-from ltx_duo.scripts.demo import models
+from ltx_duo.scripts.demo import models, photo
 from ltx_duo.scripts.demo.client import Client
-from ltx_duo.scripts.demo.server import OLDEST_COMFYUI, ComfyServer, make_base
+from ltx_duo.scripts.demo.server import OLDEST_COMFYUI, PACK, ComfyServer, make_base
 
 LOG_TAIL = 40
+WORKFLOWS = PACK / "workflows"
+NAMES = sorted(path.name.removesuffix(".api.json") for path in WORKFLOWS.rglob("*.api.json"))
 SERVERS: list[ComfyServer] = []
 FOLDERS = {Path(__file__).parent / name for name in ("canvas", "registry", "server")}
+
+# The small model's files stand in for the official ones under their names: workflows run as they are shipped.
+STAND_INS = (
+    ("*upscaler*.safetensors", "upsampler"),
+    ("*lora*.safetensors", "distilled LoRA"),
+    ("gemma*", "text encoder"),
+    ("ltx-2*.safetensors", "checkpoint"),
+)
 
 
 def pytest_collection_modifyitems(items):
@@ -36,6 +48,26 @@ def running(server: ComfyServer) -> Iterator[ComfyServer]:
         SERVERS.remove(server)
 
 
+def named_files() -> set[str]:
+    """The names of all files in the shipped workflows' inputs that look like a model's."""
+    prompts = [json.loads(path.read_text()) for path in WORKFLOWS.rglob("*.api.json")]
+    values = [value for prompt in prompts for entry in prompt.values() for value in entry["inputs"].values()]
+    return {value for value in values if isinstance(value, str) and stand_in(value)}
+
+
+def stand_in(name: str) -> str | None:
+    return next((what for pattern, what in STAND_INS if fnmatch(name, pattern)), None)
+
+
+def furnish(server: ComfyServer, small_model: dict[str, Path]) -> ComfyServer:
+    """Gives a server all files that the workflows name, and the image that ComfyUI ships."""
+    for name in named_files():
+        what = stand_in(name)
+        models.link({what: small_model[what]}, server.base / "models", {what: name})
+    photo.draw(server.base / "input" / "example.png", 768, 512)
+    return server
+
+
 @pytest.fixture(scope="session")
 def small_model(tmp_path_factory) -> dict[str, Path]:
     """The small model's files, by what they are (see scripts/demo/models.py)."""
@@ -46,6 +78,11 @@ def small_model(tmp_path_factory) -> dict[str, Path]:
 def server(tmp_path_factory) -> Iterator[ComfyServer]:
     """The newest supported ComfyUI, or the one in COMFYUI_DIR."""
     yield from running(ComfyServer(make_base(tmp_path_factory.mktemp("newest"))))
+
+
+@pytest.fixture(scope="session")
+def furnished_server(server, small_model) -> ComfyServer:
+    return furnish(server, small_model)
 
 
 @pytest.fixture(scope="session")

@@ -11,10 +11,15 @@ from playwright.sync_api import Browser, Locator, Page
 
 SCREEN = {"width": 1440, "height": 900}
 CHROMIUM = "/usr/bin/chromium"
-CHROMIUM_ARGUMENTS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-).split()
+CHROMIUM_ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 READY = "window.app?.vueAppReady === true && !!window.app?.extensionManager?.workflow?.activeWorkflow"
 SETTLE_MS = 500
 """How long the front end may need to look for missing files and to draw, after a graph has been loaded."""
@@ -22,14 +27,7 @@ SETTLE_MS = 500
 # The workflow that ComfyUI itself opens first names a file on a host that its own rules forbid to ask.
 NOT_OURS = re.compile(r"z_image_turbo|user\.css|comfy\.templates\.json|/api/userdata\?dir=")
 
-SCREEN_POINT = """
-const toScreen = ([x, y]) => {
-    const box = app.canvas.canvas.getBoundingClientRect();
-    const [left, top] = app.canvas.ds.convertOffsetToCanvas([x, y]);
-    return [left + box.left, top + box.top];
-};
-const node = app.graph.getNodeById(id);
-"""
+PAGE_SCRIPT = Path(__file__).with_name("page.js")
 
 
 @dataclass(frozen=True)
@@ -77,6 +75,7 @@ class Canvas:
         self.kind = kind
         store_settings(url, VueNodes__Enabled=kind.nodes2, Locale=locale)
         self.context = browser.new_context(viewport=SCREEN)
+        self.context.add_init_script(path=PAGE_SCRIPT)
         self.page: Page = self.context.new_page()
         self.page.set_default_timeout(8_000)
         self.complaints: list[str] = []
@@ -164,38 +163,14 @@ class Canvas:
         """A node's page element (Nodes 2.0 only)."""
         return self.page.locator(f"[data-node-id='{node_id}']")
 
-    def slot(self, node_id: str, name: str) -> tuple[float, float]:
-        """Where on the screen a node's input or output of that name is."""
-        return self.page.evaluate(
-            "([id, name]) => {" + SCREEN_POINT + """
-                const input = node.inputs.findIndex(slot => slot.name === name);
-                const output = node.outputs.findIndex(slot => slot.name === name);
-                return toScreen(input >= 0 ? node.getInputPos(input) : node.getOutputPos(output));
-            }""",
-            [node_id, name],
-        )
+    def place(self, what: str, *arguments: str) -> tuple[float, float]:
+        """Where on the screen a node's title, slot or widget is (see page.js)."""
+        return self.page.evaluate("([what, ...rest]) => screenPlaces[what](...rest)", [what, *arguments])
 
     def boxes(self) -> dict[str, Box]:
-        """Every node's rectangle with its title, by '<type> <id>'."""
-        if self.kind.nodes2:
-            found = self.page.evaluate(
-                """() => [...document.querySelectorAll('[data-node-id]')].map(element => {
-                    const parts = [element, ...element.querySelectorAll('[data-testid^=node-]')];
-                    const boxes = parts.map(part => part.getBoundingClientRect()).filter(box => box.width);
-                    const node = app.graph.getNodeById(element.dataset.nodeId);
-                    return [`${node.type} ${node.id}`, Math.min(...boxes.map(b => b.left)),
-                        Math.min(...boxes.map(b => b.top)), Math.max(...boxes.map(b => b.right)),
-                        Math.max(...boxes.map(b => b.bottom))];
-                })"""
-            )
-        else:
-            found = self.page.evaluate(
-                """() => app.graph._nodes.map(({id}) => {""" + SCREEN_POINT + """
-                    const [x, y, width, height] = node.getBounding();
-                    return [`${node.type} ${id}`, ...toScreen([x, y]), ...toScreen([x + width, y + height])];
-                })"""
-            )
-        return {name: Box(*sides) for name, *sides in found}
+        """Every node's rectangle on the screen, by '<type> <id>'."""
+        which = "elementBoxes" if self.kind.nodes2 else "drawnBoxes"
+        return {name: Box(*sides) for name, *sides in self.page.evaluate(f"() => screenPlaces.{which}()")}
 
     def toasts(self) -> list[str]:
         return self.page.locator(".p-toast-message, [data-testid=toast]").all_inner_texts()
@@ -216,15 +191,7 @@ class Canvas:
             field = self.element(node_id).get_by_test_id("node-widget").filter(has=label).locator("input")
             field.click(force=True)  # a layer that turns dragging into counting lies above it and passes clicks on
         else:
-            self.page.mouse.click(
-                *self.page.evaluate(
-                    "([id, name]) => {" + SCREEN_POINT + """
-                        const widget = node.widgets.find(widget => widget.name === name);
-                        return toScreen([node.pos[0] + node.size[0] / 2, node.pos[1] + widget.last_y + 10]);
-                    }""",
-                    [node_id, name],
-                )
-            )
+            self.page.mouse.click(*self.place("widget", node_id, name))
             field = self.page.locator(".graphdialog .value")
         field.fill(str(value))
         field.press("Enter")
@@ -232,6 +199,16 @@ class Canvas:
             "([id, name, value]) => app.graph.getNodeById(id).widgets.find(w => w.name === name).value === value",
             arg=[node_id, name, value],
         )
+
+    def search(self, place: tuple[float, float], words: str) -> None:
+        """Opens the node search by a double click on an empty place, and types into it."""
+        field = self.page.get_by_placeholder("Add a node")
+        for _ in range(3):  # while ComfyUI is busy a double click may be lost: a person clicks again
+            self.page.mouse.dblclick(*place)
+            self.page.wait_for_timeout(SETTLE_MS)
+            if field.is_visible():
+                break
+        field.fill(words)
 
     def drag(self, start: tuple[float, float], end: tuple[float, float]) -> None:
         self.page.mouse.move(*start)
@@ -243,8 +220,7 @@ class Canvas:
 
     def select(self, node_id: str) -> None:
         """Clicks a node's title."""
-        title = "([id]) => {" + SCREEN_POINT + "return toScreen([node.pos[0] + node.size[0] / 2, node.pos[1] - 15]); }"
-        self.page.mouse.click(*self.page.evaluate(title, [node_id]))
+        self.page.mouse.click(*self.place("title", node_id))
 
     def drop_file(self, content: bytes, name: str, mime: str) -> None:
         """Lets a file fall onto the middle of the canvas."""

@@ -5,9 +5,7 @@ EMPTY_PLACE = (720, 300)
 
 
 def test_double_click_search_finds_and_adds_a_node(canvas):
-    canvas.page.mouse.dblclick(*EMPTY_PLACE)
-    canvas.page.get_by_placeholder("Add a node").wait_for()
-    canvas.page.keyboard.type("stage one sampl")
+    canvas.search(EMPTY_PLACE, "stage one sampl")
     canvas.page.get_by_text("with multi-modal guidance").first.wait_for()
     canvas.page.keyboard.press("Enter")
     canvas.wait_for_nodes(1)
@@ -18,7 +16,7 @@ def test_double_click_search_finds_and_adds_a_node(canvas):
 
 def test_dragging_from_an_input_offers_the_node_that_fits(canvas):
     sampler = canvas.add(SAMPLER, 700, 150)
-    x, y = canvas.slot(sampler, "guidance")
+    x, y = canvas.place("slot", sampler, "guidance")
     canvas.drag((x, y), (x - 280, y - 60))
     canvas.page.locator(".litecontextmenu").get_by_text("LTXDuoGuidance").click()
     canvas.wait_for_nodes(2)

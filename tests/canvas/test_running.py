@@ -5,7 +5,8 @@ import json
 import pytest
 
 from ltx_duo.tests.canvas.canvas import Kind
-from ltx_duo.tests.canvas.conftest import SCREENSHOTS, WORKFLOWS
+from ltx_duo.tests.canvas.conftest import SCREENSHOTS
+from ltx_duo.tests.servers import WORKFLOWS
 
 SMALL = {"width": 192, "height": 128, "frames": 9, "steps": 3}
 STAGE_ONE, GUIDANCE = "LTXDuoStageOneSampler", "LTXDuoGuidance"
@@ -61,4 +62,5 @@ def test_wrong_value_is_shown_on_its_node(canvas, workflow):
         GUIDANCE
     ]
     canvas.error_overlay().get_by_role("button", name="View details").click()
+    canvas.page.get_by_label("Info for LTX Guidance - stg_blocks").click()
     canvas.page.get_by_text("write 'auto' or block numbers with commas").first.wait_for()

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from ltx_duo.tests.canvas.conftest import NAMES, WORKFLOWS
+from ltx_duo.tests.servers import NAMES, WORKFLOWS
 
 
 def read(name: str) -> dict:

@@ -1,0 +1,60 @@
+"""Runs a workflow on a ComfyUI server and saves the video, showing progress on the way.
+
+    python docs/client.py workflows/image-to-video.api.json film.mp4 --set 9.steps=20 --set "5.prompt=A storm at sea"
+
+`--set NODE.INPUT=VALUE` changes an input of the workflow; --server takes another address than 127.0.0.1:8188.  Needs
+only aiohttp, which ComfyUI brings.
+"""
+
+import argparse
+import asyncio
+import json
+import uuid
+from pathlib import Path
+
+import aiohttp
+
+
+async def make_video(server: str, workflow: dict, target: Path) -> None:
+    client = uuid.uuid4().hex
+    async with (
+        aiohttp.ClientSession(f"http://{server}") as session,
+        session.ws_connect(f"/ws?clientId={client}") as socket,
+    ):
+        async with session.post("/prompt", json={"prompt": workflow, "client_id": client}) as answer:
+            queued = await answer.json()
+        if answer.status != 200:
+            raise SystemExit(json.dumps(queued.get("node_errors") or queued["error"], indent=2))
+        async for message in socket:
+            if message.type is not aiohttp.WSMsgType.TEXT:  # a preview picture
+                continue
+            event = json.loads(message.data)
+            kind, data = event["type"], event["data"]
+            if data.get("prompt_id") != queued["prompt_id"]:
+                continue
+            if kind == "progress":
+                print(f"{workflow[data['node']]['class_type']}: {data['value']}/{data['max']}", flush=True)
+            elif kind in ("execution_error", "execution_interrupted"):
+                raise SystemExit(f"{data['node_type']}: {data.get('exception_message', 'interrupted')}")
+            elif kind == "executing" and data["node"] is None:  # the end
+                break
+        async with session.get(f"/history/{queued['prompt_id']}") as answer:
+            outputs = (await answer.json())[queued["prompt_id"]]["outputs"]
+        files = [file for shown in outputs.values() for file in shown.get("images", [])]
+        video = next(file for file in files if file["filename"].endswith(".mp4"))
+        async with session.get("/view", params=video) as answer:
+            target.write_bytes(await answer.read())
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("workflow", type=Path, help="an .api.json file")
+    parser.add_argument("target", type=Path, help="the .mp4 to write")
+    parser.add_argument("--server", default="127.0.0.1:8188")
+    parser.add_argument("--set", action="append", default=[], metavar="NODE.INPUT=VALUE")
+    options = parser.parse_args()
+    prompt = json.loads(options.workflow.read_text(encoding="utf-8"))
+    for change in options.set:
+        (node, name), value = change.partition("=")[0].split("."), change.partition("=")[2]
+        prompt[node]["inputs"][name] = type(prompt[node]["inputs"][name])(value)
+    asyncio.run(make_video(options.server, prompt, options.target))

@@ -1,0 +1,86 @@
+"""Workflows without a browser: checked offline, run by comfy-cli and by the example client."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from ltx_duo.scripts.demo import media
+from ltx_duo.scripts.demo.client import set_inputs
+from ltx_duo.scripts.demo.server import PACK
+from ltx_duo.tests.servers import NAMES, WORKFLOWS
+
+SMALL = {"width": 128, "height": 128, "frames": 9, "steps": 2}
+
+
+@pytest.fixture(scope="session")
+def object_info_file(furnished_server, client, tmp_path_factory) -> Path:
+    """The nodes of a ComfyUI that has all files which the workflows name."""
+    path = tmp_path_factory.mktemp("offline") / "object_info.json"
+    path.write_text(json.dumps(client.get("/object_info")))
+    return path
+
+
+@pytest.mark.parametrize("ending", [".json", ".api.json"])
+@pytest.mark.parametrize("name", NAMES)
+def test_workflow_validates_offline(name, ending, command, object_info_file):
+    (path,) = WORKFLOWS.rglob(name + ending)
+    checked = command("comfy", "workflow", "validate", "--workflow", str(path), "--input", str(object_info_file))
+    assert checked.returncode == 0, checked.stdout
+
+
+@pytest.fixture
+def api_file(tmp_path) -> Path:
+    """The text-to-video workflow in a small size."""
+    (path,) = WORKFLOWS.rglob("text-to-video.api.json")
+    prompt = json.loads(path.read_text())
+    set_inputs(prompt, "LTXDuoStageOneSampler", **SMALL, seed=21)
+    small = tmp_path / path.name
+    small.write_text(json.dumps(prompt))
+    return small
+
+
+def test_comfy_run(furnished_server, command, api_file):
+    address = urlsplit(furnished_server.url)
+    before = set((furnished_server.base / "output").rglob("*.mp4"))
+    where = ["--host", address.hostname, "--port", str(address.port)]
+    ran = command("comfy", "run", "--workflow", str(api_file), "--wait", *where)
+    assert ran.returncode == 0, ran.stdout
+    (film,) = set((furnished_server.base / "output").rglob("*.mp4")) - before
+    assert media.probe(film).frames == SMALL["frames"]
+
+
+def run_client(server, *arguments: str) -> subprocess.CompletedProcess:
+    address = urlsplit(server.url).netloc
+    command = [sys.executable, str(PACK / "docs" / "client.py"), *arguments, "--server", address]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+
+
+def stage_one(api_file: Path) -> str:
+    prompt = json.loads(api_file.read_text())
+    return next(node for node, entry in prompt.items() if entry["class_type"] == "LTXDuoStageOneSampler")
+
+
+def test_example_client_shows_progress_and_saves_the_video(furnished_server, api_file, tmp_path):
+    film, node = tmp_path / "film.mp4", stage_one(api_file)
+    changes = ["--set", f"{node}.frames=17", "--set", f"{node}.fps=12"]
+    ran = run_client(furnished_server, str(api_file), str(film), *changes)
+    assert ran.returncode == 0, ran.stderr
+    assert "LTXDuoStageOneSampler: 2/2" in ran.stdout
+    info = media.probe(film)
+    assert (info.frames, info.fps, info.sample_rate) == (17, 12.0, 48000)
+
+
+def test_example_client_prints_what_the_server_refuses(furnished_server, api_file, tmp_path):
+    film, wrong = tmp_path / "film.mp4", f"{stage_one(api_file)}.width=100"
+    ran = run_client(furnished_server, str(api_file), str(film), "--set", wrong)
+    assert ran.returncode == 1
+    assert "width" in ran.stderr
+    assert not film.exists()
+
+
+def test_example_client_fits_on_a_screen():
+    assert len((PACK / "docs" / "client.py").read_text().splitlines()) <= 60
