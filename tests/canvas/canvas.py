@@ -2,15 +2,17 @@
 
 import base64
 import json
+import os
 import re
+import shutil
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
-from playwright.sync_api import Browser, Locator, Page
+from playwright.sync_api import Browser, Locator, Page, Playwright
 
 SCREEN = {"width": 1440, "height": 900}
-CHROMIUM = "/usr/bin/chromium"
+BROWSERS = ("chromium", "google-chrome", "chromium-browser")
 CHROMIUM_ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -54,6 +56,14 @@ class Box:
         across = min(self.right, other.right) - max(self.left, other.left)
         down = min(self.bottom, other.bottom) - max(self.top, other.top)
         return min(across, down) > tolerance
+
+
+def launch(playwright: Playwright) -> Browser:
+    """The system's Chromium or Chrome: playwright's own would have to be downloaded."""
+    found = os.environ.get("LTXDUO_CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
+    if found is None:
+        raise FileNotFoundError(f"none of {', '.join(BROWSERS)} is installed: run scripts/setup.sh test")
+    return playwright.chromium.launch(executable_path=found, args=CHROMIUM_ARGUMENTS)
 
 
 def store_settings(url: str, **settings) -> None:

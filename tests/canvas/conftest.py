@@ -8,10 +8,10 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 from ltx_duo.scripts.demo.server import LOCAL, ComfyServer, make_base
-from ltx_duo.tests.canvas.canvas import CHROMIUM, CHROMIUM_ARGUMENTS, Canvas, Kind
+from ltx_duo.tests.canvas.canvas import Canvas, Kind, launch
 from ltx_duo.tests.servers import furnish, running
 
-NEWEST_FRONT_END = LOCAL / "frontend-1.58.1" / "comfyui_frontend_package" / "static"
+NEWEST_FRONT_END = LOCAL / "frontend-newest" / "comfyui_frontend_package" / "static"
 SCREENSHOTS = LOCAL / "screenshots"
 KINDS = [Kind(nodes2, newest) for newest in (False, True) for nodes2 in (False, True)]
 
@@ -27,7 +27,7 @@ def newest_front_end_server(small_model, tmp_path_factory) -> Iterator[ComfyServ
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGUMENTS)
+        browser = launch(playwright)
         yield browser
         browser.close()
 

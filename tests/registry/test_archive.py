@@ -8,13 +8,8 @@ from ltx_duo.scripts.demo import media, models
 from ltx_duo.scripts.demo.client import Client, set_inputs
 from ltx_duo.scripts.demo.server import PACK, ComfyServer, make_base
 
-SHIPPED = {"LICENSE", "README.md", "CHANGELOG.md", "__init__.py", "pyproject.toml"} | {
-    "locales",
-    "ltx_core",
-    "nodes",
-    "web",
-    "workflows",
-}
+FOLDERS = {"locales", "ltx_core", "nodes", "web", "workflows"}
+FILES = {"CHANGELOG.md", "LICENSE", "README.md", "__init__.py", "pyproject.toml"}
 
 
 def test_validate(checkout, command):
@@ -22,13 +17,13 @@ def test_validate(checkout, command):
     assert "All validation checks passed" in validated.stdout, validated.stdout
 
 
-def test_archive_holds_what_users_need_and_nothing_else(unpacked):
+def test_archive_holds_what_users_need_and_nothing_else(unpacked, checkout):
     pack = unpacked / "custom_nodes" / "ltx-duo"
-    assert {path.name for path in pack.iterdir()} == SHIPPED
+    assert {path.name for path in pack.iterdir()} == FOLDERS | FILES
     assert sum(path.stat().st_size for path in pack.rglob("*")) < 5e6
-    assert {path.name for path in (pack / "workflows").iterdir()} == {
-        path.name for path in (PACK / "workflows").iterdir()
-    }
+    for folder in FOLDERS:
+        shipped = {path.relative_to(pack) for path in (pack / folder).rglob("*") if path.is_file()}
+        assert shipped == {path.relative_to(checkout) for path in (checkout / folder).rglob("*") if path.is_file()}
 
 
 def test_lint(unpacked, command):
