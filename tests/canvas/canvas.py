@@ -81,10 +81,10 @@ def store_settings(url: str, **settings) -> None:
 class Canvas:
     """One browser tab with ComfyUI."""
 
-    def __init__(self, browser: Browser, url: str, kind: Kind, locale: str = "en"):
+    def __init__(self, browser: Browser, url: str, kind: Kind, locale: str = "en", scale: float = 1):
         self.kind = kind
         store_settings(url, VueNodes__Enabled=kind.nodes2, Locale=locale)
-        self.context = browser.new_context(viewport=SCREEN)
+        self.context = browser.new_context(viewport=SCREEN, device_scale_factor=scale)
         self.context.add_init_script(path=PAGE_SCRIPT)
         self.page: Page = self.context.new_page()
         self.page.set_default_timeout(8_000)

@@ -24,11 +24,21 @@ window.screenPlaces = {
         return this.point([node.pos[0] + node.size[0] / 2, node.pos[1] + widget.last_y + 10]);
     },
 
+    // The rectangle around all groups and nodes.
+    everything() {
+        const boxes = [...app.graph._groups, ...app.graph._nodes].map(item => item.boundingRect ?? item.getBounding());
+        const [left, top] = [0, 1].map(axis => Math.min(...boxes.map(box => box[axis])));
+        const [right, bottom] = [0, 1].map(axis => Math.max(...boxes.map(box => box[axis] + box[axis + 2])));
+        return [...this.point([left, top]), ...this.point([right, bottom])];
+    },
+
     // [name, left, top, right, bottom] of every node drawn on the classic canvas, with its title and picture.
     drawnBoxes() {
         return app.graph._nodes.map(node => {
             const [x, y, width, height] = node.getBounding();
-            return [`${node.type} ${node.id}`, ...this.point([x, y]), ...this.point([x + width, y + height])];
+            const widgets = (node.widgets ?? []).map(widget => node.pos[1] + widget.y + (widget.computedHeight ?? 0));
+            const bottom = Math.max(y + height, ...widgets);
+            return [`${node.type} ${node.id}`, ...this.point([x, y]), ...this.point([x + width, bottom])];
         });
     },
 
