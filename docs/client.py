@@ -1,9 +1,8 @@
 """Runs a workflow on a ComfyUI server and saves the video, showing progress on the way.
 
-    python docs/client.py workflows/image-to-video.api.json film.mp4 --set 9.steps=20 --set "5.prompt=A storm at sea"
+    python docs/client.py workflows/text-to-video.api.json film.mp4 --set LTXDuoTextEncode.prompt="A storm at sea"
 
-`--set NODE.INPUT=VALUE` changes an input of the workflow; --server takes another address than 127.0.0.1:8188.  Needs
-only aiohttp, which ComfyUI brings.
+--set NODE.INPUT=VALUE changes an input; NODE is a node's type or its number in the file.  Needs only aiohttp.
 """
 
 import argparse
@@ -17,10 +16,8 @@ import aiohttp
 
 async def make_video(server: str, workflow: dict, target: Path) -> None:
     client = uuid.uuid4().hex
-    async with (
-        aiohttp.ClientSession(f"http://{server}") as session,
-        session.ws_connect(f"/ws?clientId={client}") as socket,
-    ):
+    http = aiohttp.ClientSession(f"http://{server}")
+    async with http as session, session.ws_connect(f"/ws?clientId={client}") as socket:
         async with session.post("/prompt", json={"prompt": workflow, "client_id": client}) as answer:
             queued = await answer.json()
         if answer.status != 200:
@@ -55,6 +52,7 @@ if __name__ == "__main__":
     options = parser.parse_args()
     prompt = json.loads(options.workflow.read_text(encoding="utf-8"))
     for change in options.set:
-        (node, name), value = change.partition("=")[0].split("."), change.partition("=")[2]
-        prompt[node]["inputs"][name] = type(prompt[node]["inputs"][name])(value)
+        (node, name), value = change.split("=")[0].split("."), change.partition("=")[2]
+        for entry in [entry for key, entry in prompt.items() if node in (key, entry["class_type"])]:
+            entry["inputs"][name] = value if isinstance(entry["inputs"][name], str) else json.loads(value)
     asyncio.run(make_video(options.server, prompt, options.target))

@@ -59,15 +59,12 @@ def run_client(server, *arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run(command, capture_output=True, text=True, timeout=300)
 
 
-def stage_one(api_file: Path) -> str:
-    prompt = json.loads(api_file.read_text())
-    return next(node for node, entry in prompt.items() if entry["class_type"] == "LTXDuoStageOneSampler")
-
-
 def test_example_client_shows_progress_and_saves_the_video(furnished_server, api_file, tmp_path):
-    film, node = tmp_path / "film.mp4", stage_one(api_file)
-    changes = ["--set", f"{node}.frames=17", "--set", f"{node}.fps=12"]
-    ran = run_client(furnished_server, str(api_file), str(film), *changes)
+    film = tmp_path / "film.mp4"
+    prompt = json.loads(api_file.read_text())
+    by_number = next(node for node, entry in prompt.items() if entry["class_type"] == "LTXDuoStageOneSampler")
+    changes = ["LTXDuoStageOneSampler.frames=17", f"{by_number}.fps=12", "LTXDuoTextEncode.prompt=1 + 1 = 2"]
+    ran = run_client(furnished_server, str(api_file), str(film), *(word for c in changes for word in ("--set", c)))
     assert ran.returncode == 0, ran.stderr
     assert "LTXDuoStageOneSampler: 100%" in ran.stdout
     info = media.probe(film)
@@ -75,8 +72,8 @@ def test_example_client_shows_progress_and_saves_the_video(furnished_server, api
 
 
 def test_example_client_prints_what_the_server_refuses(furnished_server, api_file, tmp_path):
-    film, wrong = tmp_path / "film.mp4", f"{stage_one(api_file)}.width=100"
-    ran = run_client(furnished_server, str(api_file), str(film), "--set", wrong)
+    film = tmp_path / "film.mp4"
+    ran = run_client(furnished_server, str(api_file), str(film), "--set", "LTXDuoStageOneSampler.width=100")
     assert ran.returncode == 1
     assert "width" in ran.stderr
     assert not film.exists()
