@@ -9,7 +9,10 @@ def test_double_click_search_finds_and_adds_a_node(canvas):
     canvas.page.get_by_text("with multi-modal guidance").first.wait_for()
     canvas.page.keyboard.press("Enter")
     canvas.wait_for_nodes(1)
-    canvas.page.mouse.click(*EMPTY_PLACE)
+    canvas.page.wait_for_function("() => app.graph._nodes[0].flags.ghost")  # it follows the mouse ...
+    canvas.page.mouse.move(400, 300, steps=3)
+    canvas.page.mouse.click(400, 300)
+    canvas.page.wait_for_function("() => !app.graph._nodes[0].flags.ghost")  # ... until it is put down
     assert canvas.node_types() == [SAMPLER]
     assert canvas.toasts() == []
 
