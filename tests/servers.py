@@ -48,11 +48,11 @@ def running(server: ComfyServer) -> Iterator[ComfyServer]:
         SERVERS.remove(server)
 
 
-def named_files() -> set[str]:
-    """The names of all files in the shipped workflows' inputs that look like a model's."""
+def shipped_words() -> set[str]:
+    """Every text that is a value of an input in the shipped workflows."""
     prompts = [json.loads(path.read_text()) for path in WORKFLOWS.rglob("*.api.json")]
     values = [value for prompt in prompts for entry in prompt.values() for value in entry["inputs"].values()]
-    return {value for value in values if isinstance(value, str) and stand_in(value)}
+    return {value for value in values if isinstance(value, str)}
 
 
 def stand_in(name: str) -> str | None:
@@ -61,7 +61,7 @@ def stand_in(name: str) -> str | None:
 
 def furnish(server: ComfyServer, small_model: dict[str, Path]) -> ComfyServer:
     """Gives a server all files that the workflows name, and the image that ComfyUI ships."""
-    for name in named_files():
+    for name in filter(stand_in, shipped_words()):
         what = stand_in(name)
         models.link({what: small_model[what]}, server.base / "models", {what: name})
     photo.draw(server.base / "input" / "example.png", 768, 512)

@@ -125,8 +125,10 @@ class Canvas:
     def clear(self) -> None:
         """An empty canvas at its natural size, with every panel closed."""
         self.page.keyboard.press("Escape")
-        if self.page.get_by_test_id("properties-panel").is_visible():
-            self.page.get_by_label("Toggle properties panel").first.click()
+        panel = self.page.get_by_test_id("properties-panel")
+        if panel.is_visible():
+            panel.get_by_role("button").first.click()
+            panel.wait_for(state="hidden")
         self.complaints.clear()
         self.page.evaluate("() => { app.graph.clear(); app.canvas.ds.reset(); }")
         self.wait_for_nodes(0)
