@@ -29,6 +29,7 @@ SETTLE_MS = 500
 # The workflow that ComfyUI itself opens first names a file on a host that its own rules forbid to ask.
 NOT_OURS = re.compile(r"z_image_turbo|user\.css|comfy\.templates\.json|/api/userdata\?dir=")
 
+CLOSE_PANEL = "() => app.extensionManager.setting.set('Comfy.RightSidePanel.IsOpen', false)"
 PAGE_SCRIPT = Path(__file__).with_name("page.js")
 
 
@@ -87,7 +88,7 @@ class Canvas:
         self.context = browser.new_context(viewport=SCREEN, device_scale_factor=scale)
         self.context.add_init_script(path=PAGE_SCRIPT)
         self.page: Page = self.context.new_page()
-        self.page.set_default_timeout(8_000)
+        self.page.set_default_timeout(15_000)
         self.complaints: list[str] = []
         self.opened = 0
         self.page.on("pageerror", lambda error: self.complaints.append(f"page error: {error}"))
@@ -125,10 +126,7 @@ class Canvas:
     def clear(self) -> None:
         """An empty canvas at its natural size, with every panel closed."""
         self.page.keyboard.press("Escape")
-        panel = self.page.get_by_test_id("properties-panel")
-        if panel.is_visible():
-            panel.get_by_role("button").first.click()
-            panel.wait_for(state="hidden")
+        self.page.evaluate(CLOSE_PANEL)
         self.complaints.clear()
         self.page.evaluate("() => { app.graph.clear(); app.canvas.ds.reset(); }")
         self.wait_for_nodes(0)

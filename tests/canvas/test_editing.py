@@ -1,5 +1,7 @@
 """Nodes come onto the canvas by search and by dragging from a slot; values are typed in."""
 
+from ltx_duo.tests.canvas.canvas import SETTLE_MS
+
 SAMPLER = "LTXDuoStageOneSampler"
 EMPTY_PLACE = (720, 300)
 
@@ -9,10 +11,10 @@ def test_double_click_search_finds_and_adds_a_node(canvas):
     canvas.page.get_by_text("with multi-modal guidance").first.wait_for()
     canvas.page.keyboard.press("Enter")
     canvas.wait_for_nodes(1)
-    canvas.page.wait_for_function("() => app.graph._nodes[0].flags.ghost")  # it follows the mouse ...
-    canvas.page.mouse.move(400, 300, steps=3)
+    canvas.page.wait_for_timeout(SETTLE_MS)
+    canvas.page.mouse.move(400, 300, steps=3)  # the node follows the mouse until it is put down
     canvas.page.mouse.click(400, 300)
-    canvas.page.wait_for_function("() => !app.graph._nodes[0].flags.ghost")  # ... until it is put down
+    canvas.page.wait_for_function("() => !app.graph._nodes[0].flags.ghost")
     assert canvas.node_types() == [SAMPLER]
     assert canvas.toasts() == []
 
