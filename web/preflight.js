@@ -5,7 +5,7 @@ import { api } from "../../scripts/api.js";
 const SECONDS_SHOWN = 20;
 
 app.registerExtension({
-  name: "LTXDuo.Preflight",
+  name: "ltxduo.Preflight",
   setup() {
     api.addEventListener("ltx_duo.preflight", ({ detail }) => {
       for (const { node, title, text } of detail.warnings) {
