@@ -72,8 +72,8 @@ def save(prefix: str = "video/ltx-duo", source: str = "decode", height: int = 48
 
 def notes(name: str, files: tuple[str, ...] = texts.TWO_STAGE_FILES) -> tuple[Note, Note]:
     return (
-        Note("How to use", texts.HOW[name], (THIRD, 880), (680, 210)),
-        Note("Files", texts.files(files), (FIRST, 880), (730, 210)),
+        Note("How to use", texts.HOW[name], (THIRD, 890), (680, 200)),
+        Note("Files", texts.files(files), (FIRST, 890), (730, 200)),
     )
 
 
@@ -82,7 +82,7 @@ IMAGE_TO_VIDEO = Workflow(
     (
         models(),
         Group("Prompt and image", INPUTS, SECOND, PROMPT_WIDE, (
-            prompt(texts.LAKE, 270), load_image(), condition("condition", "image", 0),
+            prompt(texts.LAKE, 255), load_image(height=295), condition("condition", "image", 0),
         )),
         Group("Stage one: half size", SAMPLING, THIRD, STAGE_WIDE, (
             stage_one(conditions=("condition", 0), guidance=("guidance", 0)), GUIDANCE,
