@@ -21,7 +21,7 @@ import small_model  # noqa: E402
 small_model.load_pack()
 from ltx_duo.scripts.demo import models  # noqa: E402
 from ltx_duo.scripts.demo.server import ComfyServer, make_base  # noqa: E402
-from ltx_duo.tests.canvas.canvas import Canvas, Kind, launch, store_settings  # noqa: E402
+from ltx_duo.tests.canvas.canvas import SCREEN, Canvas, Kind, launch, store_settings  # noqa: E402
 from ltx_duo.tests.servers import furnish  # noqa: E402
 
 MOST_BYTES = 300_000
@@ -43,7 +43,7 @@ def photograph(name: str) -> Image.Image:
             picture = Image.open(io.BytesIO(canvas.page.screenshot()))
             left, top, right, bottom = canvas.page.evaluate("() => screenPlaces.everything()")
             browser.close()
-    box = (left - MARGIN, top - MARGIN, right + MARGIN, bottom + MARGIN)
+    box = (left - MARGIN, top - MARGIN, right + MARGIN, min(bottom + MARGIN, SCREEN["height"]))
     return picture.crop([round(side * 1.5) for side in box]).convert("RGB")
 
 
