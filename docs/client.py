@@ -1,6 +1,6 @@
 """Runs a workflow on a ComfyUI server and saves the video, showing progress on the way.
 
-    python docs/client.py workflows/text-to-video.api.json film.mp4 --set LTXDuoTextEncode.prompt="A storm at sea"
+    python docs/client.py workflows/api/text-to-video.api.json film.mp4 --set LTXDuoTextEncode.prompt="A storm at sea"
 
 --set NODE.INPUT=VALUE changes an input; NODE is a node's type or its number in the file.  Needs only aiohttp.
 """

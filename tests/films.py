@@ -48,7 +48,7 @@ def workflow(small_model) -> Callable[[str], dict]:
     """A shipped workflow in API format, with the small model, a small size and a few steps."""
 
     def load(name: str, **changes) -> dict:
-        prompt = json.loads((WORKFLOWS / f"{name}.api.json").read_text())
+        prompt = json.loads((WORKFLOWS / "api" / f"{name}.api.json").read_text())
         models.choose(prompt, small_model)
         if name != "continue-from-preview":
             set_inputs(prompt, "LTXDuoStageOneSampler", **{**SMALL, **changes})

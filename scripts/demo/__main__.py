@@ -18,7 +18,7 @@ from . import media, models, photo
 from .client import Client, ExecutionFailed, PromptRejected, Run, set_inputs
 from .server import LOCAL, PACK, ComfyServer, ServerError, make_base
 
-WORKFLOW = PACK / "workflows" / "image-to-video.api.json"
+WORKFLOW = PACK / "workflows" / "api" / "image-to-video.api.json"
 SMALL_MODEL_SIZE = {"width": 256, "height": 256, "frames": 25, "steps": 4}
 PHASES = {
     "LoadImage": "image",

@@ -37,6 +37,7 @@ def test_templates_show_a_picture_and_open(canvas):
         picture.wait_for()
         canvas.page.wait_for_function("image => image.naturalWidth >= 300", arg=picture.element_handle())
     canvas.screenshot(SCREENSHOTS / f"templates-{canvas.kind}.png")
+    assert canvas.page.locator("[data-testid^='template-workflow-'][data-testid*='.api']").count() == 0
     canvas.page.get_by_test_id(f"template-workflow-{NAMES[0]}").click()
     canvas.page.wait_for_function("() => app.graph._nodes.some(node => node.type.startsWith('LTXDuo'))")
     assert canvas.toasts() == []

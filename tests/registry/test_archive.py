@@ -41,7 +41,7 @@ def test_archive_runs_a_workflow(unpacked, small_model, tmp_path):
     make_base(unpacked)
     assert not (unpacked / "custom_nodes" / "ltx-duo").is_symlink()
     models.link(small_model, unpacked / "models")
-    prompt = json.loads((unpacked / "custom_nodes/ltx-duo/workflows/text-to-video.api.json").read_text())
+    prompt = json.loads((unpacked / "custom_nodes/ltx-duo/workflows/api/text-to-video.api.json").read_text())
     models.choose(prompt, small_model)
     set_inputs(prompt, "LTXDuoStageOneSampler", width=128, height=128, frames=9, steps=1)
     with ComfyServer(unpacked) as server:

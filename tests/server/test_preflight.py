@@ -18,7 +18,7 @@ WORKFLOWS = Path(__file__).resolve().parents[2] / "workflows"
 def prompt(small_model, server) -> dict:
     """The text-to-video workflow, good as it stands."""
     models.link(small_model, server.base / "models")
-    prompt = json.loads((WORKFLOWS / "text-to-video.api.json").read_text())
+    prompt = json.loads((WORKFLOWS / "api" / "text-to-video.api.json").read_text())
     models.choose(prompt, small_model)
     set_inputs(prompt, "LTXDuoStageOneSampler", width=128, height=64, frames=9, steps=1)
     return prompt

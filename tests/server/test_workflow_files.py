@@ -13,7 +13,7 @@ from ltx_duo.scripts.demo.workflows.canvas import to_api as described_api
 from ltx_duo.scripts.demo.workflows.canvas import to_canvas
 
 WORKFLOWS = Path(__file__).resolve().parents[2] / "workflows"
-NAMES = sorted(path.name.removesuffix(".api.json") for path in WORKFLOWS.glob("*.api.json"))
+NAMES = sorted(path.name.removesuffix(".api.json") for path in WORKFLOWS.glob("api/*.api.json"))
 WIDGET_TYPES = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "COMFY_DYNAMICCOMBO_V3"}
 NOTE = "MarkdownNote"
 TITLE_HEIGHT = 30
@@ -73,7 +73,7 @@ def to_api(canvas: dict, object_info: dict) -> dict:
 def test_files_are_what_their_description_gives(workflow, object_info):
     """`python -m demo.workflows` in scripts/ writes them again."""
     assert load(f"{workflow.name}.json") == to_canvas(workflow, object_info)
-    assert load(f"{workflow.name}.api.json") == described_api(workflow, object_info)
+    assert load(f"api/{workflow.name}.api.json") == described_api(workflow, object_info)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -85,13 +85,15 @@ def test_card_is_a_picture(name):
 
 def test_there_is_a_canvas_an_api_file_and_a_thumbnail_for_each():
     assert sorted(workflow.name for workflow in catalogue.WORKFLOWS) == NAMES
-    expected = {f"{name}{ending}" for name in NAMES for ending in (".json", ".api.json", ".jpg")}
-    assert {path.name for path in WORKFLOWS.iterdir()} == expected
+    shown = {f"{name}{ending}" for name in NAMES for ending in (".json", ".jpg")}
+    # What lies beside them ComfyUI would list as templates.
+    assert {path.name for path in WORKFLOWS.iterdir()} == shown | {"api"}
+    assert {path.name for path in (WORKFLOWS / "api").iterdir()} == {f"{name}.api.json" for name in NAMES}
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_canvas_and_api_file_agree(name, object_info):
-    api = load(f"{name}.api.json")
+    api = load(f"api/{name}.api.json")
     titles = {node: entry.pop("_meta")["title"] for node, entry in api.items()}
     assert to_api(load(f"{name}.json"), object_info) == api
     for node, title in titles.items():
@@ -121,7 +123,7 @@ def test_canvas_slots_and_links_fit_the_schemas(name, object_info):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_api_file_gives_every_required_input_a_valid_value(name, object_info):
-    for entry in load(f"{name}.api.json").values():
+    for entry in load(f"api/{name}.api.json").values():
         info = object_info[entry["class_type"]]
         specs = specifications(info)
         assert info["input"]["required"].keys() <= entry["inputs"].keys() <= specs.keys()

@@ -17,7 +17,9 @@ def main() -> None:
     for workflow in catalogue.WORKFLOWS:
         place = PACK / "workflows" / workflow.name
         place.with_suffix(".json").write_text(canvas.to_text(canvas.to_canvas(workflow, object_info)))
-        place.with_suffix(".api.json").write_text(canvas.to_text(canvas.to_api(workflow, object_info)))
+        # In a folder of their own: ComfyUI lists every JSON file beside the canvas ones as a template.
+        api = PACK / "workflows" / "api" / f"{workflow.name}.api.json"
+        api.write_text(canvas.to_text(canvas.to_api(workflow, object_info)))
         cards.draw(workflow.name, place.with_suffix(".jpg"))
         print(workflow.name)
     for name in cards.HELP_PICTURES:

@@ -15,7 +15,7 @@ from ltx_duo.nodes.prompt_graph import PromptGraph
 
 PACK = Path(__file__).resolve().parents[3]
 CONFIG = json.loads((PACK / "tests" / "data" / "ltx-2.3-config.json").read_text())
-NAMES = sorted(path.name.removesuffix(".api.json") for path in (PACK / "workflows").glob("*.api.json"))
+NAMES = sorted(path.name.removesuffix(".api.json") for path in (PACK / "workflows" / "api").glob("*.api.json"))
 LARGE = Machine(ram=256 * 10**9, free_ram=200 * 10**9, vram=80 * 10**9, free_disk=10**12)
 
 
@@ -49,7 +49,7 @@ class Scene:
     """A workflow to spoil, and what preflight says of it."""
 
     def __init__(self, name: str):
-        self.prompt = json.loads((PACK / "workflows" / f"{name}.api.json").read_text())
+        self.prompt = json.loads((PACK / "workflows" / "api" / f"{name}.api.json").read_text())
         self.files = OfficialFiles()
 
     def set(self, node_type: str, /, **inputs) -> "Scene":
