@@ -8,6 +8,7 @@ import vendor
 from torch import Tensor, nn
 from workload import Scene
 
+from ltx_duo.ltx_core.kernels.attention import fastest_attention
 from ltx_duo.ltx_core.transformer.fp8_linear import convert_linears
 from ltx_duo.ltx_core.transformer.model import AVTransformer
 
@@ -37,12 +38,22 @@ def in_fp8(model: AVTransformer) -> AVTransformer:
 
 
 def peer(name: str, settings: dict, model: AVTransformer) -> Prepare:
-    """One of PEERS around our tensors; compiled ones compile every shape for itself, which is their fastest mode."""
+    """One of PEERS around our tensors, with the attention that is fastest here for them too.
+
+    Compiled ones compile every shape for itself, which is their fastest mode.
+    """
     weights = model.state_dict()
     is_vendor = name.startswith("vendor")
     module: nn.Module = vendor.build(settings, weights) if is_vendor else diffusers_peer.build(model.params, weights)
     run = vendor.run if is_vendor else diffusers_peer.run
     if name.endswith("compiled"):
+        # Blocks know their number: without this, all but the first few would not be compiled.
+        torch._dynamo.config.allow_unspec_int_on_nn_module = True
         for block in module.transformer_blocks:
             block.compile(dynamic=False)
-    return lambda scene: lambda: run(module, scene)
+
+    def call(scene: Scene) -> list[tuple[Tensor, Tensor]]:
+        with fastest_attention():
+            return run(module, scene)
+
+    return lambda scene: lambda: call(scene)

@@ -1,6 +1,7 @@
 """Attention through PyTorch, with the backend that is fastest for the shape."""
 
 import inspect
+from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor
@@ -20,10 +21,15 @@ _FLASH_FIRST = [_PRIORITY[1], _PRIORITY[0], *_PRIORITY[2:]]
 _IN_ORDER = {"set_priority": True} if "set_priority" in inspect.signature(sdpa_kernel).parameters else {}
 
 
+def fastest_attention(few_queries: bool = False) -> AbstractContextManager:
+    """Inside, PyTorch tries its attention backends in the order of their speed."""
+    return sdpa_kernel(_FLASH_FIRST if few_queries else _PRIORITY, **_IN_ORDER)
+
+
 def scaled_dot_product(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
     """PyTorch's attention: q (B, H, Tq, D), k and v (B, H, Tk, D), additive or boolean mask -> (B, H, Tq, D)."""
     if q.is_cuda and mask is None and q.dtype in (torch.bfloat16, torch.float16):
         few_queries = q.shape[2] <= 256 and k.shape[2] >= 4096
-        with sdpa_kernel(_FLASH_FIRST if few_queries else _PRIORITY, **_IN_ORDER):
+        with fastest_attention(few_queries):
             return F.scaled_dot_product_attention(q, k, v)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)

@@ -173,9 +173,10 @@ class Stage:
         features: tuple,
     ):
         self.model, self.number, self.geometry, self.features = model, number, geometry, features
-        self.conditions = conditions or ()
-        for spec in self.conditions:
+        for spec in conditions or ():
             resolve_frame(spec.frame, geometry.frames)
+        # At strength 0 an image would still add tokens of its own, where it is not the first frame.
+        self.conditions = tuple(spec for spec in conditions or () if spec.strength > 0)
         # Counted here so that blocks or prompts that guidance lacks are found before anything is loaded.
         positive, negative = features
         texts = Contexts(*positive[:2], *(negative[:2] if negative else ()))

@@ -103,8 +103,9 @@ def test_own_compression(run, image, model, stage_one, same):
     assert same(results[-1], results[33]) and not same(results[33], results[50])
 
 
-def test_strength_zero_is_no_image(run, image, model, stage_one, same):
-    none = run("ImageCondition", image=image, frame=0, strength=0.0, crf=-1)
+@pytest.mark.parametrize("frame", [0, 8])
+def test_strength_zero_is_no_image(run, image, model, stage_one, same, frame):
+    none = run("ImageCondition", image=image, frame=frame, strength=0.0, crf=-1)
     assert same(stage_one(model, conditions=none), stage_one(model, conditions=None))
 
 
