@@ -27,6 +27,7 @@ SETTLE_MS = 500
 """How long the front end may need to look for missing files and to draw, after a graph has been loaded."""
 
 # The workflow that ComfyUI itself opens first names a file on a host that its own rules forbid to ask.
+TOAST = ".p-toast-message, [data-testid=toast]"
 NOT_OURS = re.compile(r"z_image_turbo|user\.css|comfy\.templates\.json|/api/userdata\?dir=")
 
 CLOSE_PANEL = "() => app.extensionManager.setting.set('Comfy.RightSidePanel.IsOpen', false)"
@@ -183,7 +184,7 @@ class Canvas:
         return {name: Box(*sides) for name, *sides in self.page.evaluate(f"() => screenPlaces.{which}()")}
 
     def toasts(self) -> list[str]:
-        return self.page.locator(".p-toast-message, [data-testid=toast]").all_inner_texts()
+        return self.page.locator(TOAST).all_inner_texts()
 
     def error_overlay(self) -> Locator:
         return self.page.get_by_test_id("error-overlay")

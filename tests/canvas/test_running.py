@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from ltx_duo.tests.canvas.canvas import Kind
+from ltx_duo.tests.canvas.canvas import TOAST, Kind
 from ltx_duo.tests.canvas.conftest import SCREENSHOTS
 from ltx_duo.tests.servers import WORKFLOWS
 
@@ -64,3 +64,16 @@ def test_wrong_value_is_shown_on_its_node(canvas, workflow):
     canvas.error_overlay().get_by_role("button", name="View details").click()
     canvas.page.get_by_label("Info for LTX Guidance - stg_blocks").click()
     canvas.page.get_by_text("write 'auto' or block numbers with commas").first.wait_for()
+
+
+@pytest.mark.parametrize("tab", [Kind(False, False), Kind(True, True)], ids=str, indirect=True)
+def test_what_is_likely_wrong_is_said_when_it_is_queued(canvas, workflow):
+    for name, value in SMALL.items():
+        canvas.type_value(canvas.id_of(STAGE_ONE), name, value)
+    canvas.type_value(canvas.id_of("LTXDuoLoraLoader"), "strength_stage_two", 0)
+    canvas.run()
+    message = canvas.page.locator(TOAST, has_text="LTX Stage Two Sampler")
+    message.get_by_text("Stage two's three steps need distilled weights").wait_for()
+    canvas.page.locator("video").first.wait_for(timeout=120_000)  # a warning stops nothing
+    message.get_by_role("button").click()
+    message.wait_for(state="detached")
