@@ -26,8 +26,8 @@ READY = "window.app?.vueAppReady === true && !!window.app?.extensionManager?.wor
 SETTLE_MS = 500
 """How long the front end may need to look for missing files and to draw, after a graph has been loaded."""
 
-# The workflow that ComfyUI itself opens first names a file on a host that its own rules forbid to ask.
 TOAST = ".p-toast-message, [data-testid=toast]"
+# The workflow that ComfyUI itself opens first names a file on a host that its own rules forbid to ask.
 NOT_OURS = re.compile(r"z_image_turbo|user\.css|comfy\.templates\.json|/api/userdata\?dir=")
 
 CLOSE_PANEL = "() => app.extensionManager.setting.set('Comfy.RightSidePanel.IsOpen', false)"
