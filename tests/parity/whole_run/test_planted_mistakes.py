@@ -161,9 +161,11 @@ def audio_statistics_bin_first(run: Run) -> None:
 
 def upsampled_while_normalised(run: Run) -> None:
     """The upsampler takes the transformer's latent as it is."""
-    run.patch.setattr(
-        two_stage, "upsample", lambda upsampler, _vae, latent: two_stage.AVLatent(upsampler(latent.video), latent.audio)
-    )
+
+    def upsample(upsampler, _vae, latent, _reporter):
+        return two_stage.AVLatent(upsampler(latent.video), latent.audio)
+
+    run.patch.setattr(two_stage, "upsample", upsample)
 
 
 def keyframe_lasts_eight_frames(run: Run) -> None:
