@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import ltx_duo
 
@@ -80,6 +81,20 @@ def test_help_page_names_every_input(name):
         assert part.id in page, part.id
     for picture in re.findall(r"!\[.*?\]\((.*?)\)", page):
         assert (PACK / "web" / "docs" / picture).is_file(), picture
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_help_page_begins_with_a_picture_of_its_node(name):
+    folder = PACK / "web" / "docs"
+    introduction = (folder / f"{name}.md").read_text().split("\n## ")[0]
+    alt, picture = re.search(r"!\[(.*?)\]\((.*?)\)", introduction).groups()
+    assert alt.startswith(nodes()[name].GET_SCHEMA().display_name)
+    assert picture == f"nodes/{name}.jpg"
+    with Image.open(folder / picture) as image:
+        assert image.width >= 400 and image.height >= 150
+        darkest, brightest = image.convert("L").getextrema()
+    assert brightest - darkest > 150, "blank: light text on a dark node is expected"
+    assert (folder / picture).stat().st_size <= 30_000
 
 
 def test_english_texts_are_the_schemas_own():
