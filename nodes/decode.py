@@ -1,7 +1,8 @@
 """From latents to video, frames and sound."""
 
-from comfy_api.latest import io
+from comfy_api.latest import io, ui
 
+from .prompt_graph import PromptGraph
 from .schema import CATEGORY, advanced, problem, vae_input
 
 
@@ -17,7 +18,10 @@ class AVDecode(io.ComfyNode):
             node_id="LTXDuoAVDecode",
             display_name="LTX Audio-Video Decode",
             category=CATEGORY,
-            description="Decodes picture and sound. The frame rate comes with the latent.",
+            description="Decodes picture and sound. The frame rate comes with the latent. Plays the video itself when "
+            "nothing is connected to its video output.",
+            is_output_node=True,
+            hidden=[io.Hidden.prompt, io.Hidden.unique_id],
             inputs=[
                 io.Latent.Input("latent", tooltip="The latent from LTX Stage Two Sampler, or of any stage."),
                 vae_input("decodes picture and sound"),
@@ -52,4 +56,19 @@ class AVDecode(io.ComfyNode):
     def execute(cls, latent, vae, tiling: str, **tile) -> io.NodeOutput:
         from .comfyui import decoding
 
-        return io.NodeOutput(*decoding.run_decode(latent, vae, tiling, **tile))
+        video, images, audio = decoding.run_decode(latent, vae, tiling, **tile)
+        return io.NodeOutput(video, images, audio, ui=None if cls._is_shown() else _player(video))
+
+    @classmethod
+    def _is_shown(cls) -> bool:
+        """Whether another node takes the video, and will show it; so too where there is no workflow around this."""
+        if cls.hidden is None or cls.hidden.prompt is None:
+            return True
+        return PromptGraph(cls.hidden.prompt).takes(str(cls.hidden.unique_id), 0)
+
+
+def _player(video) -> ui.PreviewVideo | None:
+    from .comfyui import film_preview
+
+    entry = film_preview.save(video)
+    return None if entry is None else ui.PreviewVideo([entry])

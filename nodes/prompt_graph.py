@@ -43,6 +43,14 @@ class PromptGraph:
         link = node.inputs.get(name)
         return self.nodes.get(str(link[0])) if isinstance(link, list) and len(link) == 2 else None
 
+    def takes(self, node_id: str, output: int) -> bool:
+        """Whether any node is linked to that output."""
+        return any(
+            isinstance(link, list) and len(link) == 2 and str(link[0]) == node_id and link[1] == output
+            for node in self.nodes.values()
+            for link in node.inputs.values()
+        )
+
     def chain(self, node: Node, name: str) -> Iterator[Node]:
         """The node linked to `name`, the one linked to that one's input of the same name, and so on."""
         seen = {node.id}

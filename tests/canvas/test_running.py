@@ -77,3 +77,16 @@ def test_what_is_likely_wrong_is_said_when_it_is_queued(canvas, workflow):
     canvas.page.locator("video").first.wait_for(timeout=120_000)  # a warning stops nothing
     message.get_by_role("button").click()
     message.wait_for(state="detached")
+
+
+@pytest.mark.parametrize("tab", [Kind(False, True), Kind(True, False)], ids=str, indirect=True)
+def test_decode_plays_the_video_that_nothing_else_takes(canvas, workflow):
+    for name, value in SMALL.items():
+        canvas.type_value(canvas.id_of(STAGE_ONE), name, value)
+    canvas.page.evaluate("() => app.graph.remove(app.graph._nodes.find(node => node.type === 'SaveVideo'))")
+    canvas.run()
+    video = canvas.page.locator("video").first
+    video.wait_for(timeout=120_000)
+    canvas.page.wait_for_function("() => document.querySelector('video').readyState === 4")
+    assert "type=temp" in video.evaluate("video => video.currentSrc")
+    assert canvas.complaints == []

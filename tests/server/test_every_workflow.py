@@ -1,5 +1,6 @@
 """The workflows beyond the two basic ones, on a real server with the small model."""
 
+import av
 import numpy as np
 import pytest
 
@@ -38,6 +39,21 @@ def test_first_and_last_frame(make, workflow, two_images):
     other_last, other_first = change(both, film(first, first)), change(both, film(last, last))
     assert other_last[-1] > other_last[0]
     assert other_first[0] > other_first[-1]
+
+
+def test_decode_plays_what_no_other_node_takes(client, server, small_model, workflow, tmp_path):
+    models.link(small_model, server.base / "models")
+    prompt = workflow("text-to-video", **SHORT)
+    (save,) = [node for node, entry in prompt.items() if entry["class_type"] == "SaveVideo"]
+    (decode,) = [node for node, entry in prompt.items() if entry["class_type"] == "LTXDuoAVDecode"]
+    del prompt[save]
+    shown = client.run(prompt).outputs[decode]
+    assert shown["animated"] == [True]
+    (entry,) = shown["images"]
+    assert entry["type"] == "temp"
+    with av.open(str(client.fetch(entry, tmp_path / "film.mp4"))) as container:
+        assert sum(1 for _ in container.decode(video=0)) == SHORT["frames"]
+        assert container.streams.audio[0].sample_rate == 48000
 
 
 def test_distilled_takes_its_own_steps(make, workflow, server, small_model):
