@@ -41,11 +41,12 @@ def build(params, weights: dict[str, Tensor]) -> nn.Module:
             rope_type="split",
             perturbed_attn=True,
         )
-    model.load_state_dict({_renamed(name): tensor for name, tensor in weights.items()}, strict=True, assign=True)
+    model.load_state_dict({diffusers_name(name): tensor for name, tensor in weights.items()}, strict=True, assign=True)
     return model.eval().requires_grad_(False)
 
 
-def _renamed(name: str) -> str:
+def diffusers_name(name: str) -> str:
+    """The name of one of our tensors in diffusers' model."""
     for pattern, replacement in _RENAMED:
         name = re.sub(pattern, replacement, name)
     return name

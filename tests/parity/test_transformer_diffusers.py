@@ -3,7 +3,7 @@
 import copy
 import dataclasses
 import json
-import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,24 +14,15 @@ from ltx_duo.ltx_core.transformer.inputs import GuidancePass, ModalityInput
 from ltx_duo.ltx_core.transformer.model import AVTransformer
 from ltx_duo.ltx_core.transformer.params import TransformerParams
 
+sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
+from diffusers_peer import diffusers_name  # noqa: E402
+
 DIFFUSERS = "diffusers 0.42.1"
 TOLERANCE = 1e-5
 PERTURBED = 1
 SCALE = 1000
 GEOMETRY = LatentGeometry(width=128, height=64, frames=17, fps=24.0)
 OFFICIAL = json.loads((Path(__file__).parents[1] / "data" / "ltx-2.3-config.json").read_text())
-
-# Our names are the official files'; diffusers' differ in these parts.
-RENAMED = (
-    (r"^(audio_)?patchify_proj\.", r"\1proj_in."),
-    (r"^(audio_)?adaln_single\.", r"\1time_embed."),
-    (r"^(audio_)?prompt_adaln_single\.", r"\1prompt_adaln."),
-    (r"^av_ca_(video|audio)_scale_shift_adaln_single\.", r"av_cross_attn_\1_scale_shift."),
-    (r"^av_ca_a2v_gate_adaln_single\.", "av_cross_attn_video_a2v_gate."),
-    (r"^av_ca_v2a_gate_adaln_single\.", "av_cross_attn_audio_v2a_gate."),
-    (r"\.scale_shift_table_a2v_ca_(video|audio)$", r".\1_a2v_cross_attn_scale_shift_table"),
-    (r"\.(q|k)_norm\.", r".norm_\1."),
-)
 
 
 def small_params(version: str) -> TransformerParams:
@@ -53,12 +44,6 @@ def small_params(version: str) -> TransformerParams:
             "caption_channels": 48,
         }
     return TransformerParams.from_config(config)
-
-
-def diffusers_name(name: str) -> str:
-    for pattern, replacement in RENAMED:
-        name = re.sub(pattern, replacement, name)
-    return name
 
 
 def diffusers_model(params: TransformerParams) -> torch.nn.Module:
