@@ -38,7 +38,7 @@ async def make_video(server: str, workflow: dict, target: Path) -> None:
         async with session.get(f"/history/{queued['prompt_id']}") as answer:
             outputs = (await answer.json())[queued["prompt_id"]]["outputs"]
         files = [file for shown in outputs.values() for file in shown.get("images", [])]
-        video = next(file for file in files if file["filename"].endswith(".mp4"))
+        video = next(file for file in files if file["type"] == "output" and file["filename"].endswith(".mp4"))
         async with session.get("/view", params=video) as answer:
             target.write_bytes(await answer.read())
 

@@ -19,7 +19,7 @@ class AVDecode(io.ComfyNode):
             display_name="LTX Audio-Video Decode",
             category=CATEGORY,
             description="Decodes picture and sound. The frame rate comes with the latent. Plays the video itself when "
-            "nothing is connected to its video output.",
+            "nothing is connected to its outputs.",
             is_output_node=True,
             hidden=[io.Hidden.prompt, io.Hidden.unique_id],
             inputs=[
@@ -61,10 +61,10 @@ class AVDecode(io.ComfyNode):
 
     @classmethod
     def _is_shown(cls) -> bool:
-        """Whether another node takes the video, and will show it; so too where there is no workflow around this."""
+        """Whether another node takes what is decoded, and will show it; so too where no workflow is around this."""
         if cls.hidden is None or cls.hidden.prompt is None:
             return True
-        return PromptGraph(cls.hidden.prompt).takes(str(cls.hidden.unique_id), 0)
+        return PromptGraph(cls.hidden.prompt).is_used(str(cls.hidden.unique_id))
 
 
 def _player(video) -> ui.PreviewVideo | None:

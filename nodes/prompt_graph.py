@@ -43,10 +43,10 @@ class PromptGraph:
         link = node.inputs.get(name)
         return self.nodes.get(str(link[0])) if isinstance(link, list) and len(link) == 2 else None
 
-    def takes(self, node_id: str, output: int) -> bool:
-        """Whether any node is linked to that output."""
+    def is_used(self, node_id: str) -> bool:
+        """Whether any node is linked to an output of that one."""
         return any(
-            isinstance(link, list) and len(link) == 2 and str(link[0]) == node_id and link[1] == output
+            isinstance(link, list) and len(link) == 2 and str(link[0]) == node_id
             for node in self.nodes.values()
             for link in node.inputs.values()
         )

@@ -56,7 +56,9 @@ class Run:
     """Node id -> how much of it is done, 0..1, as its progress bar last said."""
 
     def files(self) -> list[dict]:
-        return [entry for shown in self.outputs.values() for entry in shown.get("images", []) if "filename" in entry]
+        """Entries of what the run left in the output folder; previews lie elsewhere."""
+        shown = [entry for shown in self.outputs.values() for entry in shown.get("images", [])]
+        return [entry for entry in shown if "filename" in entry and entry.get("type") == "output"]
 
 
 def set_inputs(prompt: dict, node_type: str, /, **values) -> None:

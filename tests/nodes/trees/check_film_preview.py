@@ -54,7 +54,7 @@ def test_a_full_disk_costs_nothing_but_the_preview(monkeypatch, caplog):
     assert "could not be written" in caplog.text
 
 
-def test_who_takes_an_output():
+def test_who_is_used():
     graph = PromptGraph(
         {
             "1": {"class_type": "A", "inputs": {}},
@@ -62,5 +62,5 @@ def test_who_takes_an_output():
             "3": {"class_type": "C", "inputs": {"x": "1"}},
         }
     )
-    assert graph.takes("1", 1)
-    assert not graph.takes("1", 0) and not graph.takes("3", 0)
+    assert graph.is_used("1")
+    assert not graph.is_used("2") and not graph.is_used("3")
