@@ -1,24 +1,10 @@
 """Bad input is refused on the node that owns it, in plain words, before weights are read."""
 
-import json
 from pathlib import Path
 
 import pytest
 
-from ltx_duo.scripts.demo import models
 from ltx_duo.scripts.demo.client import Client, ExecutionFailed, PromptRejected, set_inputs
-
-WORKFLOWS = Path(__file__).resolve().parents[2] / "workflows"
-
-
-@pytest.fixture
-def prompt(small_model, server) -> dict:
-    """The text-to-video workflow, good as it stands."""
-    models.link(small_model, server.base / "models")
-    prompt = json.loads((WORKFLOWS / "api" / "text-to-video.api.json").read_text())
-    models.choose(prompt, small_model)
-    set_inputs(prompt, "LTXDuoStageOneSampler", width=128, height=128, frames=9, steps=1)
-    return prompt
 
 
 def refusal(client: Client, prompt: dict, node_type: str) -> str:

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import torch
@@ -12,7 +11,6 @@ from safetensors.torch import load_file, save_file
 from ltx_duo.scripts.demo import models
 from ltx_duo.scripts.demo.client import Client, ExecutionFailed, PromptRejected, set_inputs
 
-WORKFLOWS = Path(__file__).resolve().parents[2] / "workflows"
 BLOCK = "model.diffusion_model.transformer_blocks.0."
 LOADERS = {f"LTXDuo{what}Loader" for what in ("Model", "Lora", "VAE", "TextEncoder", "Upsampler")}
 
@@ -54,16 +52,6 @@ def nan_in(name: str) -> Change:
         tensors[name].view(-1)[-1] = float("nan")
 
     return change
-
-
-@pytest.fixture
-def prompt(small_model, server) -> dict:
-    """The text-to-video workflow, good as it stands."""
-    models.link(small_model, server.base / "models")
-    prompt = json.loads((WORKFLOWS / "api" / "text-to-video.api.json").read_text())
-    models.choose(prompt, small_model)
-    set_inputs(prompt, "LTXDuoStageOneSampler", width=128, height=128, frames=9, steps=1)
-    return prompt
 
 
 @pytest.fixture

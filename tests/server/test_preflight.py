@@ -11,18 +11,6 @@ from websocket import WebSocket, WebSocketTimeoutException
 from ltx_duo.scripts.demo import models
 from ltx_duo.scripts.demo.client import Client, PromptRejected, set_inputs
 
-WORKFLOWS = Path(__file__).resolve().parents[2] / "workflows"
-
-
-@pytest.fixture
-def prompt(small_model, server) -> dict:
-    """The text-to-video workflow, good as it stands."""
-    models.link(small_model, server.base / "models")
-    prompt = json.loads((WORKFLOWS / "api" / "text-to-video.api.json").read_text())
-    models.choose(prompt, small_model)
-    set_inputs(prompt, "LTXDuoStageOneSampler", width=128, height=64, frames=9, steps=1)
-    return prompt
-
 
 def refusal(client: Client, prompt: dict) -> tuple[list[str], str]:
     """The classes of the bad nodes, and what the server says."""
