@@ -74,7 +74,7 @@ class ParityTable:
 
     def lines(self) -> list[str]:
         """For the terminal."""
-        lines = [f"{row.error:9.1e} (<= {row.tolerance:.2g})  {row.what}  [{row.reference}]" for row in self.worst()]
+        lines = [f"{row.error:9.1e} (<= {row.tolerance:.3g})  {row.what}  [{row.reference}]" for row in self.worst()]
         return lines + [f"{times:8.1f}x the bar: planted mistake, {what}" for what, times in self.mistakes.items()]
 
     def markdown(self) -> str:
@@ -95,7 +95,7 @@ class ParityTable:
                 "|---|---|---|---|---|",
             ]
             for (what, reference, bar), errors in rows.items():
-                parts.append(f"| {what} | {reference} | {len(errors)} | {max(errors):.1e} | {bar:.2g} |")
+                parts.append(f"| {what} | {reference} | {len(errors)} | {max(errors):.1e} | {bar:.3g} |")
         if self.mistakes:
             parts += ["", "### Planted mistakes", "", "| mistake | how far beyond the bar |", "|---|---|"]
             parts += [f"| {what} | {times:.0f} times |" for what, times in self.mistakes.items()]
