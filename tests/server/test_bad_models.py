@@ -47,6 +47,13 @@ def other_width(tensors, _):
         tensors[name] = torch.zeros(tensor.shape[0] + 8, tensor.shape[1]) if "lora_B" in name else tensor
 
 
+def wide_projection(tensors, _):
+    """As for Gemma-3 270M: 19 states of 640."""
+    for modality in ("video", "audio"):
+        name = f"text_embedding_projection.{modality}_aggregate_embed.weight"
+        tensors[name] = torch.zeros(tensors[name].shape[0], 19 * 640)
+
+
 def nan_in(name: str) -> Change:
     def change(tensors, _):
         tensors[name].view(-1)[-1] = float("nan")
@@ -115,6 +122,13 @@ BY_HEADER = {
         "checkpoint",
         without("text_embedding_projection."),
         ("no text projection", "choose the checkpoint"),
+    ),
+    "projection of another text encoder": (
+        "LTXDuoTextEncoderLoader",
+        "projection",
+        "checkpoint",
+        wide_projection,
+        ("12,160 values a token", "224 (7 states of 32)", "Choose the text encoder"),
     ),
     "LoRA of another model": ("LTXDuoLoraLoader", "lora", "distilled LoRA", other_width, ("LoRA of another model",)),
     "upsampler by 1.5": (
