@@ -1,0 +1,52 @@
+"""The sound of a scene: a tone whose pitch tells the shape, as loud as it is large, a click at each bounce."""
+
+from math import pi
+
+import torch
+from torch import Tensor
+
+from .motion import bounce_times, track
+from .scenes import FPS, FRAMES, Scene
+
+PITCHES = {"circle": 220.0, "square": 330.0, "triangle": 495.0, "star": 740.0}  # Hz
+LOUDNESS = 2.0  # amplitude of the tone, for each picture height of radius
+ATTACK, RELEASE = 0.06, 0.03  # seconds
+PAN = pi / 4  # radians of the circle of equal power, over the picture's width
+CLICK = 0.4  # amplitude
+CLICK_DECAY, CLICK_LENGTH = 0.008, 0.04  # seconds
+
+
+def sound(
+    scenes: list[Scene], frames: int = FRAMES, fps: float = FPS, sample_rate: int = 48000, device="cpu"
+) -> Tensor:
+    """(B, 2, samples) float32 in [-1, 1], as long as `frames` frames at `fps`; it keeps with the frames at any fps."""
+    samples = round(frames / fps * sample_rate)
+    seconds = torch.arange(samples, device=device) / sample_rate
+    path = track(scenes, seconds * (fps / FPS))
+    moves = torch.tensor([float(scene.motion != "still") for scene in scenes], device=device)[:, None]
+    pitch = torch.tensor([PITCHES[scene.shape] for scene in scenes], device=device)[:, None]
+    envelope = (seconds / ATTACK).clamp(max=1) * ((frames / fps - seconds) / RELEASE).clamp(max=1)
+    tone = LOUDNESS * moves * path.radius * envelope * torch.sin(2 * pi * pitch * seconds)
+    mono = tone + _clicks(scenes, FPS / fps, samples, sample_rate, device)
+    side = pi / 4 + (path.x - 0.5) * PAN
+    return torch.stack((mono * side.cos(), mono * side.sin()), dim=1)
+
+
+def _clicks(scenes: list[Scene], stretch: float, samples: int, sample_rate: int, device) -> Tensor:
+    """(B, samples): the same decaying burst of noise at each bounce."""
+    length = int(CLICK_LENGTH * sample_rate)
+    noise = torch.rand(length, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    burst = CLICK * noise * torch.exp(-torch.arange(length) / (CLICK_DECAY * sample_rate))
+    starts = [
+        (number, round(time * stretch * sample_rate))
+        for number, scene in enumerate(scenes)
+        for time in bounce_times(scene)
+    ]
+    clicks = torch.zeros(len(scenes), samples + length, device=device)
+    if not starts:
+        return clicks[:, :samples]
+    rows, first = torch.tensor(starts, device=device).T
+    kept = first < samples  # a shorter clip ends before its bounces
+    columns = first[kept, None] + torch.arange(length, device=device)
+    clicks[rows[kept, None], columns] = burst.to(device)
+    return clicks[:, :samples]
