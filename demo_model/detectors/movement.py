@@ -6,7 +6,7 @@ from torch.nn.functional import avg_pool1d
 GROWN = 1.6  # area at the end to area at the beginning; a growing shape reaches 2.8
 TRAVELLED = 0.15  # of the picture; a moving shape travels 0.4
 STRAIGHT = 0.5  # the most it may stray, for each part of its way
-BACK = 0.06  # of the picture: a bouncing shape rises at least by 0.16
+BACK = 0.04  # of the picture: a bouncing shape rises at least by 0.11
 TURNING = 2.0  # degrees a frame; a rotating shape turns 5
 
 

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn.functional import grid_sample
 
 BY_CORNERS = {3: "triangle", 4: "square", 5: "star"}
-CORNERED = 0.08  # the least share of the mean in a cornered shape's profile
+CORNERED = 0.06  # the least share of the mean in a cornered shape's profile
 ANGLES, RADII = 96, 40
 REACH = 1.9  # radii of the disc of equal area; the tips of a star lie at 1.6
 

@@ -17,6 +17,9 @@ WORKING = 128  # pixels: larger pictures are averaged down to about this
 LEAST = 0.002  # of the picture: smaller areas are not taken for a shape
 NEAR = 0.06  # of the picture: so near to the shape nothing is called background
 WINDOW = 2.0  # radii of the disc of equal area, around the centre, in which the shape is looked for
+CORE = 0.6  # radii of that disc: inside, a shape is solid
+SOLID = 0.7  # the least coverage there
+ALONE = 0.5  # the least share of all that is covered, for a shape
 
 
 @dataclass(frozen=True)
@@ -72,24 +75,35 @@ def _find(cover: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Coverage of the shape alone (F, H, W), its centres (F, 2) in 0..1 and areas (F,).
 
     Each frame starts at the median of what is covered and looks only around the centre, so that a stain elsewhere
-    does not draw it away.
+    does not draw it away.  An area is 0 where what is covered is scattered: no shape, but noise.
     """
     height, width = cover.shape[1:]
     x = (torch.arange(width, device=cover.device) + 0.5) / width
     y = (torch.arange(height, device=cover.device) + 0.5) / height
     centres = torch.stack((_median(cover.sum(dim=1), x), _median(cover.sum(dim=2), y)), dim=1)
-    areas = cover.mean(dim=(1, 2))
     inside = cover
     for _ in range(3):
-        away = torch.hypot(
-            (x - centres[:, 0, None])[:, None, :] * (width / height), (y - centres[:, 1, None])[:, :, None]
-        )
-        radius = torch.sqrt(areas * (width / height) / pi).clamp(min=NEAR / 2)
-        inside = cover * (away < WINDOW * radius[:, None, None])
-        areas = inside.mean(dim=(1, 2))
+        areas, away = inside.mean(dim=(1, 2)), _distance(x, y, centres)
+        inside = cover * (away < WINDOW * _radius(areas, cover))
         total = inside.sum(dim=(1, 2)).clamp(min=1e-6)
         centres = torch.stack(((inside.sum(dim=1) @ x) / total, (inside.sum(dim=2) @ y) / total), dim=1)
-    return inside, centres, areas
+    areas = inside.mean(dim=(1, 2))
+    core = _distance(x, y, centres) < CORE * _radius(areas, cover)
+    solid = (cover * core).sum(dim=(1, 2)) > SOLID * core.sum(dim=(1, 2))
+    alone = areas > ALONE * cover.mean(dim=(1, 2))
+    return inside, centres, areas * (solid & alone)
+
+
+def _distance(x: Tensor, y: Tensor, centres: Tensor) -> Tensor:
+    """(F, H, W): from the centres (F, 2), in picture heights."""
+    wide = len(x) / len(y)
+    return torch.hypot((x - centres[:, :1])[:, None, :] * wide, (y - centres[:, 1:])[:, :, None])
+
+
+def _radius(areas: Tensor, cover: Tensor) -> Tensor:
+    """(F, 1, 1): of the disc of equal area, in picture heights; never so small that nothing is found again."""
+    wide = cover.shape[2] / cover.shape[1]
+    return torch.sqrt(areas * wide / pi).clamp(min=NEAR / 2)[:, None, None]
 
 
 def _median(weights: Tensor, places: Tensor) -> Tensor:
@@ -107,7 +121,8 @@ def _held(centres: Tensor, found: Tensor) -> Tensor:
 
 def _clear(cover: Tensor, height: int, width: int) -> Tensor:
     border = int(NEAR * min(cover.shape[1:]))
-    near = max_pool2d((cover > 0).float()[:, None], 2 * border + 1, 1, border)
+    near = max_pool2d((cover > 0).float()[:, None], (1, 2 * border + 1), 1, (0, border))
+    near = max_pool2d(near, (2 * border + 1, 1), 1, (border, 0))
     return interpolate(near, (height, width))[:, 0] == 0
 
 
