@@ -38,7 +38,7 @@ def _plane(height: int, width: int, like: Tensor) -> Tensor:
 
 def paint_of(video: Tensor, background: Tensor) -> Tensor | None:
     """The shape's RGB (3,): the median of what differs most from the background; None if nothing differs."""
-    off = (video - background).norm(dim=-1)
+    off = (video - background).square().sum(dim=-1).sqrt()  # norm over 3 values is ten times slower
     strong = off.flatten().kthvalue(int(off.numel() * 0.99)).values
     if strong < FAINTEST:
         return None

@@ -6,9 +6,9 @@ import torch
 from ltx_duo.demo_model.detectors import heard, seen
 from ltx_duo.demo_model.world import bounce_times, draw_scene, sound
 from ltx_duo.demo_model.world.scenes import FPS
-from ltx_duo.demo_model.world.tones import PITCHES
 
 RATE = 48000
+PITCHES = {"circle": 220, "square": 330, "triangle": 495, "star": 740}  # Hz
 
 
 def _noise(wave, rng, level=0.01):

@@ -1,5 +1,7 @@
 """Pictures: the named colours and shapes at their places, the same at every size and in every batch."""
 
+import math
+
 import pytest
 import torch
 from torch.nn.functional import avg_pool2d
@@ -11,7 +13,7 @@ from ltx_duo.demo_model.world.scenes import FPS, SHAPES
 
 def test_shapes_stay_inside_the_picture(every_kind):
     clips = render(every_kind, 64, 64)
-    for border in (clips[..., :2, :], clips[..., -2:, :], clips[..., :2], clips[..., -2:]):
+    for border in (clips[..., :1, :], clips[..., -1:, :], clips[..., :1], clips[..., -1:]):
         assert (border - border[:, :, :1]).abs().max() < 1e-6
 
 
@@ -41,6 +43,15 @@ def test_area_of_each_shape(lots, shape, area):
     frame = render([scene], 256, 256, frames=1)[0, 0, 0]
     share = (frame - frame.min()) / (frame.max() - frame.min())
     assert float(share.mean()) / 0.17**2 == pytest.approx(area, rel=0.01)
+
+
+def test_edges_are_a_pixel_soft_at_every_size(lots):
+    scene = draw_scene(lots, shape="circle", colour="white", background="slate", motion="still", size="large")
+    for size in (64, 256):
+        frame = render([scene], size, size, frames=1)[0, 0, 0]
+        share = (frame - frame.min()) / (frame.max() - frame.min())
+        border = ((share > 0.001) & (share < 0.999)).sum()
+        assert 0.8 < border / (2 * math.pi * 0.17 * size) < 1.3
 
 
 def test_triangle_and_star_point_upwards(lots):

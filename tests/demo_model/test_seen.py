@@ -61,6 +61,17 @@ def test_places_sizes_turns_and_bounces_are_measured(lots, rng, film):
         assert result.bounces == pytest.approx(bounce_times(scene), abs=1 / FPS)
 
 
+def test_a_stain_of_the_same_colour_does_not_draw_the_eye_away(lots, film):
+    scene = draw_scene(lots, motion="right", size="large")
+    video = film(scene, 128)
+    path = track([scene], torch.arange(33) / FPS)
+    top, left = (0 if scene.y > 0.5 else 120), 0
+    video[:, top : top + 8, left : left + 8] = torch.tensor(COLOURS[scene.colour])
+    result = seen(video)
+    assert (result.colour, result.shape, result.motion) == _told(scene)
+    torch.testing.assert_close(result.centres[:, 0], path.x[0], atol=0.01, rtol=0)
+
+
 def test_the_background_is_what_the_shape_leaves_free(lots, film):
     scene = draw_scene(lots, motion="growing", colour="white", background="slate")
     for size in (128, 256):
