@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from ltx_duo.demo_model.detectors import seen
+from ltx_duo.demo_model.detectors.backdrop import fit_background
 from ltx_duo.demo_model.world import bounce_times, draw_scene
 from ltx_duo.demo_model.world.motion import track
 from ltx_duo.demo_model.world.palette import COLOURS
@@ -70,6 +71,14 @@ def test_a_stain_of_the_same_colour_does_not_draw_the_eye_away(lots, film):
     result = seen(video)
     assert (result.colour, result.shape, result.motion) == _told(scene)
     torch.testing.assert_close(result.centres[:, 0], path.x[0], atol=0.01, rtol=0)
+
+
+def test_the_background_is_found_behind_a_shape_at_the_border(lots, film):
+    scene = draw_scene(lots, motion="growing", shape="square", background="vertical grey to slate")
+    video = film(scene, 128)
+    bare = video[0, :, :2].mean(dim=1)[:, None].expand(128, 128, 3)
+    moved = torch.cat((video[:, :, int(scene.x * 128) :], bare[:, : int(scene.x * 128)].expand(33, -1, -1, -1)), dim=2)
+    assert (fit_background(moved) - bare).abs().max() < 0.01
 
 
 def test_the_background_is_what_the_shape_leaves_free(lots, film):
