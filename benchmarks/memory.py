@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+from contenders import in_fp8  # noqa: E402
 from live_memory import peak_bytes  # noqa: E402
 from workload import CASES, Scene, config, randomise  # noqa: E402
 
@@ -82,6 +83,12 @@ def transformer_cases(machine: Machine) -> Iterator[Case]:
     settings = config(4, small=machine.small)
     params = TransformerParams.from_config(settings)
     model = machine.module(AVTransformer(params, dtype=machine.dtype, device=machine.device))
+    yield from _transformer_cases(machine, params, model, fp8=False)
+    if not machine.small:
+        yield from _transformer_cases(machine, params, in_fp8(model), fp8=True)
+
+
+def _transformer_cases(machine: Machine, params: TransformerParams, model: AVTransformer, fp8: bool) -> Iterator[Case]:
     for name in ["small"] if machine.small else ["small", "stage-one", "stage-two"]:
         scene = Scene.draw(CASES[name], params, machine.device, machine.dtype, 0, 16 if machine.small else 1024)
         geometry = scene.case.geometry
@@ -91,10 +98,10 @@ def transformer_cases(machine: Machine) -> Iterator[Case]:
             if rows < pieces.together:
                 continue
             predicted = activations.transformer(
-                params, geometry, rows, 0, machine.itemsize, pieces.chunks, copies=machine.copies
+                params, geometry, rows, 0, machine.itemsize, pieces.chunks, fp8, copies=machine.copies
             )
             piecewise = PiecewiseModel(model, pieces)
-            label = f"{name}, {pieces.together} together, {pieces.chunks} chunks"
+            label = f"{name}{', fp8' * fp8}, {pieces.together} together, {pieces.chunks} chunks"
 
             def call(piecewise=piecewise, scene=scene, ropes=ropes):
                 return piecewise(*scene.inputs(ropes), scene.passes())
@@ -152,7 +159,12 @@ def upsampler_cases(machine: Machine) -> Iterator[Case]:
 
 
 def text_cases(machine: Machine) -> Iterator[Case]:
-    settings = GEMMA["text_config"] | {"num_hidden_layers": 6}
+    for layers in (6, 18):
+        yield from _text_cases(machine, layers)
+
+
+def _text_cases(machine: Machine, layers: int) -> Iterator[Case]:
+    settings = GEMMA["text_config"] | {"num_hidden_layers": layers}
     if machine.small:
         settings |= {"vocab_size": 512, "hidden_size": 64, "intermediate_size": 256, "num_attention_heads": 2,
                      "num_key_value_heads": 1, "head_dim": 16}  # fmt: skip

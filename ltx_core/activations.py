@@ -5,6 +5,7 @@ copies are in `COPIES` and nowhere else; `benchmarks/memory.py` measures them on
 """
 
 from dataclasses import dataclass
+from math import prod
 
 from .sampling.geometry import LatentGeometry
 from .text.gemma_params import GemmaParams
@@ -12,24 +13,38 @@ from .transformer.params import TransformerParams
 from .upsampler.params import UpsamplerParams
 from .video_vae.params import PIXEL_CHANNELS, SPATIAL_FACTOR, TEMPORAL_FACTOR, Resample, VideoVAEParams
 
+# Text contexts are filled up to this length.
+TEXT_TOKENS = 1024
+# Values of a convolution's kernel for each pair of channels, in three dimensions and in two.
+KERNEL, FLAT_KERNEL = 27, 9
+
 
 @dataclass(frozen=True)
 class Copies:
     """How many copies live at once, measured with fused kernels; each in units of the tensor that its comment names."""
 
-    fixed: int = 96 * 2**20  # bytes: workspaces of libraries, small tensors
+    fixed: int = 8 * 2**20  # bytes: small tensors
     # Of one row's stream (tokens x width): the stream itself, text query, two norms and the update for audio-video
     # attention, the network's input.
-    block: float = 6.0
+    block: float = 6.05
     # Of the same: the hidden layer, four times as wide, once, and with float8 weights its float8 rows too; a chunk's
     # share of it when chunked, with the result beside it.
-    hidden: float = 5.2
-    hidden_fp8: float = 8.3
+    hidden: float = 5.05
+    hidden_fp8: float = 8.0
     result: float = 1.0
     # Of the same, while it attends: stream, norm, query twice, keys, values, heads, gated heads.
-    attention: float = 8.0
+    attention: float = 7.0
+    # Of one row's text (tokens x both widths) beside the network: modulated contexts.
+    text: float = 0.5
+    # Of a prompt's text (tokens x the picture's width) while the picture attends to it: as it is, modulated, keys,
+    # values.
+    text_attention: float = 4.0
     # Of a VAE level: a residual block's input, its convolution's input with padding, between, and output.
     residual_block: float = 5.0
+    encoder_block: float = 4.0
+    # Of the largest convolution's kernel, which libraries rearrange: what small tiles and images need most.
+    kernel: float = 1.0
+    encoder_kernel: float = 1.3
     # Of what an enlarging convolution makes: the convolution's output and its rearranged copy; and of its input.
     enlarged: float = 2.1
     before_enlarging: float = 2.2
@@ -38,13 +53,13 @@ class Copies:
     # Of a frame of pixels: decoded values, rearranged, and the float32 ones on their way to the CPU.
     pixels: float = 4.0
     # Of the frames of the tiles in time that are at work, in float32: those, and the part that waits for the next.
-    blended: float = 1.35
+    blended: float = 1.65
     # Of the upsampler's widest layer after enlarging.
-    upsampler: float = 3.5
+    upsampler: float = 4.9
     # Of a token's hidden state, in one layer of the language model.
-    language_layer: float = 20.0
+    language_layer: float = 7.0
     # Values of float32 per sample of sound at the vocoder's rate.
-    sound: float = 200.0
+    sound: float = 198.0
 
 
 COPIES = Copies()
@@ -68,15 +83,20 @@ def transformer(
     hidden = c.hidden_fp8 if fp8 else c.hidden
     video = (geometry.video_tokens + extra_frames * geometry.frame_tokens) * params.video.width
     audio = geometry.audio_frames * params.audio.width
+    text = TEXT_TOKENS * params.video.width
     network = c.block + (hidden if chunks == 1 else hidden / chunks + c.result)
-    peak = max(network, c.attention)
-    return c.fixed + rows * (video * peak + audio * c.block) * itemsize
+    # Passes have no more than two prompts.
+    peak = max(
+        rows * (video * network + TEXT_TOKENS * (params.video.width + params.audio.width) * c.text),
+        rows * video * c.attention + min(rows, 2) * text * c.text_attention,
+    )
+    return c.fixed + (peak + rows * audio * c.block) * itemsize
 
 
 def text_encoder(params: GemmaParams, tokens: int, itemsize: int = 2, copies: Copies = COPIES) -> float:
     """A prompt of `tokens`: all hidden states, one flattened copy of them, and a layer at work."""
     states = 2 * (params.layers + 1)
-    return copies.fixed + tokens * params.hidden_size * (states + copies.language_layer) * itemsize
+    return tokens * params.hidden_size * (states + copies.language_layer) * itemsize
 
 
 def video_decoder(
@@ -87,9 +107,11 @@ def video_decoder(
     cells = [(frames - 1) // TEMPORAL_FACTOR + 1, -(-height // SPATIAL_FACTOR), -(-width // SPATIAL_FACTOR)]
     channels = params.decoder_bottleneck_channels
     peak = 0.0
+    kernel = KERNEL * channels**2
     for block in params.decoder_blocks:
         size = _volume(cells) * channels
         if isinstance(block, Resample):
+            kernel = max(kernel, KERNEL * channels**2 * prod(block.stride) / block.multiplier)
             channels //= block.multiplier
             cells = [
                 cell * step - (step - 1 if axis == 0 else 0)
@@ -101,6 +123,7 @@ def video_decoder(
         else:
             peak = max(peak, size * c.residual_block)
     last = _volume(cells) * channels * 2
+    peak = max(peak, kernel * c.kernel)
     return c.fixed + max(peak, last + frames * height * width * PIXEL_CHANNELS * c.pixels) * itemsize
 
 
@@ -113,7 +136,7 @@ def tiled_decoder(
 ) -> float:
     """Decoding `size` (frames, height, width) in tiles of at most `tile` (see `tiling.largest_tile`): one tile, and
     whole frames of the current and of the finished tiles in time, in float32."""
-    blended = copies.blended * tile[0] * size[1] * size[2] * PIXEL_CHANNELS * 4
+    blended = min(copies.blended * tile[0], size[0]) * size[1] * size[2] * PIXEL_CHANNELS * 4
     return video_decoder(params, *tile, itemsize, copies) + blended
 
 
@@ -124,6 +147,7 @@ def video_encoder(
     c = copies
     cells = [frames, height // params.patch_size, width // params.patch_size]
     channels = params.encoder_base_channels
+    kernel = 0
     # Frames that causal convolutions repeat in front count for a single image.
     peak = (_volume(cells) * PIXEL_CHANNELS * params.patch_size**2 + _padded(cells) * channels) * 2.0
     for block in params.encoder_blocks:
@@ -133,15 +157,17 @@ def video_encoder(
             channels *= block.multiplier
             cells = [-(-cell // step) for cell, step in zip(cells, block.stride, strict=True)]
         else:
-            peak = max(peak, size * c.residual_block)
-    return c.fixed + peak * itemsize
+            peak = max(peak, size * c.encoder_block)
+            kernel = max(kernel, KERNEL * channels**2)
+    return c.fixed + max(peak, kernel * c.encoder_kernel) * itemsize
 
 
 def upsampler(
     params: UpsamplerParams, frames: int, height: int, width: int, itemsize: int = 2, copies: Copies = COPIES
 ) -> float:
     """Enlarging a latent to `frames` x `height` x `width` cells."""
-    return copies.fixed + params.mid_channels * frames * height * width * copies.upsampler * itemsize
+    kernel = FLAT_KERNEL * 4 * params.mid_channels**2 * copies.kernel
+    return copies.fixed + (params.mid_channels * frames * height * width * copies.upsampler + kernel) * itemsize
 
 
 def audio_decoder(latents: int, copies: Copies = COPIES) -> float:
