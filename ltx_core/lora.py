@@ -91,6 +91,15 @@ class LoRA:
                 f"{' and '.join(found)}. Use a LoRA that was made for this generation of LTX-2."
             )
 
+    def parts(self) -> Iterator[dict[str, Tensor]]:
+        """The file's tensors by its own names, some at a time; see `SafetensorsFile.parts`."""
+        return self._file.parts()
+
+    @property
+    def size(self) -> int:
+        """Bytes of all tensors."""
+        return self._file.size
+
     def factors(self) -> dict[str, tuple[Tensor, Tensor, float]]:
         """A (rank, in), B (out, rank) and scale of each layer, mapped from the file; CheckpointError if not finite."""
         tensors = self._file.read(self._file.tensors)

@@ -121,6 +121,16 @@ class SafetensorsFile:
             raise _bad(self.path, f"it cannot be read ({error})", changed) from error
         raise _bad(self.path, "it cannot be read as it was when it was opened", changed)
 
+    def parts(self) -> Iterator[dict[str, Tensor]]:
+        """All tensors as `read` gives them, about 1 GB at a time: who copies them can let go of what was read."""
+        for run in self._runs(self.tensors):
+            yield self.read(run)
+
+    @property
+    def size(self) -> int:
+        """Bytes of all tensors."""
+        return sum(self._end(name) - self._places[name] for name in self.tensors)
+
     def _end(self, name: str) -> int:
         info = self.tensors[name]
         return self._places[name] + info.count * DTYPE_BITS[info.dtype] // 8

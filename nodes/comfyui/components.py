@@ -25,15 +25,14 @@ Factory = Callable[..., nn.Module]
 COMPUTE_DTYPES = (torch.bfloat16, torch.float32)
 # Names beside a quantised weight.
 _BESIDE_WEIGHTS = (".weight_scale", ".scale_weight", ".input_scale", ".scale_input", ".comfy_quant", "scaled_fp8")
-MODEL_PARTS = {
-    "transformer": Part.TRANSFORMER,
-    "video_connector": Part.VIDEO_CONNECTOR,
-    "audio_connector": Part.AUDIO_CONNECTOR,
-}
+TRANSFORMER = {"transformer": Part.TRANSFORMER}
+# At work only before a stage begins, and large: under a patcher of their own they make room for the transformer.
+CONNECTORS = {"video_connector": Part.VIDEO_CONNECTOR, "audio_connector": Part.AUDIO_CONNECTOR}
+MODEL_PARTS = TRANSFORMER | CONNECTORS
 
 
 class Model(nn.Module):
-    """What one patcher manages for sampling: the transformer and the two text connectors that belong to it."""
+    """What one patcher manages for sampling, by name: the transformer, or the two text connectors beside it."""
 
     def __init__(self, factories: Mapping[str, Factory], **how):
         super().__init__()
@@ -89,8 +88,8 @@ def model_weights(
     return weights, scales
 
 
-def build_model(checkpoint: Checkpoint, weight_dtype: str) -> memory.Component:
-    """Transformer and connectors, for sampling."""
+def build_model(checkpoint: Checkpoint, weight_dtype: str, parts: Mapping[str, Part] = TRANSFORMER) -> memory.Component:
+    """The transformer, or the other `parts` for sampling."""
     device = mm.get_torch_device()
     # What the user asked of ComfyUI at its start: --fp32-unet, --fp8_e4m3fn-unet and the like.
     wanted = mm.unet_dtype(device, supported_dtypes=list(COMPUTE_DTYPES))
@@ -99,12 +98,13 @@ def build_model(checkpoint: Checkpoint, weight_dtype: str) -> memory.Component:
         weight_dtype = "fp8"
     tensors = load_tensors(checkpoint)
     state, scales = {}, {}
-    for name, part in MODEL_PARTS.items():
+    for name, part in parts.items():
         weights, own = model_weights(part, checkpoint, tensors, weight_dtype, device)
         state.update({f"{name}.{key}": tensor for key, tensor in weights.items()})
         scales.update({f"{name}.{layer}": scale for layer, scale in own.items()})
-    factories = {name: partial(build_module, checkpoint, part) for name, part in MODEL_PARTS.items()}
-    factories["transformer"] = partial(factories["transformer"], attention=chosen_attention())
+    factories = {name: partial(build_module, checkpoint, part) for name, part in parts.items()}
+    if "transformer" in factories:
+        factories["transformer"] = partial(factories["transformer"], attention=chosen_attention())
     return memory.build(
         partial(Model, factories),
         state,

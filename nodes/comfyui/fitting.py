@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import comfy.model_management as mm
-import torch
 
 from ...ltx_core.errors import LTXError
 from ...ltx_core.sampling.piecewise import Pieces, PiecewiseModel
@@ -67,10 +66,10 @@ def available_memory(component: Component) -> float:
     return free + loaded - mm.extra_reserved_memory()
 
 
-def fit_transformer(component: Component, passes: int, need: Need, what: str) -> tuple[torch.nn.Module, PiecewiseModel]:
-    """Loads the component for the pieces that fit, and returns its module and its transformer, run in these pieces."""
+def fit_transformer(component: Component, passes: int, need: Need, what: str) -> PiecewiseModel:
+    """Loads the component for the pieces that fit, and returns its transformer, run in these pieces."""
     # On the CPU the weights are in memory already, wherever they are used from.
-    weights = 0 if mm.is_device_cpu(component.device) else component.patcher.model_size()
+    weights = 0 if mm.is_device_cpu(component.device) else component.size()
     available = available_memory(component)
     pieces = choose_pieces(passes, need, weights, available)
     log.info(
@@ -79,7 +78,7 @@ def fit_transformer(component: Component, passes: int, need: Need, what: str) ->
         need(pieces) / GIB, weights / GIB, available / GIB,
     )  # fmt: skip
     module = component.load(need(pieces))
-    return module, laddered(module.transformer, component, pieces, need, what)
+    return laddered(module.transformer, component, pieces, need, what)
 
 
 def laddered(model: AVTransformer, component: Component, pieces: Pieces, need: Need, what: str) -> PiecewiseModel:

@@ -5,7 +5,7 @@ A handle keeps the components that it built; ComfyUI keeps the handle in its cac
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor
@@ -22,9 +22,9 @@ from ...ltx_core.transformer.params import TransformerParams
 from ...ltx_core.upsampler.params import UpsamplerParams
 from ...ltx_core.video_vae.statistics import PerChannelStatistics
 from . import conditioning
-from .components import Part, build_model, build_text_encoder, build_vae_part
+from .components import CONNECTORS, Part, build_model, build_text_encoder, build_vae_part
 from .lora import with_loras
-from .memory import Component
+from .memory import Component, check_finite, release
 
 TextFeatures = tuple[Tensor, Tensor, bool]
 
@@ -100,7 +100,7 @@ class ModelHandle(Handle):
         return replace(self, loras=(*self.loras, use), patched=Built())
 
     def stage(self, number: int) -> Component:
-        """Transformer and connectors with the LoRAs of stage 1 or 2; stages with the same ones share a component."""
+        """The transformer with the LoRAs of stage 1 or 2; stages with the same ones share a component."""
         base = self.built.get("model", lambda: build_model(self.checkpoint, self.weight_dtype))
         active = [(use.lora, use.strengths[number - 1]) for use in self.loras if use.strengths[number - 1] != 0]
         if not active:
@@ -114,21 +114,31 @@ class ModelHandle(Handle):
         return conditioning.take(text, params.video.context_dim, params.audio.context_dim)
 
     def contexts(
-        self,
-        module: torch.nn.Module,
-        features: tuple[TextFeatures, TextFeatures | None],
-        dtype: torch.dtype,
-        device: torch.device,
+        self, features: tuple[TextFeatures, TextFeatures | None], dtype: torch.dtype, device: torch.device
     ) -> Contexts:
-        """Runs the connectors of the loaded `module` over positive and negative features."""
-        pairs = []
-        for video, audio, unprocessed in filter(None, features):
+        """Contexts of positive and negative features, through the connectors, which leave the device again.
+
+        Connectors are not loaded when all features have been through them.
+        """
+        given = [feature for feature in features if feature is not None]
+        connectors = None
+        if any(unprocessed for *_, unprocessed in given):
+            connectors = self.built.get(
+                "connectors", partial(build_model, self.checkpoint, self.weight_dtype, CONNECTORS)
+            )
+            module = connectors.load()
+        result = []
+        for video, audio, unprocessed in given:
             pair = video.to(device, dtype), audio.to(device, dtype)
             if unprocessed:
                 connected = two_stage.connect(module.video_connector, module.audio_connector, pair)
                 pair = connected.video, connected.audio
-            pairs.extend(pair)
-        return Contexts(*pairs)
+            result.extend(pair)
+        for text in result:
+            check_finite(text, "text context", *([connectors] if connectors else []))
+        if connectors is not None:
+            release(connectors)
+        return Contexts(*result)
 
 
 @dataclass(frozen=True, eq=False)

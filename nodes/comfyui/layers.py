@@ -1,6 +1,6 @@
 """ComfyUI's layers with what the engine's kernels fuse: GELU in a product's epilogue, float8 products, biases apart."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 
@@ -14,6 +14,9 @@ from ...ltx_core.kernels.fp8 import Fp8Rows
 from ...ltx_core.kernels.linear import linear_gelu
 from ...ltx_core.transformer.fp8_linear import converts
 from . import compat
+
+# Given a layer's weight in the dtype to compute in, returns the one to compute with.
+WeightFunction = Callable[[Tensor], Tensor]
 
 
 @cache
@@ -90,6 +93,20 @@ def _cast(layer: nn.Module, like: Tensor, dtype: torch.dtype, bias_dtype: torch.
         yield weight, bias
     finally:
         comfy.ops.uncast_bias_weight(layer, weight, bias, stream)
+
+
+def lay_functions(root: nn.Module, functions: Mapping[str, WeightFunction]) -> None:
+    """From now on the weights of these layers, by name below `root`, go through their functions at each use.
+
+    Functions of an earlier call are taken off; ComfyUI's own stay.
+    """
+    for name, function in root.__dict__.pop("_laid", {}).items():
+        layer = root.get_submodule(name)
+        layer.weight_function = [other for other in layer.weight_function if other is not function]
+    for name, function in functions.items():
+        layer = root.get_submodule(name)
+        layer.weight_function = [*layer.weight_function, function]
+    root.__dict__["_laid"] = dict(functions)
 
 
 def to_fp8(state_dict: Mapping[str, Tensor], device: torch.device) -> tuple[dict[str, Tensor], dict[str, float]]:

@@ -1,27 +1,103 @@
-"""LoRAs as ComfyUI's weight patches: laid over loaded weights, or applied layer by layer while streaming."""
+"""LoRAs under ComfyUI's memory manager.
+
+With dynamic VRAM they are ComfyUI's weight patches, which it lays over weights as it brings them to the device.
+Without it, laying patches over would move the whole model between host and device at each change of stage: there the
+weights stay as they are, a LoRA's factors are a model of their own beside them, and each layer adds their product to
+its weight when it is used.
+"""
 
 from collections.abc import Sequence
+from functools import partial
+from weakref import WeakKeyDictionary
 
 import comfy.lora
 import comfy.utils
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ...ltx_core.errors import LTXError
 from ...ltx_core.lora import LoRA
+from . import memory
 from .memory import Component
+from .pinned import pinned
 
 ROOT = "engine.transformer."
+# Kept as long as the LoRA: strengths may change.
+_PINNED: WeakKeyDictionary[LoRA, dict[str, Tensor]] = WeakKeyDictionary()
 
 
 def with_loras(component: Component, loras: Sequence[tuple[LoRA, float]]) -> Component:
-    """A clone of `component` that computes with the LoRAs at these strengths; the weights are shared with it.
+    """A component that computes with the LoRAs at these strengths; the weights are shared with the given one."""
+    return with_patches(component, loras) if component.is_dynamic() else with_factors(component, loras)
 
-    ComfyUI lays the patches over the weights when the clone is loaded and takes them off when another clone is.
-    """
+
+def with_factors(component: Component, loras: Sequence[tuple[LoRA, float]]) -> Component:
+    """The same patcher, with functions on its layers and the factors beside it."""
+    factors = tuple(_build_factors(lora, component) for lora, _ in loras)
+    functions: dict[str, AddProducts] = {}
+    for (lora, strength), own in zip(loras, factors, strict=True):
+        alphas = _alphas(lora, component.module.transformer)
+        for index, (name, layer) in enumerate(lora.layers.items()):
+            function = functions.setdefault(f"{ROOT}{name}", AddProducts())
+            function.add(own.module.down[index], own.module.up[index], strength * alphas[name] / layer.rank)
+    return Component(component.patcher, component.compute_dtype, functions, factors)
+
+
+class Factors(nn.Module):
+    """The pairs A and B of a LoRA's layers, in their order, as layers that ComfyUI moves and streams."""
+
+    def __init__(self, lora: LoRA, ops, dtype=None, device=None):
+        super().__init__()
+        linear = partial(ops.Linear, bias=False, dtype=dtype, device=device)
+        self.down = nn.ModuleList(linear(layer.shape[1], layer.rank) for layer in lora.layers.values())
+        self.up = nn.ModuleList(linear(layer.rank, layer.shape[0]) for layer in lora.layers.values())
+
+
+class AddProducts:
+    """weight + sum of scale * B @ A, rounded once to the weight's dtype."""
+
+    def __init__(self):
+        self.pairs: list[tuple[nn.Module, nn.Module, float]] = []
+
+    def add(self, down: nn.Module, up: nn.Module, scale: float) -> None:
+        self.pairs.append((down, up, scale))
+
+    def __call__(self, weight: Tensor) -> Tensor:
+        for down, up, scale in self.pairs:
+            weight = torch.addmm(weight, up.weight.to(weight), down.weight.to(weight), alpha=scale)
+        return weight
+
+
+def _build_factors(lora: LoRA, component: Component) -> Component:
+    tensors = comfy.utils.load_torch_file(str(lora.path), safe_load=True)
+    state = {}
+    for index, layer in enumerate(lora.layers.values()):
+        state |= {f"down.{index}.weight": tensors[layer.down], f"up.{index}.weight": tensors[layer.up]}
+    return memory.build(
+        partial(Factors, lora),
+        state,
+        source=lora.path,
+        compute_dtype=component.compute_dtype,
+        load_device=component.device,
+        offload_device=component.patcher.offload_device,
+    )
+
+
+def _alphas(lora: LoRA, transformer: nn.Module) -> dict[str, float]:
+    """By layer; a float8 weight is changed as it is stored, in units of its scale."""
+    tensors = comfy.utils.load_torch_file(str(lora.path), safe_load=True)
+    return {
+        name: (layer.rank if layer.alpha is None else tensors[layer.alpha].item())
+        / getattr(transformer.get_submodule(name), "weight_scale", 1.0)
+        for name, layer in lora.layers.items()
+    }
+
+
+def with_patches(component: Component, loras: Sequence[tuple[LoRA, float]]) -> Component:
+    """A clone with ComfyUI's patches."""
     clone = component.clone()
     for lora, strength in loras:
-        patches = _patches(lora, component.module.transformer)
+        patches = _patches(lora, component.module.transformer, component.device)
         applied = clone.patcher.add_patches(patches, strength)
         if len(applied) != len(lora.layers):
             missing = sorted(set(patches) - set(applied))
@@ -32,16 +108,20 @@ def with_loras(component: Component, loras: Sequence[tuple[LoRA, float]]) -> Com
     return clone
 
 
-def _patches(lora: LoRA, transformer: nn.Module) -> dict:
+def _patches(lora: LoRA, transformer: nn.Module, device: torch.device) -> dict:
     """ComfyUI's patches by parameter name."""
-    tensors = comfy.utils.load_torch_file(str(lora.path), safe_load=True)
+    tensors = _PINNED.get(lora)
+    if tensors is None:
+        tensors = pinned(lora.parts(), lora.size, device)
+        if tensors is None:
+            tensors = comfy.utils.load_torch_file(str(lora.path), safe_load=True)
+        else:
+            _PINNED[lora] = tensors
+    alphas = _alphas(lora, transformer)
     named = {}
     for name, layer in lora.layers.items():
         named[f"{name}.lora_A.weight"] = tensors[layer.down]
         named[f"{name}.lora_B.weight"] = tensors[layer.up]
-        alpha = layer.rank if layer.alpha is None else tensors[layer.alpha].item()
-        # A float8 weight is patched as it is stored, in units of its scale.
-        scale = getattr(transformer.get_submodule(name), "weight_scale", 1.0)
-        if layer.alpha is not None or scale != 1.0:
-            named[f"{name}.alpha"] = torch.tensor(alpha / scale)
+        if alphas[name] != layer.rank:
+            named[f"{name}.alpha"] = torch.tensor(alphas[name])
     return comfy.lora.load_lora(named, {name: f"{ROOT}{name}.weight" for name in lora.layers})

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 
 import comfy.model_management as mm
 import comfy.ops
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 from ...ltx_core.errors import CheckpointError, LTXError
 from ...ltx_core.weights import check_finite as check_weights
 from . import compat, homes
-from .layers import set_scales, with_products
+from .layers import WeightFunction, lay_functions, set_scales, with_products
 
 log = logging.getLogger("ltx_duo")
 
@@ -40,17 +41,33 @@ class ManagedModule(nn.Module):
 
 
 class Component:
-    """A module with its ModelPatcher; `is_dynamic` and `get_models` are what ComfyUI's caches look for."""
+    """A module with its ModelPatcher; `is_dynamic` and `get_models` are what ComfyUI's caches look for.
 
-    def __init__(self, patcher, compute_dtype: torch.dtype):
+    `functions`, by name of a layer below the patcher's model, change that layer's weight at each use; what they need is
+    loaded together with the module: `beside`.
+    """
+
+    def __init__(
+        self,
+        patcher,
+        compute_dtype: torch.dtype,
+        functions: Mapping[str, WeightFunction] = MappingProxyType({}),
+        beside: "tuple[Component, ...]" = (),
+    ):
         self.patcher = patcher
         self.compute_dtype = compute_dtype
+        self.functions = functions
+        self.beside = beside
 
     def is_dynamic(self) -> bool:
         return getattr(self.patcher, "is_dynamic", lambda: False)()
 
     def get_models(self) -> list:
-        return [self.patcher]
+        return [self.patcher, *(other.patcher for other in self.beside)]
+
+    def size(self) -> int:
+        """Bytes of all weights that `load` makes ready."""
+        return sum(patcher.model_size() for patcher in self.get_models())
 
     @property
     def module(self) -> nn.Module:
@@ -72,12 +89,20 @@ class Component:
 
         They stay free however much of the weights has to be streamed.
         """
-        load_together([self], activation_bytes)
+        load_together([self, *self.beside], activation_bytes)
+        compat.pin_no_patch_twice(self.patcher)
+        lay_functions(self.patcher.model, self.functions)
         return self.module
 
     def clone(self) -> "Component":
         """The same weights under a patcher of its own, for patches that this one must not have."""
         return Component(self.patcher.clone(), self.compute_dtype)
+
+
+def release(component: Component) -> None:
+    """Lets go of the device's memory that the component takes; what ComfyUI keeps of it in the host's memory stays."""
+    if component.is_dynamic():
+        component.patcher.partially_unload(component.patcher.offload_device, component.patcher.model_size())
 
 
 def load_together(components: Sequence[Component], activation_bytes: float) -> None:

@@ -228,11 +228,8 @@ class Stage:
         what = (
             f"stage {('one', 'two')[self.number - 1]} at {geometry.width}x{geometry.height}, {geometry.frames} frames"
         )
-        module, transformer = fit_transformer(component, self.passes, need, what)
-        contexts = self.model.contexts(module, self.features, dtype, device)
-        for text in (contexts.video, contexts.audio, contexts.negative_video, contexts.negative_audio):
-            if text is not None:
-                check_finite(text, "text context", component)
+        contexts = self.model.contexts(self.features, dtype, device)
+        transformer = fit_transformer(component, self.passes, need, what)
         return transformer, contexts, {"dtype": dtype, "device": device}
 
 

@@ -67,6 +67,18 @@ def test_reads_what_the_library_wrote(tmp_path):
         assert torch.equal(tensor.float(), tensors[name].float())
 
 
+def test_parts_are_the_whole_file(tmp_path, monkeypatch):
+    monkeypatch.setattr("ltx_duo.ltx_core.safetensors_file._MAPPED_TOGETHER", 100)
+    tensors = {str(i): torch.randn(i, 5) for i in range(1, 9)}
+    save_file(tensors, tmp_path / "model.safetensors")
+    file = SafetensorsFile.open(tmp_path / "model.safetensors")
+    parts = list(file.parts())
+    found = {name: tensor for part in parts for name, tensor in part.items()}
+    assert len(parts) > 3 and sum(map(len, parts)) == len(tensors)
+    assert all(torch.equal(found[name], tensor) for name, tensor in tensors.items())
+    assert file.size == sum(tensor.numel() * 4 for tensor in tensors.values())
+
+
 def test_empty_table_of_tensors_is_a_file(write):
     assert dict(SafetensorsFile.open(write(raw({}))).tensors) == {}
 

@@ -75,7 +75,8 @@ def test_what_is_needed_reaches_comfyui(monkeypatch, model, stage_one):
     stage_one(model, conditions=None)
     params = model.transformer_params
     expected = int(activations.transformer(params, LatentGeometry(64, 32, 9, 25.0), 4, 0, 4))
-    assert asked == [(expected, expected)]
+    # The text connectors come first, and need next to nothing.
+    assert asked == [(0, 0), (expected, expected)]
 
 
 class Failing:
@@ -168,7 +169,7 @@ def test_more_room_is_asked_for_after_a_failure(failing, model, stage_one, monke
     stage_one(model, conditions=None)
     geometry, params = LatentGeometry(64, 32, 9, 25.0), model.transformer_params
     four, two = (activations.transformer(params, geometry, rows, 0, 4) for rows in (4, 2))
-    assert asked == [int(four), int(fitting.MORE_ROOM * two)]
+    assert asked == [0, int(four), int(fitting.MORE_ROOM * two)]  # the first are the text connectors
 
 
 def test_nothing_smaller_says_what_to_change(failing, model, stage_one, same):

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from ltx_duo.ltx_core.kernels import fp8
 from ltx_duo.ltx_core.transformer.fp8_linear import converts
-from ltx_duo.nodes.comfyui import components, latents, layers, memory
+from ltx_duo.nodes.comfyui import components, handles, latents, layers, lora, memory
 from ltx_duo.nodes.comfyui.components import Part
 from ltx_duo.nodes.comfyui.files import load_tensors, open_checkpoint
 
@@ -122,11 +122,12 @@ def test_rows_of_scales_are_expanded(names, models):
     torch.testing.assert_close(weights[key].float(), exact, rtol=2**-8, atol=0)
 
 
-@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("how", ["laid over", "streamed", "added at each use"])
 def test_lora_over_float8_is_in_units_of_its_scale(
-    open_model, run, stage_two, upsampled, streaming, names, models, streamed
+    open_model, run, stage_two, upsampled, streaming, names, models, how, monkeypatch
 ):
     """Against the same LoRA over the same numbers as plain bfloat16 weights."""
+    monkeypatch.setattr(handles, "with_loras", lora.with_factors if how == "added at each use" else lora.with_patches)
     name = write_file(models, names, "ltx-2.3-small-dev-fp8.safetensors", official)
     fp8_model, plain_model = open_model(name), open_model(name, "bf16")
     adapted, reference = (
@@ -135,18 +136,21 @@ def test_lora_over_float8_is_in_units_of_its_scale(
     )
     exact = latents.take(stage_two(reference, upsampled))[0]
     without = latents.take(stage_two(plain_model, upsampled))[0]
-    if streamed:
+    if how == "streamed":
         streaming()
     result = latents.take(stage_two(adapted, upsampled))[0]
     effect = (exact - without).norm()
     assert (result - exact).norm() < 0.5 * effect, "the LoRA's effect is not that of the plain model"
-    if not streamed:
+    if how != "streamed":
         patched, original = float8_layers(transformer(adapted, 2)), dequantised(models, name)
         pairs = load_file(models / "loras" / names.lora)
         for layer in ("transformer_blocks.0.attn1.to_q", "transformer_blocks.1.ff.net.2"):
             down, up = (pairs[f"diffusion_model.{layer}.lora_{side}.weight"].float() for side in "AB")
             expected = original[f"{layer}.weight"] + 0.8 * up @ down
-            result = patched[layer].weight.float() * patched[layer].weight_scale
+            result = patched[layer].weight.float()
+            for function in patched[layer].weight_function:
+                result = function(result)
+            result = result * patched[layer].weight_scale
             assert (result - expected).norm() / expected.norm() < 0.06, layer
 
 

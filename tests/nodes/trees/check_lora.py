@@ -1,9 +1,27 @@
-"""The model's weights in both stages: streamed, with LoRAs of two strengths."""
+"""The model's weights in both stages: streamed, with LoRAs of two strengths, laid over or added at each use."""
 
+import pytest
 import torch
 from safetensors.torch import load_file
 
-from ltx_duo.nodes.comfyui import latents
+from ltx_duo.nodes.comfyui import handles, latents, lora
+
+WAYS = {"as with dynamic VRAM": lora.with_patches, "as without it": lora.with_factors}
+
+
+@pytest.fixture(autouse=True, params=WAYS)
+def way(request, monkeypatch):
+    """On a CPU there is no dynamic VRAM: both ways on the ModelPatcher without it."""
+    monkeypatch.setattr(handles, "with_loras", WAYS[request.param])
+
+
+def weights_in_use(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """What the layers compute with."""
+    found = dict(module.state_dict())
+    for name, layer in module.named_modules():
+        for function in getattr(layer, "weight_function", ()):
+            found[f"{name}.weight"] = function(found[f"{name}.weight"])
+    return found
 
 
 def test_streamed_run_equals_whole_run(run, model, vae, stage_one, stage_two, upsampled, streaming, names, same):
@@ -46,10 +64,11 @@ def test_strength_zero_is_no_lora_also_after_a_run_with_it(model, stage_two, ups
     assert same(stage_two(model, upsampled), plain)
 
 
-def test_lora_changes_weights_by_its_product(models, model, with_lora, names):
+def test_lora_changes_weights_by_its_product(models, with_lora, names):
     base = load_file(models / "checkpoints" / names.checkpoint)
     pairs = load_file(models / "loras" / names.lora)
-    patched = with_lora(0.0, 0.8).stage(2).load().transformer.state_dict()
+    both = with_lora(0.0, 0.8)
+    patched = weights_in_use(both.stage(2).load().transformer)
     changed = 0
     for key, down in pairs.items():
         if key.endswith(".lora_A.weight"):
@@ -62,7 +81,7 @@ def test_lora_changes_weights_by_its_product(models, model, with_lora, names):
             assert not torch.equal(patched[name], weight)
             changed += 1
     assert changed == len(pairs) // 2 > 50
-    restored = model.stage(1).load().transformer.state_dict()
+    restored = weights_in_use(both.stage(1).load().transformer)
     assert all(torch.equal(restored[name], base[f"model.diffusion_model.{name}"]) for name in restored)
 
 

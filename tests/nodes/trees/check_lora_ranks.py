@@ -9,16 +9,16 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ltx_duo.nodes.comfyui import files
+from ltx_duo.nodes.comfyui import files, handles, lora
 from ltx_duo.tests.nodes.trees.wide_model import Velocities, WideModel, draw_velocities
 
 EXACT = "W + s B A in float32"
 RANKS = {32, 128, 256, 384}
 STRENGTHS = (0.4, 1.0)
-LAID, STREAMED = "laid over the weights", "streamed"
+LAID, STREAMED, ADDED = "laid over the weights", "streamed", "added at each use"
 DTYPES = (torch.float32, torch.bfloat16)
 # The same sums in another order.  Laid over a bfloat16 file the sum is rounded to its dtype, by up to 2^-9 of itself.
-BARS = {(how, dtype): 1e-5 for how in (LAID, STREAMED) for dtype in DTYPES} | {(LAID, torch.bfloat16): 1e-2}
+BARS = {(how, dtype): 1e-5 for how in (LAID, STREAMED, ADDED) for dtype in DTYPES} | {(LAID, torch.bfloat16): 1e-2}
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,18 @@ def case(tmp_path_factory) -> Case:
 
 
 @pytest.fixture
+def way(monkeypatch, streaming):
+    """`way(how)`: how LoRAs reach the weights from here on."""
+
+    def choose(how: str) -> None:
+        monkeypatch.setattr(handles, "with_loras", lora.with_factors if how == ADDED else lora.with_patches)
+        if how == STREAMED:
+            streaming()
+
+    return choose
+
+
+@pytest.fixture
 def loaded(run, case, monkeypatch):
     """`loaded(dtype, one, two)`: a fresh model from the file of that dtype with the LoRA at these strengths."""
     monkeypatch.setattr(files, "path", lambda name, _folders: str(case.folder / name))
@@ -76,10 +88,9 @@ def loaded(run, case, monkeypatch):
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("how", [LAID, STREAMED])
-def test_lora_of_official_ranks(how, dtype, loaded, case, streaming, measured):
-    if how == STREAMED:
-        streaming()
+@pytest.mark.parametrize("how", [LAID, STREAMED, ADDED])
+def test_lora_of_official_ranks(how, dtype, loaded, case, way, measured):
+    way(how)
     model = loaded(dtype, *STRENGTHS)
     plain = case.exact(dtype, 0.0)
     for stage, strength in enumerate(STRENGTHS, start=1):
@@ -90,10 +101,9 @@ def test_lora_of_official_ranks(how, dtype, loaded, case, streaming, measured):
             measured(what, EXACT, one, other, BARS[how, dtype])
 
 
-@pytest.mark.parametrize("how", [LAID, STREAMED])
-def test_strength_zero_and_the_other_stage_leave_no_trace(how, loaded, case, streaming, measured):
-    if how == STREAMED:
-        streaming()
+@pytest.mark.parametrize("how", [LAID, STREAMED, ADDED])
+def test_strength_zero_and_the_other_stage_leave_no_trace(how, loaded, case, way, measured):
+    way(how)
     plain = case.velocities(loaded(torch.bfloat16, 0.0, 0.0).stage(1).load().transformer)
     model = loaded(torch.bfloat16, 0.0, 1.0)
     for when in ("before", "after"):
