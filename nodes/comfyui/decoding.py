@@ -11,13 +11,15 @@ from ...ltx_core.sampling.geometry import geometry_of_latent
 from ...ltx_core.video_vae.tiling import DEFAULT_TILING, Tiling, even_tiling, largest_tile
 from . import compat, latents
 from .checks import custom_tiling
-from .fitting import MORE_ROOM, available_memory, give_up, make_room, with_more_room
+from .fitting import GIB, MORE_ROOM, available_memory, give_up, make_room, with_more_room
 from .handles import VAEHandle
 from .memory import Component, check_finite, load_together
 from .progress import READING, NodeProgress, PhaseReporter
 
 log = logging.getLogger("ltx_duo")
 
+# A few even tiles take little longer than one piece; more than this is not worth the models that would have to go.
+MODEST = 5 * GIB
 PICTURE, SOUND = "decoding picture", "decoding sound"
 SMALLER_TILINGS = (DEFAULT_TILING, Tiling(512, 64, 48, 24), Tiling(384, 64, 32, 16), Tiling(256, 64, 24, 8))
 
@@ -59,6 +61,7 @@ def _first_that_fits(component: Component, video: Tensor, ways: tuple[Tiling | N
     room = available_memory(component)
     if not mm.is_device_cpu(component.device):
         room -= component.patcher.model_size()
+    room = min(room, max(MODEST, needs[-1]))
     first = next((i for i, need in enumerate(needs) if need <= room), len(ways) - 1)
     for i in range(first, len(ways)):
         way, last = ways[i], i == len(ways) - 1
