@@ -1,298 +1,323 @@
-"""Whole runs through the nodes inside ComfyUI under caps of GPU memory: peaks, times, stage switches.
+"""Whole films on a real ComfyUI server under caps of GPU memory: peaks, times, stage switches, cancelling.
 
-    python benchmarks/comfyui_budgets.py --tree COMFYUI --work DIR [--row 24 ...] [--flag=--disable-dynamic-vram]
-                                         [--steps 30] [--keep] [--out FILE]
+    python benchmarks/comfyui_budgets.py --work DIR [--tree COMFYUI] [--row 24 ...] [--steps 30] [--keep] [--out FILE]
 
-Writes random weights of the official size (46 GB in bfloat16, 24 GB with float8 matrices; one of them at a time) and a
-LoRA of rank 384 (7 GB) below DIR, then runs each row in a process of its own: both stages and decode, twice, so that
-the second run shows what going back to stage one costs.  A cap is put on by ComfyUI's own --reserve-vram, which its
-memory manager keeps to, and as a fraction of the device's memory in PyTorch's allocator, which makes breaking it an
-error.  Text conditioning is random.  Prints a JSON line a row.
+Writes random weights of the official size (46 GB in bfloat16, 26 GB with float8 matrices; one of them at a time) and a
+LoRA of rank 384 (7 GB) below DIR, then runs each row on a ComfyUI server of its own: both stages and decode, twice
+where the second run is to show what going back to stage one costs.  The next row's server starts meanwhile and adds its
+CUDA context of 0.5 GiB to `card`.  The cap is ComfyUI's own --reserve-vram.  Text
+conditioning is random, there is no text encoder.  Prints a JSON line a row.
 
-Per run: `seconds` of each node, `first_step` and `step` (median) of both stages, `load` (asking ComfyUI for weights).
-What a stage's first step takes longer than its others is loading, too: dynamic VRAM reads weights when they are used.
-`switch` = load + (first step - step) of stage two; `back` the same of stage one in the second run.
+Rows named `legacy` run with --disable-dynamic-vram; rows named `native` run ComfyUI's own LTX-2.3 nodes (two passes in
+stage one, where ours has four); `small` runs the small model many times and shows whether memory grows.
+
+Per run: `seconds` of each node by the server's messages; of the stages also `first_step` and `step` (median) and
+`load` (asking ComfyUI for weights).  Dynamic VRAM reads weights when they are used, so what a stage's first step takes
+longer than its others is loading, too: `switch` = load + (first step - step) of stage two; `back` the same of stage one
+in the second run.  `denoise_30` is both stages' time for 30 steps: other numbers of steps are scaled by `step`.
+GiB: `card` is what the whole GPU has in use (with CUDA's context), `allocated` PyTorch's own share of it (without
+weights under dynamic VRAM); `rss` the process, of which `anonymous` are not pages of mapped files.
 
 On a machine without a network, carry what `pack_comfyui.sh` makes and `source` its `unpack.sh` first.
 
-`--cpu` proves that the script works: the small model, one row, no cap.
+`--cpu` proves that the script works: the small model, no cap.
 """
 
 import argparse
-import asyncio
 import dataclasses
 import json
 import os
 import shutil
+import statistics
 import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 
-GIB = 2**30
 HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
+import comfyui_graphs as graphs  # noqa: E402  (makes the pack importable)
+
+from ltx_duo.scripts.demo.client import Client, ExecutionFailed  # noqa: E402
+from ltx_duo.scripts.demo.server import COMFYUI, ComfyServer, make_base  # noqa: E402
+
+GIB = 2**30
+STAGES = (graphs.STAGE_ONE, graphs.STAGE_TWO)
+FULL_STEPS = 30
+TEXT_WIDTH = 6144
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One line of the table: the cap in GiB (None: the whole device), the weights' type, and the work."""
+    """One line of the table: the cap in GiB (None: the whole card), the weights, the work, whose nodes, how often."""
 
     name: str
     cap: float | None
-    fp8: bool
+    fp8: bool = False
     width: int = 1536
     height: int = 1024
     frames: int = 121
+    native: bool = False
+    small: bool = False
+    flags: tuple[str, ...] = ()
+    runs: int = 2
+    cancel: bool = False
 
 
+LEGACY = ("--disable-dynamic-vram",)
 ROWS = {row.name: row for row in (
-    Row("none", None, fp8=False),
-    Row("24", 24, fp8=False),
-    Row("16", 16, fp8=False),
+    Row("none", None, cancel=True),
+    Row("24", 24),
+    Row("16", 16),
+    Row("legacy-none", None, flags=LEGACY),
+    Row("legacy-24", 24, flags=LEGACY),
+    Row("native-none", None, native=True, runs=1),
+    Row("native-24", 24, native=True, runs=1),
+    Row("native-16", 16, native=True, runs=1),
     Row("none-fp8", None, fp8=True),
     Row("12", 12, fp8=True),
     Row("8", 8, fp8=True, frames=49),
+    Row("native-12", 12, fp8=True, native=True, runs=1),
+    Row("native-8", 8, fp8=True, native=True, frames=49, runs=1),
+    Row("small", None, small=True, width=128, height=128, frames=9, runs=10, cancel=True),
+    Row("native-small", None, small=True, native=True, runs=1, width=128, height=128, frames=9),
 )}  # fmt: skip
-TINY = Row("cpu", None, fp8=True, width=128, height=64, frames=9)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--tree", type=Path, required=True, help="folder of ComfyUI")
-    parser.add_argument("--work", type=Path, required=True, help="empty folder for 54 GB of files")
+    parser.add_argument("--tree", type=Path, default=COMFYUI, help="folder of ComfyUI")
+    parser.add_argument("--work", type=Path, required=True, help="folder for 54 GB of files")
     parser.add_argument("--row", choices=ROWS, action="append", help="only these; all by default")
     parser.add_argument("--flag", action="append", default=[], help="one more of ComfyUI's flags")
-    parser.add_argument("--steps", type=int, default=30)
-    parser.add_argument("--runs", type=int, default=2)
+    parser.add_argument("--steps", type=int, default=FULL_STEPS)
+    parser.add_argument("--runs", type=int, help="other than the row's own")
+    parser.add_argument("--layers", type=int, help="fewer blocks than the 48 of the real model, for a quick look")
     parser.add_argument("--keep", action="store_true", help="leave the files for the next call")
     parser.add_argument("--cpu", action="store_true")
     parser.add_argument("--out", type=Path, help="write the figures as JSON")
-    parser.add_argument("--child", help=argparse.SUPPRESS)
-    parser.add_argument("--write", choices=["bf16", "fp8"], help=argparse.SUPPRESS)
+    parser.add_argument("--write", choices=["bf16", "fp8", "small"], help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.write:
         return write(arguments)
-    if arguments.child:
-        return child(TINY if arguments.cpu else ROWS[arguments.child], arguments)
+    small = [name for name in ROWS if ROWS[name].small]
+    rows = [ROWS[name] for name in arguments.row or (small if arguments.cpu else ROWS)]
     report = []
-    rows = [TINY] if arguments.cpu else [ROWS[name] for name in arguments.row or ROWS]
-    for row in sorted(rows, key=lambda row: row.fp8):
-        kind = "fp8" if row.fp8 else "bf16"
-        marker = arguments.work / kind
-        if not marker.exists():
-            shutil.rmtree(arguments.work, ignore_errors=True)
-            begin = time.perf_counter()
-            again(arguments, "--write", kind)
-            marker.touch()
-            sys.stdout.write(f"{kind} files written in {time.perf_counter() - begin:.0f} s\n")
-        result = again(arguments, "--child", row.name)
-        report.append(result)
-        sys.stdout.write(json.dumps(result) + "\n")
-        sys.stdout.flush()
-        if arguments.out:
-            arguments.out.write_text(json.dumps(report, indent=1) + "\n")
+    # A server takes longer to start than a row to run: the next one starts meanwhile.
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(start_server, rows[0], arguments)
+        for row, following in zip(rows, [*rows[1:], None], strict=True):
+            result = {"row": row.name}
+            try:
+                write_files(row, arguments)
+                server = coming.result()
+                if following:
+                    coming = pool.submit(start_server, following, arguments)
+                try:
+                    measure(row, server, arguments, result)
+                finally:
+                    server.stop()
+            except Exception as error:
+                result["failed"] = f"{type(error).__name__}: {error}"[-4000:]
+                if following and coming.done():
+                    coming = pool.submit(start_server, following, arguments)
+            report.append(result)
+            print(json.dumps(result), flush=True)
+            if arguments.out:
+                arguments.out.write_text(json.dumps(report, indent=1) + "\n")
     if not arguments.keep:
         shutil.rmtree(arguments.work)
+    if all("failed" in result for result in report):
+        raise SystemExit(1)
 
 
-def again(arguments, *more: str) -> dict:
-    """This script in a process of its own; the last line of its output, as JSON."""
-    command = [sys.executable, __file__, "--tree", str(arguments.tree), "--work", str(arguments.work),
-               "--steps", str(arguments.steps), "--runs", str(arguments.runs), *more]  # fmt: skip
-    command += ["--cpu"] * arguments.cpu + [f"--flag={flag}" for flag in arguments.flag]
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment)
-    lines = done.stdout.strip().splitlines()
-    if done.returncode or not lines:
-        return {"row": more[-1], "failed": done.returncode, "output": lines[-3:]}
-    return json.loads(lines[-1])
+def write_files(row: Row, arguments) -> None:
+    """Makes the row's files, in a process that gives its memory back; files of another kind go."""
+    kind = "small" if row.small else "fp8" if row.fp8 else "bf16"
+    marker = arguments.work / kind
+    if marker.exists():
+        return
+    for other in ("bf16", "fp8", "small"):
+        (arguments.work / other).unlink(missing_ok=True)
+    shutil.rmtree(arguments.work / "models", ignore_errors=True)
+    begin = time.monotonic()
+    command = [sys.executable, __file__, "--work", str(arguments.work), "--write", kind]
+    command += [] if arguments.layers is None else ["--layers", str(arguments.layers)]
+    subprocess.run(command, check=True)
+    marker.touch()
+    print(f"{kind} files written in {time.monotonic() - begin:.0f} s", flush=True)
 
 
 def write(arguments) -> None:
-    sys.path.insert(0, str(HERE))
     from random_model import write_models
 
-    paths = write_models(arguments.work / "models", fp8=arguments.write == "fp8", small=arguments.cpu)
-    sys.stdout.write(json.dumps({str(path): path.stat().st_size for path in paths}) + "\n")
+    kind = arguments.write
+    write_models(arguments.work / "models", fp8=kind != "bf16", small=kind == "small", layers=arguments.layers)
 
 
-def child(row: Row, arguments) -> None:
-    sys.path.insert(0, str(HERE))
-    from comfyui_process import start
-
-    flags = ["--cpu"] if arguments.cpu else []
-    total = 0.0
-    if not arguments.cpu:
-        total = device_gib()
-        if row.cap is not None:
-            flags += ["--reserve-vram", f"{total - row.cap:.2f}"]
-    nodes = start(arguments.tree, arguments.work, flags + arguments.flag)
-    import torch
-
+def start_server(row: Row, arguments) -> ComfyServer:
+    base = arguments.work / "servers" / row.name
+    base.mkdir(parents=True, exist_ok=True)
+    models = arguments.work / "models"
+    models.mkdir(exist_ok=True)
+    if not (base / "models").exists():
+        (base / "models").symlink_to(models.resolve(), target_is_directory=True)
+    make_base(base)
+    probe = base / "custom_nodes" / "probe"
+    if not probe.exists():
+        probe.symlink_to(HERE / "comfyui_probe", target_is_directory=True)
+    front_end = base / "front end"
+    front_end.mkdir(exist_ok=True)
+    flags = [*row.flags, *arguments.flag, "--front-end-root", str(front_end)]
     if row.cap is not None:
-        torch.cuda.set_per_process_memory_fraction(row.cap / total)
-    with torch.inference_mode():
-        session = Session(row, nodes, arguments.steps, "cpu" if arguments.cpu else "cuda")
-        runs = [session.run() for _ in range(arguments.runs)]
-    files = (arguments.work / "models").rglob("*.safetensors")
-    result = {
-        "row": row.name, "cap_gib": row.cap, "weights": "fp8" if row.fp8 else "bf16",
-        "size": [row.width, row.height, row.frames], "flags": flags + arguments.flag,
-        "device": "cpu" if arguments.cpu else torch.cuda.get_device_name(), "torch": torch.__version__,
-        "files_gib": round(sum(path.stat().st_size for path in files) / GIB, 2),
-        "runs": runs,
+        flags += ["--reserve-vram", f"{card_gib() - row.cap:.2f}"]
+    return ComfyServer(base, arguments.tree, flags).__enter__()
+
+
+def measure(row: Row, server: ComfyServer, arguments, result: dict) -> None:
+    """Adds the row's figures to `result`, what is known first."""
+    session = Session(row, server, arguments)
+    runs = []
+    result |= {
+        "cap_gib": row.cap, "weights": "fp8" if row.fp8 else "bf16", "size": [row.width, row.height, row.frames],
+        "steps": arguments.steps, "flags": server.arguments, "files_gib": files_gib(arguments.work / "models"),
+        "idle": rounded(session.figures()["samples"][-1]), "runs": runs,
     }  # fmt: skip
-    switches = [[round(run[stage]["load"] + run[stage]["first_step"] - run[stage]["step"], 2) for run in runs]
-                for stage in ("stage two", "stage one")]  # fmt: skip
-    result["switch"], result["back"] = switches[0], switches[1][1:]
-    sys.stdout.write("\n" + json.dumps(result) + "\n")
-
-
-def device_gib() -> float:
-    """The GPU's memory, asked without torch, which must not be imported yet."""
-    query = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
-    output = subprocess.run(query, capture_output=True, text=True, check=True).stdout
-    return int(output.splitlines()[0]) / 1024
+    for _ in range(arguments.runs or row.runs):
+        runs.append(session.run())
+        print(json.dumps({"row": row.name, "run": runs[-1]}), flush=True)
+    result |= session.described | {
+        "switch": [switch(run[graphs.STAGE_TWO]) for run in runs],
+        "back": [switch(run[graphs.STAGE_ONE]) for run in runs[1:]],
+    }
+    if row.cancel:
+        result["cancel"] = session.cancel(runs[-1][graphs.STAGE_TWO]["step"])
+    if len(runs) > 3:
+        # The first runs fill caches.
+        result["growth"] = {
+            name: round(runs[-1]["after"][name] - runs[2]["after"][name], 3)
+            for name in ("rss", "anonymous", "card") if name in runs[-1]["after"]
+        }  # fmt: skip
 
 
 class Session:
-    """The nodes of one workflow with what they keep from run to run, as ComfyUI's cache keeps it."""
+    """A client of one server, with the row's workflow."""
 
-    def __init__(self, row: Row, nodes: dict[str, type], steps: int, device: str):
-        import random_model
-        import torch
-
-        from ltx_duo.nodes.comfyui import conditioning
-
-        self.row, self.nodes, self.steps, self.device = row, nodes, steps, device
+    def __init__(self, row: Row, server: ComfyServer, arguments):
+        self.row, self.steps = row, arguments.steps
+        self.client = Client(server.url, server.check_alive)
         self.seed = 0
-        name = random_model.CHECKPOINT.name
-        model = self.node("ModelLoader", checkpoint=name, weight_dtype="auto")
-        lora = random_model.LORA.name
-        self.model = self.node("LoraLoader", model=model, lora=lora, strength_stage_one=0.0, strength_stage_two=1.0)
-        self.vae = self.node("VAELoader", checkpoint=name, audio_file="same file")
-        self.upsampler = self.node("UpsamplerLoader", upsampler=random_model.UPSAMPLER.name)
-        widths = [p.context_dim for p in (self.model.transformer_params.video, self.model.transformer_params.audio)]
-        generator = torch.Generator().manual_seed(1)
-        self.texts = [
-            conditioning.make(*(torch.randn(1, 100, width, generator=generator) for width in widths)) for _ in range(2)
-        ]
+        self.stg_block = 28 * (4 if row.small else arguments.layers or 48) // 48
+        self.described: dict = {}
 
-    def node(self, name: str, **inputs):
-        output = self.nodes[name].execute(**inputs)
-        # Loaders are coroutines: ComfyUI lets them run side by side.
-        outputs = (asyncio.run(output) if asyncio.iscoroutine(output) else output).args
-        return outputs[0] if len(outputs) == 1 else outputs
+    def prompt(self, **changes) -> dict:
+        self.seed += 1
+        row = dataclasses.replace(self.row, **changes)
+        graph = graphs.native if row.native else graphs.ours
+        # The small model's text is narrower.
+        return graph(row, text_width() if row.small else TEXT_WIDTH, self.steps, self.seed, self.stg_block)
+
+    def figures(self) -> dict:
+        return self.client.get("/probe/figures")
 
     def run(self) -> dict:
-        """One prompt: figures by node, and the peaks of the whole run."""
-        row, self.seed = self.row, self.seed + 1
-        with Watch(self.device) as watch:
-            first = watch.node("stage one", lambda: self.node(
-                "StageOneSampler", model=self.model, vae=self.vae, positive=self.texts[0], negative=self.texts[1],
-                width=row.width, height=row.height, frames=row.frames, fps=24.0, steps=self.steps, seed=self.seed,
-                noise_device="cpu"))  # fmt: skip
-            larger = watch.node("upsampler", lambda: self.node(
-                "LatentUpsampler", latent=first, upsampler=self.upsampler, vae=self.vae))  # fmt: skip
-            second = watch.node("stage two", lambda: self.node(
-                "StageTwoSampler", model=self.model, vae=self.vae, positive=self.texts[0], latent=larger,
-                noise="continue stage one", seed=0, audio="stage one", clean_background=True,
-                noise_device="cpu"))  # fmt: skip
-            watch.node("decode", lambda: self.node("AVDecode", latent=second, vae=self.vae, tiling="auto"))
-        return watch.figures
-
-
-class Watch:
-    """Times of steps and loads, and peaks of GPU memory (PyTorch's, the device's) and of the process's memory."""
-
-    def __init__(self, device: str):
-        self.on_gpu = device == "cuda"
-        self.figures: dict = {}
-        self.loads: list[float] = []
-        self.steps: list[float] = []
-        self.running = threading.Event()
-        self.peaks = {"device": 0.0, "rss": 0.0, "anonymous": 0.0}
-
-    def __enter__(self) -> "Watch":
-        import torch
-
-        from ltx_duo.nodes.comfyui import memory, progress
-
-        self.torch = torch
-        self.before = {
-            (memory, "load_together"): memory.load_together,
-            (progress.PhaseReporter, "step"): progress.PhaseReporter.step,
-        }
-        load, step = self.before.values()
-
-        def timed_load(*inputs):
-            begin = self.now()
-            load(*inputs)
-            self.loads.append(self.now() - begin)
-
-        def timed_step(reporter, *inputs):
-            self.steps.append(self.now())
-            step(reporter, *inputs)
-
-        memory.load_together, progress.PhaseReporter.step = timed_load, timed_step
-        if self.on_gpu:
-            torch.cuda.reset_peak_memory_stats()
-        self.running.set()
-        self.thread = threading.Thread(target=self._sample, daemon=True)
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_) -> None:
-        self.running.clear()
-        self.thread.join()
-        for (owner, name), value in self.before.items():
-            setattr(owner, name, value)
-        peaks = {f"{name}_gib": round(value / GIB, 2) for name, value in self.peaks.items()}
-        if self.on_gpu:
-            # The samplers reset PyTorch's own peak.
-            peaks["torch_gib"] = max(figures["torch_peak_gib"] for figures in self.figures.values())
-        self.figures["peak"] = peaks
-
-    def now(self) -> float:
-        if self.on_gpu:
-            self.torch.cuda.synchronize()
-        return time.perf_counter()
-
-    def node(self, name: str, call):
-        self.loads.clear()
-        self.steps.clear()
-        if self.on_gpu:
-            self.torch.cuda.reset_peak_memory_stats()
-        begin = self.now()
-        result = call()
-        figures = {"seconds": round(self.now() - begin, 2), "load": round(sum(self.loads), 2)}
-        if self.on_gpu:
-            figures["torch_peak_gib"] = round(self.torch.cuda.max_memory_allocated() / GIB, 2)
-        if name.startswith("stage"):
-            # The first step begins where loading ends; connectors and noise count to it.
-            ends = [begin + sum(self.loads), *self.steps]
-            lengths = [b - a for a, b in zip(ends, ends[1:], strict=False)]
-            rest = sorted(lengths[1:]) or lengths
-            figures |= {"first_step": round(lengths[0], 3), "step": round(rest[len(rest) // 2], 3)}
-            figures["denoise"] = round(sum(lengths), 2)
-        self.figures[name] = figures
+        """One prompt: figures by node, the peaks of the whole run, and what is in use after it."""
+        self.client.post("/probe/start", {})
+        self.client.run(self.prompt())
+        recorded = self.figures()
+        windows = {node: (begin, end) for (begin, node), (end, _) in pairwise(recorded["nodes"])}
+        self.described = {name: recorded[name] for name in ("device", "torch")}
+        result = {}
+        for node in (graphs.STAGE_ONE, graphs.UPSAMPLE, graphs.STAGE_TWO, graphs.DECODE):
+            window = windows[node]
+            result[node] = {"seconds": round(window[1] - window[0], 2), **peaks(recorded["samples"], window)}
+            if node in STAGES:
+                result[node] |= stage_times(recorded, window)
+        one, two = (result[stage] for stage in STAGES)
+        more_steps = (FULL_STEPS - self.steps) * one["step"]
+        result["denoise_30"] = round(one["denoise"] + more_steps + two["denoise"], 2)
+        result["fp8_products"] = recorded["fp8_products"]
+        result["peak"] = peaks(recorded["samples"])
+        result["after"] = rounded(recorded["samples"][-1])
         return result
 
-    def _sample(self) -> None:
-        while self.running.is_set():
-            status = dict(
-                line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines() if ":" in line
-            )
-            self._peak("rss", int(status["VmRSS"].split()[0]) * 1024)
-            self._peak("anonymous", int(status["RssAnon"].split()[0]) * 1024)
-            if self.on_gpu:
-                free, total = self.torch.cuda.mem_get_info()
-                self._peak("device", total - free)
-            time.sleep(0.05)
+    def cancel(self, step: float) -> dict:
+        """Interrupts a step of stage two, which takes `step` seconds, in its middle.
 
-    def _peak(self, name: str, value: float) -> None:
-        self.peaks[name] = max(self.peaks[name], value)
+        Seconds until the run had ended, and of a small run after it.
+        """
+        times = {}
+
+        def interrupt():
+            times["asked"] = time.monotonic()
+            self.client.post("/interrupt", {})
+
+        def watch(node, run):
+            # The first progress of stage two is the end of its first step.
+            if node == graphs.STAGE_TWO and run.progress.get(node) and "timer" not in times:
+                times["timer"] = threading.Timer(0.4 * step, interrupt)
+                times["timer"].start()
+
+        try:
+            self.client.run(self.prompt(), watch)
+            return {"failed": "the run ended before it was cancelled"}
+        except ExecutionFailed as error:
+            ended = time.monotonic()
+            if error.exception_type != "interrupted":
+                raise
+        run = self.client.run(self.prompt(width=128, height=128, frames=9))
+        return {"seconds": round(ended - times["asked"], 3), "next_run": round(sum(run.seconds.values()), 2)}
+
+
+def stage_times(recorded: dict, window: tuple[float, float]) -> dict[str, float]:
+    """Seconds of loading and of the steps of one sampler; its progress bar moves at the end of each step."""
+    begin, end = window
+    loads = [(a, b) for a, b in recorded["loads"] if begin <= a <= end]
+    begin = max([begin, *(b for _, b in loads)])
+    ends = [time for time, value in recorded["steps"] if begin < time <= end and value > 0]
+    lengths = [b - a for a, b in pairwise([begin, *ends])]
+    return {
+        "load": round(sum(b - a for a, b in loads), 2),
+        "first_step": round(lengths[0], 3),
+        "step": round(statistics.median(lengths[1:] or lengths), 3),
+        "denoise": round(sum(lengths), 2),
+    }
+
+
+def switch(stage: dict[str, float]) -> float:
+    return round(stage["load"] + stage["first_step"] - stage["step"], 2)
+
+
+def peaks(samples: list[dict[str, float]], window: tuple[float, float] | None = None) -> dict[str, float]:
+    """GiB; the largest of the samples in the window, each for itself."""
+    inside = [one for one in samples if window is None or window[0] <= one["time"] <= window[1]] or samples[-1:]
+    return rounded({name: max(one[name] for one in inside) for name in inside[0]})
+
+
+def rounded(sample: dict[str, float]) -> dict[str, float]:
+    return {name: round(value, 2) for name, value in sample.items() if name != "time"}
+
+
+def text_width() -> int:
+    """Of the small model's conditioning: features for picture and for sound."""
+    from ltx_duo.ltx_core.transformer.params import TransformerParams
+    from ltx_duo.scripts.small_model_parts.sizes import model_config
+
+    params = TransformerParams.from_config(model_config())
+    return params.video.context_dim + params.audio.context_dim
+
+
+def files_gib(folder: Path) -> float:
+    return round(sum(os.path.getsize(path) for path in folder.rglob("*.safetensors")) / GIB, 2)
+
+
+def card_gib() -> float:
+    query = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    output = subprocess.run(query, capture_output=True, text=True, check=True).stdout
+    return int(output.splitlines()[0]) / 1024
 
 
 if __name__ == "__main__":

@@ -4,8 +4,11 @@ Weights are drawn on the GPU if there is one, and go to disk tensor by tensor: n
 """
 
 import json
+import os
 import struct
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import torch
@@ -27,6 +30,7 @@ CHECKPOINT = Path("checkpoints", "ltx-2.3-22b-dev.safetensors")
 LORA = Path("loras", "ltx-2.3-22b-distilled-lora-384.safetensors")
 UPSAMPLER = Path("latent_upscale_models", "ltx-2.3-spatial-upscaler-x2-1.1.safetensors")
 RANK = 384
+THREADS = 8
 NAMES = {torch.bfloat16: "BF16", torch.float32: "F32", torch.float8_e4m3fn: "F8_E4M3"}
 
 Draw = Callable[[torch.Size, str], Tensor]
@@ -34,9 +38,9 @@ Draw = Callable[[torch.Size, str], Tensor]
 Entry = tuple[str, torch.Size, torch.dtype, Draw]
 
 
-def write_models(folder: Path, *, fp8: bool, small: bool) -> list[Path]:
+def write_models(folder: Path, *, fp8: bool, small: bool, layers: int | None = None) -> list[Path]:
     """Writes checkpoint, distilled LoRA and upsampler below `folder` (a ComfyUI models folder); returns the paths."""
-    settings = model_config() if small else config()
+    settings = model_config() if small else config(layers)
     upsampler = UPSAMPLER_CONFIG | ({} if small else {"mid_channels": 1024, "num_blocks_per_stage": 4})
     metadata = {"config": json.dumps(settings), "model_version": "2.3.0"}
     _write(folder / CHECKPOINT, list(_checkpoint(settings, fp8)), metadata)
@@ -133,8 +137,22 @@ def _write(path: Path, entries: list[Entry], metadata: dict[str, str]) -> None:
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
     torch.manual_seed(0)
-    with path.open("wb") as file:
+    with path.open("wb") as file, ThreadPoolExecutor(THREADS) as pool:
         file.write(struct.pack("<Q", len(text)) + text)
-        for _, shape, dtype, draw in entries:
-            values = draw(shape, device).to(dtype).contiguous().view(-1).view(torch.uint8).cpu()
-            file.write(values.numpy().data)
+        file.flush()
+        written: deque[Future] = deque()
+        for name, shape, dtype, draw in entries:
+            values = draw(shape, device).to(dtype).contiguous().view(-1).view(torch.uint8)
+            offset = 8 + len(text) + header[name]["data_offsets"][0]
+            written.append(pool.submit(_write_at, file.fileno(), values, offset))
+            while len(written) > 2 * THREADS:
+                written.popleft().result()
+        for part in written:
+            part.result()
+
+
+def _write_at(descriptor: int, values: Tensor, offset: int) -> None:
+    data = values.cpu().numpy().data
+    while len(data):
+        done = os.pwrite(descriptor, data, offset)
+        data, offset = data[done:], offset + done

@@ -110,7 +110,9 @@ class ComfyServer:
             if time.monotonic() > deadline:
                 raise self._error(f"ComfyUI did not answer within {START_SECONDS} s")
             time.sleep(0.2)
-        broken = [line for line in self.log().splitlines() if any(text in line for text in BROKEN_PACK)]
+        # ComfyUI's own extra nodes may lack what they need.
+        packs = [line for line in self.log().splitlines() if "custom_nodes" in line]
+        broken = [line for line in packs if any(text in line for text in BROKEN_PACK)]
         if broken:
             raise self._error("ComfyUI could not import the pack: " + broken[0])
 
