@@ -56,6 +56,14 @@ def test_tensors_stay_where_they_are_otherwise(blocks, monkeypatch, change):
     assert pinned.pinned(PARTS, 0, device) is None and not blocks
 
 
+def test_tensors_stay_where_they_are_when_the_system_locks_no_more(blocks, monkeypatch):
+    def refuse(size):
+        raise RuntimeError("CUDA error: out of memory")
+
+    monkeypatch.setattr(pinned, "allocate", refuse)
+    assert pinned.pinned(PARTS, 0, CUDA) is None
+
+
 class Locked(torch.Tensor):
     def is_pinned(self, *_):
         return True
