@@ -41,6 +41,15 @@ def modulated_norm(x: Tensor, norm: Norm, eps: float, *, fp8_rows: bool = False)
     return _modulate(rms_norm(x, eps), norm)
 
 
+def modulate(x: Tensor, norm: Norm, *, fp8_rows: bool = False) -> Tensor:
+    """x * (1 + scale) + shift of x (R, T, D): `modulated_norm` of what is normalised already."""
+    if fused(x):
+        from .triton_norm import residual_norm
+
+        return residual_norm(x.contiguous(), None, None, (norm,), 0.0, fp8_rows, normalised=False)[1][0]
+    return _modulate(x, norm)
+
+
 def residual_norm(
     x: Tensor, update: Tensor, gate: TokenRow | None, norms: tuple[Norm, ...], eps: float, *, fp8_rows: bool = False
 ) -> tuple[Tensor, tuple[Tensor, ...]]:

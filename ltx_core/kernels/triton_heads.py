@@ -11,45 +11,57 @@ from .fp8 import Fp8Rows
 from .triton_fp8 import empty_rows, store_rows
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows", "rows_each", "tokens", "frequencies", "padding"])
 def _norm_rotate(
     x, weight, cos, sin, index, out,
-    width, half, table_tokens, frequencies, padding, eps,
+    rows, rows_each, tokens, width, half, frequencies, padding, eps,
     AXES: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """One token: both halves of all heads.  Pair j is channel j % half of head j // half; AXES 0 rotates nothing."""
-    token = tl.program_id(0).to(tl.int64)
+    """One token of `rows_each` rows, both halves of all heads; its angles and the weights are read once.
+
+    Pair j is channel j % half of head j // half; AXES 0 rotates nothing.
+    """
+    token = tl.program_id(0)
     pairs = tl.arange(0, BLOCK)
     mask = pairs < width // 2
-    head, channel = pairs // half, pairs % half
-    first_place = head * 2 * half + channel
+    first_place = pairs // half * 2 * half + pairs % half
     second_place = first_place + half
-    first = tl.load(x + token * width + first_place, mask=mask, other=0.0).to(tl.float32)
-    second = tl.load(x + token * width + second_place, mask=mask, other=0.0).to(tl.float32)
-    scale = tl.rsqrt((tl.sum(first * first, axis=0) + tl.sum(second * second, axis=0)) / width + eps)
-    first *= scale * tl.load(weight + first_place, mask=mask, other=0.0).to(tl.float32)
-    second *= scale * tl.load(weight + second_place, mask=mask, other=0.0).to(tl.float32)
+    first_weight = tl.load(weight + first_place, mask=mask, other=0.0).to(tl.float32)
+    second_weight = tl.load(weight + second_place, mask=mask, other=0.0).to(tl.float32)
     if AXES > 0:
         turned = mask & (pairs >= padding)
         angle = tl.where(turned, pairs - padding, 0)
-        position = tl.load(index + (token % table_tokens) * AXES + angle % AXES, mask=turned, other=0)
-        place = position * frequencies + angle // AXES
-        c = tl.load(cos + place, mask=turned, other=1.0)
-        s = tl.load(sin + place, mask=turned, other=0.0)
-        rotated = first * c - second * s
-        second = second * c + first * s
-        first = rotated
-    tl.store(out + token * width + first_place, first.to(out.dtype.element_ty), mask=mask)
-    tl.store(out + token * width + second_place, second.to(out.dtype.element_ty), mask=mask)
+        position = tl.load(index + token * AXES)
+        for axis in tl.static_range(1, AXES):
+            position = tl.where(angle % AXES == axis, tl.load(index + token * AXES + axis), position)
+        entry = position * frequencies + angle // AXES
+        c = tl.load(cos + entry, mask=turned, other=1.0)
+        s = tl.load(sin + entry, mask=turned, other=0.0)
+    begin = tl.program_id(1) * rows_each
+    for row in range(begin, tl.minimum(begin + rows_each, rows)):
+        start = ((tl.zeros((), tl.int64) + row) * tokens + token) * width
+        first = tl.load(x + start + first_place, mask=mask, other=0.0).to(tl.float32)
+        second = tl.load(x + start + second_place, mask=mask, other=0.0).to(tl.float32)
+        scale = tl.rsqrt((tl.sum(first * first, axis=0) + tl.sum(second * second, axis=0)) / width + eps)
+        first *= scale * first_weight
+        second *= scale * second_weight
+        if AXES > 0:
+            rotated = first * c - second * s
+            second = second * c + first * s
+            first = rotated
+        tl.store(out + start + first_place, first.to(out.dtype.element_ty), mask=mask)
+        tl.store(out + start + second_place, second.to(out.dtype.element_ty), mask=mask)
 
 
-@triton.jit
-def _gate_heads(x, logits, out, scales, width, heads, head_dim, FP8_ROWS: tl.constexpr, BLOCK: tl.constexpr):
-    token = tl.program_id(0).to(tl.int64)
+@triton.jit(do_not_specialize=["first"])
+def _gate_heads(x, logits, out, scales, first, width, heads, head_dim, FP8_ROWS: tl.constexpr, BLOCK: tl.constexpr):
+    """One token of a part that begins at token `first` of the result."""
+    own = tl.program_id(0).to(tl.int64)
+    token = own + first
     columns = tl.arange(0, BLOCK)
     mask = columns < width
     gates = 2 * tl.sigmoid(tl.load(logits + token * heads + columns // head_dim, mask=mask, other=0.0).to(tl.float32))
-    values = tl.load(x + token * width + columns, mask=mask, other=0.0).to(tl.float32)
+    values = tl.load(x + own * width + columns, mask=mask, other=0.0).to(tl.float32)
     values *= gates
     if FP8_ROWS:
         store_rows(values, columns, mask, token, width, out, scales)
@@ -59,12 +71,13 @@ def _gate_heads(x, logits, out, scales, width, heads, head_dim, FP8_ROWS: tl.con
 
 def norm_rotate(x: Tensor, weight: Tensor, heads: int, table, eps: float) -> Tensor:
     """See `ltx_core.kernels.heads`: x (R, T, H*D) contiguous -> (R, H, T, D), stored as (R, T, H, D)."""
-    width = x.shape[-1]
+    rows, tokens, width = x.shape
     out = torch.empty_like(x)
     cos, sin, index = (x, x, x) if table is None else (table.cos, table.sin, table.index)
-    _norm_rotate[(x.numel() // width,)](
+    rows_each = rows if tokens >= 2048 else 1  # fewer programs would not fill the GPU
+    _norm_rotate[(tokens, triton.cdiv(rows, rows_each))](
         x, weight, cos, sin, index, out,
-        width, width // heads // 2, index.shape[0], cos.shape[1], 0 if table is None else table.padding, eps,
+        rows, rows_each, tokens, width, width // heads // 2, cos.shape[1], 0 if table is None else table.padding, eps,
         AXES=0 if table is None else index.shape[1],
         BLOCK=triton.next_power_of_2(width // 2), num_warps=4 if width > 2048 else 2,
     )  # fmt: skip
@@ -83,7 +96,7 @@ def gate_heads(parts: Sequence[Tensor], logits: Tensor, fp8_rows: bool) -> Tenso
         part = part.transpose(1, 2).contiguous()
         count = part.shape[0] * tokens
         _gate_heads[(count,)](
-            part, logits[first:], out[first:], scales[first:] if fp8_rows else scales, width, heads, head_dim,
+            part, logits, out, scales, first, width, heads, head_dim,
             FP8_ROWS=fp8_rows, BLOCK=triton.next_power_of_2(width), num_warps=8,
         )  # fmt: skip
         first += count

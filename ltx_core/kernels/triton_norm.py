@@ -1,5 +1,7 @@
 """Triton: gated residual, RMS norm and modulation in one pass over a stream."""
 
+import functools
+
 import torch
 import triton
 import triton.language as tl
@@ -10,21 +12,22 @@ from .triton_fp8 import empty_rows, store_rows
 
 
 @triton.jit
-def _row(values, index, stride, token, columns, mask, INDEXED: tl.constexpr):
+def _row(values, index, stride, token, columns, mask):
     """The modulation vector of one token, float32."""
-    number = tl.load(index + token) if INDEXED else 0
-    return tl.load(values + number * stride + columns, mask=mask, other=0.0).to(tl.float32)
+    return tl.load(values + tl.load(index + token) * stride + columns, mask=mask, other=0.0).to(tl.float32)
 
 
-@triton.jit
+# Compiling takes a quarter of a second for every variant: lengths make none.  Strides do: known to be multiples of 16,
+# they let vectors be read in wide pieces.
+@triton.jit(do_not_specialize=["gate_tokens", "norm_tokens"])
 def _residual_norm(
     x, update, out,
-    gate, gate_index, gate_stride,
-    shift_a, scale_a, shift_b, scale_b, norm_index, norm_stride,
+    gate, gate_index, gate_stride, gate_tokens,
+    shift_a, scale_a, shift_b, scale_b, norm_index, norm_stride, norm_tokens,
     normed_a, normed_b, values_a, values_b, scales_a, scales_b,
-    width, gate_tokens, norm_tokens, eps,
-    HAS_UPDATE: tl.constexpr, HAS_GATE: tl.constexpr, GATE_INDEXED: tl.constexpr,
-    NORMS: tl.constexpr, MODULATED: tl.constexpr, NORM_INDEXED: tl.constexpr,
+    width, eps,
+    HAS_UPDATE: tl.constexpr, HAS_GATE: tl.constexpr,
+    NORMS: tl.constexpr, NORMALISED: tl.constexpr, MODULATED: tl.constexpr,
     FP8_ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     token = tl.program_id(0).to(tl.int64)
@@ -35,21 +38,23 @@ def _residual_norm(
     if HAS_UPDATE:
         added = tl.load(update + place, mask=mask, other=0.0).to(tl.float32)
         if HAS_GATE:
-            added *= _row(gate, gate_index, gate_stride, token % gate_tokens, columns, mask, GATE_INDEXED)
+            added *= _row(gate, gate_index, gate_stride, token % gate_tokens, columns, mask)
         # The norm sees what the stream keeps: the sum, rounded to the stream's dtype.
         values = (values + added).to(out.dtype.element_ty)
         tl.store(out + place, values, mask=mask)
         values = values.to(tl.float32)
     if NORMS > 0:
-        normed = values * tl.rsqrt(tl.sum(values * values, axis=0) / width + eps)
+        normed = values
+        if NORMALISED:
+            normed = values * tl.rsqrt(tl.sum(values * values, axis=0) / width + eps)
         for number in tl.static_range(NORMS):
             result = normed
             if MODULATED:
                 scale = scale_a if number == 0 else scale_b
                 shift = shift_a if number == 0 else shift_b
                 own = token % norm_tokens
-                result = normed * (1 + _row(scale, norm_index, norm_stride, own, columns, mask, NORM_INDEXED))
-                result += _row(shift, norm_index, norm_stride, own, columns, mask, NORM_INDEXED)
+                result = normed * (1 + _row(scale, norm_index, norm_stride, own, columns, mask))
+                result += _row(shift, norm_index, norm_stride, own, columns, mask)
             target = normed_a if number == 0 else normed_b
             result = result.to(target.dtype.element_ty)
             tl.store(target + place, result, mask=mask)
@@ -60,9 +65,12 @@ def _residual_norm(
 
 
 def residual_norm(
-    x: Tensor, update: Tensor | None, gate, norms, eps: float, fp8_rows: bool = False
+    x: Tensor, update: Tensor | None, gate, norms, eps: float, fp8_rows: bool = False, normalised: bool = True
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """See `ltx_core.kernels.norm`.  x (R, T, D) contiguous takes the sum in place; at most two norms."""
+    """See `ltx_core.kernels.norm`.  x (R, T, D) contiguous takes the sum in place; at most two norms.
+
+    Without `normalised` the norms are only modulated.
+    """
     width = x.shape[-1]
     tokens = x.numel() // width
     update = None if update is None else update.contiguous()
@@ -70,18 +78,15 @@ def residual_norm(
     quantized = [empty_rows(tokens, width, x.device) for _ in norms] if fp8_rows else []
     modulated = bool(norms) and norms[0][0] is not None
     rows = [row for pair in norms for row in pair] if modulated else []
-    values = [row.values for row in rows] + [x] * (4 - len(rows))
-    norm_index = rows[0].index if modulated else None
-    gate_index = None if gate is None else gate.index
     _residual_norm[(tokens,)](
         x, x if update is None else update, x,
-        x if gate is None else gate.values, x if gate_index is None else gate_index,
-        0 if gate is None else gate.values.stride(0),
-        *values, x if norm_index is None else norm_index, rows[0].values.stride(0) if modulated else 0,
-        *_padded(outputs, x), *_padded([own[0] for own in quantized], x), *_padded([own[1] for own in quantized], x),
-        width, 1 if gate_index is None else gate_index.numel(), 1 if norm_index is None else norm_index.numel(), eps,
-        HAS_UPDATE=update is not None, HAS_GATE=gate is not None, GATE_INDEXED=gate_index is not None,
-        NORMS=len(norms), MODULATED=modulated, NORM_INDEXED=norm_index is not None,
+        x if gate is None else gate.values, *_lookup(gate, x.device),
+        *_padded([row.values for row in rows], x, 4), *_lookup(rows[0] if modulated else None, x.device),
+        *_padded(outputs, x, 2), *_padded([own[0] for own in quantized], x, 2),
+        *_padded([own[1] for own in quantized], x, 2),
+        width, eps,
+        HAS_UPDATE=update is not None, HAS_GATE=gate is not None,
+        NORMS=len(norms), NORMALISED=normalised, MODULATED=modulated,
         FP8_ROWS=fp8_rows, BLOCK=triton.next_power_of_2(width), num_warps=8 if len(norms) == 2 else 4,
     )  # fmt: skip
     for output, own in zip(outputs, quantized, strict=False):
@@ -89,6 +94,18 @@ def residual_norm(
     return x, outputs
 
 
-def _padded(tensors, filler: Tensor) -> list[Tensor]:
-    """Two kernel arguments, whether they are used or not."""
-    return [*tensors, filler, filler][:2]
+def _lookup(row, device: torch.device) -> tuple[Tensor, int, int]:
+    """Kernel arguments that find a token's vector: index, stride between vectors, length of the index."""
+    index = _zero(device) if row is None or row.index is None else row.index
+    return index, 0 if row is None else row.values.stride(0), index.numel()
+
+
+@functools.cache
+def _zero(device: torch.device) -> Tensor:
+    """The index of the one vector that all tokens share."""
+    return torch.zeros(1, dtype=torch.int64, device=device)
+
+
+def _padded(tensors, filler: Tensor, count: int) -> list[Tensor]:
+    """`count` kernel arguments, whether they are used or not."""
+    return [*tensors, *[filler] * count][:count]

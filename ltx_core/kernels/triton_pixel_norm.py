@@ -6,7 +6,8 @@ import triton.language as tl
 from torch import Tensor
 
 
-@triton.jit
+# Compiling takes a quarter of a second for every variant: sizes of the picture make none.
+@triton.jit(do_not_specialize=["pixels", "frame_pixels", "frames"])
 def _norm_silu_pad(
     x, bias, out, channels, pixels, frame_pixels, frames, eps,
     BEFORE: tl.constexpr, AFTER: tl.constexpr, ACTIVATE: tl.constexpr, HAS_BIAS: tl.constexpr,
