@@ -8,6 +8,7 @@ perturbed block, and this sharing is exact: the shared rows are the same numbers
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from .inputs import GuidancePass
 
@@ -41,6 +42,16 @@ class Plan:
     row_of_pass: tuple[int, ...]
 
 
+@dataclass(frozen=True)
+class _Kind:
+    """What a plan asks of a pass; its context is a number, the same for passes that share one."""
+
+    context: int
+    perturbed_video_blocks: frozenset[int]
+    perturbed_audio_blocks: frozenset[int]
+    isolated: bool
+
+
 def plan_passes(passes: Sequence[GuidancePass], num_layers: int) -> Plan:
     """Plans one evaluation of `num_layers` blocks for all passes together."""
     context_passes: list[int] = []
@@ -50,18 +61,26 @@ def plan_passes(passes: Sequence[GuidancePass], num_layers: int) -> Plan:
         if not same:
             context_passes.append(number)
         context_of.append(same[0] if same else len(context_passes) - 1)
+    kinds = [
+        _Kind(context, p.perturbed_video_blocks, p.perturbed_audio_blocks, p.isolated)
+        for context, p in zip(context_of, passes, strict=True)
+    ]
+    return _plan(tuple(kinds), tuple(context_passes), num_layers)
 
+
+@lru_cache(maxsize=16)  # the steps of a stage have the same plan, which takes milliseconds
+def _plan(passes: tuple[_Kind, ...], context_passes: tuple[int, ...], num_layers: int) -> Plan:
     # Passes that share a context stay neighbours, also after isolated ones have moved to the end.
-    isolated_contexts = {context_of[i] for i, p in enumerate(passes) if p.isolated}
-    order = sorted(range(len(passes)), key=lambda i: (context_of[i] in isolated_contexts, context_of[i]))
+    isolated_contexts = {p.context for p in passes if p.isolated}
+    order = sorted(range(len(passes)), key=lambda i: (passes[i].context in isolated_contexts, passes[i].context))
     rows: Rows = (tuple(order),)
     blocks = []
     for layer in range(num_layers):
         perturbed = [(layer in p.perturbed_video_blocks, layer in p.perturbed_audio_blocks) for p in passes]
         rows, split_self = _split(rows, lambda i, perturbed=perturbed: perturbed[i])
         bypass = [perturbed[row[0]] for row in rows]
-        rows, split_text = _split(rows, lambda i: context_of[i])
-        contexts = tuple(context_of[row[0]] for row in rows)
+        rows, split_text = _split(rows, lambda i: passes[i].context)
+        contexts = tuple(passes[row[0]].context for row in rows)
         rows, split_cross = _split(rows, lambda i: passes[i].isolated, sort=True)
         joined = tuple(number for number, row in enumerate(rows) if not passes[row[0]].isolated)
         blocks.append(
@@ -76,7 +95,7 @@ def plan_passes(passes: Sequence[GuidancePass], num_layers: int) -> Plan:
             )
         )
     row_of_pass = tuple(next(n for n, row in enumerate(rows) if i in row) for i in range(len(passes)))
-    return Plan(tuple(blocks), tuple(context_passes), row_of_pass)
+    return Plan(tuple(blocks), context_passes, row_of_pass)
 
 
 def _same_contexts(one: GuidancePass, other: GuidancePass) -> bool:
