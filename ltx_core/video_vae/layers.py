@@ -23,13 +23,19 @@ def space_to_depth(x: Tensor, stride: Stride) -> Tensor:
     return rearrange(x, "b c (f p) (h q) (w r) -> b (c p q r) f h w", p=p, q=q, r=r)
 
 
-def depth_to_space(x: Tensor, stride: Stride) -> Tensor:
-    """The inverse of `space_to_depth`; keeps channels last in memory where they are."""
+def depth_to_space(x: Tensor, stride: Stride, bias: Tensor | None = None) -> Tensor:
+    """The inverse of `space_to_depth` of x, or of x + bias; keeps channels last in memory where they are."""
     p, q, r = stride
-    if x.is_contiguous(memory_format=torch.channels_last_3d):
-        x = rearrange(x, "b (c p q r) f h w -> b (f p) (h q) (w r) c", p=p, q=q, r=r).contiguous()
-        return x.movedim(-1, 1)
-    return rearrange(x, "b (c p q r) f h w -> b c (f p) (h q) (w r)", p=p, q=q, r=r)
+    if not x.is_contiguous(memory_format=torch.channels_last_3d):
+        x = x if bias is None else x + bias[:, None, None, None]
+        return rearrange(x, "b (c p q r) f h w -> b c (f p) (h q) (w r)", p=p, q=q, r=r)
+    parts = x.unflatten(1, (-1, p, q, r)).permute(0, 5, 2, 6, 3, 7, 4, 1)
+    out = torch.empty(parts.shape, dtype=x.dtype, device=x.device)
+    if bias is None:
+        out.copy_(parts)
+    else:
+        torch.add(parts, bias.view(-1, p, q, r).permute(1, 2, 3, 0)[:, None, :, None], out=out)
+    return out.flatten(5, 6).flatten(3, 4).flatten(1, 2).movedim(-1, 1)
 
 
 def patchify(pixels: Tensor, size: int) -> Tensor:
@@ -69,9 +75,9 @@ class VideoConv3d(nn.Module):
         """`activate` puts the pixel norm and SiLU, which most convolutions have in front, before the padding."""
         return self.conv(self._padded(x, activate, None))
 
-    def apart(self, x: Tensor, *, bias: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """The convolution after norm and SiLU of x + bias, and its own bias where that is not added yet."""
-        return convolve_apart(self.conv, self._padded(x, True, bias))
+    def apart(self, x: Tensor, *, activate: bool = True, bias: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """The convolution of x + bias, and its own bias where that is not added yet; `activate` as in `forward`."""
+        return convolve_apart(self.conv, self._padded(x, activate, bias))
 
     def _padded(self, x: Tensor, activate: bool, bias: Tensor | None) -> Tensor:
         before, after = (2, 0) if self.causal else (1, 1)
@@ -140,7 +146,8 @@ class Upsample(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         drop = self.stride[0] - 1
-        out = depth_to_space(self.conv(x), self.stride)[:, :, drop:]
+        enlarged, bias = self.conv.apart(x, activate=False)
+        out = depth_to_space(enlarged, self.stride, bias)[:, :, drop:]
         if self.repeats:
             out = out + depth_to_space(x, self.stride)[:, :, drop:].repeat(1, self.repeats, 1, 1, 1)
         return out

@@ -126,6 +126,12 @@ def test_rearrangements(rng):
     # channel = ((c*p + i)*q + j)*r + k
     assert deep[0, 1 * 4 + 1 * 2 + 0, 0, 3, 1] == x[0, 1, 1, 3, 2]
     torch.testing.assert_close(layers.depth_to_space(deep, (2, 1, 2)), x)
+    bias = torch.randn(8, generator=rng)
+    biased = layers.depth_to_space(deep + bias[:, None, None, None], (2, 1, 2))
+    for own in (deep, deep.contiguous(memory_format=torch.channels_last_3d)):
+        assert torch.equal(layers.depth_to_space(own, (2, 1, 2), bias), biased)
+        assert torch.equal(layers.depth_to_space(own, (2, 1, 2)), x)
+    assert layers.depth_to_space(own, (2, 1, 2), bias).is_contiguous(memory_format=torch.channels_last_3d)
     patches = layers.patchify(x, 4)
     # channel = c*16 + offset along the width * 4 + offset along the height
     assert patches[0, 16 + 3 * 4 + 1, 1, 0, 0] == x[0, 1, 1, 1, 3]
