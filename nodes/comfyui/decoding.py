@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ...ltx_core import activations, two_stage
 from ...ltx_core.sampling.geometry import geometry_of_latent
+from ...ltx_core.video_vae.ahead import compile_ahead
 from ...ltx_core.video_vae.tiling import DEFAULT_TILING, Tiling, even_tiling, largest_tile
 from . import compat, latents
 from .checks import custom_tiling
@@ -62,6 +63,8 @@ def _first_that_fits(component: Component, video: Tensor, ways: tuple[Tiling | N
     if not mm.is_device_cpu(component.device):
         room -= component.patcher.model_size()
     room = min(room, max(MODEST, needs[-1]))
+    if component.device.type == "cuda":
+        compile_ahead(component.module.params, component.compute_dtype, component.device)
     first = next((i for i, need in enumerate(needs) if need <= room), len(ways) - 1)
     for i in range(first, len(ways)):
         way, last = ways[i], i == len(ways) - 1
