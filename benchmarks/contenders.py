@@ -10,6 +10,7 @@ from workload import Scene
 
 from ltx_duo.ltx_core.kernels.attention import fastest_attention
 from ltx_duo.ltx_core.transformer.fp8_linear import convert_linears
+from ltx_duo.ltx_core.transformer.graphs import BlockGraphs
 from ltx_duo.ltx_core.transformer.model import AVTransformer
 
 # Prepares a scene once, as a stage does, and returns what is timed: one evaluation of all its passes.
@@ -23,8 +24,13 @@ def ours(model: AVTransformer) -> Prepare:
     def prepare(scene: Scene):
         device, geometry = scene.video.device, scene.case.geometry
         ropes = model.rope_tables(geometry.video_positions(device), geometry.audio_positions(device))
-        inputs, passes = scene.inputs(ropes), scene.passes()
-        return lambda: model(*inputs, passes)
+        inputs, passes, graphs = scene.inputs(ropes), scene.passes(), BlockGraphs()
+
+        def call() -> list[tuple[Tensor, Tensor]]:
+            with graphs.in_force():
+                return model(*inputs, passes)
+
+        return call
 
     return prepare
 

@@ -1,13 +1,14 @@
 """One guided prediction of the clean latents: what every sampler asks for at every noise level."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from ..errors import LTXError
 from ..progress import Reporter
+from ..transformer.graphs import BlockGraphs
 from ..transformer.inputs import GuidancePass, ModalityInput, ModalityRope
 from ..transformer.model import AVTransformer
 from .guidance import Contexts, Guidance, combine, passes
@@ -23,6 +24,7 @@ class GuidedPrediction:
     passes: tuple[GuidancePass, ...]
     ropes: tuple[ModalityRope | None, ModalityRope | None]
     reporter: Reporter
+    graphs: BlockGraphs = field(default_factory=BlockGraphs)
 
     def __call__(
         self, state: AVState, sigma: Tensor, step: int, last: Sequence[Tensor] | None = None
@@ -46,7 +48,8 @@ class GuidedPrediction:
     def _velocities(self, video: ModalityInput, audio: ModalityInput | None) -> list[tuple[Tensor, Tensor | None]]:
         # The model runs several passes only for a single sample.
         batches = [self.passes] if video.tokens.shape[0] == 1 else [(p,) for p in self.passes]
-        return [v for batch in batches for v in self.model(video, audio, batch, reporter=self.reporter)]
+        with self.graphs.in_force():
+            return [v for batch in batches for v in self.model(video, audio, batch, reporter=self.reporter)]
 
 
 def guided_prediction(

@@ -7,10 +7,11 @@ from torch import Tensor, nn
 
 from ..kernels.dispatch import fused
 from ..kernels.fp8 import first_entries, takes_rows
-from ..kernels.norm import PLAIN, Norm, TokenRow, modulated_norm, residual_norm
+from ..kernels.norm import PLAIN, Norm, TokenRow, modulate, modulated_norm, residual_norm
 from .attention import Attention, AttentionFunction
 from .feed_forward import FeedForward
 from .inputs import ModalityRope
+from .lanes import ONE_LANE, OneLane
 from .modulation import Modulation
 from .params import TransformerParams
 from .plan import BlockPlan
@@ -21,13 +22,13 @@ class StreamConditioning:
     """What a modality's stream is modulated and conditioned by, the same in every block of one evaluation.
 
     modulation: 9 rows (6 without text modulation): shift, scale, gate of self-attention, feed-forward, text attention.
-    prompt: shift and scale of the text context, 2 rows (N, 2, D), or None.
+    prompt: shift and scale of the text context, 2 rows, or None.
     cross: scale, shift for audio-to-video, then for video-to-audio; cross_gate: the gate of what enters this stream.
     contexts: (C, S, D), one for each distinct prompt.
     """
 
     modulation: Modulation
-    prompt: Tensor | None
+    prompt: Modulation | None
     cross: Modulation | None
     cross_gate: Modulation | None
     rope: ModalityRope
@@ -70,92 +71,83 @@ class AVTransformerBlock(nn.Module):
         video_conditioning: StreamConditioning | None,
         audio_conditioning: StreamConditioning | None,
         plan: BlockPlan,
+        lanes: OneLane = ONE_LANE,
     ) -> tuple[Tensor | None, Tensor | None]:
         v, a = video_conditioning, audio_conditioning
-        video, audio = _take(video, plan.split_self), _take(audio, plan.split_self)
-        video_query = audio_query = None
-        if v is not None:
-            video, video_query = self._self_attention(video, self.attn1, self.scale_shift_table, v, plan.video_bypass)
-        if a is not None:
-            table = self.audio_scale_shift_table
-            audio, audio_query = self._self_attention(audio, self.audio_attn1, table, a, plan.audio_bypass)
-        video, video_query = _take(video, plan.split_text), _take(video_query, plan.split_text)
-        audio, audio_query = _take(audio, plan.split_text), _take(audio_query, plan.split_text)
-
         crossing = v is not None and a is not None and plan.joined != ()
-        video_norms = audio_norms = ()
-        if v is not None:
-            tables = (self.scale_shift_table, self.prompt_scale_shift_table)
-            cross = _cross_norms(v, self.scale_shift_table_a2v_ca_video) if crossing else ()
-            video, video_norms = self._text_attention(video, video_query, self.attn2, tables, v, plan.contexts, cross)
-        if a is not None:
-            tables = (self.audio_scale_shift_table, self.audio_prompt_scale_shift_table)
-            cross = _cross_norms(a, self.scale_shift_table_a2v_ca_audio) if crossing else ()
-            audio, audio_norms = self._text_attention(
-                audio, audio_query, self.audio_attn2, tables, a, plan.contexts, cross
-            )
-        video, audio = _take(video, plan.split_cross), _take(audio, plan.split_cross)
         to_video = to_audio = None
-        if crossing:
-            norms = [_take(_take(n, plan.split_cross), plan.joined) for n in (*video_norms, *audio_norms)]
-            to_video, to_audio = self._cross_attention(*norms, v, a)
         if v is not None:
-            gate = v.cross_gate and v.cross_gate.rows(self.scale_shift_table_a2v_ca_video[4:], 0, 1)[0]
-            video = self._feed_forward(video, to_video, gate, plan.joined, self.ff, self.scale_shift_table, v)
-        if a is not None:
-            gate = a.cross_gate and a.cross_gate.rows(self.scale_shift_table_a2v_ca_audio[4:], 0, 1)[0]
-            table = self.audio_scale_shift_table
-            audio = self._feed_forward(audio, to_audio, gate, plan.joined, self.audio_ff, table, a)
+            tables = (self.prompt_scale_shift_table, self.scale_shift_table_a2v_ca_video if crossing else None)
+            rows = v.modulation.rows(self.scale_shift_table)
+            video, query = self._self_attention(video, self.attn1, rows, v, plan, plan.video_bypass)
+            video, video_norms = self._text_attention(video, query, self.attn2, rows, tables, v, plan)
+        with lanes.audio():
+            if a is not None:
+                tables = (
+                    self.audio_prompt_scale_shift_table,
+                    self.scale_shift_table_a2v_ca_audio if crossing else None,
+                )
+                audio_rows = a.modulation.rows(self.audio_scale_shift_table)
+                audio, query = self._self_attention(audio, self.audio_attn1, audio_rows, a, plan, plan.audio_bypass)
+                audio, audio_norms = self._text_attention(audio, query, self.audio_attn2, audio_rows, tables, a, plan)
+        if crossing:
+            # Both sides' norms were taken before either stream is updated by the other.
+            lanes.exchange(*video_norms, *audio_norms)
+            ropes = {"rope": v.rope.cross, "context_rope": a.rope.cross}
+            to_video = self.audio_to_video_attn(video_norms[0], audio_norms[0], **ropes)
+            with lanes.audio():
+                ropes = {"rope": a.rope.cross, "context_rope": v.rope.cross}
+                to_audio = self.video_to_audio_attn(audio_norms[1], video_norms[1], **ropes)
+        if v is not None:
+            gate = v.cross_gate and v.cross_gate.rows(self.scale_shift_table_a2v_ca_video[4:])[0]
+            video = self._feed_forward(video, to_video, gate, plan.joined, self.ff, rows)
+        with lanes.audio():
+            if a is not None:
+                gate = a.cross_gate and a.cross_gate.rows(self.scale_shift_table_a2v_ca_audio[4:])[0]
+                audio = self._feed_forward(audio, to_audio, gate, plan.joined, self.audio_ff, audio_rows)
         return video, audio
 
-    def _self_attention(self, x, attn: Attention, table, conditioning: StreamConditioning, bypass):
+    def _self_attention(self, x, attn: Attention, rows, conditioning: StreamConditioning, plan: BlockPlan, bypass):
         """The stream after self-attention, and its norm as the query of text attention."""
-        shift, scale, gate = conditioning.modulation.rows(table, 0, 3)
+        x = _take(x, plan.split_self)
         bypass = bypass if any(bypass) else ()
         fp8 = takes_rows(attn.to_q, x)
-        normed = modulated_norm(x, (shift, scale), self.eps, fp8_rows=fp8)
+        normed = modulated_norm(x, rows[:2], self.eps, fp8_rows=fp8)
         update = attn(normed, rope=conditioning.rope.tokens, bypass=bypass)
-        query = PLAIN if conditioning.prompt is None else conditioning.modulation.rows(table, 6, 8)
-        x, (query,) = residual_norm(x, update, gate, (query,), self.eps, fp8_rows=fp8)
-        return x, query
+        query = PLAIN if conditioning.prompt is None else rows[6:8]
+        x, (query,) = residual_norm(x, update, rows[2], (query,), self.eps, fp8_rows=fp8)
+        return _take(x, plan.split_text), _take(query, plan.split_text)
 
-    def _text_attention(self, x, query, attn: Attention, tables, conditioning: StreamConditioning, contexts, cross):
-        """The stream after text attention, and the two norms that audio-video attention takes (none without it).
-
-        Both are taken here, before either stream is updated by the other.
-        """
-        table, prompt_table = tables
+    def _text_attention(
+        self, x, query, attn: Attention, rows, tables, conditioning: StreamConditioning, plan: BlockPlan
+    ):
+        """The stream after text attention, and the norms that audio-video attention takes of the rows that have it."""
+        prompt_table, cross_table = tables
         context, gate = conditioning.contexts, None
         if conditioning.prompt is not None:
-            shift, scale = (prompt_table.to(x) + conditioning.prompt)[:, :, None].unbind(1)
-            context = context * (1 + scale) + shift
-            gate = conditioning.modulation.rows(table, 8, 9)[0]
-        update = attn.attend(query, *attn.keys_values(context), contexts)
-        return residual_norm(x, update, gate, cross, self.eps, fp8_rows=takes_rows(attn.to_q, x))
+            fp8 = takes_rows(attn.to_k, context)
+            context = modulate(context, conditioning.prompt.rows(prompt_table), fp8_rows=fp8)
+            gate = rows[8]
+        update = attn.attend(query, *attn.keys_values(context), plan.contexts)
+        cross = () if cross_table is None else _cross_norms(conditioning, cross_table)
+        x, norms = residual_norm(x, update, gate, cross, self.eps, fp8_rows=takes_rows(attn.to_q, x))
+        return _take(x, plan.split_cross), [_take(_take(norm, plan.split_cross), plan.joined) for norm in norms]
 
-    def _cross_attention(
-        self, video_a2v, video_v2a, audio_a2v, audio_v2a, v: StreamConditioning, a: StreamConditioning
-    ):
-        """What audio adds to video and video to audio."""
-        to_video = self.audio_to_video_attn(video_a2v, audio_a2v, rope=v.rope.cross, context_rope=a.rope.cross)
-        to_audio = self.video_to_audio_attn(audio_v2a, video_v2a, rope=a.rope.cross, context_rope=v.rope.cross)
-        return to_video, to_audio
-
-    def _feed_forward(self, x, update, update_gate, rows, ff: FeedForward, table, conditioning) -> Tensor:
+    def _feed_forward(self, x, update, update_gate, joined, ff: FeedForward, rows) -> Tensor:
         """Adds what came from the other modality to its rows, then the feed-forward network's output."""
-        shift, scale, gate = conditioning.modulation.rows(table, 3, 6)
+        shift, scale, gate = rows[3:6]
         fp8 = takes_rows(ff.net[0].proj, x)
-        if update is not None and rows is None:
+        if update is not None and joined is None:
             x, (query,) = residual_norm(x, update, update_gate, ((shift, scale),), self.eps, fp8_rows=fp8)
         else:
-            x = x if update is None else _add_rows(x, update, update_gate, rows, self.eps)
+            x = x if update is None else _add_rows(x, update, update_gate, joined, self.eps)
             query = modulated_norm(x, (shift, scale), self.eps, fp8_rows=fp8)
         return residual_norm(x, ff(query), gate, (), self.eps)[0]
 
 
 def _cross_norms(conditioning: StreamConditioning, table: Tensor) -> tuple[Norm, Norm]:
     """(shift, scale) of a stream in audio-to-video and in video-to-audio attention; the table has scales first."""
-    a2v_scale, a2v_shift, v2a_scale, v2a_shift = conditioning.cross.rows(table, 0, 4)
+    a2v_scale, a2v_shift, v2a_scale, v2a_shift = conditioning.cross.rows(table[:4])
     return (a2v_shift, a2v_scale), (v2a_shift, v2a_scale)
 
 

@@ -7,9 +7,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import GeometryError, LTXError
+from ..kernels.dispatch import fused
+from ..kernels.fp8 import takes_rows
 from ..progress import SILENT, Reporter
+from .ahead import compile_ahead
 from .attention import AttentionFunction, scaled_dot_product
 from .block import AVTransformerBlock, StreamConditioning
+from .graphs import run_blocks
 from .inputs import GuidancePass, ModalityInput, ModalityRope
 from .modulation import AdaLayerNormSingle, Modulation, TokenTimesteps
 from .params import StreamParams, TransformerParams
@@ -115,19 +119,25 @@ class AVTransformer(nn.Module):
         if batch > 1 and len(passes) > 1:
             raise LTXError(f"{len(passes)} guidance passes with batch size {batch}: run one of them at a time.")
         plan = plan_passes(passes, self.params.num_layers)
+        self._compile((video or audio).tokens)
         firsts = [passes[i] for i in plan.context_passes]
         video_stream, video_conditioning, video_embedded = self._enter(video, audio, firsts, of_video=True)
         audio_stream, audio_conditioning, audio_embedded = self._enter(audio, video, firsts, of_video=False)
-        for block, block_plan in zip(self.transformer_blocks, plan.blocks, strict=True):
-            reporter.check_cancel()
-            video_stream, audio_stream = block(
-                video_stream, audio_stream, video_conditioning, audio_conditioning, block_plan
-            )
+        video_stream, audio_stream = run_blocks(
+            self.transformer_blocks, plan.blocks, (video_stream, audio_stream),
+            (video_conditioning, audio_conditioning), reporter,
+        )  # fmt: skip
         video_velocity = self._leave(video_stream, video_embedded, self.scale_shift_table, self.proj_out)
         audio_velocity = self._leave(audio_stream, audio_embedded, self.audio_scale_shift_table, self.audio_proj_out)
         if len(passes) == 1:
             return [(video_velocity, audio_velocity)]
         return [(_row(video_velocity, row), _row(audio_velocity, row)) for row in plan.row_of_pass]
+
+    def _compile(self, tokens: Tensor) -> None:
+        """The kernels for this model, all at once, unless that was done while the weights were read."""
+        if fused(tokens):
+            fp8 = takes_rows(self.transformer_blocks[0].attn1.to_q, tokens)
+            compile_ahead(self.params, tokens.dtype, tokens.device, fp8).result()
 
     def _enter(
         self, own: ModalityInput | None, other: ModalityInput | None, firsts: list[GuidancePass], of_video: bool
@@ -150,7 +160,9 @@ class AVTransformer(nn.Module):
 
         timesteps = TokenTimesteps.of(own.timesteps)
         modulation, embedded = adaln(timesteps.values * p.timestep_scale, dtype)
-        prompt = None if prompt_adaln is None else prompt_adaln(own.sigma * p.timestep_scale, dtype)[0]
+        prompt = None
+        if prompt_adaln is not None:
+            prompt = Modulation(*_per_sample(prompt_adaln(own.sigma * p.timestep_scale, dtype)[0], contexts))
         cross = gate = None
         if other is not None:
             if p.cross_timestep == "own":
@@ -167,14 +179,14 @@ class AVTransformer(nn.Module):
         if stream is None:
             return None
         normed = F.layer_norm(stream, (stream.shape[-1],), eps=self.params.norm_eps)
-        shift, scale = (embedded.rows(table[row : row + 1], 0, 1)[0].per_token() for row in (0, 1))
+        shift, scale = (embedded.rows(table[row : row + 1])[0].per_token() for row in (0, 1))
         return projection(normed * (1 + scale) + shift)
 
 
 def _per_sample(values: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor | None]:
     """Modulation values (B, rows, D) of whole samples with the index that spreads them over the tokens."""
     batch = torch.arange(values.shape[0], device=values.device)
-    return values, None if values.shape[0] == 1 else batch[:, None].expand(-1, tokens.shape[1])
+    return values, None if values.shape[0] == 1 else batch[:, None].repeat(1, tokens.shape[1])
 
 
 def _row(x: Tensor | None, row: int) -> Tensor | None:

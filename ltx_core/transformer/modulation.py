@@ -72,7 +72,6 @@ class Modulation:
     values: Tensor
     index: Tensor | None
 
-    def rows(self, table: Tensor, start: int, stop: int) -> tuple[TokenRow, ...]:
-        """Rows start..stop plus those of a learned table (rows, width)."""
-        rows = table[start:stop].to(self.values) + self.values[:, start:stop]
-        return tuple(TokenRow(row, self.index) for row in rows.unbind(1))
+    def rows(self, table: Tensor) -> tuple[TokenRow, ...]:
+        """The rows, each plus its own of a learned table (rows, width)."""
+        return tuple(TokenRow(row, self.index) for row in (table.to(self.values) + self.values).unbind(1))

@@ -45,6 +45,10 @@ class _Products:
     def takes_fp8_rows(self, x: Tensor) -> bool:
         return self.weight.dtype == fp8.DTYPE and not self._patched() and fp8.fp8_matmul_works(x.device)
 
+    def fixed_weights(self) -> bool:
+        """Whether it computes with its weight where it lies; dynamic VRAM (`_v`) moves weights about."""
+        return not (self._patched() or hasattr(self, "_v"))
+
     def forward_gelu(self, x: Tensor) -> Tensor:
         """gelu(self(x)), tanh form."""
         if self.weight.dtype.itemsize == 1 or not x.is_cuda:

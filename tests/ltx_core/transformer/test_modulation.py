@@ -20,7 +20,7 @@ def test_one_evaluation_per_distinct_timestep_equals_one_per_token(rng):
     distinct = TokenTimesteps.of(timesteps)
     assert len(distinct.values) <= 4
     with torch.no_grad():
-        shared = Modulation(adaln(distinct.values * 1000, torch.float32)[0], distinct.index).rows(table, 3, 6)
+        shared = Modulation(adaln(distinct.values * 1000, torch.float32)[0], distinct.index).rows(table)[3:6]
         naive = adaln(timesteps.flatten() * 1000, torch.float32)[0].unflatten(0, (2, 11)) + table
     for row, expected in zip(shared, naive[:, :, 3:6].unbind(2), strict=True):
         torch.testing.assert_close(row.per_token(), expected, rtol=1e-5, atol=1e-5)
