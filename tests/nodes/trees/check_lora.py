@@ -24,6 +24,9 @@ def weights_in_use(module: torch.nn.Module) -> dict[str, torch.Tensor]:
     return found
 
 
+from ltx_duo.ltx_core.transformer.graphs import _weights
+
+
 def test_streamed_run_equals_whole_run(run, model, vae, stage_one, stage_two, upsampled, streaming, names, same):
     whole = stage_one(model), stage_two(model, upsampled)
     frames = run("AVDecode", latent=whole[1], vae=vae, tiling="off", **names.tiles)[1]
@@ -99,3 +102,15 @@ def test_changed_loras_keep_nothing_of_the_old_ones(run, with_lora, names):
     second = run("LoraLoader", model=first, lora=names.lora, strength_stage_one=0.0, strength_stage_two=0.5)
     assert first.patched.parts and not second.patched.parts
     assert second.stage(2).patcher.model is first.stage(2).patcher.model
+
+
+def test_a_recording_ends_where_weights_are_patched(run, model, with_lora, streaming, names):
+    def marks(handle, stage: int):
+        return _weights(handle.stage(stage).load().transformer.transformer_blocks, torch.device("cpu"))
+
+    plain, patched = marks(model, 1), marks(with_lora(0.0, 1.0), 2)
+    assert plain is not None and patched is not None and plain != patched
+    streaming()
+    fresh = run("ModelLoader", checkpoint=names.checkpoint, weight_dtype="auto")
+    fresh = run("LoraLoader", model=fresh, lora=names.lora, strength_stage_one=0.0, strength_stage_two=1.0)
+    assert marks(fresh, 2) is None
