@@ -179,10 +179,11 @@ def _weights(blocks: Sequence[nn.Module], device: torch.device) -> Hashable | No
     waiting: list[nn.Module] = list(blocks)
     while waiting:
         module = waiting.pop()
-        own = module.__dict__
+        # A layer of the caller's own says so by `fixed_weights()`.
+        own, fixed = module.__dict__, getattr(type(module), "fixed_weights", None)
         if own["_forward_hooks"] or own["_forward_pre_hooks"] or "forward" in own:
             return None
-        if not _computes_plainly(type(module)) and not _says_fixed(module):
+        if not (_computes_plainly(type(module)) if fixed is None else fixed(module)):
             return None
         if own.get("attention", scaled_dot_product) is not scaled_dot_product:
             return None
@@ -199,13 +200,8 @@ def _weights(blocks: Sequence[nn.Module], device: torch.device) -> Hashable | No
 @cache
 def _computes_plainly(kind: type) -> bool:
     """Whether modules of this class are known to compute with their parameters as these are."""
-    return kind in (nn.Linear, nn.Sequential, nn.Identity) or kind.__module__.startswith(__package__)
-
-
-def _says_fixed(module: nn.Module) -> bool:
-    """A layer of the caller's own says by `fixed_weights()` whether it computes with its weight where it lies."""
-    own = getattr(module, "fixed_weights", None)
-    return own is not None and own()
+    known = nn.Linear.forward, nn.Sequential.forward, nn.Identity.forward, nn.Module.forward
+    return kind.forward in known or kind.forward.__module__.startswith(__package__)
 
 
 def _structure(value: Any, tensors: list[Tensor]) -> Hashable:

@@ -170,7 +170,8 @@ class Patched(torch.nn.Linear):
 
 
 class Unknown(torch.nn.Linear):
-    pass
+    def forward(self, x):
+        return super().forward(x)
 
 
 def refuse_hook(block):
