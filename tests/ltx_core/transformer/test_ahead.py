@@ -1,7 +1,12 @@
 """What is compiled ahead is what a model then runs."""
 
+import os
+
 import pytest
 import torch
+
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"  # has to be set before triton is imported
 
 from ltx_duo.ltx_core.kernels import triton_fp8, triton_heads, triton_norm
 from ltx_duo.ltx_core.kernels.ahead import run_ahead
