@@ -55,6 +55,7 @@ def peer(name: str, settings: dict, model: AVTransformer) -> Prepare:
     if name.endswith("compiled"):
         # Blocks know their number: without this, all but the first few would not be compiled.
         torch._dynamo.config.allow_unspec_int_on_nn_module = True
+        torch._dynamo.config.recompile_limit = 2 * len(module.transformer_blocks)
         for block in module.transformer_blocks:
             block.compile(dynamic=False)
 
