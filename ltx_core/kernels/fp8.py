@@ -83,9 +83,16 @@ def fp8_linear(x: Tensor | Fp8Rows, weight: Tensor, weight_scales: Tensor, bias:
     Returns (..., N).  Needs `fp8_matmul_works` on the weight's device.
     """
     rows = rows_of(x)
-    out = torch._scaled_mm(
-        rows.values, weight.t(), rows.scales, weight_scales, bias=bias, out_dtype=rows.dtype, use_fast_accum=True
-    )
+    try:
+        out = torch._scaled_mm(
+            rows.values, weight.t(), rows.scales, weight_scales, bias=bias, out_dtype=rows.dtype, use_fast_accum=True
+        )
+    except torch.cuda.OutOfMemoryError:
+        raise
+    except RuntimeError:
+        # For some numbers of rows cuBLAS has no float8 product: 26 rows of 8192 columns on an H100 with CUDA 13.0.
+        wide = (rows.values.float() * rows.scales).to(rows.dtype) @ weight.to(rows.dtype).t()
+        out = (wide.float() * weight_scales + (0 if bias is None else bias)).to(rows.dtype)
     return out.view(*rows.shape[:-1], weight.shape[0])
 
 

@@ -25,15 +25,18 @@ def compile_ahead(params: VideoVAEParams, dtype: torch.dtype, device: torch.devi
             channels //= block.multiplier
 
     def calls() -> list[Callable[[], object]]:
-        def pixel(count: int) -> torch.Tensor:
-            return torch.ones(1, count, 1, 1, 1, dtype=dtype, device=device)
+        def pixels(count: int) -> torch.Tensor:
+            return torch.ones(1, count, 1, 4, 4, dtype=dtype, device=device)
 
         def pad(count: int, activate: bool, biased: bool) -> Callable[[], object]:
-            bias = pixel(count).flatten() if biased else None
-            return partial(repeat_ends, pixel(count), before, after, activate=activate, bias=bias)
+            bias = torch.ones(count, dtype=dtype, device=device) if biased else None
+            return partial(repeat_ends, pixels(count), before, after, activate=activate, bias=bias)
 
         result = [pad(count, False, False) for count in plain]
         result += [pad(count, True, biased) for count in residual | {channels} for biased in (False, True)]
-        return [*result, partial(add_update, pixel(channels), pixel(channels), pixel(channels).flatten())]
+        for count in residual:
+            bias = torch.ones(count, dtype=dtype, device=device)
+            result.append(partial(add_update, pixels(count), pixels(count), bias))
+        return result
 
     return run_ahead(calls, device)

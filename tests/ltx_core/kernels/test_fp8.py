@@ -104,10 +104,11 @@ def test_expanded_product_is_that_of_the_numbers(draw):
 
 
 @pytest.mark.gpu
-def test_gpu_product_is_that_of_the_numbers(draw):
-    x, bias = draw(2, 40, 256, dtype=torch.bfloat16), draw(128, dtype=torch.bfloat16)
-    x[1] *= 1000
-    layer = Fp8Linear(*fp8.quantize_weight(draw(128, 256)), bias)
+@pytest.mark.parametrize(("rows", "columns"), [(40, 256), (1, 256), (13, 8192), (26, 8192)])
+def test_gpu_product_is_that_of_the_numbers(draw, rows, columns):
+    x, bias = draw(2, rows, columns, dtype=torch.bfloat16)[: 1 + (rows == 40)], draw(128, dtype=torch.bfloat16)
+    x[-1] *= 1000
+    layer = Fp8Linear(*fp8.quantize_weight(draw(128, columns)), bias)
     assert layer.takes_fp8_rows(x)
     rows = fp8.quantize_rows(x)
     exact = number(rows).double() @ (layer.weight.double() * layer.weight_scale).T + bias.double()
