@@ -4,6 +4,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from ltx_duo.ltx_core.transformer.graphs import _weights
 from ltx_duo.nodes.comfyui import handles, latents, lora
 
 WAYS = {"as with dynamic VRAM": lora.with_patches, "as without it": lora.with_factors}
@@ -22,9 +23,6 @@ def weights_in_use(module: torch.nn.Module) -> dict[str, torch.Tensor]:
         for function in getattr(layer, "weight_function", ()):
             found[f"{name}.weight"] = function(found[f"{name}.weight"])
     return found
-
-
-from ltx_duo.ltx_core.transformer.graphs import _weights
 
 
 def test_streamed_run_equals_whole_run(run, model, vae, stage_one, stage_two, upsampled, streaming, names, same):
@@ -109,7 +107,7 @@ def test_a_recording_ends_where_weights_are_patched(run, model, with_lora, strea
         return _weights(handle.stage(stage).load().transformer.transformer_blocks, torch.device("cpu"))
 
     plain, patched = marks(model, 1), marks(with_lora(0.0, 1.0), 2)
-    assert plain is not None and patched is not None and plain != patched
+    assert plain is not None and patched != plain  # None where the LoRA is added at each use
     streaming()
     fresh = run("ModelLoader", checkpoint=names.checkpoint, weight_dtype="auto")
     fresh = run("LoraLoader", model=fresh, lora=names.lora, strength_stage_one=0.0, strength_stage_two=1.0)
