@@ -21,7 +21,7 @@ from ..kernels.attention import scaled_dot_product
 from ..kernels.dispatch import fused
 from ..progress import SILENT, Reporter
 from .chunks import chunk_count
-from .lanes import ONE_LANE, two_lanes, with_workspace
+from .lanes import ONE_LANE, OneLane, two_lanes, with_workspace
 from .plan import BlockPlan
 
 logger = logging.getLogger("ltx_duo")
@@ -47,18 +47,19 @@ def run_blocks(
     return graphs.run(blocks, plans, streams, conditionings, reporter)
 
 
-def _run_eagerly(blocks, plans, streams: Streams, conditionings: tuple, reporter: Reporter) -> Streams:
-    given = streams  # held until both lanes are done with it
-    device = _device(streams)
-    with two_lanes(device) if None not in streams and _suits(streams) else nullcontext(ONE_LANE) as lanes:
-        for block, plan in zip(blocks, plans, strict=True):
-            reporter.check_cancel()
-            if lanes is not ONE_LANE and _weights([block], device) is None:
-                lanes.exchange()
-                lanes = ONE_LANE
-            streams = block(*streams, *conditionings, plan, lanes)
-    del given
+def _run_eagerly(
+    blocks, plans, streams: Streams, conditionings: tuple, reporter: Reporter, lanes: OneLane = ONE_LANE
+) -> Streams:
+    for block, plan in zip(blocks, plans, strict=True):
+        reporter.check_cancel()
+        streams = block(*streams, *conditionings, plan, lanes)
     return streams
+
+
+def _run_side_by_side(blocks, plans, streams: Streams, conditionings: tuple) -> Streams:
+    """Video and audio on lanes of their own: worth it where neither fills the GPU.  The caller holds `streams`."""
+    with two_lanes(_device(streams)) if None not in streams else nullcontext(ONE_LANE) as lanes:
+        return _run_eagerly(blocks, plans, streams, conditionings, SILENT, lanes)
 
 
 def _device(streams: Streams) -> torch.device:
@@ -161,7 +162,7 @@ class BlockGraphs:
                 stop = min(start + BLOCKS_PER_GRAPH, len(blocks))
 
                 def some(streams=streams, start=start, stop=stop) -> Streams:
-                    return _run_eagerly(blocks[start:stop], plans[start:stop], streams, conditionings, SILENT)
+                    return _run_side_by_side(blocks[start:stop], plans[start:stop], streams, conditionings)
 
                 replay, streams = capture(some)
                 pieces.append(_Piece(start, stop, replay, streams, marks))
