@@ -8,7 +8,9 @@ from torch import Tensor
 from .motion import bounce_times, track
 from .scenes import FPS, FRAMES, Scene
 
-PITCHES = {"circle": 220.0, "square": 330.0, "triangle": 495.0, "star": 740.0}  # Hz
+# Hz.  Multiples of the 100 spectrogram frames a second: where every frame is like the last one, a vocoder, which is a
+# chain of convolutions, can only repeat itself every frame.
+PITCHES = {"circle": 200.0, "square": 300.0, "triangle": 500.0, "star": 800.0}
 LOUDNESS = 2.0  # amplitude of the tone, for each picture height of radius
 ATTACK, RELEASE = 0.06, 0.03  # seconds
 PAN = pi / 4  # radians of the circle of equal power, over the picture's width
