@@ -1,0 +1,85 @@
+"""The one training loop: AdamW, warm-up and cosine, stops and goes on."""
+
+import math
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from .checkpoints import load_progress, save_progress
+from .report import loss_curve
+from .run import Run
+
+LOGS = 100  # points of a loss curve
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long and how fast a piece learns; the rate rises for `warmup` steps and falls to zero as a cosine."""
+
+    steps: int
+    learning_rate: float
+    warmup: int = 100
+    weight_decay: float = 0.0
+    clip: float = 1.0
+
+    def rate(self, step: int) -> float:
+        rise = min(1.0, (step + 1) / self.warmup)
+        return self.learning_rate * rise * 0.5 * (1 + math.cos(math.pi * step / self.steps))
+
+
+def optimise(run: Run, piece: str, module: nn.Module, losses: Callable[[int], dict[str, Tensor]], plan: Plan) -> bool:
+    """Trains `module` until the plan's end or the run's; returns whether the plan is done.
+
+    `losses(step)` gives the terms of the loss, scalars that are added up.  Weights, moments and curve are saved at the
+    end, and taken up again by the next call.
+    """
+    optimizer = torch.optim.AdamW(
+        module.parameters(),
+        lr=plan.learning_rate,
+        betas=(0.9, 0.99),
+        weight_decay=plan.weight_decay,
+        fused=run.device.type == "cuda",
+    )
+    step, history = load_progress(run.out, piece, module, optimizer)
+    module.train()
+    interval = max(1, plan.steps // LOGS)
+    sums: dict[str, Tensor] = {}
+    started = time.monotonic()
+    while step < plan.steps:
+        for group in optimizer.param_groups:
+            group["lr"] = plan.rate(step)
+        terms = losses(step)
+        optimizer.zero_grad(set_to_none=True)
+        sum(terms.values()).backward()
+        torch.nn.utils.clip_grad_norm_(module.parameters(), plan.clip)
+        optimizer.step()
+        step += 1
+        for name, value in terms.items():
+            sums[name] = sums.get(name, 0) + value.detach()
+        if step % interval == 0 or step == plan.steps:
+            _log(piece, step, plan, history, {name: float(value) / interval for name, value in sums.items()}, started)
+            sums = {}
+            # Only here, so that a curve with a stop in it is the same as one without.
+            if run.out_of_time:
+                break
+    module.eval()
+    save_progress(run.out, piece, module, optimizer, step, history)
+    loss_curve(run.out / f"{piece}-loss.png", piece, history)
+    return step == plan.steps
+
+
+def _log(
+    piece: str, step: int, plan: Plan, history: dict[str, list[float]], means: dict[str, float], started: float
+) -> None:
+    for name, value in {"step": step, **means}.items():
+        history.setdefault(name, []).append(value)
+    if not all(math.isfinite(value) for value in means.values()):
+        raise FloatingPointError(f"{piece}: the loss at step {step} is {means}; lower the learning rate")
+    if len(history["step"]) % 10 == 1 or step == plan.steps:
+        terms = "  ".join(f"{name} {value:.4f}" for name, value in means.items())
+        sys.stdout.write(f"{piece} {step}/{plan.steps}  {terms}  {time.monotonic() - started:.0f} s\n")
+        sys.stdout.flush()

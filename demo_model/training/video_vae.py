@@ -1,0 +1,136 @@
+"""The video VAE: a plain autoencoder whose latents are spread out and may be a little wrong."""
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ...ltx_core.video_vae import VideoDecoder, VideoEncoder, VideoVAEParams
+from ..world import render
+from .checkpoints import load_weights, save_tensors, weights_path
+from .loop import Plan, optimise
+from .losses import edge_loss, moment_penalty, psnr
+from .report import film_sheet, save_numbers
+from .run import Run
+from .sizes import model_config
+
+PIECE = "video-vae"
+FRAMES = 33
+NOISE = 0.25  # the largest standard deviation of the noise that the decoder has to live with
+SPREAD = 0.1  # weight of the penalty on the latents' moments
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Clips of one step; a single frame is what an image is encoded as."""
+
+    size: int
+    frames: int
+    clips: int
+
+
+# In turn: both sizes of the two stages, and now and then single images.
+BATCHES = (*(Batch(256, FRAMES, 8), Batch(128, FRAMES, 32)) * 3, Batch(256, FRAMES, 8), Batch(128, 1, 64))
+SMALL_BATCHES = (Batch(64, 9, 2), Batch(32, 9, 4), Batch(64, 1, 4))
+
+
+class VideoAutoencoder(nn.Module):
+    """The engine's encoder and decoder together.  While they learn, their statistics leave latents as they are."""
+
+    def __init__(self, config: dict):
+        super().__init__()
+        params = VideoVAEParams.from_config(config)
+        self.encoder = VideoEncoder(params)
+        self.decoder = VideoDecoder(params)
+        self.set_statistics(torch.zeros(params.latent_channels), torch.ones(params.latent_channels))
+
+    def set_statistics(self, mean: Tensor, deviation: Tensor) -> None:
+        """Of the latents as the encoder's layers make them, each (C,); rounded as the model's file will round them."""
+        for side in (self.encoder, self.decoder):
+            side.per_channel_statistics.get_buffer("mean-of-means").copy_(mean.bfloat16())
+            side.per_channel_statistics.get_buffer("std-of-means").copy_(deviation.bfloat16())
+
+
+def train(run: Run) -> None:
+    """Trains the piece, measures it, and leaves `video-vae.safetensors`."""
+    run.seed_weights(PIECE)
+    model = VideoAutoencoder(model_config(run.small)).to(run.device)
+    if run.device.type == "cuda":
+        model = model.to(memory_format=torch.channels_last_3d)
+    plan = Plan(12, 3e-3, warmup=2) if run.small else Plan(7200, 2e-3, warmup=200)
+    batches = SMALL_BATCHES if run.small else BATCHES
+    if optimise(run, PIECE, model, lambda step: losses(run, model, step, batches[step % len(batches)]), plan):
+        finish(run, model)
+
+
+def losses(run: Run, model: VideoAutoencoder, step: int, batch: Batch) -> dict[str, Tensor]:
+    clips = render(run.scenes(PIECE, step, batch.clips), batch.size, batch.size, batch.frames, run.device)
+    generator = run.generator(PIECE, step)
+    with torch.autocast(run.device.type, torch.bfloat16, enabled=run.device.type == "cuda"):
+        latent = model.encoder(clips)
+        amount = torch.rand(len(latent), 1, 1, 1, 1, generator=generator, device=run.device) * NOISE
+        noise = torch.randn(latent.shape, generator=generator, device=run.device)
+        error = model.decoder(latent + (amount * noise).to(latent)) - clips
+    # Single frames are too few to say how latents are spread.
+    spread = moment_penalty(latent, (0, 2, 3, 4)) if batch.frames > 1 else error.new_zeros(())
+    return {
+        "l1": error.abs().mean(),
+        "mse": 2 * error.square().mean(),
+        "edges": edge_loss(error),
+        "spread": SPREAD * spread,
+    }
+
+
+@torch.no_grad()
+def finish(run: Run, model: VideoAutoencoder) -> None:
+    """Latent statistics over many clips, then the file, the sample sheet and the measurements."""
+    sizes, clips, batch = ((32, 64), 8, 4) if run.small else ((128, 256), 512, 32)
+    model.set_statistics(*latent_statistics(run, model, sizes, clips, batch))
+    save_tensors(weights_path(run.out, PIECE), model.state_dict())
+    # As it will run: all of it in bfloat16.
+    shipped = copy.deepcopy(model).to(torch.bfloat16)
+    numbers = {f"psnr_{size}": measure(run, shipped, size, clips // 8) for size in sizes}
+    save_numbers(run.out, PIECE, numbers)
+    films = []
+    for size in sizes:
+        originals = render(run.scenes(PIECE, "sheet", 4), size, size, 9 if run.small else FRAMES, run.device)
+        decoded = shipped.decoder(shipped.encoder(originals.bfloat16()))
+        films += [(f"{size} px: drawn, decoded", film) for pair in zip(originals, decoded, strict=True) for film in pair]
+    film_sheet(run.out / f"{PIECE}-samples.png", films)
+
+
+def latent_statistics(
+    run: Run, model: VideoAutoencoder, sizes: tuple[int, ...], clips: int, batch: int
+) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each channel over clips of all sizes."""
+    latents = []
+    for size in sizes:
+        for number in range(0, clips, batch):
+            scenes = run.scenes(PIECE, f"statistics {number}", batch)
+            frames = render(scenes, size, size, 9 if run.small else FRAMES, run.device)
+            with torch.autocast(run.device.type, torch.bfloat16, enabled=run.device.type == "cuda"):
+                latents.append(model.encoder(frames).float().transpose(0, 1).flatten(1))
+    deviation, mean = torch.std_mean(torch.cat(latents, dim=1), dim=1)
+    return mean, deviation
+
+
+def measure(run: Run, model: VideoAutoencoder, size: int, clips: int) -> dict[str, float]:
+    """Decibels: of whole clips, of their first frame encoded and decoded alone, and with noise on the latent."""
+    drawn = render(run.scenes(PIECE, f"test {size}", clips), size, size, 9 if run.small else FRAMES, run.device)
+    found: dict[str, list[Tensor]] = {"clip": [], "image": [], "noise 0.1": []}
+    for pictures in drawn.split(8):
+        pictures = pictures.to(next(model.parameters()).dtype)
+        latent = model.encoder(pictures)
+        noise = torch.randn(latent.shape, generator=run.generator(PIECE, "test"), device=run.device)
+        found["clip"].append(psnr(model.decoder(latent), pictures))
+        found["noise 0.1"].append(psnr(model.decoder(latent + 0.1 * noise.to(latent)), pictures))
+        image = pictures[:, :, :1]
+        found["image"].append(psnr(model.decoder(model.encoder(image)), image))
+    return {name: round(float(torch.cat(values).mean()), 2) for name, values in found.items()}
+
+
+def trained(run: Run) -> VideoAutoencoder:
+    """The finished piece, for those that build on it: on the run's device, without gradients."""
+    model = load_weights(run.out, PIECE, VideoAutoencoder(model_config(run.small)))
+    return model.to(run.device).eval().requires_grad_(False)
