@@ -96,7 +96,9 @@ def finish(run: Run, model: VideoAutoencoder) -> None:
     for size in sizes:
         originals = render(run.scenes(PIECE, "sheet", 4), size, size, 9 if run.small else FRAMES, run.device)
         decoded = shipped.decoder(shipped.encoder(originals.bfloat16()))
-        films += [(f"{size} px: drawn, decoded", film) for pair in zip(originals, decoded, strict=True) for film in pair]
+        films += [
+            (f"{size} px: drawn, decoded", film) for pair in zip(originals, decoded, strict=True) for film in pair
+        ]
     film_sheet(run.out / f"{PIECE}-samples.png", films)
 
 

@@ -1,0 +1,111 @@
+"""The audio VAE: spectrograms, made by the engine's own front end, to latents and back."""
+
+import torch
+from torch import Tensor, nn
+
+from ...ltx_core.audio_vae import AudioDecoder, AudioEncoder, AudioVAEParams, waveform_to_mel
+from ..world import Scene, sound
+from .checkpoints import load_weights, save_tensors, weights_path
+from .loop import Plan, optimise
+from .losses import moment_penalty
+from .report import mel_sheet, save_numbers
+from .run import Run
+from .sizes import model_config
+
+PIECE = "audio-vae"
+SAMPLE_RATE = 48000
+FRAMES = 33
+NOISE = 0.25
+SPREAD = 0.1
+
+
+class AudioAutoencoder(nn.Module):
+    """The engine's encoder and decoder together.  While they learn, their statistics leave latents as they are."""
+
+    def __init__(self, config: dict):
+        super().__init__()
+        params = AudioVAEParams.from_config(config)
+        self.encoder = AudioEncoder(params)
+        self.decoder = AudioDecoder(params)
+        self.set_statistics(torch.zeros(params.token_width), torch.ones(params.token_width))
+
+    def set_statistics(self, mean: Tensor, deviation: Tensor) -> None:
+        """Of the values of a time step as the encoder's layers make them, each (128,); rounded as in the file."""
+        for side in (self.encoder, self.decoder):
+            side.per_channel_statistics.get_buffer("mean-of-means").copy_(mean.bfloat16())
+            side.per_channel_statistics.get_buffer("std-of-means").copy_(deviation.bfloat16())
+
+    def noisy_round_trip(self, mel: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """The latent of mel (B, 2, T, M), and what is decoded from it with up to NOISE on it, (B, 2, 4*ceil(T/4)-3, M).
+
+        The noise is in units of the normalised latent.
+        """
+        latent = self.encoder(mel)
+        amount = torch.rand(len(latent), 1, 1, 1, generator=generator, device=mel.device) * NOISE
+        noise = torch.randn(latent.shape, generator=generator, device=mel.device)
+        return latent, self.decoder(latent + amount * noise)
+
+
+def sounds(run: Run, scenes: list[Scene]) -> Tensor:
+    """(B, 2, samples) at SAMPLE_RATE."""
+    return sound(scenes, frames=4 if run.small else FRAMES, sample_rate=SAMPLE_RATE, device=run.device)
+
+
+def spectrograms(run: Run, scenes: list[Scene], config: dict) -> Tensor:
+    """(B, 2, T, 64), T of the 4n+1 that latents stand for."""
+    mel = waveform_to_mel(sounds(run, scenes), SAMPLE_RATE, AudioVAEParams.from_config(config))
+    return mel[:, :, : mel.shape[2] - (mel.shape[2] - 1) % 4]
+
+
+def train(run: Run) -> None:
+    """Trains the piece, measures it, and leaves `audio-vae.safetensors`."""
+    run.seed_weights(PIECE)
+    config = model_config(run.small)
+    model = AudioAutoencoder(config).to(run.device)
+    plan = Plan(10, 2e-3, warmup=2) if run.small else Plan(3000, 1e-3, warmup=100)
+    if optimise(run, PIECE, model, lambda step: losses(run, model, step, config), plan):
+        finish(run, model, config)
+
+
+def losses(run: Run, model: AudioAutoencoder, step: int, config: dict) -> dict[str, Tensor]:
+    mel = spectrograms(run, run.scenes(PIECE, step, 2 if run.small else 32), config)
+    latent, decoded = model.noisy_round_trip(mel, run.generator(PIECE, step))
+    error = decoded - mel
+    return {
+        "l1": error.abs().mean(),
+        "mse": 0.2 * error.square().mean(),
+        "spread": SPREAD * moment_penalty(latent, (0, 2)),
+    }
+
+
+@torch.no_grad()
+def finish(run: Run, model: AudioAutoencoder, config: dict) -> None:
+    """Latent statistics over many clips, then the file, the sample sheet and the measurements."""
+    clips, batch = (4, 2) if run.small else (1024, 32)
+    mels = [spectrograms(run, run.scenes(PIECE, f"statistics {n}", batch), config) for n in range(0, clips, batch)]
+    latent = torch.cat([model.encoder(mel) for mel in mels])
+    deviation, mean = torch.std_mean(latent.transpose(1, 2).flatten(0, 1).flatten(1), dim=0)
+    model.set_statistics(mean, deviation)
+    save_tensors(weights_path(run.out, PIECE), model.state_dict())
+    # As the file will be rounded; the engine computes in bfloat16 too.
+    shipped = trained(run).to(torch.bfloat16)
+    mel = spectrograms(run, run.scenes(PIECE, "test", 2 if run.small else 64), config)
+    decoded = shipped.decoder(shipped.encoder(mel.bfloat16())).float()
+    save_numbers(run.out, PIECE, {"l1 of logarithms": round(float((decoded - mel).abs().mean()), 4)})
+    mel_sheet(
+        run.out / f"{PIECE}-samples.png",
+        [
+            (text, film[0])
+            for pair in zip(mel[:6], decoded[:6], strict=True)
+            for text, film in zip(TEXTS, pair, strict=True)
+        ],
+    )
+
+
+TEXTS = ("left side: sound", "decoded")
+
+
+def trained(run: Run) -> AudioAutoencoder:
+    """The finished piece, for those that build on it: on the run's device, without gradients."""
+    model = load_weights(run.out, PIECE, AudioAutoencoder(model_config(run.small)))
+    return model.to(run.device).eval().requires_grad_(False)
