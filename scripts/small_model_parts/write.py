@@ -2,12 +2,11 @@
 
 import json
 import shutil
-import struct
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ...ltx_core.audio_vae import AudioDecoder, AudioEncoder, AudioVAEParams
 from ...ltx_core.text.connector import EmbeddingsConnector
@@ -22,6 +21,7 @@ from ...ltx_core.video_vae import VideoDecoder, VideoEncoder, VideoVAEParams
 from ...ltx_core.vocoder.model import Vocoder
 from ...ltx_core.vocoder.params import VocoderParams
 from . import values
+from .layout import Tensors, checkpoint_tensors, prefixed, save, stored_dtype
 from .sizes import GEMMA_CONFIG, LORA_RANK, MODEL_VERSION, UPSAMPLER_CONFIG, model_config
 
 CHECKPOINT = Path("checkpoints", "ltx-2.3-small-dev.safetensors")
@@ -30,10 +30,6 @@ LORA = Path("loras", "ltx-2.3-small-distilled-lora.safetensors")
 GEMMA_FOLDER = Path("text_encoders", "gemma-3-small")
 GEMMA_FILE = Path("text_encoders", "gemma-3-small.safetensors")
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
-
-DTYPE_NAMES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.uint8: "U8"}
-
-Tensors = dict[str, Tensor]
 
 
 def write_small_model(folder: Path, tokenizer: Path, seed: int = 0) -> list[Path]:
@@ -44,37 +40,36 @@ def write_small_model(folder: Path, tokenizer: Path, seed: int = 0) -> list[Path
     random = values.RandomValues(seed)
     config = model_config()
     transformer = _transformer(random, config)
-    checkpoint = {
-        **_prefixed("model.diffusion_model.", transformer),
+    parts = {
+        "transformer": transformer,
         **_connectors(random, config),
-        **_prefixed("text_embedding_projection.", _projection(random, config)),
+        "text_projection": _projection(random, config),
         **_video_vae(random, config),
         **_audio_vae(random, config),
-        **_prefixed("vocoder.", _vocoder(random, config)),
+        "vocoder": _vocoder(random, config),
     }
     metadata = {"config": json.dumps(config), "model_version": MODEL_VERSION}
-    _save(folder / CHECKPOINT, checkpoint, metadata)
-    _save(folder / UPSAMPLER, _upsampler(random), {"config": json.dumps(UPSAMPLER_CONFIG)})
-    _save(folder / LORA, _lora(random, config, transformer), {"format": "pt"})
+    save(folder / CHECKPOINT, checkpoint_tensors(parts), metadata)
+    save(folder / UPSAMPLER, _upsampler(random), {"config": json.dumps(UPSAMPLER_CONFIG)})
+    save(folder / LORA, _lora(random, config, transformer), {"format": "pt"})
 
     gemma = _gemma(random)
     root = folder / GEMMA_FOLDER
-    _save(root / "model.safetensors", _prefixed("language_model.model.", gemma), {"format": "pt"})
+    save(root / "model.safetensors", prefixed("language_model.model.", gemma), {"format": "pt"})
     (root / "config.json").write_text(json.dumps(GEMMA_CONFIG, indent=2) + "\n")
     for name in TOKENIZER_FILES:
         shutil.copyfile(tokenizer / name, root / name)
     tokenizer_json = np.frombuffer((tokenizer / "tokenizer.json").read_bytes(), dtype=np.uint8)
-    single = {**_prefixed("model.", gemma), "tokenizer_json": torch.from_numpy(tokenizer_json.copy())}
-    _save(folder / GEMMA_FILE, single, {})
+    single = {**prefixed("model.", gemma), "tokenizer_json": torch.from_numpy(tokenizer_json.copy())}
+    save(folder / GEMMA_FILE, single, {})
     return [folder / path for path in (CHECKPOINT, UPSAMPLER, LORA, GEMMA_FOLDER, GEMMA_FILE)]
 
 
 def _filled(module: nn.Module, draw: values.Values) -> Tensors:
-    """bfloat16 tensors for a module's names and shapes; tables of modulation are float32, as in the official files."""
+    """Tensors for a module's names and shapes."""
     tensors = {}
     for name, tensor in module.state_dict().items():
-        dtype = torch.float32 if "scale_shift_table" in name else torch.bfloat16
-        tensors[name] = draw(name, tuple(tensor.shape)).to(dtype).contiguous()
+        tensors[name] = draw(name, tuple(tensor.shape)).to(stored_dtype(name)).contiguous()
     return tensors
 
 
@@ -83,13 +78,12 @@ def _transformer(random: values.RandomValues, config: dict) -> Tensors:
     return _filled(module, values.transformer_values(random))
 
 
-def _connectors(random: values.RandomValues, config: dict) -> Tensors:
-    tensors = {}
+def _connectors(random: values.RandomValues, config: dict) -> dict[str, Tensors]:
+    parts = {}
     for modality in ("video", "audio"):
         module = EmbeddingsConnector(ConnectorParams.from_config(config, modality), device="meta")
-        prefix = f"model.diffusion_model.{modality}_embeddings_connector."
-        tensors |= _prefixed(prefix, _filled(module, values.text_values(random, f"{modality}_connector")))
-    return tensors
+        parts[f"{modality}_connector"] = _filled(module, values.text_values(random, f"{modality}_connector"))
+    return parts
 
 
 def _projection(random: values.RandomValues, config: dict) -> Tensors:
@@ -98,29 +92,19 @@ def _projection(random: values.RandomValues, config: dict) -> Tensors:
     return _filled(FeatureExtractor(params, device="meta"), values.text_values(random, "projection"))
 
 
-def _video_vae(random: values.RandomValues, config: dict) -> Tensors:
+def _video_vae(random: values.RandomValues, config: dict) -> dict[str, Tensors]:
     params = VideoVAEParams.from_config(config)
-    tensors = {}
-    for side, kind in (("encoder", VideoEncoder), ("decoder", VideoDecoder)):
-        filled = _filled(kind(params, device="meta"), values.video_values(random, side))
-        tensors |= _vae_side("vae.", side, filled)
-    return tensors
-
-
-def _audio_vae(random: values.RandomValues, config: dict) -> Tensors:
-    params = AudioVAEParams.from_config(config)
-    tensors = {}
-    for side, kind in (("encoder", AudioEncoder), ("decoder", AudioDecoder)):
-        filled = _filled(kind(params, device="meta"), values.audio_values(random, side))
-        tensors |= _vae_side("audio_vae.", side, filled)
-    return tensors
-
-
-def _vae_side(prefix: str, side: str, tensors: Tensors) -> Tensors:
-    """Names in the file: the statistics stand beside encoder and decoder, not inside."""
-    statistics = "per_channel_statistics."
     return {
-        prefix + (name if name.startswith(statistics) else f"{side}.{name}"): tensor for name, tensor in tensors.items()
+        f"video_{side}": _filled(kind(params, device="meta"), values.video_values(random, side))
+        for side, kind in (("encoder", VideoEncoder), ("decoder", VideoDecoder))
+    }
+
+
+def _audio_vae(random: values.RandomValues, config: dict) -> dict[str, Tensors]:
+    params = AudioVAEParams.from_config(config)
+    return {
+        f"audio_{side}": _filled(kind(params, device="meta"), values.audio_values(random, side))
+        for side, kind in (("encoder", AudioEncoder), ("decoder", AudioDecoder))
     }
 
 
@@ -157,29 +141,3 @@ def _lora(random: values.RandomValues, config: dict, transformer: Tensors) -> Te
             tensors[f"diffusion_model.{name}.lora_A.weight"] = down.bfloat16()
             tensors[f"diffusion_model.{name}.lora_B.weight"] = up.bfloat16()
     return tensors
-
-
-def _prefixed(prefix: str, tensors: Tensors) -> Tensors:
-    return {prefix + name: tensor for name, tensor in tensors.items()}
-
-
-def _save(path: Path, tensors: Tensors, metadata: dict[str, str]) -> None:
-    """Writes a .safetensors file with the header in a fixed order, which the library's own writer does not promise."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Wide elements first, so that each tensor is aligned to its own.
-    ordered = sorted(tensors.items(), key=lambda item: -item[1].element_size())
-    header: dict[str, object] = {"__metadata__": metadata} if metadata else {}
-    end = 0
-    for name, tensor in ordered:
-        place = [end, end + tensor.nbytes]
-        header[name] = {"dtype": DTYPE_NAMES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": place}
-        end = place[1]
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    # Whole or not at all: a half-written file must not look like a finished one.
-    unfinished = path.with_suffix(".part")
-    with unfinished.open("wb") as file:
-        file.write(struct.pack("<Q", len(text)) + text)
-        for _, tensor in ordered:
-            file.write(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
-    unfinished.replace(path)

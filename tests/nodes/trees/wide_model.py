@@ -14,7 +14,7 @@ from ltx_duo.ltx_core.sampling.geometry import LatentGeometry
 from ltx_duo.ltx_core.transformer.inputs import GuidancePass, ModalityInput
 from ltx_duo.ltx_core.transformer.model import AVTransformer
 from ltx_duo.ltx_core.transformer.params import TransformerParams
-from ltx_duo.scripts.small_model_parts import sizes, values, write
+from ltx_duo.scripts.small_model_parts import layout, sizes, values, write
 from ltx_duo.tests.parity.weights import randomise
 
 PREFIX = "model.diffusion_model."
@@ -47,7 +47,12 @@ class WideModel:
         module = AVTransformer(TransformerParams.from_config(config))
         randomise(module, torch.Generator().manual_seed(seed))
         layers = tuple(name for name, layer in module.named_modules() if isinstance(layer, nn.Linear))
-        return cls(config, module.state_dict(), layers, write._connectors(values.RandomValues(seed), config))
+        connectors = {
+            layout.PREFIXES[part] + name: tensor
+            for part, tensors in write._connectors(values.RandomValues(seed), config).items()
+            for name, tensor in tensors.items()
+        }
+        return cls(config, module.state_dict(), layers, connectors)
 
     def write(self, path: Path, weights: Mapping[str, Tensor], **metadata: str) -> None:
         """A checkpoint with these tensors of the transformer, which may be any that a file has."""
