@@ -15,6 +15,7 @@ from .sizes import model_config
 PIECE = "audio-vae"
 SAMPLE_RATE = 48000
 FRAMES = 33
+LATENT_CHANNELS = 8
 NOISE = 0.25
 SPREAD = 0.1
 
@@ -35,15 +36,13 @@ class AudioAutoencoder(nn.Module):
             side.per_channel_statistics.get_buffer("mean-of-means").copy_(mean.bfloat16())
             side.per_channel_statistics.get_buffer("std-of-means").copy_(deviation.bfloat16())
 
-    def noisy_round_trip(self, mel: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """The latent of mel (B, 2, T, M), and what is decoded from it with up to NOISE on it, (B, 2, 4*ceil(T/4)-3, M).
 
-        The noise is in units of the normalised latent.
-        """
-        latent = self.encoder(mel)
-        amount = torch.rand(len(latent), 1, 1, 1, generator=generator, device=mel.device) * NOISE
-        noise = torch.randn(latent.shape, generator=generator, device=mel.device)
-        return latent, self.decoder(latent + amount * noise)
+def latent_noise(run: Run, piece: str, step: int, mel: Tensor) -> Tensor:
+    """Noise for the latents (B, 8, T', 16) of mel (B, 2, T, 64), up to NOISE of it, in normalised latents' units."""
+    generator = run.generator(piece, step)
+    amount = torch.rand(len(mel), 1, 1, 1, generator=generator, device=run.device) * NOISE
+    shape = (len(mel), LATENT_CHANNELS, -(-mel.shape[2] // 4), mel.shape[3] // 4)
+    return amount * torch.randn(shape, generator=generator, device=run.device)
 
 
 def sounds(run: Run, scenes: list[Scene]) -> Tensor:
@@ -62,14 +61,19 @@ def train(run: Run) -> None:
     run.seed_weights(PIECE)
     config = model_config(run.small)
     model = AudioAutoencoder(config).to(run.device)
-    plan = Plan(10, 2e-3, warmup=2) if run.small else Plan(3000, 1e-3, warmup=100)
-    if optimise(run, PIECE, model, lambda step: losses(run, model, step, config), plan):
+    plan = Plan(10, 2e-3, warmup=2) if run.small else Plan(2500, 1.5e-3, warmup=100)
+
+    def draw(step: int) -> tuple[Tensor, Tensor]:
+        mel = spectrograms(run, run.scenes(PIECE, step, 2 if run.small else 16), config)
+        return mel, latent_noise(run, PIECE, step, mel)
+
+    if optimise(run, PIECE, model, draw, lambda mel, noise: losses(model, mel, noise), plan):
         finish(run, model, config)
 
 
-def losses(run: Run, model: AudioAutoencoder, step: int, config: dict) -> dict[str, Tensor]:
-    mel = spectrograms(run, run.scenes(PIECE, step, 2 if run.small else 32), config)
-    latent, decoded = model.noisy_round_trip(mel, run.generator(PIECE, step))
+def losses(model: AudioAutoencoder, mel: Tensor, noise: Tensor) -> dict[str, Tensor]:
+    latent = model.encoder(mel)
+    decoded = model.decoder(latent + noise)
     error = decoded - mel
     return {
         "l1": error.abs().mean(),

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from .backward import Batch, Captured, Losses, backward
 from .checkpoints import load_progress, save_progress
 from .report import loss_curve
 from .run import Run
@@ -18,27 +19,32 @@ LOGS = 100  # points of a loss curve
 
 @dataclass(frozen=True)
 class Plan:
-    """How long and how fast a piece learns; the rate rises for `warmup` steps and falls to zero as a cosine."""
+    """How long and how fast a piece learns; the rate rises for `warmup` steps and falls to zero as a cosine.
+
+    `captured`: on a GPU the losses and their gradients are a CUDA graph, one for each shape of batches.
+    """
 
     steps: int
     learning_rate: float
     warmup: int = 100
     weight_decay: float = 0.0
     clip: float = 1.0
+    captured: bool = True
 
     def rate(self, step: int) -> float:
         rise = min(1.0, (step + 1) / self.warmup)
         return self.learning_rate * rise * 0.5 * (1 + math.cos(math.pi * step / self.steps))
 
 
-def optimise(run: Run, piece: str, module: nn.Module, losses: Callable[[int], dict[str, Tensor]], plan: Plan) -> bool:
+def optimise(run: Run, piece: str, module: nn.Module, draw: Callable[[int], Batch], losses: Losses, plan: Plan) -> bool:
     """Trains `module` until the plan's end or the run's; returns whether the plan is done.
 
-    `losses(step)` gives the terms of the loss, scalars that are added up.  Weights, moments and curve are saved at the
-    end, and taken up again by the next call.
+    `draw(step)` makes a batch, `losses(*batch)` the terms of the loss, scalars that are added up.  Weights, moments and
+    curve are saved at the end, and taken up again by the next call.
     """
+    parameters = list(module.parameters())
     optimizer = torch.optim.AdamW(
-        module.parameters(),
+        parameters,
         lr=plan.learning_rate,
         betas=(0.9, 0.99),
         weight_decay=plan.weight_decay,
@@ -48,18 +54,24 @@ def optimise(run: Run, piece: str, module: nn.Module, losses: Callable[[int], di
     module.train()
     interval = max(1, plan.steps // LOGS)
     sums: dict[str, Tensor] = {}
+    graphs: dict[tuple[torch.Size, ...], Captured] = {}
     started = time.monotonic()
     while step < plan.steps:
         for group in optimizer.param_groups:
             group["lr"] = plan.rate(step)
-        terms = losses(step)
-        optimizer.zero_grad(set_to_none=True)
-        sum(terms.values()).backward()
-        torch.nn.utils.clip_grad_norm_(module.parameters(), plan.clip)
+        batch = draw(step)
+        if plan.captured and run.device.type == "cuda":
+            shapes = tuple(tensor.shape for tensor in batch)
+            if shapes not in graphs:
+                graphs[shapes] = Captured(losses, parameters, batch)
+            terms = graphs[shapes](batch)
+        else:
+            terms = backward(losses, parameters, batch)
+        torch.nn.utils.clip_grad_norm_(parameters, plan.clip)
         optimizer.step()
         step += 1
         for name, value in terms.items():
-            sums[name] = sums.get(name, 0) + value.detach()
+            sums[name] = sums.get(name, 0) + value
         if step % interval == 0 or step == plan.steps:
             _log(piece, step, plan, history, {name: float(value) / interval for name, value in sums.items()}, started)
             sums = {}
@@ -81,5 +93,5 @@ def _log(
         raise FloatingPointError(f"{piece}: the loss at step {step} is {means}; lower the learning rate")
     if len(history["step"]) % 10 == 1 or step == plan.steps:
         terms = "  ".join(f"{name} {value:.4f}" for name, value in means.items())
-        sys.stdout.write(f"{piece} {step}/{plan.steps}  {terms}  {time.monotonic() - started:.0f} s\n")
+        sys.stdout.write(f"{piece} {step}/{plan.steps}  {terms}  {time.monotonic() - started:.1f} s\n")
         sys.stdout.flush()

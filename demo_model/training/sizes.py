@@ -54,7 +54,7 @@ def _video_vae(config: dict, small: bool) -> None:
     width, layers = (8, (1, 1, 1, 1, 1)) if small else (32, (1, 1, 1, 1, 2))
     config["encoder_base_channels"] = width
     config["encoder_blocks"] = _blocks("_res", layers, (2, 1, 1, 1))
-    width, layers = (8, (1, 1, 1, 1, 1)) if small else (24, (2, 1, 1, 2, 2))
+    width, layers = (8, (1, 1, 1, 1, 1)) if small else (24, (1, 2, 1, 2, 2))
     config["decoder_base_channels"] = width
     config["decoder_blocks"] = _blocks("", layers, (1, 2, 1, 1))
 

@@ -22,21 +22,21 @@ def train(run: Run) -> None:
     run.seed_weights(PIECE)
     upsampler = LatentUpsampler(UpsamplerParams.from_config(upsampler_config(run.small))).to(run.device)
     autoencoder = video_vae.trained(run)
-    plan = Plan(12, 2e-3, warmup=2) if run.small else Plan(1500, 2e-3, warmup=100)
-    if optimise(run, PIECE, upsampler, lambda step: losses(run, upsampler, autoencoder, step), plan):
+    plan = Plan(12, 2e-3, warmup=2) if run.small else Plan(2000, 2e-3, warmup=100)
+    statistics = autoencoder.encoder.per_channel_statistics
+
+    def draw(step: int) -> tuple[Tensor, Tensor]:
+        small, large = pairs(run, autoencoder, run.scenes(PIECE, step, 2 if run.small else 16))
+        generator = run.generator(PIECE, step)
+        amount = torch.rand(len(small), 1, 1, 1, 1, generator=generator, device=run.device) * NOISE
+        return small + amount * torch.randn(small.shape, generator=generator, device=run.device), large
+
+    def losses(small: Tensor, large: Tensor) -> dict[str, Tensor]:
+        """The error of normalised latents, so that all channels count alike."""
+        return {"mse": (upsample_latent(upsampler, statistics, small) - large).square().mean()}
+
+    if optimise(run, PIECE, upsampler, draw, losses, plan):
         finish(run, upsampler, autoencoder)
-
-
-def losses(
-    run: Run, upsampler: LatentUpsampler, autoencoder: video_vae.VideoAutoencoder, step: int
-) -> dict[str, Tensor]:
-    """The error of normalised latents, so that all channels count alike."""
-    small, large = pairs(run, autoencoder, run.scenes(PIECE, step, 2 if run.small else 24))
-    generator = run.generator(PIECE, step)
-    amount = torch.rand(len(small), 1, 1, 1, 1, generator=generator, device=run.device) * NOISE
-    small = small + amount * torch.randn(small.shape, generator=generator, device=run.device)
-    made = upsample_latent(upsampler, autoencoder.encoder.per_channel_statistics, small)
-    return {"mse": (made - large).square().mean()}
 
 
 @torch.no_grad()

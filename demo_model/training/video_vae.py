@@ -17,12 +17,13 @@ from .sizes import model_config
 
 PIECE = "video-vae"
 FRAMES = 33
+LATENT_CHANNELS = 128
 NOISE = 0.25  # the largest standard deviation of the noise that the decoder has to live with
 SPREAD = 0.1  # weight of the penalty on the latents' moments
 
 
 @dataclass(frozen=True)
-class Batch:
+class Drawn:
     """Clips of one step; a single frame is what an image is encoded as."""
 
     size: int
@@ -31,8 +32,8 @@ class Batch:
 
 
 # In turn: both sizes of the two stages, and now and then single images.
-BATCHES = (*(Batch(256, FRAMES, 8), Batch(128, FRAMES, 32)) * 3, Batch(256, FRAMES, 8), Batch(128, 1, 64))
-SMALL_BATCHES = (Batch(64, 9, 2), Batch(32, 9, 4), Batch(64, 1, 4))
+BATCHES = (*(Drawn(256, FRAMES, 4), Drawn(128, FRAMES, 16)) * 3, Drawn(256, FRAMES, 4), Drawn(256, 1, 32))
+SMALL_BATCHES = (Drawn(64, 9, 2), Drawn(32, 9, 4), Drawn(64, 1, 4))
 
 
 class VideoAutoencoder(nn.Module):
@@ -58,22 +59,29 @@ def train(run: Run) -> None:
     model = VideoAutoencoder(model_config(run.small)).to(run.device)
     if run.device.type == "cuda":
         model = model.to(memory_format=torch.channels_last_3d)
-    plan = Plan(12, 3e-3, warmup=2) if run.small else Plan(7200, 2e-3, warmup=200)
+    plan = Plan(12, 3e-3, warmup=2) if run.small else Plan(8000, 2e-3, warmup=200)
     batches = SMALL_BATCHES if run.small else BATCHES
-    if optimise(run, PIECE, model, lambda step: losses(run, model, step, batches[step % len(batches)]), plan):
+
+    def draw(step: int) -> tuple[Tensor, Tensor]:
+        """Clips, and the noise for their latents."""
+        drawn = batches[step % len(batches)]
+        clips = render(run.scenes(PIECE, step, drawn.clips), drawn.size, drawn.size, drawn.frames, run.device)
+        cells = ((drawn.frames - 1) // 8 + 1, drawn.size // 32, drawn.size // 32)
+        generator = run.generator(PIECE, step)
+        amount = torch.rand(drawn.clips, 1, 1, 1, 1, generator=generator, device=run.device) * NOISE
+        noise = torch.randn(drawn.clips, LATENT_CHANNELS, *cells, generator=generator, device=run.device)
+        return clips, amount * noise
+
+    if optimise(run, PIECE, model, draw, lambda clips, noise: losses(model, clips, noise), plan):
         finish(run, model)
 
 
-def losses(run: Run, model: VideoAutoencoder, step: int, batch: Batch) -> dict[str, Tensor]:
-    clips = render(run.scenes(PIECE, step, batch.clips), batch.size, batch.size, batch.frames, run.device)
-    generator = run.generator(PIECE, step)
-    with torch.autocast(run.device.type, torch.bfloat16, enabled=run.device.type == "cuda"):
+def losses(model: VideoAutoencoder, clips: Tensor, noise: Tensor) -> dict[str, Tensor]:
+    with torch.autocast(clips.device.type, torch.bfloat16, enabled=clips.is_cuda):
         latent = model.encoder(clips)
-        amount = torch.rand(len(latent), 1, 1, 1, 1, generator=generator, device=run.device) * NOISE
-        noise = torch.randn(latent.shape, generator=generator, device=run.device)
-        error = model.decoder(latent + (amount * noise).to(latent)) - clips
+        error = model.decoder(latent + noise.to(latent)) - clips
     # Single frames are too few to say how latents are spread.
-    spread = moment_penalty(latent, (0, 2, 3, 4)) if batch.frames > 1 else error.new_zeros(())
+    spread = moment_penalty(latent, (0, 2, 3, 4)) if clips.shape[2] > 1 else error.new_zeros(())
     return {
         "l1": error.abs().mean(),
         "mse": 2 * error.square().mean(),

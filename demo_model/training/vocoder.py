@@ -16,6 +16,7 @@ from .run import Run
 from .sizes import model_config
 
 PIECE = "vocoder"
+NARROW, WIDE = "vocoder-narrow", "vocoder-wide"  # its two networks, as the loop calls them
 NARROW_WINDOWS = (128, 512, 2048)  # samples at 16 kHz
 WIDE_WINDOWS = (256, 1024, 4096)  # samples at 48 kHz
 WAVE = 2.0  # weight of the sample-by-sample error; tones begin with the clip, so their phase can be known
@@ -31,37 +32,42 @@ def new_vocoder(config: dict) -> Vocoder:
 
 
 def train(run: Run) -> None:
-    """Trains the piece, measures it, and leaves `vocoder.safetensors`."""
+    """Trains both networks, the first one alone, measures them together, and leaves `vocoder.safetensors`."""
     run.seed_weights(PIECE)
     config = model_config(run.small)
     vocoder = new_vocoder(config).to(run.device)
     autoencoder = audio_vae.trained(run)
-    plan = Plan(8, 1e-3, warmup=2) if run.small else Plan(2500, 1e-3, warmup=100)
-    if optimise(run, PIECE, vocoder, lambda step: losses(run, vocoder, autoencoder, step, config), plan):
+    rate = AudioVAEParams.from_config(config).sampling_rate
+    clips = 2 if run.small else 8
+
+    def draw(piece: str, step: int) -> tuple[Tensor, Tensor]:
+        """Spectrograms, and the sound at 48 kHz."""
+        wide = audio_vae.sounds(run, run.scenes(piece, step, clips))
+        return inputs(run, piece, step, wide, autoencoder, config), wide
+
+    def draw_narrow(step: int) -> tuple[Tensor, Tensor]:
+        mel, wide = draw(NARROW, step)
+        return mel, resample(wide, audio_vae.SAMPLE_RATE, rate)
+
+    def narrow_losses(mel: Tensor, narrow: Tensor) -> dict[str, Tensor]:
+        return losses(vocoder.vocoder(mel), narrow, NARROW_WINDOWS)
+
+    def wide_losses(mel: Tensor, wide: Tensor) -> dict[str, Tensor]:
+        return losses(vocoder(mel), wide, WIDE_WINDOWS)
+
+    plan = Plan(8, 1e-3, warmup=2) if run.small else Plan(3000, 1e-3, warmup=100)
+    if not optimise(run, NARROW, vocoder.vocoder, draw_narrow, narrow_losses, plan):
+        return
+    vocoder.vocoder.requires_grad_(False)
+    # Resampling inside the vocoder copies its filter from the CPU, which no graph can hold.
+    plan = Plan(8, 1e-3, warmup=2) if run.small else Plan(2000, 1e-3, warmup=100, captured=False)
+    if optimise(run, WIDE, vocoder.bwe_generator, lambda step: draw(WIDE, step), wide_losses, plan):
         finish(run, vocoder, autoencoder, config)
 
 
-def losses(
-    run: Run, vocoder: Vocoder, autoencoder: audio_vae.AudioAutoencoder, step: int, config: dict
-) -> dict[str, Tensor]:
-    """Of the waveform at 16 kHz, and of what the extension makes of it at 48 kHz."""
-    scenes = run.scenes(PIECE, step, 2 if run.small else 16)
-    wide = audio_vae.sounds(run, scenes)
-    mel = inputs(run, wide, autoencoder, step, config)
-    rate = AudioVAEParams.from_config(config).sampling_rate
-    narrow = resample(wide, audio_vae.SAMPLE_RATE, rate)
-
-    heard_narrow: list[Tensor] = []
-    hook = vocoder.vocoder.register_forward_hook(lambda module, given, output: heard_narrow.append(output))
-    made = vocoder(mel)
-    hook.remove()
-    made_narrow, narrow = _same_length(heard_narrow[0], narrow)
-    made, wide = _same_length(made, wide)
-    return {
-        "narrow": spectral_loss(made_narrow, narrow, NARROW_WINDOWS),
-        "wide": spectral_loss(made, wide, WIDE_WINDOWS),
-        "wave": WAVE * ((made_narrow - narrow).abs().mean() + (made - wide).abs().mean()),
-    }
+def losses(made: Tensor, wanted: Tensor, windows: tuple[int, ...]) -> dict[str, Tensor]:
+    made, wanted = _same_length(made, wanted)
+    return {"spectrum": spectral_loss(made, wanted, windows), "wave": WAVE * (made - wanted).abs().mean()}
 
 
 def _same_length(made: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
@@ -71,10 +77,13 @@ def _same_length(made: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def inputs(run: Run, wide: Tensor, autoencoder: audio_vae.AudioAutoencoder, step: int, config: dict) -> Tensor:
+def inputs(
+    run: Run, piece: str, step: int, wide: Tensor, autoencoder: audio_vae.AudioAutoencoder, config: dict
+) -> Tensor:
     """Spectrograms of `wide`: a quarter as they are, the others as they come out of the audio VAE, with noise."""
     mel = waveform_to_mel(wide, audio_vae.SAMPLE_RATE, AudioVAEParams.from_config(config))
-    _, decoded = autoencoder.noisy_round_trip(mel, run.generator(PIECE, step))
+    noise = audio_vae.latent_noise(run, piece, step, mel)
+    decoded = autoencoder.decoder(autoencoder.encoder(mel) + noise)
     mel = mel[:, :, : decoded.shape[2]].clone()
     kept = len(mel) // 4
     mel[kept:] = decoded[kept:, :, : mel.shape[2]]
