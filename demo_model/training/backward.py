@@ -18,7 +18,9 @@ def backward(losses: Losses, parameters: Sequence[nn.Parameter], batch: Batch) -
     terms = losses(*batch)
     gradients = torch.autograd.grad(sum(terms.values()), parameters)
     for parameter, gradient in zip(parameters, gradients, strict=True):
-        parameter.grad = gradient
+        # Convolutions may give it another layout in memory, which AdamW's fused kernel does not take.
+        same = gradient.stride() == parameter.stride()
+        parameter.grad = gradient if same else torch.empty_like(parameter).copy_(gradient)
     return {name: value.detach() for name, value in terms.items()}
 
 

@@ -1,15 +1,13 @@
 """Files of the training: a piece's weights, and beside them what going on needs."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
-
-Moments = dict[str, Tensor]
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
@@ -40,21 +38,22 @@ def load_weights(out: Path, piece: str, module: nn.Module) -> nn.Module:
 
 
 def save_progress(
-    out: Path, piece: str, module: nn.Module, optimizer: torch.optim.Optimizer, step: int, history: dict
+    out: Path, piece: str, module: nn.Module, optimizers: Sequence[torch.optim.Optimizer], step: int, history: dict
 ) -> None:
     """The module's weights to `<piece>.safetensors`; moments, step and loss curve to `<piece>.state.safetensors`."""
     save_tensors(weights_path(out, piece), module.state_dict())
     moments = {
-        f"{kind}.{name}": optimizer.state[parameter][kind]
+        f"{kind}.{name}": tensor
+        for optimizer in optimizers
         for name, parameter in module.named_parameters()
-        if parameter in optimizer.state
-        for kind in _KINDS
+        for kind, tensor in optimizer.state.get(parameter, {}).items()
+        if kind != "step"
     }
     save_tensors(_state_path(out, piece), moments, {"step": str(step), "history": json.dumps(history)})
 
 
 def load_progress(
-    out: Path, piece: str, module: nn.Module, optimizer: torch.optim.Optimizer
+    out: Path, piece: str, module: nn.Module, optimizers: Sequence[torch.optim.Optimizer]
 ) -> tuple[int, dict[str, list[float]]]:
     """Goes on from the files in `out`, if there are any: the step that comes next, and the loss curve so far."""
     if not _state_path(out, piece).is_file():
@@ -62,15 +61,16 @@ def load_progress(
     load_weights(out, piece, module)
     moments, metadata = load_tensors(_state_path(out, piece))
     step = int(metadata["step"])
-    for name, parameter in module.named_parameters():
-        if f"exp_avg.{name}" in moments:
-            state = {kind: torch.zeros_like(parameter).copy_(moments[f"{kind}.{name}"]) for kind in _KINDS}
-            count = torch.tensor(float(step), device=parameter.device if parameter.is_cuda else None)
-            optimizer.state[parameter] = {"step": count, **state}
+    own = {parameter: o for o in optimizers for group in o.param_groups for parameter in group["params"]}
+    parameters = dict(module.named_parameters())
+    for key, tensor in moments.items():
+        kind, _, name = key.partition(".")
+        parameter = parameters[name]
+        state = own[parameter].state[parameter]
+        state[kind] = torch.zeros_like(parameter).copy_(tensor)
+        if isinstance(own[parameter], torch.optim.AdamW):
+            state["step"] = torch.tensor(float(step), device=parameter.device if parameter.is_cuda else None)
     return step, json.loads(metadata["history"])
-
-
-_KINDS = ("exp_avg", "exp_avg_sq")
 
 
 def _state_path(out: Path, piece: str) -> Path:

@@ -1,4 +1,4 @@
-"""The one training loop: AdamW, warm-up and cosine, stops and goes on."""
+"""The one training loop: Muon and AdamW, warm-up and cosine, stops and goes on."""
 
 import math
 import sys
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from .backward import Batch, Captured, Losses, backward
 from .checkpoints import load_progress, save_progress
+from .muon import Muon
 from .report import loss_curve
 from .run import Run
 
@@ -21,6 +22,7 @@ LOGS = 100  # points of a loss curve
 class Plan:
     """How long and how fast a piece learns; the rate rises for `warmup` steps and falls to zero as a cosine.
 
+    With a `matrix_rate` Muon takes the weights that have more than one dimension, at that rate, and AdamW the others.
     `captured`: on a GPU the losses and their gradients are a CUDA graph, one for each shape of batches.
     """
 
@@ -30,10 +32,14 @@ class Plan:
     weight_decay: float = 0.0
     clip: float = 1.0
     captured: bool = True
+    matrix_rate: float | None = None
+
+    def share(self, step: int) -> float:
+        """Of the full rate."""
+        return min(1.0, (step + 1) / self.warmup) * 0.5 * (1 + math.cos(math.pi * step / self.steps))
 
     def rate(self, step: int) -> float:
-        rise = min(1.0, (step + 1) / self.warmup)
-        return self.learning_rate * rise * 0.5 * (1 + math.cos(math.pi * step / self.steps))
+        return self.learning_rate * self.share(step)
 
 
 def optimise(run: Run, piece: str, module: nn.Module, draw: Callable[[int], Batch], losses: Losses, plan: Plan) -> bool:
@@ -43,22 +49,14 @@ def optimise(run: Run, piece: str, module: nn.Module, draw: Callable[[int], Batc
     curve are saved at the end, and taken up again by the next call.
     """
     parameters = list(module.parameters())
-    optimizer = torch.optim.AdamW(
-        parameters,
-        lr=plan.learning_rate,
-        betas=(0.9, 0.99),
-        weight_decay=plan.weight_decay,
-        fused=run.device.type == "cuda",
-    )
-    step, history = load_progress(run.out, piece, module, optimizer)
+    optimizers = _optimizers(run, parameters, plan)
+    step, history = load_progress(run.out, piece, module, optimizers)
     module.train()
     interval = max(1, plan.steps // LOGS)
     sums: dict[str, Tensor] = {}
     graphs: dict[tuple[torch.Size, ...], Captured] = {}
     started = time.monotonic()
     while step < plan.steps:
-        for group in optimizer.param_groups:
-            group["lr"] = plan.rate(step)
         batch = draw(step)
         if plan.captured and run.device.type == "cuda":
             shapes = tuple(tensor.shape for tensor in batch)
@@ -68,7 +66,10 @@ def optimise(run: Run, piece: str, module: nn.Module, draw: Callable[[int], Batc
         else:
             terms = backward(losses, parameters, batch)
         torch.nn.utils.clip_grad_norm_(parameters, plan.clip)
-        optimizer.step()
+        for optimizer, rate in zip(optimizers, (plan.learning_rate, plan.matrix_rate), strict=False):
+            for group in optimizer.param_groups:
+                group["lr"] = rate * plan.share(step)
+            optimizer.step()
         step += 1
         for name, value in terms.items():
             sums[name] = sums.get(name, 0) + value
@@ -79,9 +80,23 @@ def optimise(run: Run, piece: str, module: nn.Module, draw: Callable[[int], Batc
             if run.out_of_time:
                 break
     module.eval()
-    save_progress(run.out, piece, module, optimizer, step, history)
+    save_progress(run.out, piece, module, optimizers, step, history)
     loss_curve(run.out / f"{piece}-loss.png", piece, history)
     return step == plan.steps
+
+
+def _optimizers(run: Run, parameters: list[nn.Parameter], plan: Plan) -> list[torch.optim.Optimizer]:
+    """AdamW, and Muon if the plan has a rate for it."""
+    matrices = [p for p in parameters if p.ndim > 1] if plan.matrix_rate else []
+    others = [p for p in parameters if p.ndim == 1] if plan.matrix_rate else parameters
+    adamw = torch.optim.AdamW(
+        others,
+        lr=plan.learning_rate,
+        betas=(0.9, 0.99),
+        weight_decay=plan.weight_decay,
+        fused=run.device.type == "cuda",
+    )
+    return [adamw, Muon(matrices, plan.matrix_rate)] if matrices else [adamw]
 
 
 def _log(

@@ -15,10 +15,10 @@ def moment_penalty(latent: Tensor, dims: tuple[int, ...]) -> Tensor:
 
 
 def edge_loss(error: Tensor) -> Tensor:
-    """Mean absolute difference of neighbouring errors (..., H, W): zero where edges are as sharp as they should be."""
+    """Mean square of the differences of neighbouring errors (..., H, W): zero where edges are as sharp as wanted."""
     across = error[..., 1:] - error[..., :-1]
     down = error[..., 1:, :] - error[..., :-1, :]
-    return across.abs().mean() + down.abs().mean()
+    return across.square().mean() + down.square().mean()
 
 
 def spectral_loss(waveform: Tensor, target: Tensor, windows: tuple[int, ...]) -> Tensor:

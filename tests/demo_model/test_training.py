@@ -10,6 +10,7 @@ import torch
 from ltx_duo.demo_model.training import audio_vae, upsampler, video_vae, vocoder
 from ltx_duo.demo_model.training.checkpoints import load_tensors, load_weights
 from ltx_duo.demo_model.training.losses import edge_loss, moment_penalty, psnr, spectral_loss
+from ltx_duo.demo_model.training.muon import orthogonal
 from ltx_duo.demo_model.training.run import Run, new_run
 from ltx_duo.demo_model.training.sizes import model_config
 
@@ -122,6 +123,15 @@ def test_spectral_loss_hears_pitch_and_loudness_but_not_phase():
     silence = torch.zeros_like(tone, requires_grad=True)
     spectral_loss(silence, tone, windows).backward()
     assert silence.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("shape", [(24, 100), (100, 24)])
+def test_muon_updates_have_equal_singular_values(rng, shape):
+    matrices = torch.randn(3, *shape, generator=rng) * torch.logspace(0, -1, shape[1])
+    values = torch.linalg.svdvals(orthogonal(matrices))
+    assert values.min() > 0.3 and values.max() < 1.3
+    largest, smallest = (torch.linalg.svdvals(matrices)[:, place] for place in (0, -1))
+    assert (largest / smallest > 3).all()
 
 
 def test_psnr_counts_pictures_from_minus_one_to_one():
