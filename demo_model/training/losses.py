@@ -15,10 +15,10 @@ def moment_penalty(latent: Tensor, dims: tuple[int, ...]) -> Tensor:
 
 
 def edge_loss(error: Tensor) -> Tensor:
-    """Mean square of the differences of neighbouring errors (..., H, W): zero where edges are as sharp as wanted."""
+    """How far the differences of neighbouring errors (..., H, W) are from zero, where edges are as sharp as wanted."""
     across = error[..., 1:] - error[..., :-1]
     down = error[..., 1:, :] - error[..., :-1, :]
-    return across.square().mean() + down.square().mean()
+    return sum(steps.abs().mean() + 0.5 * steps.square().mean() for steps in (across, down))
 
 
 def spectral_loss(waveform: Tensor, target: Tensor, windows: tuple[int, ...]) -> Tensor:

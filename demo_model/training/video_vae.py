@@ -80,13 +80,13 @@ def losses(model: VideoAutoencoder, clips: Tensor, noise: Tensor) -> dict[str, T
     with torch.autocast(clips.device.type, torch.bfloat16, enabled=clips.is_cuda):
         latent = model.encoder(clips)
         error = model.decoder(latent + noise.to(latent)) - clips
-    # Squares first: the background is nearly all of the picture and would outvote the shape.
+    # Squares too: the background is nearly all of the picture, and absolute errors let it outvote the shape.
     # Single frames are too few to say how latents are spread.
     spread = moment_penalty(latent, (0, 2, 3, 4)) if clips.shape[2] > 1 else error.new_zeros(())
     return {
-        "l1": 0.1 * error.abs().mean(),
-        "mse": 10 * error.square().mean(),
-        "edges": 5 * edge_loss(error),
+        "l1": error.abs().mean(),
+        "mse": 5 * error.square().mean(),
+        "edges": edge_loss(error),
         "spread": SPREAD * spread,
     }
 
