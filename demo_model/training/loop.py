@@ -32,7 +32,7 @@ class Plan:
     weight_decay: float = 0.0
     clip: float = 1.0
     captured: bool = True
-    matrix_rate: float | None = None
+    matrix_rate: float = 0.0
 
     def share(self, step: int) -> float:
         """Of the full rate."""
@@ -49,8 +49,8 @@ def optimise(run: Run, piece: str, module: nn.Module, draw: Callable[[int], Batc
     curve are saved at the end, and taken up again by the next call.
     """
     parameters = list(module.parameters())
-    optimizers = _optimizers(run, parameters, plan)
-    step, history = load_progress(run.out, piece, module, optimizers)
+    adamw, muon = _optimizers(run, parameters, plan)
+    step, history = load_progress(run.out, piece, module, (adamw, muon))
     module.train()
     interval = max(1, plan.steps // LOGS)
     sums: dict[str, Tensor] = {}
@@ -61,15 +61,16 @@ def optimise(run: Run, piece: str, module: nn.Module, draw: Callable[[int], Batc
         if plan.captured and run.device.type == "cuda":
             shapes = tuple(tensor.shape for tensor in batch)
             if shapes not in graphs:
-                graphs[shapes] = Captured(losses, parameters, batch)
-            terms = graphs[shapes](batch)
+                graphs[shapes] = Captured(losses, parameters, batch, muon.updates, muon.changed())
+            terms, updates = graphs[shapes](batch)
         else:
-            terms = backward(losses, parameters, batch)
-        torch.nn.utils.clip_grad_norm_(parameters, plan.clip)
-        for optimizer, rate in zip(optimizers, (plan.learning_rate, plan.matrix_rate), strict=False):
-            for group in optimizer.param_groups:
-                group["lr"] = rate * plan.share(step)
-            optimizer.step()
+            terms, updates = backward(losses, parameters, batch), muon.updates()
+        # Muon's updates are of one size whatever the gradients are.
+        torch.nn.utils.clip_grad_norm_(adamw.param_groups[0]["params"], plan.clip)
+        adamw.param_groups[0]["lr"] = plan.rate(step)
+        adamw.step()
+        muon.param_groups[0]["lr"] = plan.matrix_rate * plan.share(step)
+        muon.step(updates)
         step += 1
         for name, value in terms.items():
             sums[name] = sums.get(name, 0) + value
@@ -80,13 +81,12 @@ def optimise(run: Run, piece: str, module: nn.Module, draw: Callable[[int], Batc
             if run.out_of_time:
                 break
     module.eval()
-    save_progress(run.out, piece, module, optimizers, step, history)
+    save_progress(run.out, piece, module, (adamw, muon), step, history)
     loss_curve(run.out / f"{piece}-loss.png", piece, history)
     return step == plan.steps
 
 
-def _optimizers(run: Run, parameters: list[nn.Parameter], plan: Plan) -> list[torch.optim.Optimizer]:
-    """AdamW, and Muon if the plan has a rate for it."""
+def _optimizers(run: Run, parameters: list[nn.Parameter], plan: Plan) -> tuple[torch.optim.AdamW, Muon]:
     matrices = [p for p in parameters if p.ndim > 1] if plan.matrix_rate else []
     others = [p for p in parameters if p.ndim == 1] if plan.matrix_rate else parameters
     adamw = torch.optim.AdamW(
@@ -96,7 +96,7 @@ def _optimizers(run: Run, parameters: list[nn.Parameter], plan: Plan) -> list[to
         weight_decay=plan.weight_decay,
         fused=run.device.type == "cuda",
     )
-    return [adamw, Muon(matrices, plan.matrix_rate)] if matrices else [adamw]
+    return adamw, Muon([{"params": matrices}], plan.matrix_rate)
 
 
 def _log(

@@ -14,32 +14,48 @@ ITERATIONS = 5
 
 
 class Muon(torch.optim.Optimizer):
-    """For weights of two dimensions and more: (out, ...), of which all but the first count as one."""
+    """For weights of two dimensions and more: (out, ...), of which all but the first count as one.
 
-    def __init__(self, parameters: Iterable[nn.Parameter], lr: float, momentum: float = 0.95):
+    A step has two halves: `updates()`, hundreds of small kernels, which a CUDA graph can hold, and `step(updates)`.
+    """
+
+    def __init__(self, parameters: Iterable[nn.Parameter] | Iterable[dict], lr: float, momentum: float = 0.95):
         super().__init__(parameters, {"lr": lr, "momentum": momentum})
+        for parameter in self._parameters():
+            self.state[parameter]["momentum"] = torch.zeros_like(parameter)
+
+    def _parameters(self) -> list[nn.Parameter]:
+        return [parameter for group in self.param_groups for parameter in group["params"]]
+
+    def changed(self) -> list[Tensor]:
+        """What `updates` changes."""
+        return [self.state[parameter]["momentum"] for parameter in self._parameters()]
 
     @torch.no_grad()
-    def step(self) -> None:
-        """One step for all parameters with a gradient; those of one shape are computed together."""
+    def updates(self) -> list[Tensor]:
+        """Takes the gradients into the momentum; the direction for each parameter, for a rate of one."""
+        found: dict[nn.Parameter, Tensor] = {}
         for group in self.param_groups:
             shapes = defaultdict(list)
             for parameter in group["params"]:
-                if parameter.grad is not None:
-                    shapes[parameter.shape[0], parameter[0].numel()].append(parameter)
+                shapes[parameter.shape[0], parameter[0].numel()].append(parameter)
             for (rows, columns), parameters in shapes.items():
-                updates = torch.stack([self._momentum(parameter, group["momentum"]) for parameter in parameters])
-                rate = group["lr"] * max(1.0, rows / columns) ** 0.5
-                for parameter, update in zip(parameters, orthogonal(updates), strict=True):
-                    parameter.add_(update.view(parameter.shape), alpha=-rate)
+                directions = torch.stack([self._direction(parameter, group["momentum"]) for parameter in parameters])
+                directions = orthogonal(directions) * max(1.0, rows / columns) ** 0.5
+                for parameter, direction in zip(parameters, directions, strict=True):
+                    found[parameter] = direction.view(parameter.shape)
+        return [found[parameter] for parameter in self._parameters()]
 
-    def _momentum(self, parameter: nn.Parameter, momentum: float) -> Tensor:
+    @torch.no_grad()
+    def step(self, updates: list[Tensor]) -> None:
+        for parameter, update in zip(self._parameters(), updates, strict=True):
+            parameter.add_(update, alpha=-self.param_groups[0]["lr"])
+
+    def _direction(self, parameter: nn.Parameter, momentum: float) -> Tensor:
         """Nesterov's momentum, (rows, columns)."""
-        state = self.state[parameter]
-        if not state:
-            state["momentum"] = torch.zeros_like(parameter)
-        state["momentum"].lerp_(parameter.grad, 1 - momentum)
-        return parameter.grad.lerp(state["momentum"], momentum).flatten(1)
+        average = self.state[parameter]["momentum"]
+        average.lerp_(parameter.grad, 1 - momentum)
+        return parameter.grad.lerp(average, momentum).flatten(1)
 
 
 def orthogonal(matrices: Tensor) -> Tensor:

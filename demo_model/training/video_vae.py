@@ -24,16 +24,37 @@ SPREAD = 0.1  # weight of the penalty on the latents' moments
 
 @dataclass(frozen=True)
 class Drawn:
-    """Clips of one step; a single frame is what an image is encoded as."""
+    """Clips of one step, drawn anew; a single frame is an image."""
 
     size: int
     frames: int
     clips: int
 
 
-# In turn: both sizes of the two stages, and now and then single images.
-BATCHES = (*(Drawn(256, FRAMES, 4), Drawn(128, FRAMES, 16)) * 3, Drawn(256, FRAMES, 4), Drawn(256, 1, 32))
-SMALL_BATCHES = (Drawn(64, 9, 2), Drawn(32, 9, 4), Drawn(64, 1, 4))
+# In turn: single images first, which teach shapes and colours at a small part of a clip's price ...
+IMAGES = (Drawn(256, 1, 16), Drawn(128, 1, 64))
+# ... then both sizes of the two stages, and now and then single images.
+CLIPS = (*(Drawn(256, FRAMES, 4), Drawn(128, FRAMES, 16)) * 3, Drawn(256, FRAMES, 4), IMAGES[0])
+SMALL_IMAGES = (Drawn(64, 1, 4),)
+SMALL_CLIPS = (Drawn(64, 9, 2), Drawn(32, 9, 4), Drawn(64, 1, 4))
+
+
+@dataclass(frozen=True)
+class Course:
+    """What is drawn when: `images` in turn for the first steps, `clips` afterwards."""
+
+    plan: Plan
+    image_steps: int
+    images: tuple[Drawn, ...]
+    clips: tuple[Drawn, ...]
+
+    def drawn(self, step: int) -> Drawn:
+        batches = self.images if step < self.image_steps else self.clips
+        return batches[step % len(batches)]
+
+
+FULL = Course(Plan(9000, 2e-3, warmup=100, matrix_rate=0.02), 2500, IMAGES, CLIPS)
+SMALL = Course(Plan(12, 3e-3, warmup=2, matrix_rate=0.02), 3, SMALL_IMAGES, SMALL_CLIPS)
 
 
 class VideoAutoencoder(nn.Module):
@@ -59,12 +80,11 @@ def train(run: Run) -> None:
     model = VideoAutoencoder(model_config(run.small)).to(run.device)
     if run.device.type == "cuda":
         model = model.to(memory_format=torch.channels_last_3d)
-    plan = Plan(12, 3e-3, warmup=2, matrix_rate=0.02) if run.small else Plan(8000, 2e-3, warmup=100, matrix_rate=0.02)
-    batches = SMALL_BATCHES if run.small else BATCHES
+    course = SMALL if run.small else FULL
 
     def draw(step: int) -> tuple[Tensor, Tensor]:
         """Clips, and the noise for their latents."""
-        drawn = batches[step % len(batches)]
+        drawn = course.drawn(step)
         clips = render(run.scenes(PIECE, step, drawn.clips), drawn.size, drawn.size, drawn.frames, run.device)
         cells = ((drawn.frames - 1) // 8 + 1, drawn.size // 32, drawn.size // 32)
         generator = run.generator(PIECE, step)
@@ -72,7 +92,7 @@ def train(run: Run) -> None:
         noise = torch.randn(drawn.clips, LATENT_CHANNELS, *cells, generator=generator, device=run.device)
         return clips, amount * noise
 
-    if optimise(run, PIECE, model, draw, lambda clips, noise: losses(model, clips, noise), plan):
+    if optimise(run, PIECE, model, draw, lambda clips, noise: losses(model, clips, noise), course.plan):
         finish(run, model)
 
 
@@ -81,13 +101,11 @@ def losses(model: VideoAutoencoder, clips: Tensor, noise: Tensor) -> dict[str, T
         latent = model.encoder(clips)
         error = model.decoder(latent + noise.to(latent)) - clips
     # Squares too: the background is nearly all of the picture, and absolute errors let it outvote the shape.
-    # Single frames are too few to say how latents are spread.
-    spread = moment_penalty(latent, (0, 2, 3, 4)) if clips.shape[2] > 1 else error.new_zeros(())
     return {
         "l1": error.abs().mean(),
         "mse": 5 * error.square().mean(),
         "edges": edge_loss(error),
-        "spread": SPREAD * spread,
+        "spread": SPREAD * moment_penalty(latent, (0, 2, 3, 4)),
     }
 
 
