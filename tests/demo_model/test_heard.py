@@ -8,7 +8,7 @@ from ltx_duo.demo_model.world import bounce_times, draw_scene, sound
 from ltx_duo.demo_model.world.scenes import FPS
 
 RATE = 48000
-PITCHES = {"circle": 220, "square": 330, "triangle": 495, "star": 740}  # Hz
+PITCHES = {"circle": 200, "square": 300, "triangle": 500, "star": 800}  # Hz
 
 
 def _noise(wave, rng, level=0.01):
