@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -9,14 +10,34 @@ from .dispatch import fused
 
 
 @dataclass(frozen=True)
+class Runs:
+    """An index for training, where an indexed lookup's gradient would be slow: each sample's tokens in a few runs.
+
+    `values` then hold one vector for each run, sample by sample: (B * runs, D) for runs of `lengths` tokens.
+    """
+
+    lengths: tuple[int, ...]
+
+    def spread(self, values: Tensor) -> Tensor:
+        """(B, T, D), T tokens of all runs together."""
+        runs = values.unflatten(0, (-1, len(self.lengths))).split(1, dim=1)
+        return torch.cat([run.expand(-1, length, -1) for run, length in zip(runs, self.lengths, strict=True)], dim=1)
+
+
+@dataclass(frozen=True)
 class TokenRow:
-    """A vector for every token: `values` (N, D) looked up through `index` (B, T), or one (1, D) for all of them."""
+    """A vector for every token: `values` (N, D) looked up through `index` (B, T), or one (1, D) for all of them.
+
+    The fused kernels, which no gradient flows through, do not take `Runs` as index.
+    """
 
     values: Tensor
-    index: Tensor | None
+    index: Tensor | Runs | None
 
     def per_token(self) -> Tensor:
         """(B, T, D), or (1, 1, D) when all tokens share one."""
+        if isinstance(self.index, Runs):
+            return self.index.spread(self.values)
         return self.values[None] if self.index is None else self.values[self.index]
 
 

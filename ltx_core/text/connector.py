@@ -66,15 +66,22 @@ class EmbeddingsConnector(nn.Module):
         copies = -(-max(tokens, params.context_length) // params.registers)
         registers = self.learnable_registers.to(features).repeat(copies, 1)[tokens:]
         x = torch.cat((features, registers.expand(batch, -1, -1)), dim=1)
-        positions = torch.arange(x.shape[1], dtype=torch.float32, device=x.device)[None]
-        rope = rotary_table(
-            positions,
+        return self.mix(x, self.rope(x.shape[1], x.device))
+
+    def rope(self, places: int, device: torch.device | str | None = None) -> RotaryTable:
+        """The rotary table of that many places."""
+        params = self.params
+        return rotary_table(
+            torch.arange(places, dtype=torch.float32, device=device)[None],
             (params.max_position,),
             params.width,
             params.heads,
             params.rope_theta,
             float64=params.frequencies_float64,
         )
+
+    def mix(self, x: Tensor, rope: RotaryTable) -> Tensor:
+        """Features and registers in their places (B, S, width) -> context (B, S, width)."""
         for block in self.transformer_1d_blocks:
             x = block(x, rope)
-        return rms_norm(x, params.norm_eps)
+        return rms_norm(x, self.params.norm_eps)

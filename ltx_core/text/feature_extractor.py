@@ -27,16 +27,20 @@ class FeatureExtractor(nn.Module):
     def forward(self, states: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """`states` hidden states (B, T, hidden) of real tokens -> video (B, T, Dv) and audio (B, T, Da) features."""
         # One flattened copy at a time: at 1024 tokens it is 385 MB in bfloat16.
-        video = self.video_aggregate_embed(self._flatten(states, self.params.video_width))
-        audio = self.audio_aggregate_embed(self._flatten(states, self.params.audio_width))
+        video = self.video_aggregate_embed(flatten_states(states, self.input_scale(self.params.video_width)))
+        audio = self.audio_aggregate_embed(flatten_states(states, self.input_scale(self.params.audio_width)))
         return video, audio
 
-    def _flatten(self, states: Sequence[Tensor], out_width: int) -> Tensor:
-        """(B, T, hidden * states), scaled by sqrt(out_width / hidden); each state is normalised in float32."""
-        scale = (out_width / self.params.hidden_size) ** 0.5
-        first = states[0]
-        flat = first.new_empty(*first.shape, len(states))
-        for layer, state in enumerate(states):
-            full = state.float()
-            flat[..., layer] = full * (torch.rsqrt(full.square().mean(-1, keepdim=True) + _EPS) * scale)
-        return flat.flatten(2)
+    def input_scale(self, out_width: int) -> float:
+        """What the normalised states are multiplied by for an output of that width."""
+        return (out_width / self.params.hidden_size) ** 0.5
+
+
+def flatten_states(states: Sequence[Tensor], scale: float = 1.0) -> Tensor:
+    """Hidden states (B, T, hidden), normalised in float32 and scaled: (B, T, hidden * states) in their dtype."""
+    first = states[0]
+    flat = first.new_empty(*first.shape, len(states))
+    for layer, state in enumerate(states):
+        full = state.float()
+        flat[..., layer] = full * (torch.rsqrt(full.square().mean(-1, keepdim=True) + _EPS) * scale)
+    return flat.flatten(2)

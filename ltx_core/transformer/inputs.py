@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from .modulation import TokenTimesteps
 from .rope import RotaryTable
 
 
@@ -19,11 +20,12 @@ class ModalityRope:
 class ModalityInput:
     """The noisy state of one modality.
 
-    tokens: (B, T, 128); timesteps: (B, T) float32, denoise mask times sigma; sigma: (B,) float32.
+    tokens: (B, T, 128); timesteps: (B, T) float32, denoise mask times sigma, or the distinct ones of each sample as
+    training knows them beforehand; sigma: (B,) float32.
     """
 
     tokens: Tensor
-    timesteps: Tensor
+    timesteps: Tensor | TokenTimesteps
     sigma: Tensor
     rope: ModalityRope
 

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from ..errors import GeometryError, LTXError
 from ..kernels.dispatch import fused
 from ..kernels.fp8 import takes_rows
+from ..kernels.norm import Runs
 from ..progress import SILENT, Reporter
 from .ahead import compile_ahead
 from .attention import AttentionFunction, scaled_dot_product
@@ -135,7 +136,7 @@ class AVTransformer(nn.Module):
 
     def _compile(self, tokens: Tensor) -> None:
         """The kernels for this model, all at once, unless that was done while the weights were read."""
-        if fused(tokens):
+        if fused(tokens) and not torch.is_grad_enabled():
             fp8 = takes_rows(self.transformer_blocks[0].attn1.to_q, tokens)
             compile_ahead(self.params, tokens.dtype, tokens.device, fp8).result()
 
@@ -162,7 +163,9 @@ class AVTransformer(nn.Module):
         modulation, embedded = adaln(timesteps.values * p.timestep_scale, dtype)
         prompt = None
         if prompt_adaln is not None:
-            prompt = Modulation(*_per_sample(prompt_adaln(own.sigma * p.timestep_scale, dtype)[0], contexts))
+            # Neighbouring samples may share a context, and with it their sigma (training does).
+            sigma = own.sigma[:: max(1, len(own.sigma) // len(contexts))]
+            prompt = Modulation(*_per_sample(prompt_adaln(sigma * p.timestep_scale, dtype)[0], contexts))
         cross = gate = None
         if other is not None:
             if p.cross_timestep == "own":
@@ -183,8 +186,10 @@ class AVTransformer(nn.Module):
         return projection(normed * (1 + scale) + shift)
 
 
-def _per_sample(values: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor | None]:
+def _per_sample(values: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor | Runs | None]:
     """Modulation values (B, rows, D) of whole samples with the index that spreads them over the tokens."""
+    if values.requires_grad:
+        return values, Runs((tokens.shape[1],))
     batch = torch.arange(values.shape[0], device=values.device)
     return values, None if values.shape[0] == 1 else batch[:, None].repeat(1, tokens.shape[1])
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..kernels.norm import TokenRow
+from ..kernels.norm import Runs, TokenRow
 
 _FREQUENCIES = 128
 
@@ -57,10 +57,12 @@ class TokenTimesteps:
     """The distinct timesteps (N,) of a modality and which one each token has, (B, T); None when there is only one."""
 
     values: Tensor
-    index: Tensor | None
+    index: Tensor | Runs | None
 
     @classmethod
-    def of(cls, timesteps: Tensor) -> "TokenTimesteps":
+    def of(cls, timesteps: "Tensor | TokenTimesteps") -> "TokenTimesteps":
+        if isinstance(timesteps, cls):
+            return timesteps
         values, index = torch.unique(timesteps, return_inverse=True)
         return cls(values, None if len(values) == 1 else index)
 
@@ -70,7 +72,7 @@ class Modulation:
     """Modulation rows (N, rows, width) for each distinct timestep, looked up by token through `index` (B, T)."""
 
     values: Tensor
-    index: Tensor | None
+    index: Tensor | Runs | None
 
     def rows(self, table: Tensor) -> tuple[TokenRow, ...]:
         """The rows, each plus its own of a learned table (rows, width)."""

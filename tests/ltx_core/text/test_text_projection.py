@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ltx_duo.ltx_core.text.encoder import TextEncoder
-from ltx_duo.ltx_core.text.feature_extractor import FeatureExtractor
+from ltx_duo.ltx_core.text.feature_extractor import FeatureExtractor, flatten_states
 from ltx_duo.ltx_core.text.feature_extractor_v20 import FeatureExtractorV20
 from ltx_duo.ltx_core.text.gemma_params import GemmaParams, GemmaRope
 from ltx_duo.ltx_core.text.params import FeatureExtractorParams, FeatureExtractorV20Params
@@ -64,9 +64,9 @@ def test_low_precision_states_are_normalised_in_float32():
     """Squares rounded to bfloat16 would move the root mean square by up to a part in 256."""
     states, extractor = states_and(FeatureExtractor(PARAMS), 3, tokens=50)
     low = [state.bfloat16() for state in states]
-    flat = extractor._flatten(low, 8)
+    flat = flatten_states(low, extractor.input_scale(8))
     assert flat.dtype == torch.bfloat16
-    exact = extractor._flatten([state.double().float() for state in low], 8)
+    exact = flatten_states([state.double().float() for state in low], extractor.input_scale(8))
     assert torch.equal(flat, exact.bfloat16())
 
 
