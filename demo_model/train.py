@@ -20,6 +20,8 @@ PIECES = {
     "audio-vae": "audio_vae",
     "vocoder": "vocoder",
     "upsampler": "upsampler",
+    "transformer": "transformer",
+    "lora": "lora",
     "write": "write",
 }
 
@@ -32,12 +34,13 @@ def main() -> int:
     parser.add_argument("--device", help="default: the GPU if there is one")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--small", action="store_true", help="tiny sizes, seconds on a CPU: shows that it runs")
+    parser.add_argument("--text-encoder", type=Path, metavar="DIR", help="Gemma-3-270M; default: where setup puts it")
     options = parser.parse_args()
     sys.path.insert(0, str(PACK / "scripts"))
     importlib.import_module("small_model").load_pack()
     training = "ltx_duo.demo_model.training"
     run = importlib.import_module(f"{training}.run").new_run(
-        options.out, options.device, options.small, options.seed, options.minutes * 60
+        options.out, options.device, options.small, options.seed, options.minutes * 60, options.text_encoder
     )
     for piece in options.pieces:
         if run.out_of_time:

@@ -11,10 +11,12 @@ import torch
 
 from ..world import Scene, draw_scene
 
+TEXT_ENCODER = Path(__file__).resolve().parents[2] / ".local" / "gemma-3-270m"
+
 
 @dataclass(frozen=True)
 class Run:
-    """Where to train and for how long; `seconds` are those of the whole call.
+    """Where to train and for how long; `seconds` are those of the whole call, `text_encoder` is Gemma's folder.
 
     Everything random is drawn anew for each step from the seed, the piece and the step: going on after a stop needs no
     generator's state.
@@ -25,6 +27,7 @@ class Run:
     small: bool = False
     seed: int = 0
     seconds: float = math.inf
+    text_encoder: Path = TEXT_ENCODER
     started: float = field(default_factory=time.monotonic)
 
     @property
@@ -48,10 +51,17 @@ class Run:
         return zlib.crc32(f"{self.seed}/{piece}/{step}".encode())
 
 
-def new_run(out: Path, device: str | None, small: bool = False, seed: int = 0, seconds: float = math.inf) -> Run:
+def new_run(
+    out: Path,
+    device: str | None,
+    small: bool = False,
+    seed: int = 0,
+    seconds: float = math.inf,
+    text_encoder: Path | None = None,
+) -> Run:
     """A run on `device`, or on the GPU if there is one; TensorFloat-32 is good enough for training."""
     torch.backends.cuda.matmul.allow_tf32 = True
     torch.backends.cudnn.allow_tf32 = True
     torch.backends.cudnn.benchmark = True
     chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    return Run(out, torch.device(chosen), small, seed, seconds)
+    return Run(out, torch.device(chosen), small, seed, seconds, text_encoder or TEXT_ENCODER)

@@ -30,7 +30,8 @@ def chunk_count() -> int:
 
 def by_tokens(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """function(x) for a position-wise function of x (..., T, D) that keeps D, in as many pieces as are in force."""
-    count = min(_COUNT.get(), x.shape[-2])
+    # The compiler, which only training uses, cannot read context variables.
+    count = 1 if torch.compiler.is_compiling() else min(_COUNT.get(), x.shape[-2])
     if count <= 1:
         return function(x)
     result = torch.empty_like(x)

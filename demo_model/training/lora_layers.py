@@ -1,0 +1,37 @@
+"""Linear layers that learn a LoRA over their own weights, for the engine's modules to be built from (`ops`)."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class LoraLinear(nn.Linear):
+    """Weight W + B @ A; W and the bias stay as they are, B begins as zero."""
+
+    rank = 8
+
+    def __init__(self, in_features: int, out_features: int, bias: bool = True, device=None, dtype=None):
+        super().__init__(in_features, out_features, bias, device, dtype)
+        rank = min(self.rank, in_features, out_features)
+        self.lora_A = nn.Parameter(torch.empty(rank, in_features, device=device, dtype=dtype))
+        self.lora_B = nn.Parameter(torch.zeros(out_features, rank, device=device, dtype=dtype))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight + self.lora_B @ self.lora_A, self.bias)
+
+
+class LoraOps:
+    Linear = LoraLinear
+
+
+def begin(module: nn.Module, generator: torch.Generator) -> None:
+    """Draws every A, and freezes all but A and B."""
+    for name, p in module.named_parameters():
+        if name.endswith("lora_A"):
+            nn.init.normal_(p, 0.0, p.shape[1] ** -0.5, generator=generator)
+        p.requires_grad_(name.endswith(("lora_A", "lora_B")))
+
+
+def official(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A's and B's by module names, as LoRA files name them."""
+    return {f"diffusion_model.{name}.weight": tensor for name, tensor in tensors.items()}
