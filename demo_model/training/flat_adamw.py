@@ -59,7 +59,7 @@ class FlatAdamW:
     @torch.no_grad()
     def step(self, rate: Tensor) -> None:
         """One step at the learning rate `rate` (a scalar tensor); the gradients are used up."""
-        gradient = self.gradients.float()
+        gradient = self.gradients.to(torch.float32, copy=True)
         self.gradients.zero_()
         gradient.mul_((self.clip / (gradient.norm() + 1e-12)).clamp(max=1.0))
         self.count.add_(1)
