@@ -4,6 +4,8 @@ It learns on the very steps that the pipeline takes, each from what the one befo
 """
 
 import itertools
+import json
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -19,9 +21,9 @@ from ...ltx_core.transformer.inputs import GuidancePass, ModalityInput
 from ...ltx_core.transformer.model import AVTransformer
 from ...ltx_core.transformer.modulation import TokenTimesteps
 from ...ltx_core.transformer.params import TransformerParams
-from ...ltx_core.upsampler import LatentUpsampler, UpsamplerParams, upsample_latent
-from . import transformer, video_vae
-from .checkpoints import load_weights, save_tensors, weights_path
+from ...ltx_core.upsampler import upsample_latent
+from . import transformer
+from .checkpoints import save_tensors, weights_path
 from .flat_adamw import FlatAdamW
 from .flow import TEXT_PLACES, Kind, draw_first_frames
 from .latents import geometry
@@ -31,7 +33,8 @@ from .network import Ropes, TextToAV, attention
 from .pools import SHARE, Pools, pools, stage_sizes
 from .run import Run
 from .samples import CONTEXT, sample
-from .sizes import model_config, upsampler_config
+from .showing import held_out, show_both_stages, upsampler, video_autoencoder
+from .sizes import model_config
 from .trainer import Trainer
 
 PIECE = "lora"
@@ -96,8 +99,17 @@ def train(run: Run) -> None:
         draw=lambda step, kind: draw_batch(data, begun, kind, run.generator(PIECE, step)),
         loss=loss,
     )  # fmt: skip
-    trainer.train()
-    save_tensors(weights_path(run.out, PIECE), official(optimizer.averaged()))
+    prompts = held_out(run, data.components)
+
+    def look(step: int) -> None:
+        averaged = optimizer.averaged()
+        save_tensors(weights_path(run.out, PIECE), official(averaged))
+        refiner = AVTransformer(student.params, attention=attention, ops=LoraOps, device=run.device).to(dtype)
+        refiner.load_state_dict({**student.state_dict(), **averaged})
+        numbers = show_both_stages(run, network, refiner.requires_grad_(False), prompts, PIECE)
+        sys.stdout.write(f"{PIECE} {step}: {json.dumps(numbers)}\n")
+
+    trainer.train(look)
 
 
 @torch.no_grad()
@@ -107,9 +119,8 @@ def like_stage_one(run: Run, network: TextToAV, data: Pools) -> Tensor:
     large = data.videos[final]
     videos, audios = (pool[: len(large)].flatten(0, 1) for pool in (data.videos[stage_one], data.audio))
     generator = run.generator(PIECE, "rough")
-    vae = video_vae.trained(run).to(large.dtype)
-    enlarge = LatentUpsampler(UpsamplerParams.from_config(upsampler_config(run.small)))
-    enlarge = load_weights(run.out, "upsampler", enlarge).to(run.device, large.dtype)
+    vae = video_autoencoder(run, large.dtype)
+    enlarge = upsampler(run, large.dtype)
     ropes = network.ropes(geometry(stage_one), CONTEXT, run.device)
     last = len(data.text.lengths) - 1
     groups = torch.arange(len(large), device=run.device).repeat_interleave(SHARE)

@@ -1,7 +1,6 @@
 """What is trained together: the projections of text, both connectors, and the transformer; how they begin."""
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -16,7 +15,6 @@ from ...ltx_core.transformer.inputs import GuidancePass, ModalityInput, Modality
 from ...ltx_core.transformer.model import AVTransformer
 from ...ltx_core.transformer.params import TransformerParams
 from ...ltx_core.transformer.rope import RotaryTable
-from .latents import geometry
 from .text_features import Components
 
 _TABLES = "scale_shift_table"
@@ -42,13 +40,6 @@ class Ropes:
     audio_text: RotaryTable
 
 
-def all_ropes(
-    network: "TextToAV", sizes: Iterable[int], places: Iterable[int], device: torch.device
-) -> dict[tuple[int, int], Ropes]:
-    """By size of the clip in pixels and places of the contexts."""
-    return {(size, count): network.ropes(geometry(size), count, device) for size in sizes for count in places}
-
-
 class TextToAV(nn.Module):
     """From the components of captions and noisy tokens to velocities."""
 
@@ -61,6 +52,13 @@ class TextToAV(nn.Module):
         options = {"attention": attention, "device": device}
         self.video_connector = EmbeddingsConnector(ConnectorParams.from_config(config, "video"), **options)
         self.audio_connector = EmbeddingsConnector(ConnectorParams.from_config(config, "audio"), **options)
+
+    def compile_blocks(self) -> None:
+        """Has the blocks' small kernels joined by PyTorch's compiler, once for all blocks of one kind."""
+        connectors = (self.video_connector, self.audio_connector)
+        for blocks in (self.transformer.transformer_blocks, *(c.transformer_1d_blocks for c in connectors)):
+            for block in blocks:
+                block.compile(fullgraph=True, dynamic=False)
 
     def ropes(self, geometry: LatentGeometry, places: int, device: torch.device) -> Ropes:
         """For clips of that geometry and contexts of so many places."""

@@ -71,7 +71,7 @@ def text_encoder(run: Run) -> Encoder:
 @functools.cache
 def pools(run: Run) -> Pools:
     """Drawn and encoded at the first call; `run.small` makes few."""
-    count, larger = (24, 8) if run.small else (8192, 3072)
+    count, larger = (24, 8) if run.small else (8192, 2048)
     sizes = dict(zip(stage_sizes(run), (count, larger), strict=True))
     groups = groups_of_scenes(run, count)
     words = random.Random(f"{run.seed}/captions")

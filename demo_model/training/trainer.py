@@ -47,10 +47,10 @@ class Trainer:
         self.steps: dict[Kind, Step] = {}
         self.number, self.history = 0, {}
 
-    def train(self, every: Callable[[int], None] = lambda step: None) -> bool:
+    def train(self, look: Callable[[int], None], logs: int = LOGS) -> bool:
         """Goes on from the saved state, if there is one, until the plan's end or the run's; saves the state.
 
-        `every(step)` is called after each logged step.  Returns whether the plan is done.
+        `look(step)` is called every so many logs, and at the end.  Returns whether the plan is done.
         """
         self._load()
         interval = max(1, self.plan.steps // LOGS)
@@ -60,10 +60,12 @@ class Trainer:
             if self.number % interval == 0 or self.number == self.plan.steps:
                 seconds = time.monotonic() - started
                 self._log(1000 * seconds / (self.number - first), seconds)
-                every(self.number)
+                if len(self.history["step"]) % logs == 0 and self.number < self.plan.steps:
+                    look(self.number)
                 # Only here, so that a curve with a stop in it is the same as one without.
                 if self.run.out_of_time:
                     break
+        look(self.number)
         self._save()
         return self.number == self.plan.steps
 

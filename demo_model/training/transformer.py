@@ -1,27 +1,33 @@
 """The audio-video transformer with text projection and connectors: rectified flow on the latents of drawn clips."""
 
+import json
 import random
+import sys
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 from ...ltx_core.sampling.guidance import LTX_2_3_DEV
 from .checkpoints import load_tensors, save_tensors, weights_path
 from .flat_adamw import FlatAdamW
 from .flow import Batch, Kind, draw_batch, flow_loss, velocities
+from .latents import geometry
 from .loop import Plan
-from .network import TextToAV, all_ropes, initialise
+from .network import TextToAV, initialise
 from .pools import SHARE, pools, stage_sizes
 from .run import Run
+from .showing import held_out, show_stage_one
 from .sizes import model_config
 from .text_features import Components
 from .trainer import Trainer
 
 PIECE = "transformer"
 DROPOUT = 0.15  # of captions
-ISOLATED, BYPASSED, LARGER = 0.06, 0.06, 0.25  # shares of steps
-PLACES = (128, 1024)  # of the contexts: first few, which is fast, then as many as inference has
-FEW_PLACES = 0.6  # share of the steps with few
+ISOLATED, BYPASSED, LARGER = 0.04, 0.04, 0.12  # shares of steps
+PLACES = 1024  # of the contexts, as inference has them
+SHOWN = 10  # logs between two looks at samples
 
 
 @dataclass(frozen=True)
@@ -33,8 +39,8 @@ class Sizes:
     larger: int
 
 
-FULL = Sizes(Plan(30_000, 1e-3, warmup=500, weight_decay=0.01), 64, 16)
-SMALL = Sizes(Plan(20, 2e-3, warmup=2), 2, 1)
+FULL = Sizes(Plan(13_000, 1e-3, warmup=300, weight_decay=0.01), 32, 16)
+SMALL = Sizes(Plan(30, 1e-2, warmup=2), 2, 1)
 
 
 def sizes(run: Run) -> Sizes:
@@ -45,7 +51,7 @@ def kind_of_step(run: Run, step: int, layers: int) -> Kind:
     """Which kind of batch a step has, drawn from the seed."""
     own, (stage_one, final) = sizes(run), stage_sizes(run)
     chance = random.Random(f"{run.seed}/{PIECE}/{step}").random()
-    kind = Kind(stage_one, own.contexts, SHARE, PLACES[step >= FEW_PLACES * own.plan.steps])
+    kind = Kind(stage_one, own.contexts, SHARE, PLACES)
     if chance < LARGER:
         return replace(kind, size=final, contexts=own.larger)
     if chance < LARGER + ISOLATED:
@@ -63,17 +69,29 @@ def rates(name: str) -> float:
 def train(run: Run) -> None:
     """Trains the piece and leaves `transformer.safetensors`: averaged weights, by the components' names."""
     data = pools(run)
-    network = TextToAV(model_config(run.small), data.components.basis.shape[1], run.device)
+    network = new_network(run, data.components)
     initialise(network, run.generator(PIECE, "weights"))
-    dtype = data.audio.dtype
     plan = sizes(run).plan
-    optimizer = FlatAdamW(network, dtype=dtype, rates=rates, weight_decay=plan.weight_decay, clip=plan.clip)
+    optimizer = FlatAdamW(network, dtype=data.audio.dtype, rates=rates, weight_decay=plan.weight_decay, clip=plan.clip)
     layers = network.transformer.params.num_layers
-
-    ropes = all_ropes(network, stage_sizes(run), PLACES, run.device)
+    ropes = {size: network.ropes(geometry(size), PLACES, run.device) for size in stage_sizes(run)}
+    prompts = held_out(run, data.components)
+    shown = new_network(run, data.components).to(data.audio.dtype).requires_grad_(False)
+    if run.device.type == "cuda":
+        network.compile_blocks()
 
     def loss(kind: Kind, batch: Batch) -> tuple[Tensor, Tensor]:
-        return flow_loss(velocities(network, batch, kind, ropes[kind.size, kind.places]), batch, kind.size)
+        # Kinds that are rare are not worth the compiler's time.
+        usual = (kind.size, kind.isolated, kind.bypassed) == (stage_sizes(run)[0], False, frozenset())
+        with nullcontext() if usual else torch.compiler.set_stance("force_eager"):
+            return flow_loss(velocities(network, batch, kind, ropes[kind.size]), batch, kind.size)
+
+    def look(step: int) -> None:
+        averaged = optimizer.averaged()
+        save_tensors(weights_path(run.out, PIECE), {**averaged, **vars(data.components)})
+        shown.load_state_dict(averaged)
+        numbers = show_stage_one(run, shown, prompts, PIECE)
+        sys.stdout.write(f"{PIECE} {step}: {json.dumps(numbers)}\n")
 
     trainer = Trainer(
         run, PIECE, optimizer, plan,
@@ -81,9 +99,11 @@ def train(run: Run) -> None:
         draw=lambda step, kind: draw_batch(data, kind, DROPOUT, run.generator(PIECE, step)),
         loss=loss,
     )  # fmt: skip
-    trainer.train()
-    network.load_state_dict(optimizer.averaged())
-    save_tensors(weights_path(run.out, PIECE), {**network.state_dict(), **vars(data.components)})
+    trainer.train(look, SHOWN)
+
+
+def new_network(run: Run, components: Components) -> TextToAV:
+    return TextToAV(model_config(run.small), components.basis.shape[1], run.device)
 
 
 def trained(run: Run) -> tuple[TextToAV, Components]:
@@ -93,6 +113,6 @@ def trained(run: Run) -> tuple[TextToAV, Components]:
         raise FileNotFoundError(f"{path} is missing: train the piece {PIECE} first")
     tensors = load_tensors(path)[0]
     components = Components(*(tensors.pop(name).to(run.device) for name in ("mean", "basis")))
-    network = TextToAV(model_config(run.small), components.basis.shape[1], run.device)
+    network = new_network(run, components)
     network.load_state_dict(tensors)
     return network.eval().requires_grad_(False), components
