@@ -39,7 +39,7 @@ from .trainer import Trainer
 
 PIECE = "lora"
 FULL, SMALL = Plan(1800, 2e-3, warmup=50), Plan(6, 1e-2, warmup=2)
-CONTEXTS = 16  # captions in a batch
+CONTEXTS = 8  # captions in a batch
 ROUGH = (0.75, 0.6, 0.45, 0.3, 0.15, 0.0)  # how clips become like stage one's results: guided, from a middle level
 _TOGETHER = 512
 

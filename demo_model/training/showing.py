@@ -33,7 +33,7 @@ class Prompts:
 
 
 def held_out(run: Run, components: Components) -> Prompts:
-    scenes = run.scenes("transformer", "held out", 4 if run.small else 48)
+    scenes = run.scenes("transformer", "held out", 4 if run.small else 32)
     words = random.Random(f"{run.seed}/held out")
     captions = [caption(scene, words) for scene in scenes]
     text, _ = text_pool(

@@ -61,7 +61,10 @@ class Encoder:
 
 @dataclass(frozen=True)
 class Components:
-    """mean (width,) and basis (width, K) float32: a token's values are (states - mean) @ basis, about unit normal."""
+    """A token's values are (states - mean) @ basis, about unit normal: mean (width,) and basis (width, K), float32.
+
+    The basis is rounded to bfloat16.
+    """
 
     mean: Tensor
     basis: Tensor
@@ -90,7 +93,8 @@ def principal_components(states: Tensor, count: int, generator: torch.Generator)
     _, sizes, rotation = torch.linalg.svd(centred @ subspace, full_matrices=False)
     deviation = sizes / len(centred) ** 0.5
     floor = deviation[min(count - 1, count // 4)]
-    return Components(mean, subspace @ rotation.T / (deviation**2 + floor**2).sqrt())
+    basis = subspace @ rotation.T / (deviation**2 + floor**2).sqrt()
+    return Components(mean, basis.bfloat16().float())
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ PIECE = "transformer"
 DROPOUT = 0.15  # of captions
 ISOLATED, BYPASSED, LARGER = 0.04, 0.04, 0.12  # shares of steps
 PLACES = 1024  # of the contexts, as inference has them
-SHOWN = 10  # logs between two looks at samples
+SHOWN = 25  # logs between two looks at samples
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def train(run: Run) -> None:
     ropes = {size: network.ropes(geometry(size), PLACES, run.device) for size in stage_sizes(run)}
     prompts = held_out(run, data.components)
     shown = new_network(run, data.components).to(data.audio.dtype).requires_grad_(False)
-    if run.device.type == "cuda":
+    if run.device.type == "cuda" and not run.small:
         network.compile_blocks()
 
     def loss(kind: Kind, batch: Batch) -> tuple[Tensor, Tensor]:
