@@ -38,7 +38,8 @@ from .sizes import model_config
 from .trainer import Trainer
 
 PIECE = "lora"
-FULL, SMALL = Plan(1800, 2e-3, warmup=50), Plan(6, 1e-2, warmup=2)
+FULL, SMALL = Plan(1000, 2e-3, warmup=50), Plan(12, 1e-2, warmup=2)
+MINUTES = 1.2  # set the steps of the full plan
 CONTEXTS = 8  # captions in a batch
 ROUGH = (0.75, 0.6, 0.45, 0.3, 0.15, 0.0)  # how clips become like stage one's results: guided, from a middle level
 _TOGETHER = 512
@@ -98,12 +99,15 @@ def train(run: Run) -> None:
         kind=lambda step: kind,
         draw=lambda step, kind: draw_batch(data, begun, kind, run.generator(PIECE, step)),
         loss=loss,
+        minutes=None if run.small else MINUTES,
     )  # fmt: skip
     prompts = held_out(run, data.components)
 
     def look(step: int) -> None:
         averaged = optimizer.averaged()
-        save_tensors(weights_path(run.out, PIECE), official(averaged))
+        save_tensors(
+            weights_path(run.out, PIECE), official({name: tensor.bfloat16() for name, tensor in averaged.items()})
+        )
         refiner = AVTransformer(student.params, attention=attention, ops=LoraOps, device=run.device).to(dtype)
         refiner.load_state_dict({**student.state_dict(), **averaged})
         numbers = show_both_stages(run, network, refiner.requires_grad_(False), prompts, PIECE)

@@ -32,14 +32,15 @@ SHOWN = 25  # logs between two looks at samples
 
 @dataclass(frozen=True)
 class Sizes:
-    """Captions in a batch of stage one's size, and of the final size."""
+    """Captions in a batch of stage one's size, and of the final size; minutes that set the plan's steps, if any."""
 
     plan: Plan
     contexts: int
     larger: int
+    minutes: float | None = None
 
 
-FULL = Sizes(Plan(13_000, 1e-3, warmup=300, weight_decay=0.01), 32, 16)
+FULL = Sizes(Plan(13_000, 1e-3, warmup=300, weight_decay=0.01), 32, 16, minutes=6.0)
 SMALL = Sizes(Plan(30, 1e-2, warmup=2), 2, 1)
 
 
@@ -88,7 +89,9 @@ def train(run: Run) -> None:
 
     def look(step: int) -> None:
         averaged = optimizer.averaged()
-        save_tensors(weights_path(run.out, PIECE), {**averaged, **vars(data.components)})
+        # As the model's file will round them.
+        rounded = {name: tensor.bfloat16() for name, tensor in {**averaged, "basis": data.components.basis}.items()}
+        save_tensors(weights_path(run.out, PIECE), {**rounded, "mean": data.components.mean})
         shown.load_state_dict(averaged)
         numbers = show_stage_one(run, shown, prompts, PIECE)
         sys.stdout.write(f"{PIECE} {step}: {json.dumps(numbers)}\n")
@@ -98,6 +101,7 @@ def train(run: Run) -> None:
         kind=lambda step: kind_of_step(run, step, layers),
         draw=lambda step, kind: draw_batch(data, kind, DROPOUT, run.generator(PIECE, step)),
         loss=loss,
+        minutes=sizes(run).minutes,
     )  # fmt: skip
     trainer.train(look, SHOWN)
 
@@ -112,7 +116,7 @@ def trained(run: Run) -> tuple[TextToAV, Components]:
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: train the piece {PIECE} first")
     tensors = load_tensors(path)[0]
-    components = Components(*(tensors.pop(name).to(run.device) for name in ("mean", "basis")))
+    components = Components(*(tensors.pop(name).float().to(run.device) for name in ("mean", "basis")))
     network = new_network(run, components)
     network.load_state_dict(tensors)
     return network.eval().requires_grad_(False), components
