@@ -20,6 +20,7 @@ from ltx_duo.demo_model.training.flow import (
 from ltx_duo.demo_model.training.latents import alike, geometry
 from ltx_duo.demo_model.training.lora import Batch as LoraBatch
 from ltx_duo.demo_model.training.lora import distillation_loss
+from ltx_duo.demo_model.training.lora_layers import LoraOps, begin
 from ltx_duo.demo_model.training.network import TextToAV, attention
 from ltx_duo.demo_model.training.pools import Pools
 from ltx_duo.demo_model.training.sizes import model_config
@@ -34,6 +35,7 @@ from ltx_duo.ltx_core.sampling.state import AVState, audio_state, video_state
 from ltx_duo.ltx_core.text.feature_extractor import FeatureExtractor, flatten_states
 from ltx_duo.ltx_core.text.params import FeatureExtractorParams
 from ltx_duo.ltx_core.transformer.inputs import GuidancePass, ModalityInput
+from ltx_duo.ltx_core.transformer.model import AVTransformer
 
 COMPONENTS = 12
 
@@ -224,6 +226,32 @@ def test_lora_learns_on_the_steps_that_the_pipeline_takes(network, rng):
     for own, other in zip(seen, expected, strict=True):
         torch.testing.assert_close(own[0], other[0], rtol=1e-3, atol=1e-4)
         torch.testing.assert_close(own[1], other[1], rtol=1e-3, atol=1e-4)
+
+
+def test_lora_lowers_the_loss_of_a_batch_and_leaves_the_weights(network, rng):
+    student = AVTransformer(network.transformer.params, attention=attention, ops=LoraOps)
+    student.load_state_dict(network.transformer.state_dict(), strict=False)
+    begin(student, rng)
+    optimizer = FlatAdamW(student, dtype=torch.float32)
+    contexts = [torch.randn(1, 128, width, generator=rng) for width in (64, 32)]
+    ropes = network.ropes(geometry(32), 128, torch.device("cpu"))
+    video = [torch.randn(2, 5, 128, generator=rng) for _ in range(3)]
+    sound = [torch.randn(2, 34, 128, generator=rng) for _ in range(2)]
+    empty = torch.zeros(1)
+    batch = LoraBatch(video[0], video[1], sound[0], video[2], sound[1], torch.tensor([0.0, 1.0]), empty, empty)
+
+    def run(*inputs: ModalityInput) -> tuple[torch.Tensor, torch.Tensor]:
+        return student(*inputs, [GuidancePass("cond", *contexts)])[0]
+
+    losses = []
+    for _ in range(12):
+        loss = sum(distillation_loss(run, batch, ropes, 1))
+        loss.backward()
+        optimizer.step(torch.tensor(0.01))
+        losses.append(float(loss.detach()))
+    assert losses[-1] < 0.9 * losses[0]
+    after = student.state_dict()
+    assert all(torch.equal(after[name], value) for name, value in network.transformer.state_dict().items())
 
 
 def test_scenes_that_are_alike_fit_the_same_captions():
