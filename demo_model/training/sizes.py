@@ -31,21 +31,22 @@ def upsampler_config(small: bool = False) -> dict:
 
 
 def _transformer(config: dict, small: bool) -> None:
-    heads, layers, connector_layers = (2, 2, 1) if small else (6, 8, 2)
+    # Both streams carry the noise of all 128 latent channels to the output; a narrower one could not remove all of it.
+    heads, audio_width, layers = (2, 32, 2) if small else (5, 160, 5)
     config.update(
         num_layers=layers,
         num_attention_heads=heads,
         attention_head_dim=32,
         cross_attention_dim=32 * heads,
         audio_num_attention_heads=heads,
-        audio_attention_head_dim=16,
-        audio_cross_attention_dim=16 * heads,
+        audio_attention_head_dim=audio_width // heads,
+        audio_cross_attention_dim=audio_width,
         caption_channels=TEXT_CHANNELS,
-        connector_num_layers=connector_layers,
+        connector_num_layers=1,
         connector_num_attention_heads=heads,
         connector_attention_head_dim=32,
         audio_connector_num_attention_heads=heads,
-        audio_connector_attention_head_dim=16,
+        audio_connector_attention_head_dim=audio_width // heads,
     )
 
 

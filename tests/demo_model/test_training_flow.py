@@ -5,7 +5,7 @@ import random
 import pytest
 import torch
 
-from ltx_duo.demo_model.training.flat_adamw import BETAS, FlatAdamW
+from ltx_duo.demo_model.training.flat_adamw import BETAS, SIZE, FlatAdamW
 from ltx_duo.demo_model.training.flow import (
     Batch,
     Kind,
@@ -189,6 +189,22 @@ def test_flat_adamw_is_adamw(rng):
     for own, other in zip(layers[0].parameters(), layers[1].parameters(), strict=True):
         torch.testing.assert_close(own, other, rtol=1e-4, atol=1e-6)
         assert own.grad.abs().max() == 0
+
+
+def test_matrices_that_muon_learns_move_in_all_directions_alike(rng):
+    layers = torch.nn.ModuleList([torch.nn.Linear(8, 16, bias=False) for _ in range(2)] + [torch.nn.Linear(4, 6)])
+    optimizer = FlatAdamW(layers, dtype=torch.float32, muon=lambda name: not name.startswith("2."), clip=1e9)
+    before = [p.detach().clone() for p in layers.parameters()]
+    loss = sum(layer(torch.randn(5, layer.in_features, generator=rng)).square().sum() for layer in layers)
+    loss.backward()
+    optimizer.step(torch.tensor(0.01))
+    moved = [(b - p.detach()) / 0.01 for b, p in zip(before, layers.parameters(), strict=True)]
+    for update in moved[:2]:
+        sizes = torch.linalg.svdvals(update / (SIZE * 16**0.5))
+        assert ((sizes[:5] > 0.6) & (sizes[:5] < 1.3)).all()  # five samples give five directions
+    assert torch.allclose(moved[2].abs(), torch.ones(6, 4), atol=1e-3)  # AdamW's first step
+    after = optimizer.averaged()
+    assert [tuple(after[name].shape) for name, _ in layers.named_parameters()] == [tuple(p.shape) for p in before]
 
 
 def test_lora_learns_on_the_steps_that_the_pipeline_takes(network, rng):
