@@ -62,9 +62,16 @@ def kind_of_step(run: Run, step: int, layers: int) -> Kind:
     return kind
 
 
+def hidden(name: str) -> bool:
+    """Whether a parameter is a matrix inside the blocks, which learns by Muon."""
+    return "blocks." in name and name.endswith(".weight") and "norm" not in name and "to_gate_logits" not in name
+
+
 def rates(name: str) -> float:
     """What the learning rate is multiplied by for a parameter."""
-    return 0.3 if name.endswith("learnable_registers") else 1.0
+    if name.endswith("learnable_registers"):
+        return 0.3
+    return 2.0 if hidden(name) else 1.0
 
 
 def train(run: Run) -> None:
@@ -73,7 +80,9 @@ def train(run: Run) -> None:
     network = new_network(run, data.components)
     initialise(network, run.generator(PIECE, "weights"))
     plan = sizes(run).plan
-    optimizer = FlatAdamW(network, dtype=data.audio.dtype, rates=rates, weight_decay=plan.weight_decay, clip=plan.clip)
+    optimizer = FlatAdamW(
+        network, dtype=data.audio.dtype, rates=rates, muon=hidden, weight_decay=plan.weight_decay, clip=plan.clip
+    )
     layers = network.transformer.params.num_layers
     ropes = {size: network.ropes(geometry(size), PLACES, run.device) for size in stage_sizes(run)}
     prompts = held_out(run, data.components)
