@@ -64,7 +64,8 @@ def modulated_norm(x: Tensor, norm: Norm, eps: float, *, fp8_rows: bool = False)
 
 def modulate(x: Tensor, norm: Norm, *, fp8_rows: bool = False) -> Tensor:
     """x * (1 + scale) + shift of x (R, T, D): `modulated_norm` of what is normalised already."""
-    if fused(x):
+    # Where only the modulation learns, as under a LoRA in training, x alone would not tell.
+    if fused(x) and fused(norm[0].values):
         from .triton_norm import residual_norm
 
         return residual_norm(x.contiguous(), None, None, (norm,), 0.0, fp8_rows, normalised=False)[1][0]

@@ -26,6 +26,7 @@ from ltx_duo.demo_model.training.pools import Pools
 from ltx_duo.demo_model.training.sizes import model_config
 from ltx_duo.demo_model.training.text_features import Components, TextPool, principal_components
 from ltx_duo.demo_model.world import draw_scene
+from ltx_duo.ltx_core.kernels.norm import Runs, TokenRow, modulate
 from ltx_duo.ltx_core.sampling.euler import sample_euler
 from ltx_duo.ltx_core.sampling.guidance import OFF, Contexts
 from ltx_duo.ltx_core.sampling.noise import noised
@@ -242,6 +243,15 @@ def test_lora_learns_on_the_steps_that_the_pipeline_takes(network, rng):
     for own, other in zip(seen, expected, strict=True):
         torch.testing.assert_close(own[0], other[0], rtol=1e-3, atol=1e-4)
         torch.testing.assert_close(own[1], other[1], rtol=1e-3, atol=1e-4)
+
+
+def test_modulation_that_learns_alone_keeps_its_gradient(monkeypatch, rng):
+    """Under a LoRA the text context needs no gradient, what it is modulated by does: no fused kernel then."""
+    monkeypatch.setattr("ltx_duo.ltx_core.kernels.norm.fused", lambda x: not x.requires_grad)
+    shift, scale = (torch.randn(2, 8, generator=rng, requires_grad=True) for _ in range(2))
+    rows = (TokenRow(shift, Runs((3,))), TokenRow(scale, Runs((3,))))
+    modulate(torch.randn(2, 3, 8, generator=rng), rows).square().sum().backward()
+    assert shift.grad.abs().min() > 0 and scale.grad.abs().min() > 0
 
 
 def test_lora_lowers_the_loss_of_a_batch_and_leaves_the_weights(network, rng):
