@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# From nothing to a video with sound: environment, ComfyUI, small model, server, workflow, MP4, contact sheet.
+# From nothing to a video with sound: environment, ComfyUI, server, workflow, MP4, contact sheet; with the small trained
+# model of demo_model/.
 # `bash scripts/demo.sh --help` shows the options; `--models DIR` uses the real LTX-2.3 files.
 set -euo pipefail
 

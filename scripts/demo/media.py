@@ -1,15 +1,19 @@
-"""Opens a video file again: what is in it, and a sheet of its frames."""
+"""Opens a video file again: what is in it, and a sheet of its frames and its sound."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 import av
+import numpy as np
 from PIL import Image, ImageDraw
+
+from . import sound_picture
 
 SHEET_FRAMES = 12
 SHEET_COLUMNS = 4
 THUMBNAIL_WIDTH = 320
 MARGIN = 6
+SOUND_HEIGHT = 160
 
 
 @dataclass(frozen=True)
@@ -60,8 +64,15 @@ def read_frames(path: Path) -> list[Image.Image]:
         return [frame.to_image() for frame in container.decode(video=0)]
 
 
+def read_sound(path: Path) -> tuple[np.ndarray, int]:
+    """Samples (channels, N) float32, full scale 1, and their rate in Hz."""
+    with av.open(str(path)) as container:
+        sound = np.concatenate([frame.to_ndarray() for frame in container.decode(audio=0)], axis=1)
+        return sound, container.streams.audio[0].sample_rate
+
+
 def contact_sheet(path: Path, target: Path) -> Path:
-    """Draws frames spread evenly over the video, first and last included, each with its number."""
+    """Draws frames spread evenly over the video, first and last included, each with its number, and the sound below."""
     frames = read_frames(path)
     count = min(SHEET_FRAMES, len(frames))
     numbers = [round(index * (len(frames) - 1) / max(count - 1, 1)) for index in range(count)]
@@ -69,12 +80,15 @@ def contact_sheet(path: Path, target: Path) -> Path:
     height = round(width * frames[0].height / frames[0].width)
     rows = -(-count // SHEET_COLUMNS)
     columns = min(count, SHEET_COLUMNS)
-    sheet = Image.new("RGB", (columns * (width + MARGIN) + MARGIN, rows * (height + MARGIN) + MARGIN), "#202020")
+    size = columns * (width + MARGIN) + MARGIN, rows * (height + MARGIN) + SOUND_HEIGHT + 2 * MARGIN
+    sheet = Image.new("RGB", size, "#202020")
     draw = ImageDraw.Draw(sheet)
     for place, number in enumerate(numbers):
         x = MARGIN + place % SHEET_COLUMNS * (width + MARGIN)
         y = MARGIN + place // SHEET_COLUMNS * (height + MARGIN)
         sheet.paste(frames[number].resize((width, height), Image.Resampling.LANCZOS), (x, y))
         draw.text((x + 5, y + 4), str(number), fill="white", stroke_width=2, stroke_fill="black")
+    sound = sound_picture.draw(*read_sound(path), size[0] - 2 * MARGIN, SOUND_HEIGHT)
+    sheet.paste(sound, (MARGIN, size[1] - SOUND_HEIGHT - MARGIN))
     sheet.save(target)
     return target

@@ -1,4 +1,4 @@
-"""Model files for a workflow: the small model that this project writes itself, or the user's own files."""
+"""Model files for a workflow: the small trained model, one with random weights, or the user's own files."""
 
 import subprocess
 import sys
@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .client import set_inputs
-from .server import PACK, TOKENIZER
+from .server import LOCAL, PACK, TOKENIZER
+
+TRAINED = PACK / "demo_model" / "files"
+TRAINED_TEXT_ENCODER = LOCAL / "gemma-3-270m"
 
 
 @dataclass(frozen=True)
@@ -61,10 +64,31 @@ def write_small_model(folder: Path) -> Path:
     return folder
 
 
-def find(folder: Path) -> dict[str, Path]:
-    """Finds every model file anywhere below `folder`, by ModelFile.what; ModelsMissing names those not found."""
-    found = {}
+def shipped() -> dict[str, Path]:
+    """The small trained model, by ModelFile.what; one with random weights as long as it is not there."""
+    if TRAINED.is_dir():
+        return trained()
+    print(f"no trained files in {TRAINED}: random weights, which show noise", flush=True)
+    return find(write_small_model(LOCAL / "demo" / "small-model"))
+
+
+def trained() -> dict[str, Path]:
+    """The small trained model, by ModelFile.what: what is in demo_model, and Gemma as set-up has fetched it."""
+    for path, origin in ((TRAINED, "is part of the repository"), (TRAINED_TEXT_ENCODER, "is made by setup.sh")):
+        if not path.is_dir():
+            raise ModelsMissing(f"{path}, which {origin}, is not there")
+    return find(TRAINED, {"text encoder": TRAINED_TEXT_ENCODER})
+
+
+def find(folder: Path, known: dict[str, Path] | None = None) -> dict[str, Path]:
+    """Finds every model file anywhere below `folder`, by ModelFile.what, but for `known` ones.
+
+    ModelsMissing names those not found.
+    """
+    found = dict(known or {})
     for file in MODEL_FILES:
+        if file.what in found:
+            continue
         matches = [path for pattern in file.patterns for path in sorted(folder.rglob(pattern))]
         if matches:
             best = matches[0]

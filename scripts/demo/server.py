@@ -32,8 +32,9 @@ def make_base(base: Path) -> Path:
     for folder in ("custom_nodes", "models", "input", "output", "temp", "user/default"):
         (base / folder).mkdir(parents=True, exist_ok=True)
     link = base / "custom_nodes" / "ltx-duo"
+    if link.is_symlink() and link.resolve() != PACK:  # of a checkout that shares .local, or was moved
+        link.unlink()
     if not link.exists():
-        link.unlink(missing_ok=True)
         link.symlink_to(PACK, target_is_directory=True)
     settings = base / "user" / "default" / "comfy.settings.json"
     if not settings.exists():  # else a welcome dialog covers the canvas

@@ -1,0 +1,98 @@
+"""The gallery's prompts, and the picture that it makes of films: here of drawn ones."""
+
+import random
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ltx_duo.demo_model.world import caption, draw_scene, render
+from ltx_duo.demo_model.world.tones import PITCHES
+from ltx_duo.scripts.demo import command, gallery, media, sound_picture
+from ltx_duo.tests.server.drawn import RATE, SQUARE, STAR, save_film
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory) -> list[tuple[gallery.Exhibit, Path]]:
+    folder = tmp_path_factory.mktemp("films")
+    scenes = (STAR, SQUARE, *(draw_scene(random.Random(number)) for number in range(4)))
+    return [
+        (exhibit, save_film(scene, folder / f"{exhibit.name}.mp4"))
+        for exhibit, scene in zip(gallery.EXHIBITS, scenes, strict=True)
+    ]
+
+
+def loudest_hertz(picture: Image.Image) -> float:
+    """The frequency of the brightest row of a sound's spectrogram, its marks left out."""
+    height = picture.height - round(picture.height * sound_picture.WAVE_SHARE)
+    rows = np.asarray(picture.convert("L"), float)[:height, 60:].mean(axis=1)
+    place = 1 - int(rows.argmax()) / (height - 1)
+    return sound_picture.LOWEST * (sound_picture.HIGHEST / sound_picture.LOWEST) ** place
+
+
+def wave_heights(picture: Image.Image) -> np.ndarray:
+    """(width,): how many pixels of each column the waveform covers."""
+    height = round(picture.height * sound_picture.WAVE_SHARE)
+    return (np.asarray(picture)[-height:, :, 0] > 150).sum(axis=0)
+
+
+@pytest.mark.parametrize("frequency", [200.0, 800.0, 5000.0])
+def test_spectrogram_shows_a_tone_at_its_height(frequency):
+    tone = 0.3 * np.sin(2 * np.pi * frequency * np.arange(RATE) / RATE)
+    picture = sound_picture.draw(np.stack([tone, tone]), RATE, 300, 160)
+    assert picture.size == (300, 160)
+    assert loudest_hertz(picture) == pytest.approx(frequency, rel=0.06)
+
+
+def test_waveform_grows_with_the_sound():
+    growing = np.linspace(0.2, 0.6, RATE) * np.sin(2 * np.pi * 500 * np.arange(RATE) / RATE)
+    heights = wave_heights(sound_picture.draw(np.stack([growing, growing]), RATE, 300, 160))
+    assert heights[-10:].min() > 2.5 * heights[:10].max()
+
+
+def test_silence_is_dark_and_flat():
+    picture = sound_picture.draw(np.zeros((2, RATE)), RATE, 300, 160)
+    assert np.asarray(picture)[:120, 60:].max() < 40
+    assert wave_heights(picture).max() == 1
+
+
+def test_gallery_shows_frames_and_sound_of_each_film_in_its_row(films, tmp_path):
+    path = gallery.draw(films, tmp_path / "gallery.jpg")
+    assert path.stat().st_size < 400_000
+    picture = Image.open(path)
+    for row in (0, 1):
+        frames = media.read_frames(films[row][1])
+        y = gallery.GAP + row * (gallery.FRAME + gallery.CAPTION)
+        for column, number in ((0, 0), (gallery.FRAMES - 1, 32)):
+            x = gallery.GAP + column * (gallery.FRAME + gallery.GAP)
+            shown = picture.crop((x, y, x + gallery.FRAME, y + gallery.FRAME))
+            expected = frames[number].resize(shown.size)
+            assert np.abs(np.asarray(shown, float) - np.asarray(expected, float)).mean() < 4
+        heard = picture.crop((picture.width - gallery.SOUND_WIDTH, y, picture.width - gallery.GAP, y + gallery.FRAME))
+        assert loudest_hertz(heard) == pytest.approx(PITCHES[(STAR, SQUARE)[row].shape], rel=0.08)
+
+
+def test_contact_sheet_ends_with_the_sound(films, tmp_path):
+    sheet = Image.open(media.contact_sheet(films[0][1], tmp_path / "sheet.png"))
+    strip = sheet.crop((0, sheet.height - media.SOUND_HEIGHT - media.MARGIN, sheet.width, sheet.height - media.MARGIN))
+    assert loudest_hertz(strip) == pytest.approx(PITCHES["star"], rel=0.08)
+
+
+def test_prompts_are_in_words_of_the_training():
+    lots = random.Random(0)
+    captions = [caption(draw_scene(lots), lots) for _ in range(6000)]
+    known = set(re.findall(r"\w+", " ".join(captions).lower()))
+    prompts = [command.PROMPT, *(exhibit.prompt for exhibit in gallery.EXHIBITS)]
+    assert set(re.findall(r"\w+", " ".join(prompts).lower())) <= known
+
+
+def test_exhibits_show_different_things():
+    assert len({exhibit.name for exhibit in gallery.EXHIBITS}) == len(gallery.EXHIBITS) == 6
+    assert sum(exhibit.image is not None for exhibit in gallery.EXHIBITS) == 1
+
+
+def test_shipped_blue_square_is_drawn_as_the_world_draws_it():
+    drawn = ((render([SQUARE], 256, 256, frames=1)[0, :, 0].permute(1, 2, 0) + 1) * 127.5).round().byte().numpy()
+    assert np.array_equal(np.asarray(Image.open(gallery.BLUE_SQUARE)), drawn)
