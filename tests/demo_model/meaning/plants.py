@@ -1,0 +1,93 @@
+"""What every planted mistake is made with: a run that may be spoilt, and which phases it may take from a good film."""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import pytest
+from torch import nn
+
+from ltx_duo.ltx_core import two_stage
+from ltx_duo.ltx_core.errors import LTXError
+
+from .numbers import OF_A_FILM
+from .studio import Film, Setup, Studio, reuse, shoot
+from .takes import IMAGES, TEXTS, Take
+
+# Tried in this order until one shows the mistake.
+PICTURE_FIRST = (IMAGES[0], TEXTS[4], TEXTS[0])
+SOUND_FIRST = (TEXTS[4], TEXTS[0], IMAGES[3])
+
+
+class Run:
+    """One run that a plant may spoil: its components, LoRA strengths and request, and a monkeypatch."""
+
+    def __init__(self, setup: Setup, patch: pytest.MonkeyPatch):
+        self.setup = setup
+        self.patch = patch
+
+    def spoil(self, component: str) -> nn.Module:
+        """A copy of a component for this run alone.  Of the text encoder, the language model stays shared."""
+        original = getattr(self.setup.components, component)
+        shared = {id(original.gemma): original.gemma} if component == "text_encoder" else {}
+        module = copy.deepcopy(original, shared)
+        self.exchange(component, module)
+        return module
+
+    def exchange(self, component: str, module: nn.Module) -> None:
+        components = replace(self.setup.components, **{component: module})
+        self.setup = replace(self.setup, components=components)
+
+    def lora(self, first: float, second: float) -> None:
+        self.setup = replace(self.setup, lora_strengths=(first, second))
+
+    def change(self, change: Callable[[two_stage.Request], two_stage.Request]) -> None:
+        self.setup = replace(self.setup, change_request=change)
+
+
+@dataclass(frozen=True)
+class Plant:
+    """A mistake; `phases`: of a good run's phases, how many come before it (1: stage one, 2: both stages)."""
+
+    spoil: Callable[[Run], None]
+    phases: int
+    takes: tuple[Take, ...]
+
+    @property
+    def name(self) -> str:
+        return self.spoil.__name__.replace("_", " ")
+
+
+PLANTS: list[Plant] = []
+
+
+def plant(phases: int, takes: tuple[Take, ...] = PICTURE_FIRST):
+    """Adds the decorated function to PLANTS."""
+
+    def add(spoil: Callable[[Run], None]) -> Callable[[Run], None]:
+        PLANTS.append(Plant(spoil, phases, takes))
+        return spoil
+
+    return add
+
+
+def fallen(film: Film) -> list[str]:
+    """The numbers of a film that lie below their bars, with their values."""
+    return [f"{number.name}: {number.of(film):.3g}" for number in OF_A_FILM if not number.fits(film)]
+
+
+def seen_in(plant: Plant, studio: Studio) -> tuple[Take, list[str]] | None:
+    """The first take in which the mistake shows, and how; None if all numbers of all takes hold."""
+    for take in plant.takes:
+        good = studio.film(take)
+        with pytest.MonkeyPatch.context() as patch:
+            reuse(patch, good, plant.phases)
+            run = Run(studio.setup, patch)
+            plant.spoil(run)
+            try:
+                found = fallen(shoot(take, run.setup))
+            except LTXError as error:
+                found = [f"the run stopped: {str(error)[:60]}"]
+        if found:
+            return take, found
+    return None

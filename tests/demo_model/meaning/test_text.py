@@ -1,0 +1,31 @@
+"""From words alone: what was asked for is seen and heard, over sixteen prompts."""
+
+import pytest
+
+from ltx_duo.tests.demo_model.meaning.numbers import (
+    CLEAN,
+    CLICKS,
+    COLOUR,
+    KEEPS,
+    LOUDER,
+    MOTION,
+    SHAPE,
+    SIDE,
+    SOUND,
+)
+from ltx_duo.tests.demo_model.meaning.takes import TEXTS
+
+
+@pytest.mark.parametrize(
+    "number", [COLOUR, SHAPE, MOTION, SOUND, CLICKS, LOUDER, SIDE, CLEAN, KEEPS], ids=lambda number: number.name
+)
+def test_over_all_prompts(number, text_films, ceiling_films, measured):
+    wrong = [f"{film.take.name}: {number.of(film):.3g}" for film in text_films if not number.fits(film)]
+    ceiling = number.over(ceiling_films)
+    measured.check(f"{number.name} [text]", number, number.over(text_films), ceiling, wrong)
+
+
+def test_prompts_ask_for_everything():
+    assert len(TEXTS) >= 16
+    for field, count in (("shape", 4), ("colour", 8), ("motion", 8)):
+        assert len({getattr(take.scene, field) for take in TEXTS}) == count
