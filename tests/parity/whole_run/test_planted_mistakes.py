@@ -72,31 +72,34 @@ def rescale_dropped(run: Run) -> None:
 
 def video_to_audio_sees_the_updated_video(run: Run) -> None:
     """The norm that video gives to audio is taken after audio was added to video."""
-    model = block.AVTransformerBlock
-    forward, text_attention, cross_attention = model.forward, model._text_attention, model._cross_attention
+    model, attention = block.AVTransformerBlock, block.Attention
+    forward, text_attention, attend = model.forward, model._text_attention, attention.forward
     seen = {}
 
-    def forward_noted(self, video, audio, v, a, plan):
-        seen.update(plan=plan, streams=[])
-        return forward(self, video, audio, v, a, plan)
+    def forward_noted(self, video, audio, v, a, plan, *lanes):
+        seen.update(block=self, v=v, plan=plan, streams=[])
+        return forward(self, video, audio, v, a, plan, *lanes)
 
     def text_attention_noted(self, *arguments):
         stream, norms = text_attention(self, *arguments)
         seen["streams"].append(stream)
         return stream, norms
 
-    def cross_attention_updated(self, video_a2v, video_v2a, audio_a2v, audio_v2a, v, a):
-        to_video, _ = cross_attention(self, video_a2v, video_v2a, audio_a2v, audio_v2a, v, a)
-        video = block._take(block._take(seen["streams"][0], seen["plan"].split_cross), seen["plan"].joined)
-        table = self.scale_shift_table_a2v_ca_video
-        gate = v.cross_gate.rows(table[4:], 0, 1)[0]
-        norm = block._cross_norms(v, table)[1]
-        _, (video_v2a,) = block.residual_norm(video, to_video, gate, (norm,), self.eps)
-        return to_video, cross_attention(self, video_a2v, video_v2a, audio_a2v, audio_v2a, v, a)[1]
+    def attend_updated(self, x, context=None, **how):
+        of = seen.get("block")
+        if of is not None and self is of.video_to_audio_attn:
+            table, v = of.scale_shift_table_a2v_ca_video, seen["v"]
+            video, gate = block._take(seen["streams"][0], seen["plan"].joined), v.cross_gate.rows(table[4:])[0]
+            norm = block._cross_norms(v, table)[1]
+            _, (context,) = block.residual_norm(video, seen["to_video"], gate, (norm,), of.eps)
+        result = attend(self, x, context, **how)
+        if of is not None and self is of.audio_to_video_attn:
+            seen["to_video"] = result
+        return result
 
     run.patch.setattr(model, "forward", forward_noted)
     run.patch.setattr(model, "_text_attention", text_attention_noted)
-    run.patch.setattr(model, "_cross_attention", cross_attention_updated)
+    run.patch.setattr(attention, "forward", attend_updated)
 
 
 def cross_timestep_of_the_other(run: Run) -> None:
