@@ -20,6 +20,8 @@ COMFYUI = Path(os.environ.get("COMFYUI_DIR") or LOCAL / "comfyui-0.30.0").resolv
 
 START_SECONDS = 240
 LOG_LINES = 60
+# Ends a process group when whoever holds the other end of its standard input is gone, however that ended.
+WATCH = "import os, signal, sys; sys.stdin.read(); os.killpg(int(sys.argv[1]), signal.SIGKILL)"
 BROKEN_PACK = ("IMPORT FAILED", "Cannot import")
 
 
@@ -57,6 +59,7 @@ class ComfyServer:
         self.log_file = base / "comfyui.log"
         self.arguments = list(arguments)
         self.process: subprocess.Popen | None = None
+        self.watch: subprocess.Popen | None = None
 
     def __enter__(self) -> "ComfyServer":
         self.port = _free_port()
@@ -71,6 +74,8 @@ class ComfyServer:
             self.process = subprocess.Popen(
                 command, cwd=self.comfyui, env=environment, stdout=log, stderr=log, start_new_session=True
             )
+        watch = [sys.executable, "-c", WATCH, str(self.process.pid)]
+        self.watch = subprocess.Popen(watch, stdin=subprocess.PIPE, start_new_session=True)
         try:
             self._wait_until_ready()
         except BaseException:
@@ -95,6 +100,11 @@ class ComfyServer:
                 continue
         self.process.wait()
         self.process = None
+        if self.watch is not None:
+            self.watch.kill()
+            self.watch.stdin.close()
+            self.watch.wait()
+            self.watch = None
 
     def log(self) -> str:
         return self.log_file.read_text(errors="replace")
