@@ -100,6 +100,12 @@ class LoRA:
         """Bytes of all tensors."""
         return self._file.size
 
+    def alphas(self) -> dict[str, float]:
+        """The alpha of each layer that has one."""
+        keys = {name: layer.alpha for name, layer in self.layers.items() if layer.alpha is not None}
+        tensors = self._file.read(list(keys.values()))
+        return {name: tensors[key].float().item() for name, key in keys.items()}
+
     def factors(self) -> dict[str, tuple[Tensor, Tensor, float]]:
         """A (rank, in), B (out, rank) and scale of each layer, mapped from the file; CheckpointError if not finite."""
         tensors = self._file.read(self._file.tensors)

@@ -1,10 +1,11 @@
 """The audio VAE: spectrograms, made by the engine's own front end, to latents and back."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...ltx_core.audio_vae import AudioDecoder, AudioEncoder, AudioVAEParams, waveform_to_mel
 from ..world import Scene, sound
+from .autoencoder import Autoencoder
 from .checkpoints import load_weights, save_tensors, weights_path
 from .loop import Plan, optimise
 from .losses import moment_penalty
@@ -20,21 +21,12 @@ NOISE = 0.25
 SPREAD = 0.1
 
 
-class AudioAutoencoder(nn.Module):
-    """The engine's encoder and decoder together.  While they learn, their statistics leave latents as they are."""
+class AudioAutoencoder(Autoencoder):
+    """The audio VAE; its statistics are of the 128 values of a time step."""
 
     def __init__(self, config: dict):
-        super().__init__()
         params = AudioVAEParams.from_config(config)
-        self.encoder = AudioEncoder(params)
-        self.decoder = AudioDecoder(params)
-        self.set_statistics(torch.zeros(params.token_width), torch.ones(params.token_width))
-
-    def set_statistics(self, mean: Tensor, deviation: Tensor) -> None:
-        """Of the values of a time step as the encoder's layers make them, each (128,); rounded as in the file."""
-        for side in (self.encoder, self.decoder):
-            side.per_channel_statistics.get_buffer("mean-of-means").copy_(mean.bfloat16())
-            side.per_channel_statistics.get_buffer("std-of-means").copy_(deviation.bfloat16())
+        super().__init__(AudioEncoder(params), AudioDecoder(params), params.token_width)
 
 
 def latent_noise(run: Run, piece: str, step: int, mel: Tensor) -> Tensor:

@@ -7,6 +7,12 @@ import torch
 Step = Callable[[], None]
 
 
+def refill(held: object, new: object) -> None:
+    """Copies the tensors of `new`, a dataclass of nothing else, to where a captured step reads those of `held`."""
+    for name, value in vars(new).items():
+        getattr(held, name).copy_(value)
+
+
 def captured(step: Step, warm_up: Step, device: torch.device) -> Step:
     """What repeats `step` on the same tensors; the step itself where there are no graphs.
 

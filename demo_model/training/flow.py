@@ -61,10 +61,6 @@ class Batch:
     audio_target: Tensor
     first_weight: Tensor
 
-    def copy_(self, other: "Batch") -> None:
-        for name, value in vars(other).items():
-            getattr(self, name).copy_(value)
-
 
 def draw_sigmas(count: int, generator: torch.Generator) -> Tensor:
     """(count,) noise levels: half lie as the inference's schedule does, half evenly; stratified, in random order."""

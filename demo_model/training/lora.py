@@ -61,10 +61,6 @@ class Batch:
     text: Tensor
     lengths: Tensor
 
-    def copy_(self, other: "Batch") -> None:
-        for name, value in vars(other).items():
-            getattr(self, name).copy_(value)
-
 
 def train(run: Run) -> None:
     """Trains the piece and leaves `lora.safetensors`, in the official layout."""

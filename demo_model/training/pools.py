@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ...ltx_core.text.negative_prompt import NEGATIVE_PROMPT
 from ..world import Scene, caption
 from . import audio_vae, video_vae
 from .latents import alike, encode_sounds, encode_videos
@@ -23,13 +24,6 @@ def stage_sizes(run: Run) -> tuple[int, int]:
 
 
 # What a caption is replaced by so that guidance has something to lead away from: nothing, and the node's default.
-NEGATIVE_PROMPT = (
-    "blurry, out of focus, overexposed, underexposed, low contrast, washed out, oversaturated, grainy, noisy, "
-    "compression artifacts, watermark, logo, subtitles, captions, on-screen text, distorted anatomy, extra limbs, "
-    "malformed hands, deformed face, unnatural skin, stiff or frozen motion, jitter, flicker, warped objects, "
-    "inconsistent perspective, abrupt cuts, transitions, muffled or distorted sound, clipping, hiss, robotic voice, "
-    "echo, sound out of sync with the picture, missing sound, wrong lip movement"
-)
 UNCONDITIONAL = ("", NEGATIVE_PROMPT)
 
 

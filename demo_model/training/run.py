@@ -9,9 +9,8 @@ from pathlib import Path
 
 import torch
 
+from ...scripts.demo.server import GEMMA_270M
 from ..world import Scene, draw_scene
-
-TEXT_ENCODER = Path(__file__).resolve().parents[2] / ".local" / "gemma-3-270m"
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,7 @@ class Run:
     small: bool = False
     seed: int = 0
     seconds: float = math.inf
-    text_encoder: Path = TEXT_ENCODER
+    text_encoder: Path = GEMMA_270M
     started: float = field(default_factory=time.monotonic)
 
     @property
@@ -64,4 +63,4 @@ def new_run(
     torch.backends.cudnn.allow_tf32 = True
     torch.backends.cudnn.benchmark = True
     chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    return Run(out, torch.device(chosen), small, seed, seconds, text_encoder or TEXT_ENCODER)
+    return Run(out, torch.device(chosen), small, seed, seconds, text_encoder or GEMMA_270M)

@@ -9,13 +9,14 @@ from torch import Tensor
 
 from ...ltx_core.sampling.guidance import OFF, Contexts
 from ...ltx_core.sampling.schedule import STAGE_TWO, ltx2_sigmas
+from ...ltx_core.text.negative_prompt import NEGATIVE_PROMPT
 from ...ltx_core.transformer.model import AVTransformer
 from ...ltx_core.upsampler import LatentUpsampler, UpsamplerParams, upsample_latent
 from ..world import Scene, caption
 from . import audio_vae, pools, video_vae, vocoder
 from .checkpoints import load_weights, weights_path
 from .network import TextToAV
-from .pools import NEGATIVE_PROMPT, stage_sizes
+from .pools import stage_sizes
 from .report import film_sheet, save_numbers
 from .run import Run
 from .samples import contexts, judged, judged_sounds, sample

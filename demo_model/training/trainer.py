@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .capture import Step, captured
+from .capture import Step, captured, refill
 from .checkpoints import load_tensors, save_tensors
 from .flat_adamw import FlatAdamW
 from .flow import Batch, Kind
@@ -81,7 +81,7 @@ class Trainer:
         if kind not in self.batches:
             self.batches[kind] = batch
             self.steps[kind] = captured(lambda: self._learn(kind), lambda: self._warm_up(kind), self.run.device)
-        self.batches[kind].copy_(batch)
+        refill(self.batches[kind], batch)
         self.rate.fill_(self.plan.rate(self.number))
         self.steps[kind]()
         self.number += 1

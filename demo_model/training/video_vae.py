@@ -4,10 +4,11 @@ import copy
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...ltx_core.video_vae import VideoDecoder, VideoEncoder, VideoVAEParams
 from ..world import render
+from .autoencoder import Autoencoder
 from .checkpoints import load_weights, save_tensors, weights_path
 from .loop import Plan, optimise
 from .losses import edge_loss, moment_penalty, psnr
@@ -57,21 +58,12 @@ FULL = Course(Plan(9000, 2e-3, warmup=100, matrix_rate=0.02), 2500, IMAGES, CLIP
 SMALL = Course(Plan(12, 3e-3, warmup=2, matrix_rate=0.02), 3, SMALL_IMAGES, SMALL_CLIPS)
 
 
-class VideoAutoencoder(nn.Module):
-    """The engine's encoder and decoder together.  While they learn, their statistics leave latents as they are."""
+class VideoAutoencoder(Autoencoder):
+    """The video VAE; its statistics are of the latent channels."""
 
     def __init__(self, config: dict):
-        super().__init__()
         params = VideoVAEParams.from_config(config)
-        self.encoder = VideoEncoder(params)
-        self.decoder = VideoDecoder(params)
-        self.set_statistics(torch.zeros(params.latent_channels), torch.ones(params.latent_channels))
-
-    def set_statistics(self, mean: Tensor, deviation: Tensor) -> None:
-        """Of the latents as the encoder's layers make them, each (C,); rounded as the model's file will round them."""
-        for side in (self.encoder, self.decoder):
-            side.per_channel_statistics.get_buffer("mean-of-means").copy_(mean.bfloat16())
-            side.per_channel_statistics.get_buffer("std-of-means").copy_(deviation.bfloat16())
+        super().__init__(VideoEncoder(params), VideoDecoder(params), params.latent_channels)
 
 
 def train(run: Run) -> None:

@@ -87,12 +87,12 @@ def fp8_linear(x: Tensor | Fp8Rows, weight: Tensor, weight_scales: Tensor, bias:
         out = torch._scaled_mm(
             rows.values, weight.t(), rows.scales, weight_scales, bias=bias, out_dtype=rows.dtype, use_fast_accum=True
         )
-    except torch.cuda.OutOfMemoryError:
-        raise
-    except RuntimeError:
+    except RuntimeError as error:
         # For some numbers of rows cuBLAS has no float8 product: 26 rows of 8192 columns on an H100 with CUDA 13.0.
-        wide = (rows.values.float() * rows.scales).to(rows.dtype) @ weight.to(rows.dtype).t()
-        out = (wide.float() * weight_scales + (0 if bias is None else bias)).to(rows.dtype)
+        if "CUBLAS_STATUS_NOT_SUPPORTED" not in str(error):
+            raise
+        product = expanded_linear(rows, weight, 1.0, None).float() * weight_scales
+        return (product if bias is None else product + bias).to(rows.dtype)
     return out.view(*rows.shape[:-1], weight.shape[0])
 
 

@@ -85,10 +85,9 @@ def _build_factors(lora: LoRA, component: Component) -> Component:
 
 def _alphas(lora: LoRA, transformer: nn.Module) -> dict[str, float]:
     """By layer; a float8 weight is changed as it is stored, in units of its scale."""
-    tensors = comfy.utils.load_torch_file(str(lora.path), safe_load=True)
+    alphas = lora.alphas()
     return {
-        name: (layer.rank if layer.alpha is None else tensors[layer.alpha].item())
-        / getattr(transformer.get_submodule(name), "weight_scale", 1.0)
+        name: alphas.get(name, layer.rank) / getattr(transformer.get_submodule(name), "weight_scale", 1.0)
         for name, layer in lora.layers.items()
     }
 

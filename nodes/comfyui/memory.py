@@ -100,7 +100,10 @@ class Component:
 
 
 def release(component: Component) -> None:
-    """Lets go of the device's memory that the component takes; what ComfyUI keeps of it in the host's memory stays."""
+    """With dynamic VRAM, lets go of the device's memory that the component takes; its pages in the host's stay.
+
+    Without it ComfyUI evicts the component when something else needs the room.
+    """
     if component.is_dynamic():
         component.patcher.partially_unload(component.patcher.offload_device, component.patcher.model_size())
 

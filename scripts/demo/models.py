@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .client import set_inputs
-from .server import LOCAL, PACK, TOKENIZER
+from .server import GEMMA_270M, LOCAL, PACK, TOKENIZER
 
 TRAINED = PACK / "demo_model" / "files"
-TRAINED_TEXT_ENCODER = LOCAL / "gemma-3-270m"
 
 
 @dataclass(frozen=True)
@@ -74,10 +73,10 @@ def shipped() -> dict[str, Path]:
 
 def trained() -> dict[str, Path]:
     """The small trained model, by ModelFile.what: what is in demo_model, and Gemma as set-up has fetched it."""
-    for path, origin in ((TRAINED, "is part of the repository"), (TRAINED_TEXT_ENCODER, "is made by setup.sh")):
+    for path, origin in ((TRAINED, "is part of the repository"), (GEMMA_270M, "is made by setup.sh")):
         if not path.is_dir():
             raise ModelsMissing(f"{path}, which {origin}, is not there")
-    return find(TRAINED, {"text encoder": TRAINED_TEXT_ENCODER})
+    return find(TRAINED, {"text encoder": GEMMA_270M})
 
 
 def find(folder: Path, known: dict[str, Path] | None = None) -> dict[str, Path]:

@@ -15,6 +15,7 @@ from pathlib import Path
 PACK = Path(__file__).resolve().parents[2]
 LOCAL = Path(os.environ.get("LTXDUO_LOCAL") or PACK / ".local").resolve()
 TOKENIZER = LOCAL / "tokenizer"
+GEMMA_270M = LOCAL / "gemma-3-270m"
 OLDEST_COMFYUI = LOCAL / "comfyui-0.3.75"
 COMFYUI = Path(os.environ.get("COMFYUI_DIR") or LOCAL / "comfyui-0.30.0").resolve()
 

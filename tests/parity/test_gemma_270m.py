@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 
 import pytest
 import torch
@@ -18,9 +17,9 @@ from ltx_duo.ltx_core.text.encoder import TextEncoder
 from ltx_duo.ltx_core.text.feature_extractor import FeatureExtractor
 from ltx_duo.ltx_core.text.params import FeatureExtractorParams
 from ltx_duo.ltx_core.text.tokenizer import MAX_LENGTH, GemmaTokenizer
+from ltx_duo.scripts.demo.server import GEMMA_270M
 from ltx_duo.scripts.small_model_parts.sizes import model_config
 
-FOLDER = Path(__file__).resolve().parents[2] / ".local" / "gemma-3-270m"
 TOLERANCE = 1e-5
 HF = "transformers"
 STATES, WIDTH = 19, 640
@@ -44,17 +43,17 @@ def encoder(projection, tmp_path_factory) -> TextEncoder:
     checkpoint = tmp_path_factory.mktemp("projection") / "ltx.safetensors"
     tensors = {f"text_embedding_projection.{name}": tensor for name, tensor in projection.state_dict().items()}
     save_file(tensors, checkpoint, {"config": json.dumps(model_config()), "model_version": "2.3.0"})
-    return load_text_encoder(Checkpoint.open(FOLDER), Checkpoint.open(checkpoint), dtype=torch.float32)
+    return load_text_encoder(Checkpoint.open(GEMMA_270M), Checkpoint.open(checkpoint), dtype=torch.float32)
 
 
 @pytest.fixture(scope="module")
 def reference() -> nn.Module:
-    return transformers.Gemma3TextModel.from_pretrained(FOLDER, dtype=torch.float32).eval()
+    return transformers.Gemma3TextModel.from_pretrained(GEMMA_270M, dtype=torch.float32).eval()
 
 
 @pytest.fixture(scope="module")
 def tokenizer() -> GemmaTokenizer:
-    return load_tokenizer(Checkpoint.open(FOLDER))
+    return load_tokenizer(Checkpoint.open(GEMMA_270M))
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from ltx_duo.scripts.demo.server import GEMMA_270M
 from ltx_duo.tests.demo_model.meaning.ceiling import through_autoencoders
 from ltx_duo.tests.demo_model.meaning.numbers import MEASURED, Measured
-from ltx_duo.tests.demo_model.meaning.studio import PACK, TEXT_ENCODER, Film, Model, Studio
+from ltx_duo.tests.demo_model.meaning.studio import PACK, Film, Model, Studio
 from ltx_duo.tests.demo_model.meaning.takes import IMAGES, TEXTS
 
 
@@ -27,7 +28,7 @@ def model(request) -> Model:
     folder = request.config.getoption("--model", default=None) or PACK / "demo_model" / "files"
     if not folder.is_dir():
         pytest.skip(f"{folder} is not there yet: demo_model/train.py makes it, on a GPU")
-    assert TEXT_ENCODER.is_dir(), f"{TEXT_ENCODER} is not there: run scripts/setup.sh test"
+    assert GEMMA_270M.is_dir(), f"{GEMMA_270M} is not there: run scripts/setup.sh test"
     return Model.load(folder)
 
 

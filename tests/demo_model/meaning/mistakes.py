@@ -30,6 +30,12 @@ def _statistics(run: Run, component: str) -> tuple[Tensor, Tensor]:
     return statistics.get_buffer("mean-of-means"), statistics.get_buffer("std-of-means")
 
 
+def _drop_statistics(run: Run, component: str) -> None:
+    mean, deviation = _statistics(run, component)
+    mean.zero_()
+    deviation.fill_(1)
+
+
 @plant(phases=0)
 def transformer_untrained(run: Run) -> None:
     generator = torch.Generator().manual_seed(0)
@@ -191,9 +197,7 @@ def image_mask_the_wrong_way_round(run: Run) -> None:
 
 @plant(phases=0)
 def encoder_without_statistics(run: Run) -> None:
-    mean, deviation = _statistics(run, "video_encoder")
-    mean.zero_()
-    deviation.fill_(1)
+    _drop_statistics(run, "video_encoder")
 
 
 @plant(phases=0)
@@ -280,9 +284,7 @@ def enlarged_without_the_upsampler(run: Run) -> None:
 
 @plant(phases=2)
 def decoder_without_statistics(run: Run) -> None:
-    mean, deviation = _statistics(run, "video_decoder")
-    mean.zero_()
-    deviation.fill_(1)
+    _drop_statistics(run, "video_decoder")
 
 
 @plant(phases=2)
@@ -307,9 +309,7 @@ def frames_blue_first(run: Run) -> None:
 
 @plant(phases=2, takes=SOUND_FIRST)
 def sound_without_statistics(run: Run) -> None:
-    mean, deviation = _statistics(run, "audio_decoder")
-    mean.zero_()
-    deviation.fill_(1)
+    _drop_statistics(run, "audio_decoder")
 
 
 @plant(phases=2, takes=SOUND_FIRST)

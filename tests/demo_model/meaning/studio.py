@@ -20,11 +20,11 @@ from ltx_duo.ltx_core.sampling.geometry import LatentGeometry
 from ltx_duo.ltx_core.sampling.guidance import LTX_2_3_DEV, Guidance
 from ltx_duo.ltx_core.sampling.noise import skip_draws
 from ltx_duo.ltx_core.sampling.schedule import ltx2_sigmas
+from ltx_duo.scripts.demo.server import GEMMA_270M
 
 from .takes import Take
 
 PACK = Path(__file__).resolve().parents[3]
-TEXT_ENCODER = PACK / ".local" / "gemma-3-270m"
 SIZE = 256
 STEPS = 12  # of stage one: fewer than the 30 of the pipeline, so that the tests last minutes
 SAMPLE_RATE = 48000
@@ -63,7 +63,7 @@ class Model:
     @classmethod
     def load(cls, folder: Path) -> "Model":
         files = ModelFiles.below(folder)
-        components = load_components(files.checkpoint, TEXT_ENCODER, files.upsampler, dtype=DTYPE)
+        components = load_components(files.checkpoint, GEMMA_270M, files.upsampler, dtype=DTYPE)
         return cls(files, components, LoRA.open(files.lora))
 
 

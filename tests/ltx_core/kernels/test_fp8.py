@@ -103,6 +103,26 @@ def test_expanded_product_is_that_of_the_numbers(draw):
     torch.testing.assert_close(plain, exact - bias.double(), rtol=1e-5, atol=1e-5)
 
 
+def test_product_that_the_library_lacks_is_made_otherwise_and_other_failures_are_not_hidden(draw, monkeypatch):
+    said = "CUDA error: CUBLAS_STATUS_NOT_SUPPORTED when calling `cublasLtMatmulAlgoGetHeuristic(...)`"
+
+    def refuse(*_, **__):
+        raise RuntimeError(said)
+
+    monkeypatch.setattr(torch, "_scaled_mm", refuse)
+    x, bias = draw(2, 3, 64, dtype=torch.bfloat16), draw(48, dtype=torch.bfloat16)
+    values, scale = fp8.quantize_weight(draw(48, 64))
+    scales = torch.full((1, 48), scale, device=DEVICE)
+    exact = number(fp8.rows_of(x)).double() @ (values.double() * scale).T
+    for added, expected in ((bias, exact + bias.double()), (None, exact)):
+        result = fp8.fp8_linear(x, values, scales, added)
+        assert result.shape == (2, 3, 48) and result.dtype == torch.bfloat16
+        assert (result.double().view(6, 48) - expected).norm() < 6e-3 * expected.norm()
+    said = "CUDA error: an illegal memory access was encountered"
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        fp8.fp8_linear(x, values, scales, bias)
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize(("rows", "columns"), [(40, 256), (1, 256), (13, 8192), (26, 8192)])
 def test_gpu_product_is_that_of_the_numbers(draw, rows, columns):
