@@ -37,6 +37,12 @@ def latent_noise(run: Run, piece: str, step: int, mel: Tensor) -> Tensor:
     return amount * torch.randn(shape, generator=generator, device=run.device)
 
 
+def scenes_with_clicks(run: Run, piece: str, step: int, count: int) -> list[Scene]:
+    """Scenes of a step of which half bounce: clicks are short, and rare enough to be overheard else."""
+    bouncing = run.scenes(piece, step, count - count // 2, motion="bouncing")
+    return run.scenes(piece, step, count // 2) + bouncing
+
+
 def sounds(run: Run, scenes: list[Scene]) -> Tensor:
     """(B, 2, samples) at SAMPLE_RATE."""
     return sound(scenes, frames=4 if run.small else FRAMES, sample_rate=SAMPLE_RATE, device=run.device)
@@ -56,7 +62,7 @@ def train(run: Run) -> None:
     plan = Plan(10, 2e-3, warmup=2) if run.small else Plan(2500, 1.5e-3, warmup=100)
 
     def draw(step: int) -> tuple[Tensor, Tensor]:
-        mel = spectrograms(run, run.scenes(PIECE, step, 2 if run.small else 16), config)
+        mel = spectrograms(run, scenes_with_clicks(run, PIECE, step, 2 if run.small else 16), config)
         return mel, latent_noise(run, PIECE, step, mel)
 
     if optimise(run, PIECE, model, draw, lambda mel, noise: losses(model, mel, noise), plan):

@@ -13,6 +13,7 @@ from ...ltx_core.transformer.modulation import TokenTimesteps
 from .latents import geometry
 from .network import Ropes, TextToAV
 from .pools import Pools
+from .sizes import USED_CHANNELS
 
 TEXT_PLACES = 128  # more than the longest caption has tokens
 SHIFT = 2.05  # of the schedule that the pipelines use whatever the size, see `ltx2_sigmas`
@@ -85,9 +86,14 @@ def draw_first_frames(sigmas: Tensor, generator: torch.Generator, share: float =
     return torch.stack((sigmas * mask, sigmas), dim=1)
 
 
-def noisy(clean: Tensor, levels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """(1 - level) * clean + level * noise for tokens (B, T, 128), levels (B, T, 1) or (B, 1, 1); and noise - clean."""
+def noisy(clean: Tensor, levels: Tensor, generator: torch.Generator, used: int | None = None) -> tuple[Tensor, Tensor]:
+    """(1 - level) * clean + level * noise for tokens (B, T, 128), levels (B, T, 1) or (B, 1, 1); and noise - clean.
+
+    There is noise in the first `used` channels.
+    """
     noise = torch.randn(clean.shape, generator=generator, device=clean.device, dtype=clean.dtype)
+    if used is not None:
+        noise[..., used:] = 0
     mixed = torch.lerp(clean.float(), noise.float(), levels)
     return mixed.to(clean.dtype), (noise.float() - clean.float()).to(clean.dtype)
 
@@ -103,7 +109,7 @@ def draw_batch(pools: Pools, kind: Kind, dropout: float, generator: torch.Genera
     levels = draw_first_frames(sigmas, generator)
     text, lengths = pools.text.take(pools.captions(groups, generator, dropout), min(kind.places, TEXT_PLACES))
     video, video_target = noisy(
-        videos[groups[:, None], clips].flatten(0, 1), token_levels(levels, kind.size), generator
+        videos[groups[:, None], clips].flatten(0, 1), token_levels(levels, kind.size), generator, USED_CHANNELS
     )
     audio, audio_target = noisy(pools.audio[groups[:, None], clips].flatten(0, 1), sigmas[:, None, None], generator)
     given = (levels[:, 0] == 0).to(torch.float32)
@@ -129,9 +135,9 @@ def velocities(network: TextToAV, batch: Batch, kind: Kind, ropes: Ropes) -> tup
 
 
 def flow_loss(answer: tuple[Tensor, Tensor], batch: Batch, size: int) -> tuple[Tensor, Tensor]:
-    """Mean squared errors of the velocities of video and audio; a given first frame does not count."""
+    """Mean squared errors of the velocities of video and audio; given first frames and unused channels do not count."""
     first = geometry(size).frame_tokens
-    errors = (answer[0].float() - batch.video_target.float()).square().mean(-1)
+    errors = (answer[0].float() - batch.video_target.float())[..., :USED_CHANNELS].square().mean(-1)
     weights = torch.cat((batch.first_weight[:, None].expand(-1, first), torch.ones_like(errors[:, first:])), dim=1)
     video = (errors * weights).sum() / weights.sum()
     return video, F.mse_loss(answer[1].float(), batch.audio_target.float())

@@ -34,7 +34,7 @@ from .pools import SHARE, Pools, pools, stage_sizes
 from .run import Run
 from .samples import CONTEXT, sample
 from .showing import held_out, show_both_stages, upsampler, video_autoencoder
-from .sizes import model_config
+from .sizes import USED_CHANNELS, model_config
 from .trainer import Trainer
 
 PIECE = "lora"
@@ -186,7 +186,7 @@ def distillation_loss(
         )
         video_x0 = video.float() - video_velocity.float() * mask * sigma
         audio_x0 = audio.float() - audio_velocity.float() * sigma
-        sums[0] = sums[0] + F.mse_loss(video_x0, drawn)
+        sums[0] = sums[0] + F.mse_loss(video_x0[..., :USED_CHANNELS], drawn[..., :USED_CHANNELS])
         sums[1] = sums[1] + F.mse_loss(audio_x0, audio_drawn)
         with torch.no_grad():
             kept = torch.lerp(drawn, video_x0, mask)

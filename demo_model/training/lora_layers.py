@@ -8,7 +8,7 @@ from torch.nn import functional as F
 class LoraLinear(nn.Linear):
     """Weight W + B @ A; W and the bias stay as they are, B begins as zero."""
 
-    rank = 8
+    rank = 5
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True, device=None, dtype=None):
         super().__init__(in_features, out_features, bias, device, dtype)
@@ -25,11 +25,11 @@ class LoraOps:
 
 
 def begin(module: nn.Module, generator: torch.Generator) -> None:
-    """Draws every A, and freezes all but A and B."""
+    """Draws every A, and freezes all but the A and B of the blocks."""
     for name, p in module.named_parameters():
         if name.endswith("lora_A"):
             nn.init.normal_(p, 0.0, p.shape[1] ** -0.5, generator=generator)
-        p.requires_grad_(name.endswith(("lora_A", "lora_B")))
+        p.requires_grad_(name.startswith("transformer_blocks.") and name.endswith(("lora_A", "lora_B")))
 
 
 def official(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

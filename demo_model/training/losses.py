@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-SPECTRUM_FLOOR = 1e-4  # amplitude below which a spectrum's level does not count: -80 dB
+SPECTRUM_FLOOR = 1e-3  # amplitude below which a spectrum's level does not count: -60 dB
 
 
 def moment_penalty(latent: Tensor, dims: tuple[int, ...]) -> Tensor:

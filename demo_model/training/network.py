@@ -15,6 +15,7 @@ from ...ltx_core.transformer.inputs import GuidancePass, ModalityInput, Modality
 from ...ltx_core.transformer.model import AVTransformer
 from ...ltx_core.transformer.params import TransformerParams
 from ...ltx_core.transformer.rope import RotaryTable
+from .sizes import USED_CHANNELS
 from .text_features import Components
 
 _TABLES = "scale_shift_table"
@@ -125,6 +126,9 @@ def initialise(network: TextToAV, generator: torch.Generator) -> None:
             p.zero_()
         else:
             p.normal_(0.0, _spread(name, p), generator=generator)
+    entrance = network.transformer.patchify_proj.weight
+    entrance[:, USED_CHANNELS:] = 0  # and stays so: what is trained on is zero there
+    entrance.mul_((entrance.shape[1] / USED_CHANNELS) ** 0.5)
 
 
 def _zero_at_first(name: str) -> bool:

@@ -11,6 +11,9 @@ from ...scripts.small_model_parts.sizes import OFFICIAL_CONFIG
 from ...scripts.small_model_parts.sizes import UPSAMPLER_CONFIG as RANDOM_UPSAMPLER_CONFIG
 
 MODEL_VERSION = "2.3.0-demo"
+# Of the 128 video latent channels; the others are zero and nothing reads them.  What removes noise has to carry all of
+# it from input to output, and 128 channels of it would leave a transformer this narrow no room for anything else.
+USED_CHANNELS = 32
 TEXT_CHANNELS = 640
 
 
@@ -31,7 +34,7 @@ def upsampler_config(small: bool = False) -> dict:
 
 
 def _transformer(config: dict, small: bool) -> None:
-    # Both streams carry the noise of all 128 latent channels to the output; a narrower one could not remove all of it.
+    # A stream carries the noise of all channels to its output: of sound all 128 are used.
     heads, audio_width, layers = (2, 32, 2) if small else (5, 160, 5)
     config.update(
         num_layers=layers,
@@ -75,7 +78,7 @@ def _vocoder(config: dict, small: bool) -> None:
         residual,
         upsample_rates=[5, 4, 4, 2],
         upsample_kernel_sizes=[11, 8, 8, 4],
-        upsample_initial_channel=32 if small else 128,
+        upsample_initial_channel=32 if small else 112,
     )
     config["bwe"].update(
         residual,

@@ -27,7 +27,7 @@ PIECE = "transformer"
 DROPOUT = 0.15  # of captions
 ISOLATED, BYPASSED, LARGER = 0.04, 0.04, 0.12  # shares of steps
 PLACES = 1024  # of the contexts, as inference has them
-SHOWN = 25  # logs between two looks at samples
+SHOWN = 50  # logs between two looks at samples
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Sizes:
     minutes: float | None = None
 
 
-FULL = Sizes(Plan(13_000, 1e-3, warmup=300, weight_decay=0.01), 32, 16, minutes=6.0)
+FULL = Sizes(Plan(13_000, 1e-3, warmup=300, weight_decay=0.01), 32, 16, minutes=5.5)
 SMALL = Sizes(Plan(30, 1e-2, warmup=2), 2, 1)
 
 

@@ -11,7 +11,7 @@ from .loop import Plan, optimise
 from .losses import psnr
 from .report import film_sheet, save_numbers
 from .run import Run
-from .sizes import upsampler_config
+from .sizes import USED_CHANNELS, upsampler_config
 
 PIECE = "upsampler"
 NOISE = 0.1  # the largest deviation of what is wrong with stage one's latents
@@ -21,15 +21,19 @@ def train(run: Run) -> None:
     """Trains the piece, measures it, and leaves `upsampler.safetensors`."""
     run.seed_weights(PIECE)
     upsampler = LatentUpsampler(UpsamplerParams.from_config(upsampler_config(run.small))).to(run.device)
+    with torch.no_grad():
+        upsampler.initial_conv.weight[:, USED_CHANNELS:] = 0  # and stays so, as in the VAE's decoder
     autoencoder = video_vae.trained(run)
-    plan = Plan(12, 2e-3, warmup=2) if run.small else Plan(2000, 2e-3, warmup=100)
+    plan = Plan(12, 2e-3, warmup=2) if run.small else Plan(2000, 2e-3, warmup=100, matrix_rate=0.02)
     statistics = autoencoder.encoder.per_channel_statistics
 
     def draw(step: int) -> tuple[Tensor, Tensor]:
         small, large = pairs(run, autoencoder, run.scenes(PIECE, step, 2 if run.small else 16))
         generator = run.generator(PIECE, step)
         amount = torch.rand(len(small), 1, 1, 1, 1, generator=generator, device=run.device) * NOISE
-        return small + amount * torch.randn(small.shape, generator=generator, device=run.device), large
+        noise = torch.randn(small.shape, generator=generator, device=run.device)
+        noise[:, USED_CHANNELS:] = 0
+        return small + amount * noise, large
 
     def losses(small: Tensor, large: Tensor) -> dict[str, Tensor]:
         """The error of normalised latents, so that all channels count alike."""

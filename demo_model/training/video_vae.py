@@ -14,12 +14,12 @@ from .loop import Plan, optimise
 from .losses import edge_loss, moment_penalty, psnr
 from .report import film_sheet, save_numbers
 from .run import Run
-from .sizes import model_config
+from .sizes import USED_CHANNELS, model_config
 
 PIECE = "video-vae"
 FRAMES = 33
 LATENT_CHANNELS = 128
-NOISE = 0.1  # the largest standard deviation of the noise that the decoder has to live with
+NOISE = 0.3  # the largest standard deviation of the noise that the decoder has to live with
 SPREAD = 0.1  # weight of the penalty on the latents' moments
 
 
@@ -64,6 +64,11 @@ class VideoAutoencoder(Autoencoder):
     def __init__(self, config: dict):
         params = VideoVAEParams.from_config(config)
         super().__init__(VideoEncoder(params), VideoDecoder(params), params.latent_channels)
+        with torch.no_grad():
+            # They stay zero, since no gradient reaches them: the encoder's side is not read, the decoder's reads zeros.
+            for tensor in (self.encoder.conv_out.conv.weight, self.encoder.conv_out.conv.bias):
+                tensor[USED_CHANNELS : params.latent_channels] = 0
+            self.decoder.conv_in.conv.weight[:, USED_CHANNELS:] = 0
 
 
 def train(run: Run) -> None:
@@ -82,6 +87,7 @@ def train(run: Run) -> None:
         generator = run.generator(PIECE, step)
         amount = torch.rand(drawn.clips, 1, 1, 1, 1, generator=generator, device=run.device) * NOISE
         noise = torch.randn(drawn.clips, LATENT_CHANNELS, *cells, generator=generator, device=run.device)
+        noise[:, USED_CHANNELS:] = 0
         return clips, amount * noise
 
     if optimise(run, PIECE, model, draw, lambda clips, noise: losses(model, clips, noise), course.plan):
@@ -97,7 +103,7 @@ def losses(model: VideoAutoencoder, clips: Tensor, noise: Tensor) -> dict[str, T
         "l1": error.abs().mean(),
         "mse": 5 * error.square().mean(),
         "edges": edge_loss(error),
-        "spread": SPREAD * moment_penalty(latent, (0, 2, 3, 4)),
+        "spread": SPREAD * moment_penalty(latent[:, :USED_CHANNELS], (0, 2, 3, 4)),
     }
 
 
@@ -124,7 +130,7 @@ def finish(run: Run, model: VideoAutoencoder) -> None:
 def latent_statistics(
     run: Run, model: VideoAutoencoder, sizes: tuple[int, ...], clips: int, batch: int
 ) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each channel over clips of all sizes."""
+    """Mean and standard deviation of each channel over clips of all sizes; of a constant one the deviation is 1."""
     latents = []
     for size in sizes:
         for number in range(0, clips, batch):
@@ -133,7 +139,7 @@ def latent_statistics(
             with torch.autocast(run.device.type, torch.bfloat16, enabled=run.device.type == "cuda"):
                 latents.append(model.encoder(frames).float().transpose(0, 1).flatten(1))
     deviation, mean = torch.std_mean(torch.cat(latents, dim=1), dim=1)
-    return mean, deviation
+    return mean, torch.where(deviation > 0, deviation, 1.0)
 
 
 def measure(run: Run, model: VideoAutoencoder, size: int, clips: int) -> dict[str, float]:

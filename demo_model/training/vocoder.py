@@ -42,7 +42,7 @@ def train(run: Run) -> None:
 
     def draw(piece: str, step: int) -> tuple[Tensor, Tensor]:
         """Spectrograms, and the sound at 48 kHz."""
-        wide = audio_vae.sounds(run, run.scenes(piece, step, clips))
+        wide = audio_vae.sounds(run, audio_vae.scenes_with_clicks(run, piece, step, clips))
         return inputs(run, piece, step, wide, autoencoder, config), wide
 
     def draw_narrow(step: int) -> tuple[Tensor, Tensor]:
@@ -59,8 +59,7 @@ def train(run: Run) -> None:
     if not optimise(run, NARROW, vocoder.vocoder, draw_narrow, narrow_losses, plan):
         return
     vocoder.vocoder.requires_grad_(False)
-    # Resampling inside the vocoder copies its filter from the CPU, which no graph can hold.
-    plan = Plan(8, 1e-3, warmup=2) if run.small else Plan(2000, 1e-3, warmup=100, captured=False)
+    plan = Plan(8, 1e-3, warmup=2) if run.small else Plan(2000, 1e-3, warmup=100)
     if optimise(run, WIDE, vocoder.bwe_generator, lambda step: draw(WIDE, step), wide_losses, plan):
         finish(run, vocoder, autoencoder, config)
 
@@ -80,13 +79,12 @@ def _same_length(made: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
 def inputs(
     run: Run, piece: str, step: int, wide: Tensor, autoencoder: audio_vae.AudioAutoencoder, config: dict
 ) -> Tensor:
-    """Spectrograms of `wide`: a quarter as they are, the others as they come out of the audio VAE, with noise."""
+    """Spectrograms of `wide`: every second one as it is, the others as they come out of the audio VAE, with noise."""
     mel = waveform_to_mel(wide, audio_vae.SAMPLE_RATE, AudioVAEParams.from_config(config))
     noise = audio_vae.latent_noise(run, piece, step, mel)
     decoded = autoencoder.decoder(autoencoder.encoder(mel) + noise)
     mel = mel[:, :, : decoded.shape[2]].clone()
-    kept = len(mel) // 4
-    mel[kept:] = decoded[kept:, :, : mel.shape[2]]
+    mel[1::2] = decoded[1::2, :, : mel.shape[2]]
     return mel
 
 

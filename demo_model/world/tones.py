@@ -16,6 +16,7 @@ ATTACK, RELEASE = 0.06, 0.03  # seconds
 PAN = pi / 4  # radians of the circle of equal power, over the picture's width
 CLICK = 0.4  # amplitude
 CLICK_DECAY, CLICK_LENGTH = 0.008, 0.04  # seconds
+CLICK_STARTS = 100  # a second: clicks begin with a frame of the spectrogram, so that all look alike there
 
 
 def sound(
@@ -40,7 +41,7 @@ def _clicks(scenes: list[Scene], stretch: float, samples: int, sample_rate: int,
     noise = torch.rand(length, generator=torch.Generator().manual_seed(0)) * 2 - 1
     burst = CLICK * noise * torch.exp(-torch.arange(length) / (CLICK_DECAY * sample_rate))
     starts = [
-        (number, round(time * stretch * sample_rate))
+        (number, round(round(time * stretch * CLICK_STARTS) / CLICK_STARTS * sample_rate))
         for number, scene in enumerate(scenes)
         for time in bounce_times(scene)
     ]

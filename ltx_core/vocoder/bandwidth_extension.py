@@ -27,9 +27,16 @@ def resampling_taps(ratio: int) -> np.ndarray:
     return np.sinc(time) * window * _ROLLOFF / ratio
 
 
+@lru_cache(maxsize=4)
+def _taps_on(ratio: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Kept, so that no copy from the host comes between the GPU's kernels; made such that autograd may use it."""
+    with torch.inference_mode(False):
+        return torch.tensor(resampling_taps(ratio), dtype=dtype, device=device)
+
+
 def sinc_upsample(waveform: Tensor, ratio: int) -> Tensor:
     """(B, C, N) -> (B, C, ratio * N); beyond the ends the first and last samples go on.  Not stored in checkpoints."""
-    taps = torch.tensor(resampling_taps(ratio), dtype=waveform.dtype, device=waveform.device)
+    taps = _taps_on(ratio, waveform.dtype, waveform.device)
     crop = 2 * _WIDTH * ratio
     return upsample_by_filter(waveform, taps, ratio, _WIDTH, (crop, crop + 1 - ratio))
 
