@@ -1,12 +1,14 @@
 """Whole films on a real ComfyUI server under caps of GPU memory: peaks, times, stage switches, cancelling.
 
-    python benchmarks/comfyui_budgets.py --work DIR [--tree COMFYUI] [--row 24 ...] [--steps 30] [--keep] [--out FILE]
+    python benchmarks/comfyui_budgets.py --work DIR [--tree COMFYUI] [--row 24 ...] [--steps 30] [--row-seconds 150]
+        [--keep] [--out FILE]
 
 Writes random weights of the official size (46 GB in bfloat16, 26 GB with float8 matrices; one of them at a time) and a
 LoRA of rank 384 (7 GB) below DIR, then runs each row on a ComfyUI server of its own: both stages and decode, twice
 where the second run is to show what going back to stage one costs.  The next row's server starts meanwhile and adds its
 CUDA context of 0.5 GiB to `card`.  The cap is ComfyUI's own --reserve-vram.  Text
-conditioning is random, there is no text encoder.  Prints a JSON line a row.
+conditioning is random, there is no text encoder.  Prints a JSON line a run and a row, and writes FILE as often.  A row
+that fails or takes too long says so, with the end of its server's log; the next one has a server of its own.
 
 Rows named `legacy` run with --disable-dynamic-vram; rows named `native` run ComfyUI's own LTX-2.3 nodes (two passes in
 stage one, where ours has four); `small` runs the small model many times and shows whether memory grows.
@@ -28,12 +30,14 @@ import dataclasses
 import json
 import os
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 
@@ -47,6 +51,7 @@ from ltx_duo.scripts.demo.server import COMFYUI, ComfyServer, make_base  # noqa:
 GIB = 2**30
 STAGES = (graphs.STAGE_ONE, graphs.STAGE_TWO)
 FULL_STEPS = 30
+LOG_LINES = 30
 TEXT_WIDTH = 6144
 
 
@@ -65,6 +70,10 @@ class Row:
     flags: tuple[str, ...] = ()
     runs: int = 2
     cancel: bool = False
+
+
+class RowTooLong(Exception):
+    """No OSError such as TimeoutError, which whoever waits for a socket takes for its own."""
 
 
 LEGACY = ("--disable-dynamic-vram",)
@@ -95,6 +104,7 @@ def main() -> None:
     parser.add_argument("--flag", action="append", default=[], help="one more of ComfyUI's flags")
     parser.add_argument("--steps", type=int, default=FULL_STEPS)
     parser.add_argument("--runs", type=int, help="other than the row's own")
+    parser.add_argument("--row-seconds", type=float, help="limit for a row, once its files are written")
     parser.add_argument("--layers", type=int, help="fewer blocks than the 48 of the real model, for a quick look")
     parser.add_argument("--keep", action="store_true", help="leave the files for the next call")
     parser.add_argument("--cpu", action="store_true")
@@ -105,33 +115,73 @@ def main() -> None:
         return write(arguments)
     small = [name for name in ROWS if ROWS[name].small]
     rows = [ROWS[name] for name in arguments.row or (small if arguments.cpu else ROWS)]
+    signal.signal(signal.SIGTERM, end)
     report = []
-    # A server takes longer to start than a row to run: the next one starts meanwhile.
-    with ThreadPoolExecutor(1) as pool:
-        coming = pool.submit(start_server, rows[0], arguments)
-        for row, following in zip(rows, [*rows[1:], None], strict=True):
-            result = {"row": row.name}
-            try:
-                write_files(row, arguments)
-                server = coming.result()
-                if following:
-                    coming = pool.submit(start_server, following, arguments)
-                try:
-                    measure(row, server, arguments, result)
-                finally:
-                    server.stop()
-            except Exception as error:
-                result["failed"] = f"{type(error).__name__}: {error}"[-4000:]
-                if following and coming.done():
-                    coming = pool.submit(start_server, following, arguments)
-            report.append(result)
-            print(json.dumps(result), flush=True)
-            if arguments.out:
-                arguments.out.write_text(json.dumps(report, indent=1) + "\n")
-    if not arguments.keep:
-        shutil.rmtree(arguments.work)
+    try:
+        measure_rows(rows, arguments, report)
+    finally:
+        if not arguments.keep:
+            shutil.rmtree(arguments.work, ignore_errors=True)
     if all("failed" in result for result in report):
         raise SystemExit(1)
+
+
+def end(number: int, frame) -> None:
+    """As on Ctrl-C: servers are stopped, the process that writes files too, and the files go."""
+    signal.signal(number, signal.SIG_IGN)
+    raise SystemExit(128 + number)
+
+
+def measure_rows(rows: list[Row], arguments, report: list[dict]) -> None:
+    """Adds the figures of each row to `report`, also when it fails."""
+
+    def save() -> None:
+        if arguments.out:
+            arguments.out.write_text(json.dumps(report, indent=1) + "\n")
+
+    coming = None
+    try:
+        for row, following in zip(rows, [*rows[1:], None], strict=True):
+            result = {"row": row.name, "failed": "was ended before it was done"}
+            report.append(result)
+            save()
+            server, coming = coming, None
+            try:
+                server = server or launch_server(row, arguments)
+                write_files(row, arguments)
+                with time_limit(arguments.row_seconds):
+                    server.wait_until_ready()
+                    # A server takes longer to start than a row to run: the next one starts meanwhile.
+                    coming = following and launch_server(following, arguments)
+                    measure(row, server, arguments, result, save)
+                del result["failed"]
+            except Exception as error:
+                message = str(error).split("\n", 1)[0]
+                result["failed"] = f"{type(error).__name__}: {message}"
+                result["log"] = server.log().splitlines()[-LOG_LINES:] if server else []
+            finally:
+                if server:
+                    server.stop()
+            print(json.dumps(result), flush=True)
+            save()
+    finally:
+        if coming:
+            coming.stop()
+
+
+@contextmanager
+def time_limit(seconds: float | None) -> Iterator[None]:
+    """RowTooLong inside after that time, whatever is being waited for; for the main thread."""
+
+    def late(number: int, frame) -> None:
+        raise RowTooLong(f"took longer than {seconds:g} s")
+
+    signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, seconds or 0)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def write_files(row: Row, arguments) -> None:
@@ -158,7 +208,7 @@ def write(arguments) -> None:
     write_models(arguments.work / "models", fp8=kind != "bf16", small=kind == "small", layers=arguments.layers)
 
 
-def start_server(row: Row, arguments) -> ComfyServer:
+def launch_server(row: Row, arguments) -> ComfyServer:
     base = arguments.work / "servers" / row.name
     base.mkdir(parents=True, exist_ok=True)
     models = arguments.work / "models"
@@ -174,11 +224,14 @@ def start_server(row: Row, arguments) -> ComfyServer:
     flags = [*row.flags, *arguments.flag, "--front-end-root", str(front_end)]
     if row.cap is not None:
         flags += ["--reserve-vram", f"{card_gib() - row.cap:.2f}"]
-    return ComfyServer(base, arguments.tree, flags).__enter__()
+    server = ComfyServer(base, arguments.tree, flags)
+    server.launch()
+    return server
 
 
-def measure(row: Row, server: ComfyServer, arguments, result: dict) -> None:
-    """Adds the row's figures to `result`, what is known first."""
+def measure(row: Row, server: ComfyServer, arguments, result: dict, save: Callable[[], None]) -> None:
+    """Adds the row's figures to `result`, what is known first; calls `save` after each run."""
+    begin = time.monotonic()
     session = Session(row, server, arguments)
     runs = []
     result |= {
@@ -189,6 +242,7 @@ def measure(row: Row, server: ComfyServer, arguments, result: dict) -> None:
     for _ in range(arguments.runs or row.runs):
         runs.append(session.run())
         print(json.dumps({"row": row.name, "run": runs[-1]}), flush=True)
+        save()
     result |= session.described | {
         "switch": [switch(run[graphs.STAGE_TWO]) for run in runs],
         "back": [switch(run[graphs.STAGE_ONE]) for run in runs[1:]],
@@ -201,6 +255,7 @@ def measure(row: Row, server: ComfyServer, arguments, result: dict) -> None:
             name: round(runs[-1]["after"][name] - runs[2]["after"][name], 3)
             for name in ("rss", "anonymous", "card") if name in runs[-1]["after"]
         }  # fmt: skip
+    result["seconds"] = round(time.monotonic() - begin, 1)
 
 
 class Session:
@@ -275,9 +330,10 @@ class Session:
 def stage_times(recorded: dict, window: tuple[float, float]) -> dict[str, float]:
     """Seconds of loading and of the steps of one sampler; its progress bar moves at the end of each step."""
     begin, end = window
-    loads = [(a, b) for a, b in recorded["loads"] if begin <= a <= end]
-    begin = max([begin, *(b for _, b in loads)])
     ends = [time for time, value in recorded["steps"] if begin < time <= end and value > 0]
+    # What is loaded later belongs to a step.
+    loads = [(a, b) for a, b in recorded["loads"] if begin <= a < ends[0]]
+    begin = max([begin, *(b for _, b in loads)])
     lengths = [b - a for a, b in pairwise([begin, *ends])]
     return {
         "load": round(sum(b - a for a, b in loads), 2),
@@ -315,7 +371,9 @@ def files_gib(folder: Path) -> float:
 
 
 def card_gib() -> float:
-    query = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    """Of the card that the servers see; asked here through CUDA, it would have a context of this process, too."""
+    card = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+    query = ["nvidia-smi", f"--id={card}", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
     output = subprocess.run(query, capture_output=True, text=True, check=True).stdout
     return int(output.splitlines()[0]) / 1024
 

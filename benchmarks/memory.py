@@ -203,6 +203,11 @@ def main() -> None:
     machine = Machine("cpu", torch.float32, True) if arguments.cpu else Machine("cuda", torch.bfloat16, False)
     report = {"machine": "cpu" if arguments.cpu else torch.cuda.get_device_name(), "torch": torch.__version__,
               "copies": dataclasses.asdict(activations.COPIES), "parts": {}}  # fmt: skip
+
+    def save() -> None:
+        if arguments.out:
+            arguments.out.write_text(json.dumps(report, indent=1) + "\n")
+
     with torch.inference_mode():
         for part in arguments.part or PARTS:
             rows = report["parts"][part] = []
@@ -214,10 +219,9 @@ def main() -> None:
                 rows.append(row(part, name, predicted, measured))
                 sys.stdout.write(json.dumps(rows[-1]) + "\n")
                 sys.stdout.flush()
+                save()
             if not arguments.cpu:
                 torch.cuda.empty_cache()
-    if arguments.out:
-        arguments.out.write_text(json.dumps(report, indent=1) + "\n")
 
 
 def row(part: str, name: str, predicted: float, measured: float) -> dict:

@@ -27,8 +27,8 @@ tar -C "$site" -c site | xz -9 > "$out/site.tar.xz"
 tar -C "$(dirname "$tree")" -c --exclude=blueprints --exclude='tests*' --exclude=comfy_api_nodes --exclude=__pycache__ \
   --exclude="$(basename "$tree")/models" "$(basename "$tree")" | xz -9 > "$out/comfyui.tar.xz"
 cat > "$out/unpack.sh" <<'END'
-mkdir -p "$1"
-for archive in site comfyui; do tar -C "$1" -xJf "$(dirname "${BASH_SOURCE[0]}")/$archive.tar.xz"; done
-export PYTHONPATH="$1/site"
+mkdir -p "$1" &&
+  for archive in site comfyui; do tar -C "$1" -xJf "$(dirname "${BASH_SOURCE[0]}")/$archive.tar.xz" || return; done &&
+  export PYTHONPATH="$(realpath "$1")/site${PYTHONPATH:+:$PYTHONPATH}"
 END
 du -sh "$out"

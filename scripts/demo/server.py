@@ -52,7 +52,10 @@ def has_accelerator() -> bool:
 
 
 class ComfyServer:
-    """A running ComfyUI; use it in a `with` statement, which also ends it."""
+    """A running ComfyUI; use it in a `with` statement, which also ends it.
+
+    Or `launch()` it, do something else, `wait_until_ready()`, and `stop()` it in any case.
+    """
 
     def __init__(self, base: Path, comfyui: Path = COMFYUI, arguments: Sequence[str] = ()):
         self.base = base
@@ -63,6 +66,19 @@ class ComfyServer:
         self.watch: subprocess.Popen | None = None
 
     def __enter__(self) -> "ComfyServer":
+        self.launch()
+        try:
+            self.wait_until_ready()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.stop()
+
+    def launch(self) -> None:
+        """Starts the process, which takes a while to answer."""
         self.port = _free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         command = [sys.executable, "main.py", "--listen", "127.0.0.1", "--port", str(self.port)]
@@ -77,15 +93,6 @@ class ComfyServer:
             )
         watch = [sys.executable, "-c", WATCH, str(self.process.pid)]
         self.watch = subprocess.Popen(watch, stdin=subprocess.PIPE, start_new_session=True)
-        try:
-            self._wait_until_ready()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(self, *_) -> None:
-        self.stop()
 
     def stop(self) -> None:
         """Ends ComfyUI and everything that it started."""
@@ -115,7 +122,8 @@ class ComfyServer:
         if self.process is None or self.process.poll() is not None:
             raise self._error("ComfyUI has ended")
 
-    def _wait_until_ready(self) -> None:
+    def wait_until_ready(self) -> None:
+        """ServerError when ComfyUI ends, does not answer in time, or could not import a custom node pack."""
         deadline = time.monotonic() + START_SECONDS
         while not _answers(self.url + "/system_stats"):
             self.check_alive()
