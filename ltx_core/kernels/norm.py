@@ -28,7 +28,7 @@ class Runs:
 class TokenRow:
     """A vector for every token: `values` (N, D) looked up through `index` (B, T), or one (1, D) for all of them.
 
-    The fused kernels, which no gradient flows through, do not take `Runs` as index.
+    `Runs` are for training: the fused kernels, which no gradient flows through, do not take them.
     """
 
     values: Tensor
@@ -55,7 +55,7 @@ def modulated_norm(x: Tensor, norm: Norm, eps: float, *, fp8_rows: bool = False)
 
     With `fp8_rows` the fused kernel leaves the result's float8 rows beside it (see `kernels.fp8`).
     """
-    if fused(x):
+    if fused(x) and _for_kernels(norm):
         from .triton_norm import residual_norm
 
         return residual_norm(x.contiguous(), None, None, (norm,), eps, fp8_rows)[1][0]
@@ -65,7 +65,7 @@ def modulated_norm(x: Tensor, norm: Norm, eps: float, *, fp8_rows: bool = False)
 def modulate(x: Tensor, norm: Norm, *, fp8_rows: bool = False) -> Tensor:
     """x * (1 + scale) + shift of x (R, T, D): `modulated_norm` of what is normalised already."""
     # Where only the modulation learns, as under a LoRA in training, x alone would not tell.
-    if fused(x) and fused(norm[0].values):
+    if fused(x) and fused(norm[0].values) and _for_kernels(norm):
         from .triton_norm import residual_norm
 
         return residual_norm(x.contiguous(), None, None, (norm,), 0.0, fp8_rows, normalised=False)[1][0]
@@ -80,13 +80,17 @@ def residual_norm(
     x is given away: the fused kernel writes the sum into its storage.  A gate of None is one.  With `fp8_rows` the
     fused kernel leaves the norms' float8 rows beside them.
     """
-    if fused(x):
+    if fused(x) and all(map(_for_kernels, norms)):
         from .triton_norm import residual_norm as kernel
 
         return kernel(x.contiguous(), update, gate, norms, eps, fp8_rows)
     x = x + (update if gate is None else update * gate.per_token())
     normed = rms_norm(x, eps) if norms else None
     return x, tuple(_modulate(normed, norm) for norm in norms)
+
+
+def _for_kernels(norm: Norm) -> bool:
+    return norm[0] is None or not isinstance(norm[0].index, Runs)
 
 
 def _modulate(normed: Tensor, norm: Norm) -> Tensor:

@@ -26,7 +26,7 @@ from ltx_duo.demo_model.training.pools import Pools
 from ltx_duo.demo_model.training.sizes import model_config
 from ltx_duo.demo_model.training.text_features import Components, TextPool, principal_components
 from ltx_duo.demo_model.world import draw_scene
-from ltx_duo.ltx_core.kernels.norm import Runs, TokenRow, modulate
+from ltx_duo.ltx_core.kernels.norm import Runs, TokenRow, modulate, modulated_norm, residual_norm
 from ltx_duo.ltx_core.sampling.euler import sample_euler
 from ltx_duo.ltx_core.sampling.guidance import OFF, Contexts
 from ltx_duo.ltx_core.sampling.noise import noised
@@ -252,6 +252,20 @@ def test_modulation_that_learns_alone_keeps_its_gradient(monkeypatch, rng):
     rows = (TokenRow(shift, Runs((3,))), TokenRow(scale, Runs((3,))))
     modulate(torch.randn(2, 3, 8, generator=rng), rows).square().sum().backward()
     assert shift.grad.abs().min() > 0 and scale.grad.abs().min() > 0
+
+
+def test_runs_are_left_to_the_plain_functions(monkeypatch, rng):
+    """Where only the blocks learn, as under a LoRA, what enters the first of them needs no gradient."""
+    x, update, *values = (torch.randn(shape, generator=rng) for shape in ((2, 3, 8), (2, 3, 8), (2, 8), (2, 8)))
+    norm = tuple(TokenRow(each, Runs((3,))) for each in values)
+
+    def results() -> list[torch.Tensor]:
+        total, normed = residual_norm(x, update, None, (norm,), 1e-6)
+        return [modulated_norm(x, norm, 1e-6), modulate(x, norm), total, *normed]
+
+    plain = results()
+    monkeypatch.setattr("ltx_duo.ltx_core.kernels.norm.fused", lambda x: True)
+    assert all(map(torch.equal, results(), plain))
 
 
 def test_lora_lowers_the_loss_of_a_batch_and_leaves_the_weights(network, rng):
