@@ -22,16 +22,14 @@ class Row:
 
     def __str__(self) -> str:
         beside = "" if self.ceiling is None else f"  (autoencoders alone: {self.ceiling:.3g})"
-        return f"{self.value:8.3g}{self.unit} {self.sign} {self.bar:.3g}  {self.name}{beside}"
-
-    @property
-    def sign(self) -> str:
-        return ">=" if self.value >= self.bar else "<"
+        sign = ">=" if self.value >= self.bar else "<"
+        return f"{self.value:8.3g}{self.unit} {sign} {self.bar:.3g}  {self.name}{beside}"
 
     @property
     def cells(self) -> str:
         ceiling = "" if self.ceiling is None else f"{self.ceiling:.3g}"
-        return f"| {self.name} | {self.value:.3g}{self.unit} | {self.sign} {self.bar:.3g} | {ceiling} |"
+        missed = "" if self.value >= self.bar else ", missed"
+        return f"| {self.name} | {self.value:.3g}{self.unit} | {self.bar:.3g}{missed} | {ceiling} |"
 
 
 @dataclass
