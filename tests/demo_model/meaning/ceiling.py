@@ -8,7 +8,7 @@ from ltx_duo.ltx_core.audio_vae.mel import waveform_to_mel
 from ltx_duo.ltx_core.checkpoint import Checkpoint, Component
 from ltx_duo.ltx_core.loading import load_component
 
-from .studio import DTYPE, SAMPLE_RATE, SIZE, Film, Model, Setup, drawn
+from .studio import DTYPE, SAMPLE_RATE, SIZE, Film, Model, Sketch, drawn
 from .takes import Take
 
 
@@ -22,5 +22,5 @@ def through_autoencoders(model: Model, take: Take) -> Film:
     half, whole = (c.video_encoder(drawn(take, size).permute(3, 0, 1, 2)[None] * 2 - 1) for size in (SIZE // 2, SIZE))
     frames = two_stage.decode_video(c.video_decoder, whole)
     waveform = two_stage.decode_audio(c.audio_decoder, c.vocoder, audio)
-    latents = (two_stage.AVLatent(latent, audio) for latent in (half, whole))
-    return Film(take, two_stage.Result(frames, waveform, *latents), Setup(c, model.lora))
+    first, second = (two_stage.AVLatent(latent, audio) for latent in (half, whole))
+    return Film(take, two_stage.Result(frames, waveform, first, second), Sketch(take, first, c))

@@ -14,8 +14,8 @@ CLICK_FRAMES = 2  # how far a click may lie from its bounce
 
 def psnr(clip: Tensor, reference: Tensor, where: Tensor | None = None) -> float:
     """dB, peak 1; `where` (F, H, W) selects pixels.  Minus infinity if it selects none, or for NaN."""
-    square = (clip.double() - reference.double()).square()
-    error = (square if where is None else square[where]).mean()
+    square = (clip - reference).square()
+    error = (square if where is None else square[where]).mean(dtype=torch.float64)
     return float(-10 * error.clamp(min=1e-10).log10()) if error.isfinite() else float("-inf")
 
 

@@ -1,9 +1,9 @@
-"""Makes clips with the trained model: whole runs of the pipeline, each once a session, and quick sketches."""
+"""Makes clips with the trained model by runs of the pipeline: sketches, which end with stage one, and whole films."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,7 @@ from ltx_duo.ltx_core import two_stage
 from ltx_duo.ltx_core.loading import load_components
 from ltx_duo.ltx_core.lora import LoRA, fused
 from ltx_duo.ltx_core.sampling.geometry import LatentGeometry
-from ltx_duo.ltx_core.sampling.guidance import LTX_2_3_DEV, Guidance
+from ltx_duo.ltx_core.sampling.guidance import LTX_2_3_DEV, Contexts, Guidance
 from ltx_duo.ltx_core.sampling.noise import skip_draws
 from ltx_duo.ltx_core.sampling.schedule import ltx2_sigmas
 from ltx_duo.scripts.demo.server import GEMMA_270M
@@ -81,14 +81,69 @@ class Setup:
         return fused(self.components.transformer, [(self.lora, strength)]) if strength else nullcontext()
 
 
+class Clip:
+    """What is measured in a result.  take; size in pixels; frames (F, H, W, 3) in 0..1; waveform (2, samples)."""
+
+    take: Take
+    size: int
+    frames: Tensor
+    waveform: Tensor
+
+    @property
+    def drawn(self) -> Tensor:
+        """The take's scene as the world draws it, in the clip's size."""
+        return drawn(self.take, self.size)
+
+    @cached_property
+    def seen(self) -> Seen:
+        return seen(self.frames)
+
+    @cached_property
+    def heard(self) -> Heard:
+        return heard(self.waveform, SAMPLE_RATE)
+
+
 @dataclass(frozen=True)
-class Film:
-    """A result with what is measured in it.  frames, upsampled (F, H, W, 3) in 0..1: stage two's, and stage one's
-    enlarged; drawn: the scene as the world draws it."""
+class Sketch(Clip):
+    """What stage one made, decoded by good components whatever made it, and only when something of it is measured."""
+
+    take: Take
+    latent: two_stage.AVLatent
+    components: two_stage.Components = field(repr=False)
+    sound: Tensor | None = field(default=None, repr=False)  # if it is decoded already
+    size = SIZE // 2
+
+    @cached_property
+    def frames(self) -> Tensor:
+        return two_stage.decode_video(self.components.video_decoder, self.latent.video)
+
+    @cached_property
+    def waveform(self) -> Tensor:
+        if self.sound is not None:
+            return self.sound
+        c = self.components
+        return two_stage.decode_audio(c.audio_decoder, c.vocoder, self.latent.audio)[0]
+
+    @cached_property
+    def enlarged(self) -> Tensor:
+        """Frames in the film's size, by the upsampler alone."""
+        c = self.components
+        latent = two_stage.upsample(c.upsampler, c.video_encoder, self.latent)
+        return two_stage.decode_video(c.video_decoder, latent.video)
+
+    @cached_property
+    def seen_enlarged(self) -> Seen:
+        return seen(self.enlarged)
+
+
+@dataclass(frozen=True)
+class Film(Clip):
+    """A whole run's result, with the sketch that it is made from."""
 
     take: Take
     result: two_stage.Result
-    setup: Setup = field(repr=False)
+    sketch: Sketch
+    size = SIZE
 
     @property
     def frames(self) -> Tensor:
@@ -98,106 +153,125 @@ class Film:
     def waveform(self) -> Tensor:
         return self.result.waveform[0]
 
-    @cached_property
-    def upsampled(self) -> Tensor:
-        c = self.setup.components
-        latent = two_stage.upsample(c.upsampler, c.video_encoder, self.result.stage_one)
-        return two_stage.decode_video(c.video_decoder, latent.video)
 
-    @cached_property
-    def drawn(self) -> Tensor:
-        return drawn(self.take, SIZE)
-
-    @cached_property
-    def seen(self) -> Seen:
-        return seen(self.frames)
-
-    @cached_property
-    def seen_upsampled(self) -> Seen:
-        return seen(self.upsampled)
-
-    @cached_property
-    def heard(self) -> Heard:
-        return heard(self.waveform, SAMPLE_RATE)
-
-
+@lru_cache(maxsize=16)
 def drawn(take: Take, size: int) -> Tensor:
     """The take's scene as the world draws it, (F, H, W, 3) in 0..1."""
     return (render([take.scene], size, size)[0].permute(1, 2, 3, 0) + 1) / 2
 
 
 def request(take: Take, guidance: Guidance = LTX_2_3_DEV) -> two_stage.Request:
-    image = drawn(take, SIZE)[0]
     return two_stage.Request(
         prompt=take.prompt,
         negative_prompt=NEGATIVE_PROMPT,
         geometry=LatentGeometry(SIZE, SIZE, FRAMES, FPS),
         seed=take.seed,
-        images=(two_stage.ImageCondition(image),) if take.image else (),
+        images=(two_stage.ImageCondition(drawn(take, SIZE)[0]),) if take.image else (),
         guidance=guidance,
         stage_one_sigmas=ltx2_sigmas(STEPS),
     )
 
 
-def shoot(take: Take, setup: Setup) -> Film:
+def shoot(setup: Setup, wanted: two_stage.Request) -> two_stage.Result:
     """One whole run."""
-    wanted = setup.change_request(request(take))
-    return Film(take, two_stage.generate(setup.components, wanted, stage_weights=setup.weights, dtype=DTYPE), setup)
+    wanted = setup.change_request(wanted)
+    return two_stage.generate(setup.components, wanted, stage_weights=setup.weights, dtype=DTYPE)
 
 
-def reuse(patch: pytest.MonkeyPatch, film: Film, phases: int) -> None:
-    """Lets the next run take stage one (phases 1), or both stages (2), from a film of the same take."""
+class _StageOneMade(Exception):  # noqa: N818 - not an error
+    def __init__(self, latent: two_stage.AVLatent):
+        self.latent = latent
+
+
+def shoot_stage_one(setup: Setup, wanted: two_stage.Request) -> two_stage.AVLatent:
+    """The same run until stage one has ended."""
+
+    def end(_upsampler, _vae, latent, *_reporter):
+        raise _StageOneMade(latent)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(two_stage, "upsample", end)
+        try:
+            shoot(setup, wanted)
+        except _StageOneMade as made:
+            return made.latent
+    raise AssertionError("generate did not upsample")
+
+
+def reuse_stage_one(patch: pytest.MonkeyPatch, latent: two_stage.AVLatent) -> None:
+    """Lets the next run take stage one from an earlier one."""
 
     def first(_model, geometry, _contexts, generator, **_options) -> two_stage.AVLatent:
         tokens = (1, geometry.video_tokens, 128), (1, geometry.audio_frames, 128)
         skip_draws(tokens, generator, DTYPE)
-        return film.result.stage_one
+        return latent
 
-    if phases >= 1:
-        patch.setattr(two_stage, "stage_one", first)
+    patch.setattr(two_stage, "stage_one", first)
+
+
+def reuse(patch: pytest.MonkeyPatch, film: Film, phases: int) -> None:
+    """Lets the next run of the same take have from `film` stage one (phases 1) or both stages (2), and what good
+    components decode from them."""
+    known = {id(film.result.stage_one.audio): film.result.waveform}
+    reuse_stage_one(patch, film.result.stage_one)
     if phases >= 2:
         patch.setattr(two_stage, "stage_two", lambda *arguments, **options: film.result.stage_two)
+        known[id(film.result.stage_two.video)] = film.result.frames
+    good = {id(component) for component in vars(film.sketch.components).values()}
+    for name in ("decode_video", "decode_audio"):
+        patch.setattr(two_stage, name, _looked_up(getattr(two_stage, name), known, good))
+
+
+def _looked_up(decode: Callable, known: dict[int, Tensor], good: set[int]) -> Callable:
+    def look_up(*arguments):
+        *components, latent = (a for a in arguments if isinstance(a, torch.nn.Module | Tensor))
+        if id(latent) in known and good.issuperset(map(id, components)):
+            return known[id(latent)]
+        return decode(*arguments)
+
+    return look_up
+
+
+def once(function: Callable) -> Callable:
+    """`function`, which computes only once for the same objects and equal texts."""
+    memory: dict[tuple, tuple] = {}
+
+    def remember(*arguments):
+        key = tuple(a if isinstance(a, str) else id(a) for a in arguments)
+        if key not in memory:
+            memory[key] = arguments, function(*arguments)  # the arguments too, so that no other object gets their id
+        return memory[key][1]
+
+    return remember
 
 
 class Studio:
-    """Shoots each take once."""
+    """Makes each clip once."""
 
     def __init__(self, model: Model):
-        self.model = model
+        self.setup = Setup(model.components, model.lora)
         self._films: dict[Take, Film] = {}
-        self._sketches: dict[tuple[Take, Guidance, bool], Film] = {}
-
-    @property
-    def setup(self) -> Setup:
-        return Setup(self.model.components, self.model.lora)
+        self._sketches: dict[tuple[Take, Guidance, bool], Sketch] = {}
 
     def film(self, take: Take) -> Film:
         if take not in self._films:
-            self._films[take] = shoot(take, self.setup)
+            result = shoot(self.setup, request(take))
+            sketch = Sketch(take, result.stage_one, self.setup.components, sound=result.waveform[0])
+            self._films[take] = Film(take, result, sketch)
         return self._films[take]
 
-    def sketch(self, take: Take, guidance: Guidance, sound_untold: bool = False) -> Film:
-        """Stage one alone, decoded at its own size.  `sound_untold`: the sound's stream gets the empty prompt."""
+    def sketch(self, take: Take, guidance: Guidance = LTX_2_3_DEV, sound_untold: bool = False) -> Sketch:
+        """A sketch that is no film's; `sound_untold`: the sound's stream gets the empty prompt."""
         key = (take, guidance, sound_untold)
         if key not in self._sketches:
-            known = take in self._films and guidance == LTX_2_3_DEV and not sound_untold
-            latent = self.film(take).result.stage_one if known else self._stage_one(*key)
-            c = self.model.components
-            frames = two_stage.decode_video(c.video_decoder, latent.video)
-            waveform = two_stage.decode_audio(c.audio_decoder, c.vocoder, latent.audio)
-            self._sketches[key] = Film(take, two_stage.Result(frames, waveform, latent, latent), self.setup)
+            with pytest.MonkeyPatch.context() as patch:
+                if sound_untold:
+                    connect = two_stage.connect
+                    patch.setattr(two_stage, "connect", lambda *arguments: _untold(connect(*arguments)))
+                latent = shoot_stage_one(self.setup, request(take, guidance))
+            self._sketches[key] = Sketch(take, latent, self.setup.components)
         return self._sketches[key]
 
-    def _stage_one(self, take: Take, guidance: Guidance, sound_untold: bool) -> two_stage.AVLatent:
-        c = self.model.components
-        texts = [two_stage.encode_prompt(c.tokenizer, c.text_encoder, t) for t in (take.prompt, NEGATIVE_PROMPT)]
-        contexts = two_stage.connect(c.video_connector, c.audio_connector, *texts)
-        if sound_untold:
-            contexts = replace(contexts, audio=contexts.negative_audio)
-        wanted = request(take, guidance)
-        half = wanted.geometry.half()
-        images = two_stage.encode_images(c.video_encoder, wanted.images, half, dtype=DTYPE)
-        return two_stage.stage_one(
-            c.transformer, half, contexts, torch.Generator().manual_seed(take.seed), guidance=guidance,
-            sigmas=wanted.stage_one_sigmas, images=images, dtype=DTYPE,
-        )  # fmt: skip
+
+def _untold(contexts: Contexts) -> Contexts:
+    return replace(contexts, audio=contexts.negative_audio)

@@ -26,13 +26,13 @@ def with_scales(guidance: Guidance = LTX_2_3_DEV, **scales: float) -> Guidance:
 
 
 def test_without_a_prompt_nothing_that_was_asked_for_is_there(studio, measured):
-    default = mean(words_right(studio.sketch(take, LTX_2_3_DEV)) for take in FEW)
-    without = mean(words_right(studio.sketch(replace(take, prompt=""), LTX_2_3_DEV)) for take in FEW)
+    default = mean(words_right(studio.film(take).sketch) for take in FEW)
+    without = mean(words_right(studio.sketch(replace(take, prompt=""))) for take in FEW)
     measured.compare("words right, default over no prompt", default, without, PROMPT_HELPS)
 
 
 def test_cfg_1_is_worse_than_the_default(studio, measured):
-    default = mean(words_right(studio.sketch(take, LTX_2_3_DEV)) for take in FEW)
+    default = mean(words_right(studio.film(take).sketch) for take in FEW)
     without = mean(words_right(studio.sketch(take, with_scales(cfg=1.0))) for take in FEW)
     measured.compare("words right, default over CFG 1", default, without, CFG_HELPS)
 

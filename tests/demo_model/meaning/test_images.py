@@ -2,11 +2,14 @@
 
 import pytest
 
-from ltx_duo.tests.demo_model.meaning.numbers import OF_A_FILM
+from ltx_duo.tests.demo_model.meaning.numbers import OF_A_FILM, SKETCH_LIKE_DRAWN
 
 
 @pytest.mark.parametrize("number", OF_A_FILM, ids=lambda number: number.name)
 def test_over_all_images(number, image_films, ceiling_films, measured):
-    wrong = [f"{film.take.name}: {number.of(film):.3g}" for film in image_films if not number.fits(film)]
-    ceiling = number.over(ceiling_films)
-    measured.check(f"{number.name} [image]", number, number.over(image_films), ceiling, wrong)
+    measured.check(number, "image", image_films, ceiling_films)
+
+
+def test_stage_one_over_all_images(image_films, ceiling_films, measured):
+    sketches, ceiling = ([film.sketch for film in films] for films in (image_films, ceiling_films))
+    measured.check(SKETCH_LIKE_DRAWN, "image", sketches, ceiling)
