@@ -8,7 +8,7 @@ from torch.nn import functional as F
 class LoraLinear(nn.Linear):
     """Weight W + B @ A; W and the bias stay as they are, B begins as zero."""
 
-    rank = 5
+    rank = 8
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True, device=None, dtype=None):
         super().__init__(in_features, out_features, bias, device, dtype)

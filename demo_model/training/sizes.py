@@ -72,13 +72,14 @@ def _blocks(suffix: str, layers: tuple[int, ...], multipliers: tuple[int, ...]) 
 
 
 def _vocoder(config: dict, small: bool) -> None:
-    # Fewer and larger steps than the official networks, so that the last ones have more than two channels.
+    # Fewer and larger steps than the official networks, so that the last ones have more than two channels; only two
+    # steps in the first network, which else learns sounds above 2 kHz too slowly.
     residual = {"resblock_kernel_sizes": [3, 7], "resblock_dilation_sizes": [[1, 3, 5]] * 2}
     config["vocoder"].update(
         residual,
-        upsample_rates=[5, 4, 4, 2],
-        upsample_kernel_sizes=[11, 8, 8, 4],
-        upsample_initial_channel=32 if small else 112,
+        upsample_rates=[10, 16],
+        upsample_kernel_sizes=[20, 32],
+        upsample_initial_channel=16 if small else 80,
     )
     config["bwe"].update(
         residual,

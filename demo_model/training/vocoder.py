@@ -19,7 +19,7 @@ PIECE = "vocoder"
 NARROW, WIDE = "vocoder-narrow", "vocoder-wide"  # its two networks, as the loop calls them
 NARROW_WINDOWS = (128, 512, 2048)  # samples at 16 kHz
 WIDE_WINDOWS = (256, 1024, 4096)  # samples at 48 kHz
-WAVE = 2.0  # weight of the sample-by-sample error; tones begin with the clip, so their phase can be known
+WAVE, SQUARES = 2.0, 100.0  # weights of the sample-by-sample error; tones and clicks keep with the spectrogram's frames
 FPS = 24
 
 
@@ -66,7 +66,13 @@ def train(run: Run) -> None:
 
 def losses(made: Tensor, wanted: Tensor, windows: tuple[int, ...]) -> dict[str, Tensor]:
     made, wanted = _same_length(made, wanted)
-    return {"spectrum": spectral_loss(made, wanted, windows), "wave": WAVE * (made - wanted).abs().mean()}
+    error = made - wanted
+    return {
+        "spectrum": spectral_loss(made, wanted, windows),
+        "wave": WAVE * error.abs().mean(),
+        # Of a click, which is short, absolute errors are next to nothing.
+        "squares": SQUARES * error.square().mean(),
+    }
 
 
 def _same_length(made: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:

@@ -14,8 +14,10 @@ PITCHES = {"circle": 200.0, "square": 300.0, "triangle": 500.0, "star": 800.0}
 LOUDNESS = 2.0  # amplitude of the tone, for each picture height of radius
 ATTACK, RELEASE = 0.06, 0.03  # seconds
 PAN = pi / 4  # radians of the circle of equal power, over the picture's width
-CLICK = 0.4  # amplitude
+CLICK = 0.8  # amplitude
 CLICK_DECAY, CLICK_LENGTH = 0.008, 0.04  # seconds
+# Hz: a knock, as of wood; a burst of noise is hundreds of unrelated samples that a small vocoder has to learn by heart.
+CLICK_PITCHES = (2400.0, 3100.0, 4300.0, 5900.0)
 CLICK_STARTS = 100  # a second: clicks begin with a frame of the spectrogram, so that all look alike there
 
 
@@ -36,10 +38,11 @@ def sound(
 
 
 def _clicks(scenes: list[Scene], stretch: float, samples: int, sample_rate: int, device) -> Tensor:
-    """(B, samples): the same decaying burst of noise at each bounce."""
+    """(B, samples): the same short knock at each bounce."""
     length = int(CLICK_LENGTH * sample_rate)
-    noise = torch.rand(length, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    burst = CLICK * noise * torch.exp(-torch.arange(length) / (CLICK_DECAY * sample_rate))
+    seconds = torch.arange(length) / sample_rate
+    ringing = torch.sin(2 * pi * torch.tensor(CLICK_PITCHES)[:, None] * seconds).mean(dim=0)
+    burst = CLICK * ringing * torch.exp(-seconds / CLICK_DECAY)
     starts = [
         (number, round(round(time * stretch * CLICK_STARTS) / CLICK_STARTS * sample_rate))
         for number, scene in enumerate(scenes)
