@@ -12,7 +12,8 @@ from ltx_duo.demo_model.training import audio_vae, lora, pools, transformer, ups
 from ltx_duo.demo_model.training.checkpoints import load_tensors
 from ltx_duo.demo_model.training.lora_layers import LoraOps, begin
 from ltx_duo.demo_model.training.run import Run, new_run
-from ltx_duo.demo_model.training.sizes import model_config
+from ltx_duo.demo_model.training.showing import upsampler as upsampler_of
+from ltx_duo.demo_model.training.sizes import USED_CHANNELS, model_config
 from ltx_duo.demo_model.training.text_features import Encoder
 from ltx_duo.ltx_core.lora import LoRA, fused
 from ltx_duo.ltx_core.text.gemma import GemmaModel
@@ -85,6 +86,21 @@ def test_no_weight_is_left_out(whole):
     transformer.initialise(before, whole.generator(transformer.PIECE, "weights"))
     pairs = zip(before.named_parameters(), after.parameters(), strict=True)
     assert [name for (name, value), trained in pairs if torch.equal(value, trained)] == []
+
+
+@torch.no_grad()
+def test_nothing_reads_or_fills_unused_channels(whole, rng):
+    """What lies there, in stage one the noise that it began with, changes no other value."""
+    vae, (network, _) = video_vae.trained(whole), transformer.trained(whole)
+    enlarge = upsampler_of(whole, torch.float32)
+    latent = vae.encoder(2 * torch.rand(1, 3, 9, 64, 64, generator=rng) - 1)
+    assert latent[:, USED_CHANNELS:].abs().max() == 0 < latent[:, :USED_CHANNELS].abs().min()
+    other = latent.clone()
+    other[:, USED_CHANNELS:] = torch.randn(other[:, USED_CHANNELS:].shape, generator=rng)
+    for answer in (vae.decoder, enlarge, lambda x: network.transformer.patchify_proj(x.movedim(1, -1))):
+        assert torch.equal(answer(latent), answer(other))
+    velocity = network.transformer.proj_out(torch.randn(3, network.transformer.params.video.width, generator=rng))
+    assert velocity[:, USED_CHANNELS:].abs().max() == 0
 
 
 def test_file_of_the_lora_changes_a_transformer_as_the_training_did(whole):
