@@ -86,14 +86,13 @@ def draw_first_frames(sigmas: Tensor, generator: torch.Generator, share: float =
     return torch.stack((sigmas * mask, sigmas), dim=1)
 
 
-def noisy(clean: Tensor, levels: Tensor, generator: torch.Generator, used: int | None = None) -> tuple[Tensor, Tensor]:
+def noisy(clean: Tensor, levels: Tensor, generator: torch.Generator, used: int = 128) -> tuple[Tensor, Tensor]:
     """(1 - level) * clean + level * noise for tokens (B, T, 128), levels (B, T, 1) or (B, 1, 1); and noise - clean.
 
     There is noise in the first `used` channels.
     """
     noise = torch.randn(clean.shape, generator=generator, device=clean.device, dtype=clean.dtype)
-    if used is not None:
-        noise[..., used:] = 0
+    noise[..., used:] = 0
     mixed = torch.lerp(clean.float(), noise.float(), levels)
     return mixed.to(clean.dtype), (noise.float() - clean.float()).to(clean.dtype)
 

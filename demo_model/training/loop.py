@@ -23,7 +23,6 @@ class Plan:
     """How long and how fast a piece learns; the rate rises for `warmup` steps and falls to zero as a cosine.
 
     With a `matrix_rate` Muon takes the weights that have more than one dimension, at that rate, and AdamW the others.
-    `captured`: on a GPU the losses and their gradients are a CUDA graph, one for each shape of batches.
     """
 
     steps: int
@@ -31,7 +30,6 @@ class Plan:
     warmup: int = 100
     weight_decay: float = 0.0
     clip: float = 1.0
-    captured: bool = True
     matrix_rate: float = 0.0
 
     def share(self, step: int) -> float:
@@ -45,8 +43,9 @@ class Plan:
 def optimise(run: Run, piece: str, module: nn.Module, draw: Callable[[int], Batch], losses: Losses, plan: Plan) -> bool:
     """Trains `module` until the plan's end or the run's; returns whether the plan is done.
 
-    `draw(step)` makes a batch, `losses(*batch)` the terms of the loss, scalars that are added up.  Weights, moments and
-    curve are saved at the end, and taken up again by the next call.
+    `draw(step)` makes a batch, `losses(*batch)` the terms of the loss, scalars that are added up; on a GPU they and
+    their gradients are a CUDA graph, one for each shape of batches.  Weights, moments and curve are saved at the end,
+    and taken up again by the next call.
     """
     parameters = list(module.parameters())
     adamw, muon = _optimizers(run, parameters, plan)
@@ -58,7 +57,7 @@ def optimise(run: Run, piece: str, module: nn.Module, draw: Callable[[int], Batc
     started = time.monotonic()
     while step < plan.steps:
         batch = draw(step)
-        if plan.captured and run.device.type == "cuda":
+        if run.device.type == "cuda":
             shapes = tuple(tensor.shape for tensor in batch)
             if shapes not in graphs:
                 graphs[shapes] = Captured(losses, parameters, batch, muon.updates, muon.changed())

@@ -40,7 +40,7 @@ class Sizes:
     minutes: float | None = None
 
 
-FULL = Sizes(Plan(13_000, 1e-3, warmup=300, weight_decay=0.01), 32, 16, minutes=5.5)
+FULL = Sizes(Plan(13_000, 1e-3, warmup=300, weight_decay=0.01), 32, 16, minutes=7.0)
 SMALL = Sizes(Plan(30, 1e-2, warmup=2), 2, 1)
 
 

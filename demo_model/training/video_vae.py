@@ -65,7 +65,8 @@ class VideoAutoencoder(Autoencoder):
         params = VideoVAEParams.from_config(config)
         super().__init__(VideoEncoder(params), VideoDecoder(params), params.latent_channels)
         with torch.no_grad():
-            # They stay zero, since no gradient reaches them: the encoder's side is not read, the decoder's reads zeros.
+            # Weights of unused channels stay zero, since no gradient reaches them: what the encoder would put there is
+            # read by nothing but the decoder's own zeros, and those read zeros.
             for tensor in (self.encoder.conv_out.conv.weight, self.encoder.conv_out.conv.bias):
                 tensor[USED_CHANNELS : params.latent_channels] = 0
             self.decoder.conv_in.conv.weight[:, USED_CHANNELS:] = 0
