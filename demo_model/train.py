@@ -21,6 +21,7 @@ PIECES = {
     "vocoder": "vocoder",
     "upsampler": "upsampler",
     "transformer": "transformer",
+    "final-size": "final_size",
     "lora": "lora",
     "write": "write",
 }

@@ -22,7 +22,7 @@ from ...ltx_core.transformer.model import AVTransformer
 from ...ltx_core.transformer.modulation import TokenTimesteps
 from ...ltx_core.transformer.params import TransformerParams
 from ...ltx_core.upsampler import upsample_latent
-from . import transformer
+from . import final_size
 from .checkpoints import save_tensors, weights_path
 from .flat_adamw import FlatAdamW
 from .flow import TEXT_PLACES, Kind, draw_first_frames
@@ -38,8 +38,8 @@ from .sizes import USED_CHANNELS, model_config
 from .trainer import Trainer
 
 PIECE = "lora"
-FULL, SMALL = Plan(1000, 2e-3, warmup=50), Plan(12, 1e-2, warmup=2)
-MINUTES = 1.2  # set the steps of the full plan
+FULL, SMALL = Plan(1000, 1e-3, warmup=50), Plan(12, 1e-2, warmup=2)
+MINUTES = 2.0  # set the steps of the full plan
 CONTEXTS = 8  # captions in a batch
 ROUGH = (0.75, 0.6, 0.45, 0.3, 0.15, 0.0)  # how clips become like stage one's results: guided, from a middle level
 _TOGETHER = 512
@@ -66,7 +66,7 @@ def train(run: Run) -> None:
     """Trains the piece and leaves `lora.safetensors`, in the official layout."""
     data = pools(run)
     dtype = data.audio.dtype
-    network, _ = transformer.trained(run)
+    network, _ = final_size.trained(run)
     network = network.to(dtype)
     begun = like_stage_one(run, network, data)
     student = AVTransformer(
@@ -75,7 +75,7 @@ def train(run: Run) -> None:
     student.load_state_dict(network.transformer.state_dict(), strict=False)
     begin(student.to(dtype), run.generator(PIECE, "weights"))
     plan = SMALL if run.small else FULL
-    optimizer = FlatAdamW(student, dtype=dtype, clip=plan.clip, memory=0.99)
+    optimizer = FlatAdamW(student, dtype=dtype, rates=rates, clip=plan.clip, memory=0.99)
     size = stage_sizes(run)[1]
     kind = Kind(size, 2 if run.small else CONTEXTS, SHARE, CONTEXT)
     ropes = network.ropes(geometry(size), CONTEXT, run.device)
@@ -110,6 +110,11 @@ def train(run: Run) -> None:
         sys.stdout.write(f"{PIECE} {step}: {json.dumps(numbers)}\n")
 
     trainer.train(look)
+
+
+def rates(name: str) -> float:
+    """What the learning rate is multiplied by: B, which begins as zero, learns faster (Hayou et al., 2024, LoRA+)."""
+    return 4.0 if name.endswith("lora_B") else 1.0
 
 
 @torch.no_grad()

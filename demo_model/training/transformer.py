@@ -16,7 +16,7 @@ from .flow import Batch, Kind, draw_batch, flow_loss, velocities
 from .latents import geometry
 from .loop import Plan
 from .network import TextToAV, initialise
-from .pools import SHARE, pools, stage_sizes
+from .pools import SHARE, Pools, pools, stage_sizes
 from .run import Run
 from .showing import held_out, show_stage_one
 from .sizes import model_config
@@ -25,41 +25,44 @@ from .trainer import Trainer
 
 PIECE = "transformer"
 DROPOUT = 0.15  # of captions
-ISOLATED, BYPASSED, LARGER = 0.04, 0.04, 0.12  # shares of steps
+ISOLATED, BYPASSED = 0.04, 0.04  # shares of the steps
 PLACES = 1024  # of the contexts, as inference has them
 SHOWN = 50  # logs between two looks at samples
 
 
 @dataclass(frozen=True)
-class Sizes:
-    """Captions in a batch of stage one's size, and of the final size; minutes that set the plan's steps, if any."""
+class Course:
+    """How a piece learns: the plan, the share of steps at the final size, captions in a batch of each size.
+
+    With `minutes` the plan has as many steps as fit into them.
+    """
 
     plan: Plan
-    contexts: int
-    larger: int
+    larger: float
+    contexts: tuple[int, int]
     minutes: float | None = None
 
+    def kind_of_step(self, run: Run, piece: str, step: int, layers: int) -> Kind:
+        """Which kind of batch a step has, drawn from the seed."""
+        (stage_one, final), (few, fewer) = stage_sizes(run), self.contexts
+        chance = random.Random(f"{run.seed}/{piece}/{step}").random()
+        kind = Kind(stage_one, few, SHARE, PLACES)
+        if chance < self.larger:
+            return replace(kind, size=final, contexts=fewer)
+        if chance < self.larger + ISOLATED:
+            return replace(kind, isolated=True)
+        if chance < self.larger + ISOLATED + BYPASSED:
+            return replace(kind, bypassed=LTX_2_3_DEV.blocks(layers))
+        return kind
 
-FULL = Sizes(Plan(13_000, 1e-3, warmup=300, weight_decay=0.01), 32, 16, minutes=7.0)
-SMALL = Sizes(Plan(30, 1e-2, warmup=2), 2, 1)
+    def usual(self, run: Run, kind: Kind) -> bool:
+        """Kinds that are rare are not worth the compiler's time."""
+        size = stage_sizes(run)[self.larger > 0.5]
+        return (kind.size, kind.isolated, kind.bypassed) == (size, False, frozenset())
 
 
-def sizes(run: Run) -> Sizes:
-    return SMALL if run.small else FULL
-
-
-def kind_of_step(run: Run, step: int, layers: int) -> Kind:
-    """Which kind of batch a step has, drawn from the seed."""
-    own, (stage_one, final) = sizes(run), stage_sizes(run)
-    chance = random.Random(f"{run.seed}/{PIECE}/{step}").random()
-    kind = Kind(stage_one, own.contexts, SHARE, PLACES)
-    if chance < LARGER:
-        return replace(kind, size=final, contexts=own.larger)
-    if chance < LARGER + ISOLATED:
-        return replace(kind, isolated=True)
-    if chance < LARGER + ISOLATED + BYPASSED:
-        return replace(kind, bypassed=LTX_2_3_DEV.blocks(layers))
-    return kind
+FULL = Course(Plan(13_000, 1e-3, warmup=300, weight_decay=0.01), 0.12, (32, 16), minutes=8.0)
+SMALL = Course(Plan(30, 1e-2, warmup=2), 0.12, (2, 1))
 
 
 def hidden(name: str) -> bool:
@@ -79,7 +82,12 @@ def train(run: Run) -> None:
     data = pools(run)
     network = new_network(run, data.components)
     initialise(network, run.generator(PIECE, "weights"))
-    plan = sizes(run).plan
+    learn(run, PIECE, SMALL if run.small else FULL, data, network)
+
+
+def learn(run: Run, piece: str, course: Course, data: Pools, network: TextToAV) -> None:
+    """Trains the network and leaves its averaged weights as the piece's."""
+    plan = course.plan
     optimizer = FlatAdamW(
         network, dtype=data.audio.dtype, rates=rates, muon=hidden, weight_decay=plan.weight_decay, clip=plan.clip
     )
@@ -91,26 +99,24 @@ def train(run: Run) -> None:
         network.compile_blocks()
 
     def loss(kind: Kind, batch: Batch) -> tuple[Tensor, Tensor]:
-        # Kinds that are rare are not worth the compiler's time.
-        usual = (kind.size, kind.isolated, kind.bypassed) == (stage_sizes(run)[0], False, frozenset())
-        with nullcontext() if usual else torch.compiler.set_stance("force_eager"):
+        with nullcontext() if course.usual(run, kind) else torch.compiler.set_stance("force_eager"):
             return flow_loss(velocities(network, batch, kind, ropes[kind.size]), batch, kind.size)
 
     def look(step: int) -> None:
         averaged = optimizer.averaged()
         # As the model's file will round them.
         rounded = {name: tensor.bfloat16() for name, tensor in {**averaged, "basis": data.components.basis}.items()}
-        save_tensors(weights_path(run.out, PIECE), {**rounded, "mean": data.components.mean})
+        save_tensors(weights_path(run.out, piece), {**rounded, "mean": data.components.mean})
         shown.load_state_dict(averaged)
-        numbers = show_stage_one(run, shown, prompts, PIECE)
-        sys.stdout.write(f"{PIECE} {step}: {json.dumps(numbers)}\n")
+        numbers = show_stage_one(run, shown, prompts, piece)
+        sys.stdout.write(f"{piece} {step}: {json.dumps(numbers)}\n")
 
     trainer = Trainer(
-        run, PIECE, optimizer, plan,
-        kind=lambda step: kind_of_step(run, step, layers),
-        draw=lambda step, kind: draw_batch(data, kind, DROPOUT, run.generator(PIECE, step)),
+        run, piece, optimizer, plan,
+        kind=lambda step: course.kind_of_step(run, piece, step, layers),
+        draw=lambda step, kind: draw_batch(data, kind, DROPOUT, run.generator(piece, step)),
         loss=loss,
-        minutes=sizes(run).minutes,
+        minutes=course.minutes,
     )  # fmt: skip
     trainer.train(look, SHOWN)
 
@@ -119,11 +125,11 @@ def new_network(run: Run, components: Components) -> TextToAV:
     return TextToAV(model_config(run.small), components.basis.shape[1], run.device)
 
 
-def trained(run: Run) -> tuple[TextToAV, Components]:
-    """The averaged weights so far, on the run's device, float32, without gradients; FileNotFoundError before any."""
-    path = weights_path(run.out, PIECE)
+def trained(run: Run, piece: str = PIECE) -> tuple[TextToAV, Components]:
+    """A piece's averaged weights so far, on the run's device, float32, no gradients; FileNotFoundError before any."""
+    path = weights_path(run.out, piece)
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing: train the piece {PIECE} first")
+        raise FileNotFoundError(f"{path} is missing: train the piece {piece} first")
     tensors = load_tensors(path)[0]
     components = Components(*(tensors.pop(name).float().to(run.device) for name in ("mean", "basis")))
     network = new_network(run, components)

@@ -19,7 +19,9 @@ PIECE = "vocoder"
 NARROW, WIDE = "vocoder-narrow", "vocoder-wide"  # its two networks, as the loop calls them
 NARROW_WINDOWS = (128, 512, 2048)  # samples at 16 kHz
 WIDE_WINDOWS = (256, 1024, 4096)  # samples at 48 kHz
-WAVE, SQUARES = 2.0, 100.0  # weights of the sample-by-sample error; tones and clicks keep with the spectrogram's frames
+# Weights of the sample-by-sample error; tones and clicks keep with the spectrogram's frames.
+WAVE, SQUARES = 2.0, 100.0
+BENDS = 300.0  # of the first network's second differences: there clicks weigh at least what tones do
 FPS = 24
 
 
@@ -50,16 +52,17 @@ def train(run: Run) -> None:
         return mel, resample(wide, audio_vae.SAMPLE_RATE, rate)
 
     def narrow_losses(mel: Tensor, narrow: Tensor) -> dict[str, Tensor]:
-        return losses(vocoder.vocoder(mel), narrow, NARROW_WINDOWS)
+        made = vocoder.vocoder(mel)
+        return {**losses(made, narrow, NARROW_WINDOWS), "bends": bends(made, narrow)}
 
     def wide_losses(mel: Tensor, wide: Tensor) -> dict[str, Tensor]:
         return losses(vocoder(mel), wide, WIDE_WINDOWS)
 
-    plan = Plan(8, 1e-3, warmup=2) if run.small else Plan(3000, 1e-3, warmup=100)
+    plan = Plan(8, 1e-3, warmup=2) if run.small else Plan(3000, 1e-3, warmup=100, matrix_rate=0.01)
     if not optimise(run, NARROW, vocoder.vocoder, draw_narrow, narrow_losses, plan):
         return
     vocoder.vocoder.requires_grad_(False)
-    plan = Plan(8, 1e-3, warmup=2) if run.small else Plan(2000, 1e-3, warmup=100)
+    plan = Plan(8, 1e-3, warmup=2) if run.small else Plan(500, 1e-3, warmup=50, matrix_rate=0.01)
     if optimise(run, WIDE, vocoder.bwe_generator, lambda step: draw(WIDE, step), wide_losses, plan):
         finish(run, vocoder, autoencoder, config)
 
@@ -70,9 +73,14 @@ def losses(made: Tensor, wanted: Tensor, windows: tuple[int, ...]) -> dict[str, 
     return {
         "spectrum": spectral_loss(made, wanted, windows),
         "wave": WAVE * error.abs().mean(),
-        # Of a click, which is short, absolute errors are next to nothing.
         "squares": SQUARES * error.square().mean(),
     }
+
+
+def bends(made: Tensor, wanted: Tensor) -> Tensor:
+    """The error of the second differences, in which high frequencies, and so clicks, outweigh low ones."""
+    made, wanted = _same_length(made, wanted)
+    return BENDS * (made - wanted).diff(n=2).square().mean()
 
 
 def _same_length(made: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:

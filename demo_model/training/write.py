@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from ...scripts.small_model_parts.layout import Tensors, checkpoint_tensors, save, stored_dtype
-from . import audio_vae, transformer, video_vae
+from . import audio_vae, final_size, video_vae
 from .checkpoints import load_tensors, weights_path
 from .report import save_numbers
 from .run import Run
@@ -20,7 +20,7 @@ FILES = {
 def train(run: Run) -> None:
     """Writes FILES below the run's folder, from all other pieces; FileNotFoundError names one that is missing."""
     config = model_config(run.small)
-    network, components = transformer.trained(run)
+    network, components = final_size.trained(run)
     parts = {**network.official(components, TEXT_CHANNELS), **autoencoder_parts(run)}
     metadata = {"config": json.dumps(config), "model_version": MODEL_VERSION}
     save(run.out / FILES["checkpoint"], stored(checkpoint_tensors(parts)), metadata)

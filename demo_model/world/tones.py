@@ -17,7 +17,8 @@ PAN = pi / 4  # radians of the circle of equal power, over the picture's width
 CLICK = 0.8  # amplitude
 CLICK_DECAY, CLICK_LENGTH = 0.008, 0.04  # seconds
 # Hz: a knock, as of wood; a burst of noise is hundreds of unrelated samples that a small vocoder has to learn by heart.
-CLICK_PITCHES = (2400.0, 3100.0, 4300.0, 5900.0)
+# Multiples of the 1000 steps a second between the vocoder's two upsamplings, for the reason that the tones' are of 100.
+CLICK_PITCHES = (3000.0, 4000.0, 5000.0, 6000.0)
 CLICK_STARTS = 100  # a second: clicks begin with a frame of the spectrogram, so that all look alike there
 
 

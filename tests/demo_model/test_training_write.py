@@ -26,13 +26,13 @@ def written(tmp_path_factory) -> tuple[Run, dict[str, torch.nn.Module]]:
         "audio-vae": audio_vae.AudioAutoencoder(config),
         "vocoder": vocoder.new_vocoder(config),
         "upsampler": LatentUpsampler(UpsamplerParams.from_config(upsampler_config(small=True))),
-        "transformer": network.TextToAV(config, COMPONENTS),
+        "final-size": network.TextToAV(config, COMPONENTS),
     }
-    network.initialise(pieces["transformer"], torch.Generator().manual_seed(0))
+    network.initialise(pieces["final-size"], torch.Generator().manual_seed(0))
     pieces["video-vae"].set_statistics(torch.linspace(-1, 1, 128), torch.linspace(0.5, 2, 128))
     states = {name: piece.state_dict() for name, piece in pieces.items()}
     width = TEXT_CHANNELS * STATES
-    states["transformer"] |= vars(Components(torch.zeros(width), torch.randn(width, COMPONENTS)))
+    states["final-size"] |= vars(Components(torch.zeros(width), torch.randn(width, COMPONENTS)))
     states["lora"] = {f"diffusion_model.patchify_proj.lora_{side}.weight": torch.ones(2, 2) for side in "AB"}
     for name, tensors in states.items():
         save_tensors(weights_path(run.out, name), tensors)
@@ -48,9 +48,9 @@ def written(tmp_path_factory) -> tuple[Run, dict[str, torch.nn.Module]]:
         (Component.AUDIO_ENCODER, "audio-vae", "encoder"),
         (Component.AUDIO_DECODER, "audio-vae", "decoder"),
         (Component.VOCODER, "vocoder", ""),
-        (Component.TRANSFORMER, "transformer", "transformer"),
-        (Component.VIDEO_CONNECTOR, "transformer", "video_connector"),
-        (Component.AUDIO_CONNECTOR, "transformer", "audio_connector"),
+        (Component.TRANSFORMER, "final-size", "transformer"),
+        (Component.VIDEO_CONNECTOR, "final-size", "video_connector"),
+        (Component.AUDIO_CONNECTOR, "final-size", "audio_connector"),
         (Component.UPSAMPLER, "upsampler", ""),
     ],
 )
@@ -74,5 +74,5 @@ def test_files_say_what_they_are(written):
 
 
 def test_missing_piece_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="train the piece transformer first"):
+    with pytest.raises(FileNotFoundError, match="train the piece final-size first"):
         write.train(new_run(tmp_path, "cpu", small=True))
