@@ -18,7 +18,8 @@ Per run: `seconds` of each node by the server's messages; of the stages also `fi
 longer than its others is loading, too: `switch` = load + (first step - step) of stage two; `back` the same of stage one
 in the second run.  `denoise_30` is both stages' time for 30 steps: other numbers of steps are scaled by `step`.
 GiB: `card` is what the whole GPU has in use (with CUDA's context), `allocated` PyTorch's own share of it (without
-weights under dynamic VRAM); `rss` the process, of which `anonymous` are not pages of mapped files.
+weights under dynamic VRAM), `reserved` what its pool keeps of the card; `counted` what dynamic VRAM compares with the
+cap; `rss` the process, of which `anonymous` are not pages of mapped files.
 
 On a machine without a network, carry what `pack_comfyui.sh` makes and `source` its `unpack.sh` first.
 
@@ -205,7 +206,7 @@ def write(arguments) -> None:
     from random_model import write_models
 
     kind = arguments.write
-    write_models(arguments.work / "models", fp8=kind != "bf16", small=kind == "small", layers=arguments.layers)
+    write_models(arguments.work / "models", fp8=kind == "fp8", small=kind == "small", layers=arguments.layers)
 
 
 def launch_server(row: Row, arguments) -> ComfyServer:

@@ -12,6 +12,7 @@ import comfy.model_management as mm
 import comfy.utils
 import torch
 from aiohttp import web
+from comfy_aimdo.control import get_total_vram_usage
 from server import PromptServer
 
 SAMPLE_SECONDS = 0.02
@@ -49,6 +50,8 @@ class Recorder:
 def sample() -> dict[str, float]:
     """GiB: what PyTorch allocated at most since the last sample, what the card has in use, the process's memory.
 
+    `counted` is what dynamic VRAM holds against the cap: weights, buffers and what PyTorch allocated, but not what the
+    pool keeps beyond that, which is `reserved` less what is allocated.
     `rss` = `anonymous` (with pinned) + `files` (mapped pages, which the system can drop) + `shared`.
     """
     found = {"time": time.monotonic()}
@@ -58,6 +61,7 @@ def sample() -> dict[str, float]:
     if ON_GPU:
         free, total = torch.cuda.mem_get_info()
         found |= {"card": (total - free) / GIB, "allocated": torch.cuda.max_memory_allocated() / GIB}
+        found |= {"reserved": torch.cuda.memory_reserved() / GIB, "counted": get_total_vram_usage() / GIB}
         torch.cuda.reset_peak_memory_stats()
     return found
 

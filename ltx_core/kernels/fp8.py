@@ -6,6 +6,7 @@ float32 by the GPU's float8 units; the result leaves in the input's dtype.
 
 import functools
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +19,8 @@ logger = logging.getLogger("ltx_duo")
 
 DTYPE = torch.float8_e4m3fn
 LARGEST = torch.finfo(DTYPE).max
+# Both sides of a weight are multiples of this where float8 units multiply it.
+SIDES = 16
 _ATTRIBUTE = "_ltx_duo_fp8_rows"
 
 
@@ -80,7 +83,7 @@ def first_entries(x: Tensor, count: int) -> Tensor:
 def fp8_linear(x: Tensor | Fp8Rows, weight: Tensor, weight_scales: Tensor, bias: Tensor | None) -> Tensor:
     """x (..., K) @ (weight * scale).T + bias on float8 units: weight (N, K) float8, weight_scales (1, N) float32.
 
-    Returns (..., N).  Needs `fp8_matmul_works` on the weight's device.
+    Returns (..., N).  Needs `fp8_matmul_works` on the weight's device, and a weight that `sides_fit`.
     """
     rows = rows_of(x)
     try:
@@ -119,10 +122,28 @@ def quantize_weight(weight: Tensor) -> tuple[Tensor, float]:
     return (weight.float() / scale).clamp(-LARGEST, LARGEST).to(DTYPE), scale
 
 
+def rows_of_scales(layers: Sequence[tuple[int, float]], device: torch.device) -> list[Tensor]:
+    """For each layer of N outputs (a multiple of `SIDES`) and one scale: the scale of every output, (1, N) float32.
+
+    They lie in one piece of memory.  Made one by one when layers are first used, between activations, they would stay
+    in as many places of the driver's memory pool, each of which can keep a larger piece from being used again.
+    """
+    scales = torch.cat([torch.full((size,), scale, dtype=torch.float32) for size, scale in layers]).to(device)
+    return [row[None] for row in scales.split([size for size, _ in layers])]
+
+
+def sides_fit(weight: Tensor) -> bool:
+    """Whether float8 units can multiply a weight of this shape."""
+    return all(side % SIDES == 0 for side in weight.shape)
+
+
 def takes_rows(linear: torch.nn.Module, x: Tensor) -> bool:
-    """Whether a linear layer multiplies x in float8, so that whoever makes x may leave its float8 rows too."""
+    """Whether a linear layer multiplies x in float8, so that whoever makes x may leave its float8 rows too.
+
+    Where it does not, a float8 weight is expanded.
+    """
     own = getattr(linear, "takes_fp8_rows", None)
-    return own is not None and x.dtype in (torch.bfloat16, torch.float16) and own(x)
+    return own is not None and x.dtype in (torch.bfloat16, torch.float16) and own(x) and sides_fit(linear.weight)
 
 
 @functools.cache

@@ -3,7 +3,15 @@
 import torch
 from torch import Tensor, nn
 
-from ..kernels.fp8 import Fp8Rows, expanded_linear, fp8_linear, fp8_matmul_works, quantize_weight, takes_rows
+from ..kernels.fp8 import (
+    Fp8Rows,
+    expanded_linear,
+    fp8_linear,
+    fp8_matmul_works,
+    quantize_weight,
+    sides_fit,
+    takes_rows,
+)
 
 
 class Fp8Linear(nn.Module):
@@ -51,5 +59,5 @@ def convert_linears(transformer: nn.Module) -> nn.Module:
 
 
 def converts(layer: str, weight: Tensor) -> bool:
-    """Whether a block's layer of that name gains from float8; its sides have to be multiples of 16."""
-    return not layer.endswith("to_gate_logits") and all(side % 16 == 0 for side in weight.shape)
+    """Whether a block's layer of that name gains from float8."""
+    return not layer.endswith("to_gate_logits") and sides_fit(weight)

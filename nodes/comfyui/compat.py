@@ -1,7 +1,7 @@
 """Everything that differs between ComfyUI versions, in one place, looked up when it is used.
 
-Known to differ: the patcher class (dynamic VRAM re-binds it at start-up), dtype archiving, nested latents, the
-intermediate dtype, out-of-memory tests, progress text, previews of audio-video latents.
+Known to differ: the patcher class (dynamic VRAM re-binds it at start-up), dtype archiving, prefetching, nested latents,
+the intermediate dtype, out-of-memory tests, progress text, previews of audio-video latents.
 """
 
 import functools
@@ -47,6 +47,15 @@ def cast_bias_weight(layer: torch.nn.Module, like: torch.Tensor, dtype: torch.dt
 @functools.cache
 def _rounds_again() -> bool:
     return "want_requant" in inspect.signature(comfy.ops.cast_bias_weight).parameters
+
+
+def prefetch_module():
+    """ComfyUI's fetching of weights ahead of their use, or None where it has none."""
+    try:
+        import comfy.model_prefetch
+    except ImportError:
+        return None
+    return comfy.model_prefetch
 
 
 class _NoRoom:

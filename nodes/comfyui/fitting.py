@@ -18,6 +18,7 @@ from ...ltx_core.transformer.ahead import compile_ahead
 from ...ltx_core.transformer.model import AVTransformer
 from . import compat
 from .memory import Component
+from .prefetch import drop_fetched, fetch_ahead
 
 log = logging.getLogger("ltx_duo")
 
@@ -84,6 +85,8 @@ def fit_transformer(component: Component, passes: int, need: Need, what: str) ->
         fp8 = component.in_fp8 and fp8_matmul_works(component.device)
         compile_ahead(component.module.transformer.params, component.compute_dtype, component.device, fp8)
     module = component.load(need(pieces))
+    if component.is_dynamic():
+        fetch_ahead(module.transformer.transformer_blocks, component.device)
     return laddered(module.transformer, component, pieces, need, what)
 
 
@@ -103,6 +106,7 @@ def laddered(model: AVTransformer, component: Component, pieces: Pieces, need: N
         )
         # The error keeps the tensors of its frames alive, which must not count as used.
         traceback.clear_frames(error.__traceback__)
+        drop_fetched()
         make_room(component, MORE_ROOM * need(smaller))
         return True
 

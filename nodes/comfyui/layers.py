@@ -129,7 +129,19 @@ def to_fp8(state_dict: Mapping[str, Tensor], device: torch.device) -> tuple[dict
     return weights, scales
 
 
-def set_scales(module: nn.Module, scales: Mapping[str, float]) -> None:
-    """Tells the float8 layers of `module`, by name, what their weights are to be multiplied with."""
-    for layer, scale in scales.items():
-        module.get_submodule(layer).weight_scale = scale
+def set_scales(module: nn.Module, scales: Mapping[str, float], device: torch.device) -> None:
+    """Tells the float8 layers of `module`, by name, what their weights are to be multiplied with, on `device`.
+
+    ComfyUI counts what is allocated, not what the driver's pool keeps: see `rows_of_scales`.
+    """
+    for name, scale in scales.items():
+        module.get_submodule(name).weight_scale = scale
+    layers = [
+        layer
+        for layer in module.modules()
+        if isinstance(layer, _Products) and layer.weight.dtype == fp8.DTYPE and fp8.sides_fit(layer.weight)
+    ]
+    if layers and fp8.fp8_matmul_works(device):
+        rows = fp8.rows_of_scales([(layer.weight.shape[0], layer.weight_scale) for layer in layers], device)
+        for layer, row in zip(layers, rows, strict=True):
+            layer._scales = row

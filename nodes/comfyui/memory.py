@@ -146,7 +146,7 @@ def build(
             f"{source} does not fit the model that its config describes: without a value {_some(missing or left)}; "
             f"unexpected {_some(unexpected)}. The file was changed since it was opened; load it again."
         )
-    set_scales(engine, scales or {})
+    set_scales(engine, scales or {}, load_device)
     engine.requires_grad_(False)
     compat.archive_dtypes(engine)
     # ComfyUI's log calls a model by its class.

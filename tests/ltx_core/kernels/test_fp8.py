@@ -13,6 +13,7 @@ from ltx_duo.ltx_core.kernels import fp8, triton_fp8, triton_heads, triton_norm
 from ltx_duo.ltx_core.kernels import norm as plain_norm
 from ltx_duo.ltx_core.kernels.heads import gate_heads
 from ltx_duo.ltx_core.kernels.norm import TokenRow
+from ltx_duo.ltx_core.transformer import fp8_linear
 from ltx_duo.ltx_core.transformer.feed_forward import FeedForward
 from ltx_duo.ltx_core.transformer.fp8_linear import Fp8Linear, convert_linears
 
@@ -121,6 +122,36 @@ def test_product_that_the_library_lacks_is_made_otherwise_and_other_failures_are
     said = "CUDA error: an illegal memory access was encountered"
     with pytest.raises(RuntimeError, match="illegal memory access"):
         fp8.fp8_linear(x, values, scales, bias)
+
+
+@pytest.mark.parametrize(("outputs", "columns", "units"), [(48, 64, True), (4, 64, False), (48, 72, False)])
+def test_weights_of_odd_sides_are_expanded(draw, monkeypatch, outputs, columns, units):
+    """Also where somebody's file has them in float8, and whoever made x left its rows for other layers."""
+    made = []
+
+    def product(values, weight, scales, weight_scales, *, bias, out_dtype, use_fast_accum):
+        made.append(weight.shape)
+        return ((values.float() * scales) @ weight.float() * weight_scales + bias).to(out_dtype)
+
+    monkeypatch.setattr(fp8_linear, "fp8_matmul_works", lambda device: True)
+    monkeypatch.setattr(torch, "_scaled_mm", product)
+    x, bias = draw(2, 3, columns, dtype=torch.bfloat16), draw(outputs, dtype=torch.bfloat16)
+    layer = Fp8Linear(*fp8.quantize_weight(draw(outputs, columns)), bias)
+    fp8.rows_of(x)
+    assert fp8.takes_rows(layer, x) == units
+    result = layer(x)
+    assert bool(made) == units
+    exact = F.linear(x.double(), layer.weight.double() * layer.weight_scale, bias.double())
+    error = (result.double() - exact).norm() / exact.norm()
+    assert error < (0.05 if units else 5e-3)
+
+
+def test_rows_of_scales_share_their_memory():
+    rows = fp8.rows_of_scales([(16, 0.5), (48, 3.0)], torch.device(DEVICE))
+    assert [row.shape for row in rows] == [(1, 16), (1, 48)]
+    assert all((row == scale).all() for row, scale in zip(rows, (0.5, 3.0), strict=True))
+    assert all(row.is_contiguous() and row.data_ptr() % 16 == 0 for row in rows)
+    assert len({row.untyped_storage().data_ptr() for row in rows}) == 1
 
 
 @pytest.mark.gpu

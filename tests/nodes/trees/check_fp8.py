@@ -166,6 +166,40 @@ def test_layers_work_as_comfyuis_without_float8(config, names):
     assert not layer.takes_fp8_rows(x.bfloat16())
 
 
+def test_scales_are_laid_once_and_used_where_they_lie(open_model, names, models, monkeypatch):
+    monkeypatch.setattr(fp8, "fp8_matmul_works", lambda device: True)
+    name = write_file(models, names, "ltx-2.3-small-dev-fp8.safetensors", official)
+    found = float8_layers(transformer(open_model(name)))
+    assert len(found) > 20
+    for layer in found.values():
+        assert layer._row_of_scales(layer.weight) is layer._scales
+        assert layer._scales.shape == (1, len(layer.weight)) and (layer._scales == layer.weight_scale).all()
+    assert len({layer._scales.untyped_storage().data_ptr() for layer in found.values()}) == 1
+
+
+@pytest.mark.parametrize(("outputs", "units"), [(32, True), (4, False)])
+def test_float8_weight_of_odd_sides_is_expanded(monkeypatch, outputs, units):
+    """A gate of four heads in somebody's file."""
+    made = []
+
+    def product(rows, weight, scales, bias):
+        made.append(weight.shape)
+        return fp8.expanded_linear(rows, weight, scales[0, 0].item(), bias)
+
+    monkeypatch.setattr(fp8, "fp8_matmul_works", lambda device: True)
+    monkeypatch.setattr(fp8, "fp8_linear", product)
+    ops, _ = memory.pick_ops({"a.weight": torch.zeros(1, dtype=fp8.DTYPE)}, torch.bfloat16)
+    layer, weight = ops.Linear(64, outputs, bias=False), torch.randn(outputs, 64)
+    values, scale = fp8.quantize_weight(weight)
+    layer.load_state_dict({"weight": values}, assign=True)
+    layer.weight_scale = scale
+    x = torch.randn(2, 3, 64, dtype=torch.bfloat16)
+    fp8.rows_of(x)
+    exact = x.float() @ (values.float() * scale).T
+    assert (layer(x).float() - exact).norm() / exact.norm() < 0.05
+    assert bool(made) == units
+
+
 def test_conversion_clamps_instead_of_overflowing():
     weight = torch.randn(16, 32)
     weight[0, 0] = 1e6
