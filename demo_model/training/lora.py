@@ -39,7 +39,7 @@ from .trainer import Trainer
 
 PIECE = "lora"
 FULL, SMALL = Plan(1000, 1e-3, warmup=50), Plan(12, 1e-2, warmup=2)
-MINUTES = 2.0  # set the steps of the full plan
+MINUTES = 1.6  # set the steps of the full plan
 CONTEXTS = 8  # captions in a batch
 ROUGH = (0.75, 0.6, 0.45, 0.3, 0.15, 0.0)  # how clips become like stage one's results: guided, from a middle level
 _TOGETHER = 512
