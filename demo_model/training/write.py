@@ -9,6 +9,7 @@ from .checkpoints import load_tensors, weights_path
 from .report import save_numbers
 from .run import Run
 from .sizes import MODEL_VERSION, TEXT_CHANNELS, model_config, upsampler_config
+from .spread import spread_autoencoder, spread_upsampler
 
 FILES = {
     "checkpoint": Path("checkpoints", "ltx-2.3-demo-dev.safetensors"),
@@ -24,9 +25,9 @@ def train(run: Run) -> None:
     parts = {**network.official(components, TEXT_CHANNELS), **autoencoder_parts(run)}
     metadata = {"config": json.dumps(config), "model_version": MODEL_VERSION}
     save(run.out / FILES["checkpoint"], stored(checkpoint_tensors(parts)), metadata)
-    upsampler = {"config": json.dumps(upsampler_config(run.small))}
-    for name, about in (("upsampler", upsampler), ("lora", {"format": "pt"})):
-        save(run.out / FILES[name], stored(load_tensors(weights_path(run.out, name))[0]), about)
+    upsampler = spread_upsampler(load_tensors(weights_path(run.out, "upsampler"))[0])
+    save(run.out / FILES["upsampler"], stored(upsampler), {"config": json.dumps(upsampler_config(run.small))})
+    save(run.out / FILES["lora"], stored(load_tensors(weights_path(run.out, "lora"))[0]), {"format": "pt"})
     sizes = {name: (run.out / path).stat().st_size / 1e6 for name, path in FILES.items()}
     save_numbers(run.out, "write", {f"{name}, MB": round(size, 2) for name, size in sizes.items()})
 
@@ -34,8 +35,9 @@ def train(run: Run) -> None:
 def autoencoder_parts(run: Run) -> dict[str, Tensors]:
     """State dicts of the VAEs' sides and of the vocoder."""
     parts: dict[str, Tensors] = {"vocoder": load_tensors(weights_path(run.out, "vocoder"))[0]}
-    for modality, piece in (("video", video_vae.PIECE), ("audio", audio_vae.PIECE)):
-        for name, tensor in load_tensors(weights_path(run.out, piece))[0].items():
+    video, audio = (load_tensors(weights_path(run.out, piece))[0] for piece in (video_vae.PIECE, audio_vae.PIECE))
+    for modality, tensors in (("video", spread_autoencoder(video)), ("audio", audio)):
+        for name, tensor in tensors.items():
             side, _, inner = name.partition(".")
             parts.setdefault(f"{modality}_{side}", {})[inner] = tensor
     return parts

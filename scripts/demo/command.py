@@ -86,7 +86,7 @@ def studio(options: argparse.Namespace) -> Iterator[Studio]:
     clock = Clock()
     clock.add("set-up", float(os.environ.get("LTXDUO_SETUP_SECONDS", 0)))
     base = make_base(LOCAL / "demo" / "comfyui")
-    found = models.find(options.models) if options.models else models.shipped()
+    found = models.find(options.models) if options.models else models.trained()
     models.link(found, base / "models")
     chosen = {name: getattr(options, name) for name in SAMPLING if getattr(options, name) is not None}
     sampling = ({} if options.models else SIZE) | chosen

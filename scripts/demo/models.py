@@ -1,4 +1,4 @@
-"""Model files for a workflow: the small trained model, one with random weights, or the user's own files."""
+"""Model files for a workflow: the small trained model, the user's own files, or, for tests, random weights."""
 
 import subprocess
 import sys
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .client import set_inputs
-from .server import GEMMA_270M, LOCAL, PACK, TOKENIZER
+from .server import GEMMA_270M, PACK, TOKENIZER
 
 TRAINED = PACK / "demo_model" / "files"
 
@@ -61,14 +61,6 @@ def write_small_model(folder: Path) -> Path:
     command = [sys.executable, str(script), str(folder), "--tokenizer", str(TOKENIZER)]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return folder
-
-
-def shipped() -> dict[str, Path]:
-    """The small trained model, by ModelFile.what; one with random weights as long as it is not there."""
-    if TRAINED.is_dir():
-        return trained()
-    print(f"no trained files in {TRAINED}: random weights, which show noise", flush=True)
-    return find(write_small_model(LOCAL / "demo" / "small-model"))
 
 
 def trained() -> dict[str, Path]:

@@ -17,9 +17,6 @@ from ltx_duo.scripts.demo import command, gallery, media, models, progress
 from ltx_duo.scripts.demo.server import PACK
 from ltx_duo.tests.server.drawn import SQUARE, STAR, save_film
 
-needs_training = pytest.mark.skipif(
-    not models.TRAINED.is_dir(), reason="demo_model/files is not there yet: demo_model/train.py makes it, on a GPU"
-)
 SURE = 28.0  # dB: how like the given picture the first frame is, after two stages, decoding and H.264
 
 
@@ -69,12 +66,10 @@ def test_without_arguments_there_is_a_film_with_its_sheet(default_film):
     assert Image.open(said["contact_sheet"]).width > 1000
 
 
-@needs_training
 def test_without_arguments_a_red_star_moves_to_the_left_with_its_tone(default_film):
     assert words(Path(default_film[1]["path"])) == ("red", "star", "left", "star")
 
 
-@needs_training
 def test_picture_of_a_blue_square_stays_one(studio, tmp_path):
     film = tmp_path / "film.mp4"
     studio.make("a blue square moving to the right, medium tone", gallery.BLUE_SQUARE, film)

@@ -6,7 +6,6 @@ from torch.nn.functional import interpolate
 
 from ltx_duo.demo_model.detectors import Heard, Seen
 from ltx_duo.demo_model.detectors.backdrop import coverage, fit_background, paint_of
-from ltx_duo.demo_model.detectors.hearing import HOP, WINDOW
 from ltx_duo.demo_model.world.scenes import FPS
 
 CLICK_FRAMES = 2  # how far a click may lie from its bounce
@@ -53,15 +52,6 @@ def loudness_follows_size(seen: Seen, heard: Heard) -> float:
     loudness = _per_frame(heard.loudness, len(seen.areas))
     inner = slice(len(loudness) // 10 + 1, -(len(loudness) // 10) - 1)
     return correlation(loudness[inner], seen.areas.sqrt()[inner])
-
-
-def sound_follows_place(seen: Seen, waveform: Tensor, sample_rate: int) -> float:
-    """Correlation of the sound's place between left and right ear with the shape's x."""
-    pieces = waveform.unfold(1, round(WINDOW * sample_rate), round(HOP * sample_rate))
-    left, right = pieces.square().mean(dim=-1).sqrt()
-    side = _per_frame(torch.atan2(right, left), len(seen.areas))
-    inner = slice(len(side) // 10 + 1, -(len(side) // 10) - 1)
-    return correlation(side[inner], seen.centres[inner, 0])
 
 
 def correlation(first: Tensor, second: Tensor) -> float:

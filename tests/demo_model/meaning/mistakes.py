@@ -13,6 +13,7 @@ from ltx_duo.ltx_core.sampling.schedule import STAGE_TWO, ltx2_sigmas
 
 from .plants import SOUND_FIRST, Run, plant
 from .studio import FPS, STEPS
+from .takes import IMAGES
 
 
 def _blocks(run: Run, order: list[int]) -> None:
@@ -209,8 +210,8 @@ def stage_one_sigmas_halved(run: Run) -> None:
 
 
 @plant(phases=0)
-def stage_one_without_its_last_step(run: Run) -> None:
-    run.change(lambda r: replace(r, stage_one_sigmas=r.stage_one_sigmas[:-1]))
+def stage_one_without_its_last_two_steps(run: Run) -> None:
+    run.change(lambda r: replace(r, stage_one_sigmas=r.stage_one_sigmas[:-2]))
 
 
 @plant(phases=0)
@@ -256,7 +257,7 @@ def stage_two_without_the_image(run: Run) -> None:
     run.patch.setattr(two_stage, "encode_images", lambda *arguments, **options: ())
 
 
-@plant(phases=1)
+@plant(phases=1, takes=IMAGES[1:2])
 def stage_two_without_lora(run: Run) -> None:
     run.lora(0.0, 0.0)
 
@@ -264,16 +265,6 @@ def stage_two_without_lora(run: Run) -> None:
 @plant(phases=1)
 def lora_twice_as_strong(run: Run) -> None:
     run.lora(0.0, 2.0)
-
-
-@plant(phases=1)
-def upsampled_while_normalised(run: Run) -> None:
-    """The upsampler takes the transformer's latent as it is."""
-
-    def upsample(upsampler, _vae, latent, *_reporter):
-        return two_stage.AVLatent(upsampler(latent.video), latent.audio)
-
-    run.patch.setattr(two_stage, "upsample", upsample)
 
 
 @plant(phases=1)
@@ -350,12 +341,6 @@ def sound_in_reverse(run: Run) -> None:
 @plant(phases=2, takes=SOUND_FIRST)
 def sound_a_fifth_of_a_second_late(run: Run) -> None:
     _other_sound(run, lambda latent: latent.roll(5, dims=2))
-
-
-@plant(phases=2, takes=(*SOUND_FIRST[1:], SOUND_FIRST[0]))
-def ears_exchanged(run: Run) -> None:
-    decode = two_stage.decode_audio
-    run.patch.setattr(two_stage, "decode_audio", lambda *arguments: decode(*arguments).flip(1))
 
 
 @plant(phases=2, takes=SOUND_FIRST)

@@ -11,7 +11,6 @@ from ltx_duo.tests.demo_model.meaning.measures import (
     in_step,
     loudness_follows_size,
     psnr,
-    sound_follows_place,
 )
 
 RATE = 48000
@@ -64,12 +63,3 @@ def test_loudness_follows_the_size_of_its_own_clip(lots, film):
     assert loudness_follows_size(clip, heard(wave, RATE)) > 0.95
     assert loudness_follows_size(clip, heard(wave.flip(1), RATE)) < -0.95
     assert loudness_follows_size(clip, heard(torch.zeros_like(wave), RATE)) == 0
-
-
-def test_sound_follows_the_place_of_its_own_clip(lots, film):
-    for motion in ("left", "right"):
-        scene = draw_scene(lots, motion=motion)
-        wave = sound([scene])[0]
-        clip = seen(film(scene, 128))
-        assert sound_follows_place(clip, wave, RATE) > 0.95
-        assert sound_follows_place(clip, wave.flip(0), RATE) < -0.95

@@ -4,7 +4,7 @@ import pytest
 
 from ltx_duo.tests.demo_model.meaning import mistakes
 from ltx_duo.tests.demo_model.meaning.numbers import OF_A_FILM, OF_A_SKETCH
-from ltx_duo.tests.demo_model.meaning.plants import PICTURE_FIRST, PLANTS, SOUND_FIRST, fallen, seen_in
+from ltx_duo.tests.demo_model.meaning.plants import PLANTS, fallen, seen_in
 
 
 @pytest.mark.parametrize("plant", PLANTS, ids=lambda plant: plant.name)
@@ -14,7 +14,9 @@ def test_mistake_is_seen(plant, studio, measured):
     assert numbers, f"all numbers hold over {[take.name for take in plant.takes]}"
 
 
-@pytest.mark.parametrize("take", dict.fromkeys((*PICTURE_FIRST, *SOUND_FIRST)), ids=lambda take: take.name)
+@pytest.mark.parametrize(
+    "take", dict.fromkeys(take for plant in PLANTS for take in plant.takes), ids=lambda take: take.name
+)
 def test_without_a_mistake_every_number_holds(take, studio):
     film = studio.film(take)
     assert not fallen(film, OF_A_FILM)

@@ -10,14 +10,13 @@ from ltx_duo.tests.demo_model.meaning.numbers import (
     LOUDER,
     MOTION,
     SHAPE,
-    SIDE,
     SOUND,
 )
 from ltx_duo.tests.demo_model.meaning.takes import TEXTS
 
 
 @pytest.mark.parametrize(
-    "number", [COLOUR, SHAPE, MOTION, SOUND, CLICKS, LOUDER, SIDE, CLEAN, KEEPS], ids=lambda number: number.name
+    "number", [COLOUR, SHAPE, MOTION, SOUND, CLICKS, LOUDER, CLEAN, KEEPS], ids=lambda number: number.name
 )
 def test_over_all_prompts(number, text_films, ceiling_films, measured):
     measured.check(number, "text", text_films, ceiling_films)
