@@ -12,7 +12,7 @@ from .transformer import Course, learn
 from .transformer import trained as begun
 
 PIECE = "final-size"
-FULL = Course(Plan(6_000, 4e-4, warmup=100, weight_decay=0.01), 0.75, (32, 16), minutes=4.2)
+FULL = Course(Plan(9_245, 4e-4, warmup=100, weight_decay=0.01), 0.75, (32, 16))
 SMALL = Course(Plan(12, 5e-3, warmup=2), 0.75, (2, 1))
 
 

@@ -38,8 +38,7 @@ from .sizes import USED_CHANNELS, model_config
 from .trainer import Trainer
 
 PIECE = "lora"
-FULL, SMALL = Plan(1000, 1e-3, warmup=50), Plan(12, 1e-2, warmup=2)
-MINUTES = 1.6  # set the steps of the full plan
+FULL, SMALL = Plan(2386, 1e-3, warmup=50), Plan(12, 1e-2, warmup=2)
 CONTEXTS = 8  # captions in a batch
 ROUGH = (0.75, 0.6, 0.45, 0.3, 0.15, 0.0)  # how clips become like stage one's results: guided, from a middle level
 _TOGETHER = 512
@@ -95,7 +94,6 @@ def train(run: Run) -> None:
         kind=lambda step: kind,
         draw=lambda step, kind: draw_batch(data, begun, kind, run.generator(PIECE, step)),
         loss=loss,
-        minutes=None if run.small else MINUTES,
     )  # fmt: skip
     prompts = held_out(run, data.components)
 

@@ -5,7 +5,6 @@ import math
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -20,7 +19,6 @@ from .report import loss_curve
 from .run import Run
 
 LOGS = 100  # points of a loss curve
-FITTED = (100, 400)  # steps between which the pace is measured
 TERMS = ("video", "audio")
 
 
@@ -28,8 +26,7 @@ class Trainer:
     """Steps `optimizer` on batches.
 
     draw(step, kind) makes a batch of `kind(step)`; loss(kind, batch) gives the loss of each of TERMS, scalars.  What a
-    loss needs beside the batch has to stay where it is: on a GPU each kind of step is captured once.  With `minutes`
-    the plan's number of steps becomes what the machine does in that time, without looks; it is saved with the state.
+    loss needs beside the batch has to stay where it is: on a GPU each kind of step is captured once.
     """
 
     def __init__(
@@ -41,7 +38,6 @@ class Trainer:
         kind: Callable[[int], Kind],
         draw: Callable[[int, Kind], Batch],
         loss: Callable[[Kind, Batch], tuple[Tensor, Tensor]],
-        minutes: float | None = None,
     ):
         self.run, self.piece, self.optimizer, self.plan = run, piece, optimizer, plan
         self.kind, self.draw, self.loss = kind, draw, loss
@@ -50,7 +46,6 @@ class Trainer:
         self.batches: dict[Kind, Batch] = {}
         self.steps: dict[Kind, Step] = {}
         self.number, self.history = 0, {}
-        self.minutes, self.marks = minutes, []
 
     def train(self, look: Callable[[int], None], logs: int = LOGS) -> bool:
         """Goes on from the saved state, if there is one, until the plan's end or the run's; saves the state.
@@ -61,8 +56,6 @@ class Trainer:
         started, first = time.monotonic(), self.number
         while self.number < self.plan.steps:
             self.step()
-            if self.minutes is not None and self.number in FITTED:
-                self._fit(started)
             if self.number % max(1, self.plan.steps // LOGS) == 0 or self.number == self.plan.steps:
                 seconds = time.monotonic() - started
                 self._log(1000 * seconds / (self.number - first), seconds)
@@ -85,16 +78,6 @@ class Trainer:
         self.rate.fill_(self.plan.rate(self.number))
         self.steps[kind]()
         self.number += 1
-
-    def _fit(self, started: float) -> None:
-        """At the second mark: as many steps as the time that is left has room for."""
-        torch.cuda.synchronize()
-        self.marks.append((self.number, time.monotonic()))
-        if len(self.marks) == 2:
-            (before, then), (number, now) = self.marks
-            left = self.minutes * 60 - (now - started)
-            steps = number + max(1, round(left * (number - before) / (now - then)))
-            self.plan, self.minutes = replace(self.plan, steps=steps), None
 
     def _learn(self, kind: Kind) -> None:
         terms = torch.stack(self.loss(kind, self.batches[kind]))
@@ -135,9 +118,8 @@ class Trainer:
         state, metadata = load_tensors(self._path)
         self.optimizer.load_state(state)
         self.number, self.history = int(metadata["step"]), json.loads(metadata["history"])
-        self.plan, self.minutes = replace(self.plan, steps=int(metadata["steps"])), None
 
     def _save(self) -> None:
-        metadata = {"step": str(self.number), "steps": str(self.plan.steps), "history": json.dumps(self.history)}
+        metadata = {"step": str(self.number), "history": json.dumps(self.history)}
         save_tensors(self._path, self.optimizer.state(), metadata)
         loss_curve(self.run.out / f"{self.piece}-loss.png", self.piece, self.history)

@@ -32,21 +32,17 @@ SHOWN = 50  # logs between two looks at samples
 
 @dataclass(frozen=True)
 class Course:
-    """How a piece learns: the plan, the share of steps at the final size, captions in a batch of each size.
-
-    With `minutes` the plan has as many steps as fit into them.
-    """
+    """How a piece learns: the plan, the share of steps at the final size, captions in a batch of each size."""
 
     plan: Plan
     larger: float
     contexts: tuple[int, int]
-    minutes: float | None = None
 
     def kind_of_step(self, run: Run, piece: str, step: int, layers: int) -> Kind:
         """Which kind of batch a step has, drawn from the seed."""
-        (stage_one, final), (few, fewer) = stage_sizes(run), self.contexts
+        (stage_one, final), (many, fewer) = stage_sizes(run), self.contexts
         chance = random.Random(f"{run.seed}/{piece}/{step}").random()
-        kind = Kind(stage_one, few, SHARE, PLACES)
+        kind = Kind(stage_one, many, SHARE, PLACES)
         if chance < self.larger:
             return replace(kind, size=final, contexts=fewer)
         if chance < self.larger + ISOLATED:
@@ -61,7 +57,7 @@ class Course:
         return (kind.size, kind.isolated, kind.bypassed) == (size, False, frozenset())
 
 
-FULL = Course(Plan(13_000, 1e-3, warmup=300, weight_decay=0.01), 0.12, (32, 16), minutes=8.0)
+FULL = Course(Plan(21_456, 1e-3, warmup=300, weight_decay=0.01), 0.12, (32, 16))
 SMALL = Course(Plan(30, 1e-2, warmup=2), 0.12, (2, 1))
 
 
@@ -116,7 +112,6 @@ def learn(run: Run, piece: str, course: Course, data: Pools, network: TextToAV) 
         kind=lambda step: course.kind_of_step(run, piece, step, layers),
         draw=lambda step, kind: draw_batch(data, kind, DROPOUT, run.generator(piece, step)),
         loss=loss,
-        minutes=course.minutes,
     )  # fmt: skip
     trainer.train(look, SHOWN)
 

@@ -62,7 +62,7 @@ def train(run: Run) -> None:
     if not optimise(run, NARROW, vocoder.vocoder, draw_narrow, narrow_losses, plan):
         return
     vocoder.vocoder.requires_grad_(False)
-    plan = Plan(8, 1e-3, warmup=2) if run.small else Plan(500, 1e-3, warmup=50, matrix_rate=0.01)
+    plan = Plan(8, 1e-3, warmup=2) if run.small else Plan(2000, 1e-3, warmup=100, matrix_rate=0.01)
     if optimise(run, WIDE, vocoder.bwe_generator, lambda step: draw(WIDE, step), wide_losses, plan):
         finish(run, vocoder, autoencoder, config)
 

@@ -7,6 +7,7 @@ the intermediate dtype, out-of-memory tests, progress text, previews of audio-vi
 import functools
 import inspect
 import logging
+from types import ModuleType
 
 import comfy.model_management as mm
 import comfy.model_patcher
@@ -49,7 +50,7 @@ def _rounds_again() -> bool:
     return "want_requant" in inspect.signature(comfy.ops.cast_bias_weight).parameters
 
 
-def prefetch_module():
+def prefetch_module() -> ModuleType | None:
     """ComfyUI's fetching of weights ahead of their use, or None where it has none."""
     try:
         import comfy.model_prefetch

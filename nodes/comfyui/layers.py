@@ -73,7 +73,7 @@ class _Products:
 
     def _row_of_scales(self, weight: Tensor) -> Tensor:
         if self._scales is None or self._scales.device != weight.device:
-            self._scales = torch.full((1, weight.shape[0]), self.weight_scale, device=weight.device)
+            [self._scales] = fp8.rows_of_scales([(weight.shape[0], self.weight_scale)], weight.device)
         return self._scales
 
 

@@ -5,6 +5,7 @@ the sound's layers compute for less time than their weights take, and each of th
 """
 
 import weakref
+from types import ModuleType
 
 import torch
 from torch import nn
@@ -14,10 +15,11 @@ from . import compat
 
 def fetch_ahead(blocks: nn.ModuleList, device: torch.device) -> None:
     """From now on, whenever these blocks run one after another on `device`, where this ComfyUI can do it."""
-    if compat.prefetch_module() is None or "_fetching" in blocks.__dict__:
+    module = compat.prefetch_module()
+    if module is None or "_fetching" in blocks.__dict__:
         return
     blocks.__dict__["_fetching"] = True
-    fetcher = _Fetcher(blocks, device)
+    fetcher = _Fetcher(module, blocks, device)
     for block in blocks:
         block.register_forward_pre_hook(fetcher.before)
     blocks[-1].register_forward_hook(fetcher.after)
@@ -31,19 +33,19 @@ def drop_fetched() -> None:
 
 
 class _Fetcher:
-    def __init__(self, blocks: nn.ModuleList, device: torch.device):
+    def __init__(self, module: ModuleType, blocks: nn.ModuleList, device: torch.device):
         # The blocks' hooks hold this object: they would never be freed if it held them.
-        self._blocks, self._device = weakref.ref(blocks), device
+        self._module, self._blocks, self._device = module, weakref.ref(blocks), device
         self._queue: list | None = None
 
     def before(self, block: nn.Module, inputs: tuple) -> None:
         blocks = self._blocks()
         if block is blocks[0]:
-            drop_fetched()
+            self._module.cleanup_prefetch_queues()
             options = {"prefetch_dynamic_vbars": True}
-            self._queue = compat.prefetch_module().make_prefetch_queue(list(blocks), self._device, options)
-        compat.prefetch_module().prefetch_queue_pop(self._queue, self._device, block)
+            self._queue = self._module.make_prefetch_queue(list(blocks), self._device, options)
+        self._module.prefetch_queue_pop(self._queue, self._device, block)
 
     def after(self, block: nn.Module, inputs: tuple, outputs) -> None:
-        compat.prefetch_module().prefetch_queue_pop(self._queue, self._device, None)
+        self._module.prefetch_queue_pop(self._queue, self._device, None)
         self._queue = None

@@ -58,7 +58,7 @@ def sharpness(frames: Tensor, seen: Seen) -> float:
     return 0.0 if seen.shape is None else edge_sharpness(frames)
 
 
-def _sharper(film: Film) -> float:
+def _sharpness_kept(film: Film) -> float:
     before = sharpness(film.sketch.enlarged, film.sketch.seen_enlarged)
     return sharpness(film.frames, film.seen) / before if before else 0.0
 
@@ -97,7 +97,7 @@ NEARER = Number(
     "stage two is nearer to the drawn clip than stage one enlarged", 1.8,
     lambda film: psnr(film.frames, film.drawn) - psnr(film.sketch.enlarged, film.drawn), _given, unit=" dB",
 )  # fmt: skip
-SHARPER = Number("edges are as sharp as in stage one enlarged, times", 0.95, _sharper, _given)
+KEEPS_SHARP = Number("edges are as sharp as in stage one enlarged, times", 0.95, _sharpness_kept, _given)
 SHARP = Number(
     "edges are as sharp as the drawn ones, times", 0.4,
     lambda film: sharpness(film.frames, film.seen) / edge_sharpness(film.drawn), _given,
@@ -106,7 +106,7 @@ SHARP = Number(
 SEEN = (COLOUR, SHAPE, MOTION)
 HEARD = (SOUND, CLICKS, LOUDER)
 OF_A_SKETCH = (*SEEN, SKETCH_LIKE_DRAWN, *HEARD)
-OF_A_FILM = (*SEEN, *HEARD, CLEAN, KEEPS, FIRST_FRAME, LIKE_DRAWN, NEARER, SHARPER, SHARP)
+OF_A_FILM = (*SEEN, *HEARD, CLEAN, KEEPS, FIRST_FRAME, LIKE_DRAWN, NEARER, KEEPS_SHARP, SHARP)
 
 # How much better the first setting is than the second, in the unit of the score named.
 CFG_HELPS = 0.005
