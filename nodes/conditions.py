@@ -2,6 +2,7 @@
 
 from comfy_api.latest import io
 
+from .names import IMAGE_CONDITION
 from .schema import CATEGORY, Conditions, problem
 
 NO_CRF = -1
@@ -11,7 +12,7 @@ class ImageCondition(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="LTXDuoImageCondition",
+            node_id=IMAGE_CONDITION,
             display_name="LTX Image Condition",
             category=CATEGORY,
             description="Makes the video show an image at a frame. Chain several for first frame, last frame and more.",

@@ -2,6 +2,7 @@
 
 from comfy_api.latest import io, ui
 
+from .names import DECODE
 from .prompt_graph import PromptGraph
 from .schema import CATEGORY, advanced, problem, vae_input
 
@@ -15,7 +16,7 @@ class AVDecode(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="LTXDuoAVDecode",
+            node_id=DECODE,
             display_name="LTX Audio-Video Decode",
             category=CATEGORY,
             description="Decodes picture and sound. The frame rate comes with the latent. Plays the video itself when "

@@ -2,11 +2,9 @@
 
 from comfy_api.latest import io
 
+from .names import AUTO_BLOCKS, CUSTOM, FROM_MODEL, GUIDANCE, NO_GUIDANCE
 from .schema import CATEGORY, advanced, problem
 from .schema import Guidance as GuidanceType
-
-CUSTOM, FROM_MODEL, NONE = "custom", "from the model", "none"
-AUTO = "auto"
 
 SCALES = {
     "cfg": "Classifier-free guidance of the {0}: how strongly it follows the prompt. 1 is off.",
@@ -31,7 +29,7 @@ class Guidance(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="LTXDuoGuidance",
+            node_id=GUIDANCE,
             display_name="LTX Guidance",
             category=CATEGORY,
             description="Guidance for picture and sound in stage one. Without this node stage one takes what the "
@@ -39,7 +37,7 @@ class Guidance(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "preset",
-                    options=[CUSTOM, FROM_MODEL, NONE],
+                    options=[CUSTOM, FROM_MODEL, NO_GUIDANCE],
                     default=CUSTOM,
                     tooltip="custom: the values below. from the model: the vendor's values for the loaded model. "
                     "none: one pass a step without negative prompt, for distilled models.",
@@ -48,7 +46,7 @@ class Guidance(io.ComfyNode):
                 *_scale_inputs("audio"),
                 io.String.Input(
                     "stg_blocks",
-                    default=AUTO,
+                    default=AUTO_BLOCKS,
                     tooltip="Transformer blocks that spatio-temporal guidance weakens, with commas. auto: the one that "
                     "suits the model, 28 for LTX-2.3. Used with preset 'custom'.",
                 ),
@@ -77,7 +75,7 @@ class Guidance(io.ComfyNode):
             return io.NodeOutput(None)
         from .comfyui import guidance
 
-        if preset == NONE:
+        if preset == NO_GUIDANCE:
             return io.NodeOutput(guidance.no_guidance())
         return io.NodeOutput(guidance.custom(parse_blocks(stg_blocks), skip_step, scales))
 
@@ -87,7 +85,7 @@ def parse_blocks(text: str) -> tuple[int, ...] | None:
     from ..ltx_core.errors import ConditioningError
 
     parts = text.replace(",", " ").split()
-    if parts == [AUTO]:
+    if parts == [AUTO_BLOCKS]:
         return None
     if not all(part.isdecimal() for part in parts):
         raise ConditioningError(f"stg_blocks is {text!r}; write 'auto' or block numbers with commas, e.g. '28'.")

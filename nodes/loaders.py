@@ -5,21 +5,28 @@ They are coroutines because ComfyUI runs those before all other nodes: a bad fil
 
 from comfy_api.latest import io
 
+from .names import (
+    ENCODER_FOLDERS,
+    LORA_FOLDERS,
+    LORA_LOADER,
+    MODEL_FOLDERS,
+    MODEL_LOADER,
+    PROJECTION_FOLDERS,
+    SAME_FILE,
+    TEXT_ENCODER_LOADER,
+    UPSAMPLER_FOLDERS,
+    UPSAMPLER_LOADER,
+    VAE_FOLDERS,
+    VAE_LOADER,
+)
 from .schema import CATEGORY, VAE, Model, TextEncoder, Upsampler, advanced, file_input, problem
-
-MODEL_FOLDERS = ("checkpoints", "diffusion_models")
-VAE_FOLDERS = ("checkpoints", "vae")
-ENCODER_FOLDERS = ("text_encoders",)
-PROJECTION_FOLDERS = ("checkpoints", "text_encoders", "diffusion_models")
-UPSAMPLER_FOLDERS = ("latent_upscale_models",)
-SAME_FILE = "same file"
 
 
 class ModelLoader(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="LTXDuoModelLoader",
+            node_id=MODEL_LOADER,
             display_name="LTX Model Loader",
             category=CATEGORY,
             description="Opens an LTX-2.3 checkpoint for both stages. Weights are read when a sampler needs them.",
@@ -68,7 +75,7 @@ class LoraLoader(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="LTXDuoLoraLoader",
+            node_id=LORA_LOADER,
             display_name="LTX LoRA Loader",
             category=CATEGORY,
             description="Adds a LoRA with its own strength in each stage. The distilled LoRA belongs in stage two "
@@ -77,7 +84,7 @@ class LoraLoader(io.ComfyNode):
                 Model.Input("model", tooltip="The LTX model to add the LoRA to."),
                 file_input(
                     "lora",
-                    ("loras",),
+                    LORA_FOLDERS,
                     "A LoRA for LTX-2.3 in the official key layout, from models/loras, "
                     "e.g. ltx-2.3-22b-distilled-lora-384.safetensors.",
                 ),
@@ -112,7 +119,7 @@ class LoraLoader(io.ComfyNode):
     def fingerprint_inputs(cls, lora=None, **_):
         from .comfyui import files
 
-        return files.fingerprint(lora, ("loras",))
+        return files.fingerprint(lora, LORA_FOLDERS)
 
     @classmethod
     async def execute(cls, model, lora: str, strength_stage_one: float, strength_stage_two: float) -> io.NodeOutput:
@@ -125,7 +132,7 @@ class VAELoader(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="LTXDuoVAELoader",
+            node_id=VAE_LOADER,
             display_name="LTX VAE Loader",
             category=CATEGORY,
             description="Opens the video VAE, the audio VAE and the vocoder, from one checkpoint or from split files.",
@@ -170,7 +177,7 @@ class TextEncoderLoader(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="LTXDuoTextEncoderLoader",
+            node_id=TEXT_ENCODER_LOADER,
             display_name="LTX Text Encoder Loader",
             category=CATEGORY,
             description="Opens the Gemma-3 text encoder and the text projection that belongs to the model.",
@@ -222,7 +229,7 @@ class UpsamplerLoader(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="LTXDuoUpsamplerLoader",
+            node_id=UPSAMPLER_LOADER,
             display_name="LTX Upsampler Loader",
             category=CATEGORY,
             description="Opens the x2 latent upsampler that stands between the stages.",

@@ -2,6 +2,14 @@
 
 from comfy_api.latest import io
 
+from .names import (
+    CONTINUE,
+    FROM_STAGE_ONE,
+    FROM_STAGE_TWO,
+    NEW_SEED,
+    STAGE_ONE_SAMPLER,
+    STAGE_TWO_SAMPLER,
+)
 from .schema import (
     CATEGORY,
     MAX_SEED,
@@ -13,15 +21,12 @@ from .schema import (
     vae_input,
 )
 
-CONTINUE, NEW_SEED = "continue stage one", "new seed"
-STAGE_ONE, STAGE_TWO = "stage one", "stage two"
-
 
 class StageOneSampler(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="LTXDuoStageOneSampler",
+            node_id=STAGE_ONE_SAMPLER,
             display_name="LTX Stage One Sampler",
             category=CATEGORY,
             description="Makes picture and sound at half of the final size, with multi-modal guidance.",
@@ -123,7 +128,7 @@ class StageTwoSampler(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="LTXDuoStageTwoSampler",
+            node_id=STAGE_TWO_SAMPLER,
             display_name="LTX Stage Two Sampler",
             category=CATEGORY,
             description="Refines the upsampled latent at the final size in a few steps, with the distilled weights.",
@@ -149,8 +154,8 @@ class StageTwoSampler(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "audio",
-                    options=[STAGE_ONE, STAGE_TWO],
-                    default=STAGE_ONE,
+                    options=[FROM_STAGE_ONE, FROM_STAGE_TWO],
+                    default=FROM_STAGE_ONE,
                     tooltip="Whose sound goes into the result. stage one: made with guidance, as the vendor does since "
                     "July 2026. stage two: refined together with the picture.",
                 ),
@@ -180,5 +185,5 @@ class StageTwoSampler(io.ComfyNode):
         from .comfyui import pipeline, report
 
         told = report.NodeReport()
-        choices = {"new_seed": noise == NEW_SEED, "keep_audio": audio == STAGE_ONE}
+        choices = {"new_seed": noise == NEW_SEED, "keep_audio": audio == FROM_STAGE_ONE}
         return told.output(pipeline.run_stage_two(model, vae, positive, latent, report=told, **choices, **settings))

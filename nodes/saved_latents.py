@@ -2,6 +2,7 @@
 
 from comfy_api.latest import io
 
+from .names import LOAD_LATENT, SAVE_LATENT
 from .schema import CATEGORY, problem
 
 
@@ -9,7 +10,7 @@ class SaveLatent(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="LTXDuoSaveLatent",
+            node_id=SAVE_LATENT,
             display_name="LTX Save Latent",
             category=CATEGORY,
             description="Saves picture and sound in one file, with what stage two needs to continue from it.",
@@ -41,7 +42,7 @@ class LoadLatent(io.ComfyNode):
         from .comfyui import latent_files
 
         return io.Schema(
-            node_id="LTXDuoLoadLatent",
+            node_id=LOAD_LATENT,
             display_name="LTX Load Latent",
             category=CATEGORY,
             description="Opens a latent that LTX Save Latent wrote: picture, sound, frame rate and noise.",

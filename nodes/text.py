@@ -3,6 +3,7 @@
 from comfy_api.latest import io
 
 from ..ltx_core.text.negative_prompt import NEGATIVE_PROMPT
+from .names import TEXT_ENCODE
 from .schema import CATEGORY, TextEncoder
 
 
@@ -10,7 +11,7 @@ class TextEncode(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="LTXDuoTextEncode",
+            node_id=TEXT_ENCODE,
             display_name="LTX Text Encode",
             category=CATEGORY,
             description="Encodes prompt and negative prompt. The output is ComfyUI's own LTX-2.3 conditioning.",

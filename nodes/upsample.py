@@ -2,6 +2,7 @@
 
 from comfy_api.latest import io
 
+from .names import LATENT_UPSAMPLER
 from .schema import CATEGORY, Upsampler, vae_input
 
 
@@ -9,7 +10,7 @@ class LatentUpsampler(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="LTXDuoLatentUpsampler",
+            node_id=LATENT_UPSAMPLER,
             display_name="LTX Latent Upsampler",
             category=CATEGORY,
             description="Doubles width and height of the stage-one picture latent; the sound passes through.",

@@ -16,6 +16,7 @@ import torch
 from ...ltx_core.checkpoint import Checkpoint
 from ...ltx_core.errors import LTXError
 from ...ltx_core.lora import LoRA
+from .. import names
 from ..prompt_graph import Node, PromptGraph
 from . import files
 
@@ -49,7 +50,7 @@ def on_prompt(request: dict) -> dict:
     if not any(node.type.startswith("LTXDuo") for node in graph.nodes.values()):
         return request
     from ..preflight import check
-    from ..preflight_room import check_room
+    from ..preflight.room import check_room
 
     report = check(graph, OpenedFiles(), has_gpu=not mm.is_device_cpu(mm.get_torch_device()))
     check_room(graph, _size_of, _machine(), report)
@@ -73,7 +74,7 @@ class OpenedFiles:
 
         name, folders = _file_of(loader)
         try:
-            if loader.type == "LTXDuoModelLoader":
+            if loader.type == names.MODEL_LOADER:
                 check_model(name, folders)
             return files.open_checkpoint(name, folders) if name else None
         except LTXError:
@@ -82,19 +83,17 @@ class OpenedFiles:
     def lora(self, loader: Node) -> LoRA | None:
         name = loader.value("lora", str)
         try:
-            return LoRA.open(files.path(name, ("loras",))) if name else None
+            return LoRA.open(files.path(name, names.LORA_FOLDERS)) if name else None
         except LTXError:
             return None
 
 
 def _file_of(loader: Node) -> tuple[str | None, tuple[str, ...]]:
-    from ..loaders import MODEL_FOLDERS, PROJECTION_FOLDERS, UPSAMPLER_FOLDERS, VAE_FOLDERS
-
     inputs = {
-        "LTXDuoModelLoader": ("checkpoint", MODEL_FOLDERS),
-        "LTXDuoVAELoader": ("checkpoint", VAE_FOLDERS),
-        "LTXDuoTextEncoderLoader": ("projection", PROJECTION_FOLDERS),
-        "LTXDuoUpsamplerLoader": ("upsampler", UPSAMPLER_FOLDERS),
+        names.MODEL_LOADER: ("checkpoint", names.MODEL_FOLDERS),
+        names.VAE_LOADER: ("checkpoint", names.VAE_FOLDERS),
+        names.TEXT_ENCODER_LOADER: ("projection", names.PROJECTION_FOLDERS),
+        names.UPSAMPLER_LOADER: ("upsampler", names.UPSAMPLER_FOLDERS),
     }
     slot, folders = inputs[loader.type]
     return loader.value(slot, str), folders
@@ -106,7 +105,7 @@ def _size_of(loader: Node) -> int | None:
 
 
 def _machine():
-    from ..preflight_room import Machine
+    from ..preflight.room import Machine
 
     cpu, device = torch.device("cpu"), mm.get_torch_device()
     vram = 0 if mm.is_device_cpu(device) else mm.get_total_memory(device)

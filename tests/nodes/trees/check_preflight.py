@@ -9,8 +9,9 @@ import pytest
 
 from ltx_duo.ltx_core.checkpoint import Component, Variant
 from ltx_duo.ltx_core.errors import VariantError
-from ltx_duo.nodes.preflight import Report, check
-from ltx_duo.nodes.preflight_room import Machine, check_room
+from ltx_duo.nodes.preflight import check
+from ltx_duo.nodes.preflight.report import Report
+from ltx_duo.nodes.preflight.room import Machine, check_room
 from ltx_duo.nodes.prompt_graph import PromptGraph
 
 PACK = Path(__file__).resolve().parents[3]

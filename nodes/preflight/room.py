@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .preflight import MODEL, STAGE_ONE, Report
-from .prompt_graph import Node, PromptGraph
+from ..names import MODEL_LOADER, STAGE_ONE_SAMPLER
+from ..prompt_graph import Node, PromptGraph
+from .report import Report
 
 GB = 1e9
 # A frame as ComfyUI passes it on: three float32 values a pixel.
@@ -25,13 +26,13 @@ class Machine:
 
 def check_room(graph: PromptGraph, size_of: Callable[[Node], int | None], machine: Machine, report: Report) -> None:
     """Warns of what will not fit; `size_of` gives the bytes of a loader's file."""
-    for loader in graph.of_type(MODEL):
+    for loader in graph.of_type(MODEL_LOADER):
         size = size_of(loader)
         if size is not None and size > machine.ram + machine.vram:
             report.warn(loader, f"The checkpoint is {size / GB:.1f} GB, this computer has {machine.ram / GB:.1f} GB of "
                         f"RAM and {machine.vram / GB:.1f} GB of VRAM: weights will be read from the disk again at each "
                         "step. Take the fp8 checkpoint.")  # fmt: skip
-    for sampler in graph.of_type(STAGE_ONE):
+    for sampler in graph.of_type(STAGE_ONE_SAMPLER):
         sizes = [sampler.value(name, int) for name in ("width", "height", "frames")]
         if None in sizes:
             continue

@@ -1,0 +1,22 @@
+"""Ids of nodes, model folders and choices: what several files say, each said once.  Imports nothing."""
+
+MODEL_LOADER, LORA_LOADER, VAE_LOADER = "LTXDuoModelLoader", "LTXDuoLoraLoader", "LTXDuoVAELoader"
+TEXT_ENCODER_LOADER, UPSAMPLER_LOADER = "LTXDuoTextEncoderLoader", "LTXDuoUpsamplerLoader"
+TEXT_ENCODE, IMAGE_CONDITION, GUIDANCE = "LTXDuoTextEncode", "LTXDuoImageCondition", "LTXDuoGuidance"
+STAGE_ONE_SAMPLER, STAGE_TWO_SAMPLER = "LTXDuoStageOneSampler", "LTXDuoStageTwoSampler"
+LATENT_UPSAMPLER, DECODE = "LTXDuoLatentUpsampler", "LTXDuoAVDecode"
+SAVE_LATENT, LOAD_LATENT = "LTXDuoSaveLatent", "LTXDuoLoadLatent"
+
+# ComfyUI's folders that each loader looks in.
+MODEL_FOLDERS = ("checkpoints", "diffusion_models")
+LORA_FOLDERS = ("loras",)
+VAE_FOLDERS = ("checkpoints", "vae")
+ENCODER_FOLDERS = ("text_encoders",)
+PROJECTION_FOLDERS = ("checkpoints", "text_encoders", "diffusion_models")
+UPSAMPLER_FOLDERS = ("latent_upscale_models",)
+
+SAME_FILE = "same file"  # the VAE loader's audio file
+CUSTOM, FROM_MODEL, NO_GUIDANCE = "custom", "from the model", "none"  # presets of guidance
+AUTO_BLOCKS = "auto"
+CONTINUE, NEW_SEED = "continue stage one", "new seed"  # where stage two's noise comes from
+FROM_STAGE_ONE, FROM_STAGE_TWO = "stage one", "stage two"  # whose sound is kept

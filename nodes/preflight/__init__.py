@@ -1,0 +1,36 @@
+"""What is wrong with a whole prompt, from the graph and the headers of its files, before anything runs.
+
+Nodes check their own inputs; here is what only several nodes together show.  Nothing is changed.
+"""
+
+import re
+
+from ..names import STAGE_ONE_SAMPLER, STAGE_TWO_SAMPLER, UPSAMPLER_LOADER
+from ..prompt_graph import PromptGraph
+from .files import check_files
+from .frames import check_frames
+from .guidance import check_guidance
+from .rates import CREATE_VIDEO, check_fps
+from .report import Files, Report
+from .stage_two import check_stage_two
+
+FAULTY_UPSAMPLER = re.compile(r"spatial-upscaler-x2-1\.0\b")
+
+
+def check(graph: PromptGraph, files: Files, has_gpu: bool) -> Report:
+    """Looks at every stage of the prompt.  `has_gpu`: whether noise devices 'gpu' and 'cpu' differ here."""
+    report = Report()
+    for loader in graph.of_type(UPSAMPLER_LOADER):
+        if FAULTY_UPSAMPLER.search(loader.value("upsampler", str) or ""):
+            report.warn(loader, "Version 1.0 of the x2 upsampler is known to be faulty (flicker, mosaic). Take 1.1: "
+                        "ltx-2.3-spatial-upscaler-x2-1.1.safetensors.")  # fmt: skip
+    for sampler in graph.of_type(STAGE_ONE_SAMPLER, STAGE_TWO_SAMPLER):
+        check_files(graph, sampler, files, report)
+    for sampler in graph.of_type(STAGE_ONE_SAMPLER):
+        check_frames(graph, sampler, sampler, report)
+        check_guidance(graph, sampler, files, report)
+    for sampler in graph.of_type(STAGE_TWO_SAMPLER):
+        check_stage_two(graph, sampler, has_gpu, report)
+    for node in graph.of_type(CREATE_VIDEO):
+        check_fps(graph, node, report)
+    return report

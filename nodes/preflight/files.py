@@ -1,0 +1,72 @@
+"""Files that are used together are of one generation, and of sizes that fit."""
+
+from collections.abc import Iterator
+
+from ...ltx_core.checkpoint import Checkpoint, Component, common_variant
+from ...ltx_core.errors import LTXError
+from ...ltx_core.transformer.params import TransformerParams
+from ..names import LORA_LOADER, MODEL_LOADER, TEXT_ENCODER_LOADER, UPSAMPLER_LOADER, VAE_LOADER
+from ..prompt_graph import Node, PromptGraph
+from .report import Files, Report
+
+LOADERS_BESIDE = (VAE_LOADER, TEXT_ENCODER_LOADER, UPSAMPLER_LOADER)
+PROJECTIONS = {"video": "video_aggregate_embed.bias", "audio": "audio_aggregate_embed.bias"}
+
+
+def check_files(graph: PromptGraph, sampler: Node, files: Files, report: Report) -> None:
+    """Files that are used together are of one generation, and of sizes that fit."""
+    loaders = list(graph.chain(sampler, "model"))
+    model_loader = next((node for node in loaders if node.type == MODEL_LOADER), None)
+    model = files.checkpoint(model_loader) if model_loader else None
+    if (params := transformer_params(model)) is None:
+        return
+    shapes = {name: info.shape for name, info in model.tensors(Component.TRANSFORMER).items()}
+    for loader in loaders:
+        if loader.type == LORA_LOADER and (lora := files.lora(loader)) is not None:
+            report.attempt(loader, lora.check, shapes, model.path.name)
+    for loader in _loaders_beside(graph, sampler):
+        if (other := files.checkpoint(loader)) is None:
+            continue
+        report.attempt(loader, _check_variants, model, other)
+        if loader.type == TEXT_ENCODER_LOADER:
+            report.attempt(loader, _check_projection, params, model, other)
+
+
+def _loaders_beside(graph: PromptGraph, sampler: Node) -> Iterator[Node]:
+    """The loaders of what works together with a sampler's model."""
+    for name in ("vae", "positive", "negative", "latent"):
+        source = graph.source(sampler, name)
+        if source is None:
+            continue
+        near = [source, *(graph.source(source, slot) for slot in ("text_encoder", "upsampler", "vae"))]
+        yield from (
+            node
+            for node in near
+            if node is not None and node.type in (VAE_LOADER, TEXT_ENCODER_LOADER, UPSAMPLER_LOADER)
+        )
+
+
+def _check_variants(model: Checkpoint, other: Checkpoint) -> None:
+    if model.variant is not None and other.variant is not None:
+        common_variant(model, other)
+
+
+def transformer_params(model: Checkpoint | None) -> TransformerParams | None:
+    """The transformer's sizes; None if the file holds none, which its loader says itself."""
+    try:
+        whole = model is not None and Component.TRANSFORMER in model.components
+        return TransformerParams.from_config(model.config) if whole else None
+    except LTXError:
+        return None
+
+
+def _check_projection(params: TransformerParams, model: Checkpoint, projection: Checkpoint) -> None:
+    """LTXError unless the text that the projection makes is as wide as the model takes it."""
+    tensors = projection.tensors(Component.TEXT_PROJECTION)
+    for modality, name in PROJECTIONS.items():
+        expected = getattr(params, modality).context_dim
+        if name in tensors and tensors[name].shape != (expected,):
+            raise LTXError(
+                f"The text projection in {projection.path.name} makes {modality} text {tensors[name].shape[0]} wide, "
+                f"but {model.path.name} takes {expected}. Choose the model's own checkpoint as projection."
+            )

@@ -1,0 +1,73 @@
+"""CFG has a negative prompt, and a distilled model no CFG."""
+
+import math
+
+from ...ltx_core.checkpoint import Checkpoint
+from ...ltx_core.errors import LTXError
+from ..names import CUSTOM, FROM_MODEL, GUIDANCE, MODEL_LOADER, TEXT_ENCODE
+from ..prompt_graph import Node, PromptGraph
+from .distilled import STRONG, is_distilled_lora
+from .files import transformer_params
+from .report import Files, Report
+
+
+def check_guidance(graph: PromptGraph, sampler: Node, files: Files, report: Report) -> None:
+    """CFG has a negative prompt, and a distilled model no CFG."""
+    loaders = list(graph.chain(sampler, "model"))
+    model_loader = next((node for node in loaders if node.type == MODEL_LOADER), None)
+    if model_loader is None:
+        return
+    name = model_loader.value("checkpoint", str) or ""
+    distilled = "distilled" in name.lower()
+    guidance = graph.source(sampler, "guidance")
+    cfg = _cfg_scales(guidance, distilled)
+    if guidance is not None and guidance.value("preset") == CUSTOM:
+        _check_blocks(guidance, files.checkpoint(model_loader), report)
+    if not any(not math.isclose(scale, 1.0) for scale in cfg):
+        return
+    if not sampler.has("negative"):
+        report.error(sampler, f"Guidance with CFG {cfg[0]:g} (picture) and {cfg[1]:g} (sound) needs a negative prompt. "
+                     "Connect 'negative' of LTX Text Encode, or LTX Guidance with preset 'none'.")  # fmt: skip
+    owner = guidance or sampler
+    if distilled:
+        report.warn(owner, f"{name} is a distilled model: with CFG it becomes grainy and slow. Set LTX Guidance to "
+                    "'from the model' or 'none', or choose the dev checkpoint.")  # fmt: skip
+    for lora in loaders:
+        strength = lora.value("strength_stage_one", (int, float))
+        if is_distilled_lora(lora) and strength is not None and strength >= STRONG:
+            report.warn(lora, "The distilled LoRA is on in stage one together with CFG, which makes it grainy. Set "
+                        "strength_stage_one to 0, or LTX Guidance to 'none'.")  # fmt: skip
+    text = graph.source(sampler, "negative")
+    if text is not None and text.type == TEXT_ENCODE and not (text.value("negative_prompt", str) or "x").strip():
+        report.warn(text, "The negative prompt is empty while CFG is on: CFG then only pushes away from nothing. Write "
+                    "what to avoid, e.g. 'blurry, static, distorted sound'.")  # fmt: skip
+
+
+def _cfg_scales(guidance: Node | None, distilled: bool) -> tuple[float, float]:
+    """CFG of picture and sound in stage one; 1 for what is not known."""
+    defaults = (1.0, 1.0) if distilled else (3.0, 7.0)
+    if guidance is None:
+        return defaults
+    preset = guidance.value("preset", str) if guidance.type == GUIDANCE else None
+    if preset == FROM_MODEL:
+        return defaults
+    if preset != CUSTOM:
+        return 1.0, 1.0
+    scales = (guidance.value(name, (int, float)) for name in ("video_cfg", "audio_cfg"))
+    return tuple(1.0 if scale is None else scale for scale in scales)
+
+
+def _check_blocks(guidance: Node, model: Checkpoint | None, report: Report) -> None:
+    from ..guidance import parse_blocks
+
+    text, params = guidance.value("stg_blocks", str), transformer_params(model)
+    if params is None or text is None:
+        return
+    layers = params.num_layers
+    try:
+        missing = [block for block in parse_blocks(text) or () if block >= layers]
+    except LTXError:
+        return  # the node says so itself
+    if missing:
+        report.error(guidance, f"stg_blocks names {', '.join(map(str, missing))}, but the model has blocks 0 to "
+                     f"{layers - 1}. Write 'auto' to take the one that suits the model.")  # fmt: skip

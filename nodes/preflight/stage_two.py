@@ -1,0 +1,49 @@
+"""What stage two needs: distilled weights, an enlarged latent, and what stage one had."""
+
+from ..names import CONTINUE, LATENT_UPSAMPLER, LOAD_LATENT, MODEL_LOADER, STAGE_ONE_SAMPLER
+from ..prompt_graph import Node, PromptGraph
+from .distilled import is_distilled_lora
+from .frames import check_frames
+from .report import Report
+
+
+def check_stage_two(graph: PromptGraph, sampler: Node, has_gpu: bool, report: Report) -> None:
+    loaders = list(graph.chain(sampler, "model"))
+    _check_distilled_weights(graph, sampler, loaders, report)
+    before = list(graph.chain(sampler, "latent"))
+    first = next((node for node in before if node.type == STAGE_ONE_SAMPLER), None)
+    upsamplers = [node for node in before if node.type == LATENT_UPSAMPLER]
+    if before and before[0].type in (STAGE_ONE_SAMPLER, LOAD_LATENT):
+        report.warn(sampler, "The latent comes at half size: between stage one and this node belongs LTX Latent "
+                    "Upsampler, else the video has half of the size that was asked for.")  # fmt: skip
+    if len(upsamplers) > 1:
+        report.warn(sampler, "The latent is upsampled twice: the video becomes twice as large as was asked for. "
+                    "Use one LTX Latent Upsampler.")  # fmt: skip
+    if first is None:
+        return
+    check_frames(graph, sampler, first, report)
+    if first.has("conditions") != sampler.has("conditions"):
+        report.warn(sampler, "Only one of the two samplers has image conditions: the image is lost in the other stage. "
+                    "Connect the same conditions to both.")  # fmt: skip
+    devices = first.value("noise_device", str), sampler.value("noise_device", str)
+    continues = sampler.value("noise", str) == CONTINUE
+    if has_gpu and continues and None not in devices and devices[0] != devices[1]:
+        report.error(sampler, f"Stage one draws its noise on '{devices[0]}', this stage would continue on "
+                     f"'{devices[1]}'. Set the same noise_device in both, or noise to 'new seed'.")  # fmt: skip
+
+
+def _check_distilled_weights(graph: PromptGraph, sampler: Node, loaders: list[Node], report: Report) -> None:
+    """The few steps of stage two are made for distilled weights, once."""
+    model = next((node for node in loaders if node.type == MODEL_LOADER), None)
+    name = model.value("checkpoint", str) if model else None
+    if name is None:
+        return
+    strengths = {lora.id: lora.value("strength_stage_two", (int, float)) for lora in loaders if is_distilled_lora(lora)}
+    active = [node for node in loaders if strengths.get(node.id)]
+    if "distilled" in name.lower():
+        for lora in active:
+            report.warn(lora, f"{name} is distilled already: the distilled LoRA on top makes the picture harsh. Take "
+                        "the LoRA out, or choose the dev checkpoint.")  # fmt: skip
+    elif not active and None not in strengths.values() and not sampler.has("sigmas"):
+        report.warn(sampler, "Stage two's three steps need distilled weights, and no distilled LoRA is on here. "
+                    "Put LTX LoRA Loader with ltx-2.3-22b-distilled-lora-384-1.1 (0 and 1) before it.")  # fmt: skip
