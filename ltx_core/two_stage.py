@@ -87,7 +87,7 @@ def encode_images(
     latents = []
     for condition in images:
         reporter.check_cancel()
-        pixels = resize_and_crop(condition.image, geometry.width, geometry.height).to(device, dtype)
+        pixels = resize_and_crop(condition.image, geometry.width, geometry.height, reporter).to(device, dtype)
         latents.append(ImageLatent(encoder(pixels), condition.frame, condition.strength))
     return tuple(latents)
 

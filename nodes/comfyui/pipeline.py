@@ -15,7 +15,7 @@ from ...ltx_core.sampling.piecewise import Pieces
 from ...ltx_core.sampling.schedule import STAGE_TWO, checked_sigmas
 from ...ltx_core.two_stage import AVLatent, ImageCondition
 from ...ltx_core.upsampler.model import upsample_latent
-from ..image_compression import ImageSpec, compress
+from ..image_compression import ImageSpec, prepared
 from . import conditioning, latents
 from .fitting import fit_transformer, with_more_room
 from .handles import ModelHandle, TextEncoderHandle, UpsamplerHandle, VAEHandle
@@ -194,7 +194,8 @@ class Stage:
         images = []
         for spec in self.conditions:
             crf = self.model.default_crf if spec.crf is None else spec.crf
-            images.append(ImageCondition(compress(spec.image, crf), spec.frame, spec.strength))
+            pixels = prepared(spec.image, crf, self.geometry.width, self.geometry.height, reporter)
+            images.append(ImageCondition(pixels, spec.frame, spec.strength))
             reporter.check_cancel()
         component = vae.video_encoder()
         placement = {"dtype": component.compute_dtype, "device": component.device}
