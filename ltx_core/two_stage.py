@@ -122,6 +122,7 @@ def stage_one(
         audio_latent=None if initial is None else initial.audio,
         dtype=dtype,
         device=device,
+        reporter=reporter,
     )
     return AVLatent(*sampler(model, state, sigmas, guidance, contexts, reporter).latents())
 
@@ -173,6 +174,7 @@ def stage_two(
         keep_background=clean_background,
         dtype=dtype,
         device=device,
+        reporter=reporter,
     )
     return AVLatent(*sampler(model, state, sigmas, guidance, contexts, reporter).latents())
 
