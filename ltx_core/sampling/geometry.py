@@ -137,7 +137,7 @@ def _time_problems(frames: int, fps: float) -> list[str]:
     if not isinstance(frames, Integral) or frames < 1 or (frames - 1) % TEMPORAL_FACTOR:
         use = _nearest(frames, TEMPORAL_FACTOR, offset=1, least=1)
         problems.append(f"frames is {frames}, expected 8n+1: use {use}")
-    if not math.isfinite(fps) or fps <= 0:
+    if not math.isfinite(fps) or fps <= 0 or (not problems and math.isinf(AUDIO_LATENTS_PER_SECOND * frames / fps)):
         problems.append(f"fps is {fps}, expected a positive number of frames a second such as 24")
     elif not problems and _audio_frames(frames, fps) < 1:
         problems.append(

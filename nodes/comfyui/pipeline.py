@@ -16,8 +16,9 @@ from ...ltx_core.sampling.schedule import STAGE_TWO, checked_sigmas
 from ...ltx_core.two_stage import AVLatent, ImageCondition
 from ...ltx_core.upsampler.model import upsample_latent
 from ..image_compression import ImageSpec, prepared
+from ..preflight.possible import check_stage
 from . import conditioning, latents
-from .fitting import fit_transformer, with_more_room
+from .fitting import fit_transformer, total_memory, with_more_room
 from .handles import ModelHandle, TextEncoderHandle, UpsamplerHandle, VAEHandle
 from .memory import check_finite
 from .progress import READING, NodeProgress
@@ -173,6 +174,7 @@ class Stage:
         features: tuple,
     ):
         self.model, self.number, self.geometry, self.features = model, number, geometry, features
+        check_stage(f"Stage {('one', 'two')[number - 1]}", geometry, model.transformer_params, total_memory())
         for spec in conditions or ():
             resolve_frame(spec.frame, geometry.frames)
         # At strength 0 an image would still add tokens of its own, where it is not the first frame.
