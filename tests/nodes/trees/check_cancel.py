@@ -114,6 +114,7 @@ def test_absurd_sizes_are_refused_before_anything_is_made(monkeypatch, model, va
     def never(*_, **__):
         pytest.fail("began")
 
+    monkeypatch.setattr(mm, "get_total_memory", lambda *_, **__: 16 * 10**9)
     monkeypatch.setattr(mm, "load_models_gpu", never)
     monkeypatch.setattr(two_stage, "stage_one", never)
     with pytest.raises(GeometryError, match="^Stage one at .* needs .* GB of memory at least, this computer has "):

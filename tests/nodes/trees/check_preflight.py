@@ -208,6 +208,17 @@ def test_room_in_memory_and_on_disk(machine, node_type):
     assert [node.type for node, _ in report.warnings] == [node_type]
 
 
+@pytest.mark.parametrize(("ram", "vram", "fits"), [(40, 8, True), (8, 40, True), (40, 0, False), (37, 8, False)])
+def test_weights_lie_in_ram_and_vram_together(ram, vram, fits):
+    """A checkpoint of 46 GB; everything else fits."""
+    machine = Machine(ram * 10**9, 200 * 10**9, vram * 10**9, 10**12)
+    report = Report()
+    check_room(PromptGraph(Scene("text-to-video").prompt), lambda loader: 46 * 10**9, machine, report)
+    warned = [(node.type, text) for node, text in report.warnings]
+    assert [kind for kind, _ in warned] == ([] if fits else ["LTXDuoModelLoader"])
+    assert fits or f"{ram}.0 GB of RAM and {vram}.0 GB of VRAM" in warned[0][1]
+
+
 @pytest.mark.parametrize(
     ("size", "stage"),
     [
