@@ -15,9 +15,10 @@ from ...ltx_core.sampling.piecewise import Pieces
 from ...ltx_core.sampling.schedule import STAGE_TWO, checked_sigmas
 from ...ltx_core.two_stage import AVLatent, ImageCondition
 from ...ltx_core.upsampler.model import upsample_latent
-from ..image_compression import ImageSpec, compress
+from ..image_compression import ImageSpec, prepared
+from ..preflight.possible import check_stage
 from . import conditioning, latents
-from .fitting import fit_transformer, with_more_room
+from .fitting import fit_transformer, total_memory, with_more_room
 from .handles import ModelHandle, TextEncoderHandle, UpsamplerHandle, VAEHandle
 from .memory import check_finite
 from .progress import READING, NodeProgress
@@ -173,6 +174,7 @@ class Stage:
         features: tuple,
     ):
         self.model, self.number, self.geometry, self.features = model, number, geometry, features
+        check_stage(f"Stage {('one', 'two')[number - 1]}", geometry, model.transformer_params, total_memory())
         for spec in conditions or ():
             resolve_frame(spec.frame, geometry.frames)
         # At strength 0 an image would still add tokens of its own, where it is not the first frame.
@@ -194,7 +196,8 @@ class Stage:
         images = []
         for spec in self.conditions:
             crf = self.model.default_crf if spec.crf is None else spec.crf
-            images.append(ImageCondition(compress(spec.image, crf), spec.frame, spec.strength))
+            pixels = prepared(spec.image, crf, self.geometry.width, self.geometry.height, reporter)
+            images.append(ImageCondition(pixels, spec.frame, spec.strength))
             reporter.check_cancel()
         component = vae.video_encoder()
         placement = {"dtype": component.compute_dtype, "device": component.device}

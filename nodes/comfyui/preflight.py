@@ -50,10 +50,13 @@ def on_prompt(request: dict) -> dict:
     if not any(node.type.startswith("LTXDuo") for node in graph.nodes.values()):
         return request
     from ..preflight import check
+    from ..preflight.possible import check_possible
     from ..preflight.room import check_room
 
-    report = check(graph, OpenedFiles(), has_gpu=not mm.is_device_cpu(mm.get_torch_device()))
-    check_room(graph, _size_of, _machine(), report)
+    opened, machine = OpenedFiles(), _machine()
+    report = check(graph, opened, has_gpu=not mm.is_device_cpu(mm.get_torch_device()))
+    check_possible(graph, opened, machine, report)
+    check_room(graph, _size_of, machine, report)
     _errors.set(report.errors)
     if report.warnings and not report.errors:
         found = [{"node": node.id, "title": _title(node), "text": text} for node, text in report.warnings]

@@ -4,8 +4,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ltx_duo.ltx_core.errors import ConditioningError
+from ltx_duo.ltx_core.sampling import conditioning
 from ltx_duo.ltx_core.sampling.conditioning import ImageLatent, apply_images, resize_and_crop, resolve_frame
 from ltx_duo.ltx_core.sampling.geometry import LatentGeometry
 from ltx_duo.ltx_core.sampling.patchify import patchify_video
@@ -103,6 +105,52 @@ def test_the_centre_is_kept():
     ramp = torch.linspace(0, 1, 96)[None, :, None].expand(32, 96, 3)
     row = resize_and_crop(ramp, 32, 32)[0, 0, 0, 0]
     assert torch.allclose(row, 2 * ramp[0, 32:64, 0] - 1, atol=1e-6)
+
+
+class Largest(TorchDispatchMode):
+    """The most values of any tensor made inside."""
+
+    values = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        made = function(*args, **(kwargs or {}))
+        if isinstance(made, torch.Tensor) and not function.is_view:
+            self.values = max(self.values, made.numel())
+        return made
+
+
+@pytest.mark.parametrize("source", [(20, 30000), (30000, 20), (1, 9000), (9000, 9000)])
+def test_an_image_of_any_shape_takes_memory_for_what_is_kept(source):
+    corner = torch.linspace(0, 1, source[0] + source[1] - 1)
+    # A ramp along both sides that lies in one row: no memory for the image itself either.
+    image = corner.as_strided((*source, 3), (1, 1, 0))
+    with Largest() as largest:
+        result = resize_and_crop(image, 384, 256)
+    assert largest.values <= result.numel() == 3 * 384 * 256
+    assert result[0, 0, 0, 128, 192].item() == pytest.approx(0, abs=0.01)  # the centre of the ramp
+    assert (result[0, 0, 0].diff(dim=0) >= 0).all() and (result[0, 0, 0].diff(dim=1) >= 0).all()
+
+
+@given(st.integers(1, 90), st.integers(1, 90), st.integers(1, 5), st.integers(1, 5))
+def test_large_images_are_scaled_like_any_other(height, width, target_height, target_width):
+    image = torch.rand(height, width, 3)
+    whole = resize_and_crop(image, 32 * target_width, 32 * target_height)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(conditioning, "_MOST_PIXELS", 0)
+        window = resize_and_crop(image, 32 * target_width, 32 * target_height)
+    assert torch.allclose(window, whole, rtol=0, atol=2e-5)
+
+
+def test_a_large_image_can_be_cancelled():
+    class Cancelled(Exception):
+        pass
+
+    class Cancel:
+        def check_cancel(self):
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        resize_and_crop(torch.zeros(20, 30000, 3), 384, 256, Cancel())
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (8, 8, 4), (8, 8, 1), (1, 8, 8, 3), (0, 8, 3)])

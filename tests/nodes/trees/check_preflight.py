@@ -10,6 +10,7 @@ import pytest
 from ltx_duo.ltx_core.checkpoint import Component, Variant
 from ltx_duo.ltx_core.errors import VariantError
 from ltx_duo.nodes.preflight import check
+from ltx_duo.nodes.preflight.possible import check_possible
 from ltx_duo.nodes.preflight.report import Report
 from ltx_duo.nodes.preflight.room import Machine, check_room
 from ltx_duo.nodes.prompt_graph import PromptGraph
@@ -17,6 +18,7 @@ from ltx_duo.nodes.prompt_graph import PromptGraph
 PACK = Path(__file__).resolve().parents[3]
 CONFIG = json.loads((PACK / "tests" / "data" / "ltx-2.3-config.json").read_text())
 NAMES = sorted(path.name.removesuffix(".api.json") for path in (PACK / "workflows" / "api").glob("*.api.json"))
+SMALL = Machine(ram=16 * 10**9, free_ram=4 * 10**9, vram=8 * 10**9, free_disk=10**12)
 LARGE = Machine(ram=256 * 10**9, free_ram=200 * 10**9, vram=80 * 10**9, free_disk=10**12)
 
 
@@ -86,6 +88,7 @@ def test_shipped_workflows_have_nothing_to_find(name):
     report = Scene(name).report()
     assert report == Report()
     check_room(PromptGraph(Scene(name).prompt), lambda loader: 46 * 10**9, LARGE, report)
+    check_possible(PromptGraph(Scene(name).prompt), OfficialFiles(), SMALL, report)
     assert report == Report()
 
 
@@ -203,6 +206,45 @@ def test_room_in_memory_and_on_disk(machine, node_type):
     report = Report()
     check_room(PromptGraph(Scene("text-to-video").prompt), lambda loader: 46 * 10**9, machine, report)
     assert [node.type for node, _ in report.warnings] == [node_type]
+
+
+@pytest.mark.parametrize(("ram", "vram", "fits"), [(40, 8, True), (8, 40, True), (40, 0, False), (37, 8, False)])
+def test_weights_lie_in_ram_and_vram_together(ram, vram, fits):
+    """A checkpoint of 46 GB; everything else fits."""
+    machine = Machine(ram * 10**9, 200 * 10**9, vram * 10**9, 10**12)
+    report = Report()
+    check_room(PromptGraph(Scene("text-to-video").prompt), lambda loader: 46 * 10**9, machine, report)
+    warned = [(node.type, text) for node, text in report.warnings]
+    assert [kind for kind, _ in warned] == ([] if fits else ["LTXDuoModelLoader"])
+    assert fits or f"{ram}.0 GB of RAM and {vram}.0 GB of VRAM" in warned[0][1]
+
+
+@pytest.mark.parametrize(
+    ("size", "stage"),
+    [
+        ({"width": 8192, "height": 8192, "frames": 8193}, "Stage one at 4096x4096, 8193 frames and 24 fps"),
+        ({"width": 8192, "height": 8192, "frames": 121}, "Stage two at 8192x8192"),
+        ({"fps": 1e-6}, "Stage one at 768x512, 121 frames and 1e-06 fps"),
+    ],
+)
+def test_sizes_that_no_memory_holds(size, stage):
+    """On the sampler that asks for them, with what is needed, what is there and what to do."""
+    graph = PromptGraph(Scene("text-to-video").set("LTXDuoStageOneSampler", **size).prompt)
+    report = Report()
+    check_possible(graph, OfficialFiles(), SMALL, report)
+    ((node, text),) = report.errors.items()
+    assert graph.nodes[node].type == "LTXDuoStageOneSampler"
+    assert text.startswith(stage) and "has 24 GB in all" in text and "smaller size or fewer frames" in text
+
+
+@pytest.mark.parametrize("inputs", [{"height": ["7", 0]}, {"frames": "many"}, {"width": 100}, {"fps": 0}])
+def test_sizes_that_are_not_known_are_not_refused(inputs):
+    report = Report()
+    graph = PromptGraph(
+        Scene("text-to-video").set("LTXDuoStageOneSampler", **{"width": 8192, "frames": 8193, **inputs}).prompt
+    )
+    check_possible(graph, OfficialFiles(), Machine(1, 1, 1, 1), report)
+    assert report == Report()
 
 
 @pytest.mark.parametrize(
