@@ -9,6 +9,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ...ltx_core.checkpoint import Checkpoint, Component
+from ...ltx_core.kind import Kind
 from . import compat
 
 # What a whole checkpoint holds, by the words for what is missing.
@@ -59,8 +60,8 @@ def sampling_text(sigmas: Tensor, passes: int, seconds: float, peak: int | None)
     return text if peak is None else f"{text}; peak VRAM {peak / GB:.1f} GB"
 
 
-def model_text(checkpoint: Checkpoint, distilled: bool) -> str:
-    """E.g. "LTX-2.3 dev, 21.6 B parameters, BF16; the file lacks: vocoder"."""
+def model_text(checkpoint: Checkpoint, kind: Kind, chosen: bool) -> str:
+    """E.g. "LTX-2.3 dev (by its name), 21.6 B parameters, BF16; the file lacks: vocoder"."""
     tensors = checkpoint.tensors(Component.TRANSFORMER).values()
     counts: dict[str, int] = {}
     for info in tensors:
@@ -68,7 +69,7 @@ def model_text(checkpoint: Checkpoint, distilled: bool) -> str:
     total = sum(counts.values())
     size = f"{total / 1e9:.1f} B" if total >= 1e8 else f"{total / 1e6:.1f} M"
     dtypes = " and ".join(sorted(dtype for dtype, count in counts.items() if count >= total / 100))
-    kind = "distilled" if distilled else "dev"
     lacks = [words for words, parts in WHOLE.items() if not checkpoint.components.issuperset(parts)]
-    text = f"{checkpoint.variant or 'LTX-2.3'} {kind}, {size} parameters, {dtypes}"
+    source = "as chosen" if chosen else "by its name"
+    text = f"{checkpoint.variant or 'LTX-2.3'} {kind} ({source}), {size} parameters, {dtypes}"
     return f"{text}; the file lacks: {', '.join(lacks)}" if lacks else f"{text}; the file is complete"

@@ -1,8 +1,9 @@
 """What stage two needs: distilled weights, an enlarged latent, and what stage one had."""
 
+from ...ltx_core.kind import Kind
 from ..names import CONTINUE, LATENT_UPSAMPLER, LOAD_LATENT, MODEL_LOADER, STAGE_ONE_SAMPLER
 from ..prompt_graph import Node, PromptGraph
-from .distilled import is_distilled_lora
+from .distilled import is_distilled_lora, model_kind
 from .frames import check_frames
 from .report import Report
 
@@ -35,12 +36,13 @@ def check_stage_two(graph: PromptGraph, sampler: Node, has_gpu: bool, report: Re
 def _check_distilled_weights(graph: PromptGraph, sampler: Node, loaders: list[Node], report: Report) -> None:
     """The few steps of stage two are made for distilled weights, once."""
     model = next((node for node in loaders if node.type == MODEL_LOADER), None)
-    name = model.value("checkpoint", str) if model else None
-    if name is None:
+    kind = model_kind(model) if model else None
+    if kind is None:
         return
     strengths = {lora.id: lora.value("strength_stage_two", (int, float)) for lora in loaders if is_distilled_lora(lora)}
     active = [node for node in loaders if strengths.get(node.id)]
-    if "distilled" in name.lower():
+    if kind is Kind.DISTILLED:
+        name = model.value("checkpoint", str) or "The model"
         for lora in active:
             report.warn(lora, f"{name} is distilled already: the distilled LoRA on top makes the picture harsh. Take "
                         "the LoRA out, or choose the dev checkpoint.")  # fmt: skip

@@ -158,6 +158,31 @@ def test_distilled_model_with_cfg():
     assert "distilled already" in warnings["LTXDuoLoraLoader"]
 
 
+@pytest.mark.parametrize(
+    ("loader", "distilled"),
+    [
+        ({"checkpoint": "ltx-2.3-distil.safetensors"}, True),
+        ({"checkpoint": "ltx-2.3-undistilled.safetensors"}, False),
+        ({"checkpoint": "distilled/ltx-2.3-22b-dev.safetensors"}, False),
+        ({"kind": "distilled"}, True),
+        ({"checkpoint": "ltx-2.3-22b-distilled.safetensors", "kind": "dev"}, False),
+        ({"checkpoint": "ltx-2.3-22b-distilled.safetensors", "kind": "auto"}, True),
+    ],
+)
+def test_dev_or_distilled_as_the_loader_takes_it(loader, distilled):
+    scene = Scene("text-to-video").set("LTXDuoModelLoader", **loader)
+    told = scene.warnings()
+    assert ("distilled already" in told.get("LTXDuoLoraLoader", "")) == distilled
+    # Guidance 'from the model' is none for a distilled model, which then needs no negative prompt.
+    scene.cut("LTXDuoStageOneSampler", "negative")
+    assert (scene.report().errors == {}) == distilled
+
+
+def test_nothing_is_said_of_a_model_that_is_not_known_yet():
+    scene = Scene("text-to-video").set("LTXDuoModelLoader", kind=["99", 0]).set("LTXDuoLoraLoader", lora="style")
+    assert scene.report() == Report()
+
+
 def test_distilled_lora_in_stage_one_with_cfg():
     scene = Scene("text-to-video").set("LTXDuoLoraLoader", strength_stage_one=1.0)
     assert "stage one" in scene.warnings()["LTXDuoLoraLoader"]
