@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..ltx_core.errors import ConditioningError
+from ..ltx_core.sampling.conditioning import resolve_frames
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,8 +31,7 @@ def add_condition(
 
     ConditioningError for a batch of images, a strange shape, values that are no numbers, or a frame that is taken.
     """
-    if any(existing.frame == frame for existing in conditions):
-        raise ConditioningError(f"Two image conditions are set on frame {frame}; give each its own frame.")
+    resolve_frames([*(existing.frame for existing in conditions), frame], None)
     return (*conditions, ImageSpec(single_rgb(image), frame, strength, crf))
 
 

@@ -1,5 +1,6 @@
 """What a node shows of its work when it has run: on the node itself, and in ComfyUI's history under `text`."""
 
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,18 +21,29 @@ WHOLE = {
     "text projection": (Component.TEXT_PROJECTION,),
 }
 GB = 1e9
+log = logging.getLogger("ltx_duo")
 
 
 class NodeReport:
     """Collects a node's lines and hands them out with its results."""
 
     def __init__(self):
+        self.warnings: list[str] = []
         self.lines: list[str] = []
 
     def say(self, text: str) -> None:
-        """Shows `text` on the running node, in place of what was there."""
-        self.lines = [text]
-        compat.send_text(text)
+        """Shows `text` on the running node, in place of what was there; warnings stay below it."""
+        self._show(text, *self.warnings)
+
+    def warn(self, text: str) -> None:
+        """Shows `text` on the running node from now on, and in the log."""
+        log.warning("LTX Duo: %s", text)
+        self.warnings.append(text)
+        self._show(*self.lines, text)
+
+    def _show(self, *lines: str) -> None:
+        self.lines = list(lines)
+        compat.send_text("\n".join(lines))
 
     @contextmanager
     def sampling(self, sigmas: Tensor, passes: int, device: torch.device) -> Iterator[None]:

@@ -1,84 +1,16 @@
 """Preflight on the shipped workflows' graphs: quiet when they are good, and each planted mistake found on its node."""
 
-import copy
-import json
-from pathlib import Path
-from types import SimpleNamespace
-
 import pytest
 
-from ltx_duo.ltx_core.checkpoint import Component, Variant
-from ltx_duo.ltx_core.errors import VariantError
+from ltx_duo.ltx_core.checkpoint import Variant
 from ltx_duo.nodes.preflight import check
 from ltx_duo.nodes.preflight.report import Report
 from ltx_duo.nodes.preflight.room import Machine, check_room
 from ltx_duo.nodes.prompt_graph import PromptGraph
+from ltx_duo.tests.nodes.trees.preflight_scene import PACK, OfficialFiles, Scene
 
-PACK = Path(__file__).resolve().parents[3]
-CONFIG = json.loads((PACK / "tests" / "data" / "ltx-2.3-config.json").read_text())
 NAMES = sorted(path.name.removesuffix(".api.json") for path in (PACK / "workflows" / "api").glob("*.api.json"))
 LARGE = Machine(ram=256 * 10**9, free_ram=200 * 10**9, vram=80 * 10**9, free_disk=10**12)
-
-
-class OfficialFiles:
-    """Official files, as far as headers go; `text_width` and `variant` are those of the second file of a pair."""
-
-    text_width = 4096
-    variant = Variant.V2_3
-    lora_fits = True
-
-    def checkpoint(self, loader):
-        second = loader.type != "LTXDuoModelLoader"
-        widths = {"video_aggregate_embed.bias": self.text_width, "audio_aggregate_embed.bias": 2048}
-        return SimpleNamespace(
-            path=Path(f"{loader.type}.safetensors"),
-            variant=self.variant if second else Variant.V2_3,
-            config=CONFIG,
-            components={Component.TRANSFORMER},
-            tensors=lambda part: {name: SimpleNamespace(shape=(width,)) for name, width in widths.items()},
-        )
-
-    def lora(self, loader):
-        def check(shapes, model):
-            if not self.lora_fits:
-                raise VariantError("a LoRA of another model")
-
-        return SimpleNamespace(check=check)
-
-
-class Scene:
-    """A workflow to spoil, and what preflight says of it."""
-
-    def __init__(self, name: str):
-        self.prompt = json.loads((PACK / "workflows" / "api" / f"{name}.api.json").read_text())
-        self.files = OfficialFiles()
-
-    def set(self, node_type: str, /, **inputs) -> "Scene":
-        for entry in self.prompt.values():
-            if entry["class_type"] == node_type:
-                entry["inputs"].update(inputs)
-        return self
-
-    def cut(self, node_type: str, slot: str) -> "Scene":
-        for entry in self.prompt.values():
-            if entry["class_type"] == node_type:
-                del entry["inputs"][slot]
-        return self
-
-    def report(self, has_gpu: bool = True) -> Report:
-        before = copy.deepcopy(self.prompt)
-        report = check(PromptGraph(self.prompt), self.files, has_gpu)
-        assert self.prompt == before, "preflight changed the prompt"
-        return report
-
-    def errors(self) -> dict[str, str]:
-        """Messages by the class of the node that they are on."""
-        return {self.prompt[node]["class_type"]: text for node, text in self.report().errors.items()}
-
-    def warnings(self) -> dict[str, str]:
-        report = self.report()
-        assert not report.errors
-        return {node.type: text for node, text in report.warnings}
 
 
 @pytest.mark.parametrize("name", NAMES)
