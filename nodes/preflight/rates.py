@@ -42,4 +42,4 @@ def _made_rate(graph: PromptGraph, node: Node) -> float | None:
 def _may_interpolate(graph: PromptGraph, node: Node, factor: float) -> bool:
     """Whether a node between the decoder and this one may have made whole multiples of the frames."""
     source = graph.source(node, "images")
-    return factor > 1 and factor.is_integer() and source is not None and source.type not in DECODERS
+    return factor.is_integer() and source is not None and source.type not in DECODERS

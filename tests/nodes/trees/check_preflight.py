@@ -38,6 +38,29 @@ def test_files_of_two_generations(name):
     assert "LTX-2.0" in errors["LTXDuoVAELoader"] and "LTX-2.3" in errors["LTXDuoVAELoader"]
 
 
+@pytest.mark.parametrize(
+    ("sampler", "slot", "between", "loader"),
+    [
+        ("LTXDuoStageOneSampler", "vae", None, "LTXDuoVAELoader"),
+        ("LTXDuoStageOneSampler", "positive", "LTXDuoTextEncode", "LTXDuoTextEncoderLoader"),
+        ("LTXDuoStageOneSampler", "negative", "LTXDuoTextEncode", "LTXDuoTextEncoderLoader"),
+        ("LTXDuoStageTwoSampler", "vae", None, "LTXDuoVAELoader"),
+        ("LTXDuoStageTwoSampler", "positive", "LTXDuoTextEncode", "LTXDuoTextEncoderLoader"),
+        ("LTXDuoStageTwoSampler", "latent", "LTXDuoLatentUpsampler", "LTXDuoUpsamplerLoader"),
+    ],
+)
+def test_every_loader_beside_the_model_is_looked_at(sampler, slot, between, loader):
+    """The file of another generation comes in through one socket only."""
+    scene = Scene("text-to-video")
+    link = scene.add(loader)
+    scene.files.old = (link[0],)
+    if between:
+        inputs = {"text_encoder": link, "upsampler": link, "latent": scene.link("LTXDuoStageOneSampler")}
+        link = [scene.add(between, **inputs)[0], 0]
+    scene.set(sampler, **{slot: link})
+    assert list(scene.report().errors) == list(scene.files.old)
+
+
 def test_text_projection_of_another_width():
     scene = Scene("text-to-video")
     scene.files.text_width = 3840
@@ -50,6 +73,16 @@ def test_text_projection_of_another_width():
 def test_cfg_without_negative_prompt(preset):
     scene = Scene("text-to-video").cut("LTXDuoStageOneSampler", "negative").set("LTXDuoGuidance", preset=preset)
     assert "negative" in scene.errors()["LTXDuoStageOneSampler"]
+
+
+@pytest.mark.parametrize(
+    ("scales", "needed"),
+    [((3.0, 1.0), True), ((1.0, 7.0), True), ((1.0, 1.05), True), ((0.0, 1.0), True), ((1, 1), False)],
+)
+def test_cfg_of_picture_and_of_sound_needs_a_negative_prompt(scales, needed):
+    scene = Scene("text-to-video").cut("LTXDuoStageOneSampler", "negative")
+    scene.set("LTXDuoGuidance", preset="custom", video_cfg=scales[0], audio_cfg=scales[1])
+    assert (list(scene.errors()) == ["LTXDuoStageOneSampler"]) == needed
 
 
 def test_no_negative_prompt_without_cfg():
@@ -67,12 +100,6 @@ def test_empty_negative_prompt_with_cfg():
 def test_stg_blocks_that_the_model_lacks():
     scene = Scene("text-to-video").set("LTXDuoGuidance", preset="custom", stg_blocks="28, 48")
     assert "48" in scene.errors()["LTXDuoGuidance"]
-
-
-@pytest.mark.parametrize("frame", [121, -122])
-def test_image_outside_the_video(frame):
-    scene = Scene("image-to-video").set("LTXDuoImageCondition", frame=frame)
-    assert str(frame) in scene.errors()["LTXDuoImageCondition"]
 
 
 def test_noise_that_cannot_continue():
@@ -111,14 +138,27 @@ def test_dev_or_distilled_as_the_loader_takes_it(loader, distilled):
 
 
 def test_nothing_is_said_of_a_model_that_is_not_known_yet():
-    scene = Scene("text-to-video").set("LTXDuoModelLoader", kind=["99", 0]).set("LTXDuoLoraLoader", lora="style")
-    assert scene.report() == Report()
+    for unknown in ({"kind": ["99", 0]}, {"checkpoint": ["99", 0]}):
+        scene = Scene("text-to-video").set("LTXDuoModelLoader", **unknown).set("LTXDuoLoraLoader", lora="style")
+        assert scene.report() == Report()
 
 
 def test_distilled_lora_in_stage_one_with_cfg():
     scene = Scene("text-to-video").set("LTXDuoLoraLoader", strength_stage_one=1.0)
     assert "stage one" in scene.warnings()["LTXDuoLoraLoader"]
     assert scene.set("LTXDuoGuidance", preset="none").report() == Report()
+
+
+@pytest.mark.parametrize(("strength", "strong"), [(0.5, True), (0.49, False), (0.0, False), (2, True)])
+def test_how_strong_a_distilled_lora_disturbs_cfg(strength, strong):
+    scene = Scene("text-to-video").set("LTXDuoLoraLoader", strength_stage_one=strength)
+    assert ("LTXDuoLoraLoader" in scene.warnings()) == strong
+
+
+@pytest.mark.parametrize(("blocks", "fit"), [("0, 47", True), ("48", False)])
+def test_last_block_of_the_model(blocks, fit):
+    scene = Scene("text-to-video").set("LTXDuoGuidance", preset="custom", stg_blocks=blocks)
+    assert (scene.report().errors == {}) == fit
 
 
 @pytest.mark.parametrize("change", [{"strength_stage_two": 0.0}, {"lora": "style.safetensors"}])
@@ -131,21 +171,10 @@ def test_faulty_upsampler():
     assert "1.1" in scene.warnings()["LTXDuoUpsamplerLoader"]
 
 
-def test_latent_that_was_not_upsampled():
-    scene = Scene("text-to-video")
-    first = next(n for n, entry in scene.prompt.items() if entry["class_type"] == "LTXDuoStageOneSampler")
-    assert "half" in scene.set("LTXDuoStageTwoSampler", latent=[first, 0]).warnings()["LTXDuoStageTwoSampler"]
-
-
 def test_images_in_one_stage_only():
     assert "conditions" in Scene("image-to-video").cut("LTXDuoStageTwoSampler", "conditions").warnings()[
         "LTXDuoStageTwoSampler"
     ]  # fmt: skip
-
-
-def test_two_frame_rates():
-    warning = Scene("mixed-with-native").set("CreateVideo", fps=30.0).warnings()["CreateVideo"]
-    assert "24" in warning and "30" in warning
 
 
 @pytest.mark.parametrize(

@@ -153,6 +153,8 @@ def test_one_of_a_batch():
     assert scene.report().errors == {}
     several = scene.add("RepeatLatentBatch", samples=["99", 0], amount=3)
     assert "batch of 3" in refused(scene.set(ONE, latent=several))[2]
+    more = scene.add("RepeatLatentBatch", samples=several, amount=2)
+    assert "batch of 6" in refused(scene.set(ONE, latent=more))[2]
 
 
 def test_saved_batch():

@@ -20,6 +20,7 @@ class OfficialFiles:
 
     text_width = 4096
     variant = Variant.V2_3
+    old = ()  # ids of loaders whose files are of LTX-2.0
     lora_fits = True
     saved = None  # the shape of every saved latent
 
@@ -28,7 +29,7 @@ class OfficialFiles:
         widths = {"video_aggregate_embed.bias": self.text_width, "audio_aggregate_embed.bias": 2048}
         return SimpleNamespace(
             path=Path(f"{loader.type}.safetensors"),
-            variant=self.variant if second else Variant.V2_3,
+            variant=Variant.V2_0 if loader.id in self.old else self.variant if second else Variant.V2_3,
             config=CONFIG,
             components={Component.TRANSFORMER},
             tensors=lambda part: {name: SimpleNamespace(shape=(width,)) for name, width in widths.items()},
