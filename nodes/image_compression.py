@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..ltx_core.errors import ConditioningError
 from ..ltx_core.progress import SILENT, Reporter
-from ..ltx_core.sampling.conditioning import resize_and_crop
+from ..ltx_core.sampling.conditioning import resize_and_crop, resolve_frames
 
 log = logging.getLogger("ltx_duo")
 
@@ -39,8 +39,7 @@ def add_condition(
 
     ConditioningError for a batch of images, a strange shape, values that are no numbers, or a frame that is taken.
     """
-    if any(existing.frame == frame for existing in conditions):
-        raise ConditioningError(f"Two image conditions are set on frame {frame}; give each its own frame.")
+    resolve_frames([*(existing.frame for existing in conditions), frame], None)
     return (*conditions, ImageSpec(single_rgb(image), frame, strength, crf))
 
 

@@ -52,21 +52,37 @@ def resolve_frame(frame: int, frames: int) -> int:
     return frame % frames
 
 
+def resolve_frames(frames: Sequence[int], total: int | None) -> list[int]:
+    """The pixel frames that images are placed on; ConditioningError for one outside the video or two on one frame.
+
+    `total` None: the video's length is not known, so that only equal numbers are one frame.
+    """
+    resolved: list[int] = []
+    for frame in frames:
+        place = frame if total is None else resolve_frame(frame, total)
+        if place in resolved:
+            other = frames[resolved.index(place)]
+            means = "" if other == frame else f", which {other} and {frame} both mean"
+            raise ConditioningError(f"Two images are placed on frame {place}{means}; give each its own frame.")
+        resolved.append(place)
+    return resolved
+
+
 def apply_images(state: ModalityState, images: Sequence[ImageLatent], geometry: LatentGeometry) -> ModalityState:
     """Conditions a video state, before noise, on images in their order.
 
     An image at frame 0 takes the place of the first latent frame's clean tokens.  An image at a later frame is
     appended as extra tokens that attention sees at that frame's time (one pixel frame long) and `clear_conditioning`
     removes.  As in the vendor's ltx_core.conditioning v1.2 the noisy tokens stay as they are, zeros for appended ones.
+    ConditioningError for an image of another size, outside the video, or on the frame of another one.
     """
-    for image in images:
+    for image, frame in zip(images, resolve_frames([image.frame for image in images], geometry.frames), strict=True):
         grid = (geometry.latent_height, geometry.latent_width)
         if tuple(image.latent.shape[3:]) != grid:
             raise ConditioningError(
                 f"The image latent is {image.latent.shape[3]}x{image.latent.shape[4]} (height x width), the video's is "
                 f"{grid[0]}x{grid[1]}: encode the image at {geometry.width}x{geometry.height} pixels for this stage."
             )
-        frame = resolve_frame(image.frame, geometry.frames)
         tokens = patchify_video(image.latent).to(state.latent).expand(state.latent.shape[0], -1, -1)
         place = _replace_first if frame == 0 else _append
         state = place(state, tokens, frame, image.strength, geometry)

@@ -8,7 +8,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ltx_duo.ltx_core.errors import ConditioningError
 from ltx_duo.ltx_core.sampling import conditioning
-from ltx_duo.ltx_core.sampling.conditioning import ImageLatent, apply_images, resize_and_crop, resolve_frame
+from ltx_duo.ltx_core.sampling.conditioning import (
+    ImageLatent,
+    apply_images,
+    resize_and_crop,
+    resolve_frame,
+    resolve_frames,
+)
 from ltx_duo.ltx_core.sampling.geometry import LatentGeometry
 from ltx_duo.ltx_core.sampling.patchify import patchify_video
 from ltx_duo.ltx_core.sampling.state import video_state
@@ -86,6 +92,19 @@ def test_what_cannot_be_conditioned_on_is_refused(rng):
         apply_images(video_state(GEOMETRY), [ImageLatent(torch.zeros(1, 128, 1, 2, 2))], GEOMETRY)
     with pytest.raises(ConditioningError, match="frame 17"):
         apply_images(video_state(GEOMETRY), [image(rng, 17)], GEOMETRY)
+    for frames in ((0, -17), (16, -1), (8, 8)):
+        with pytest.raises(ConditioningError, match="its own frame"):
+            apply_images(video_state(GEOMETRY), [image(rng, frame) for frame in frames], GEOMETRY)
+
+
+@given(st.integers(1, 40), st.lists(st.integers(-40, 39), max_size=6))
+def test_frames_of_images(total, frames):
+    good = all(-total <= frame < total for frame in frames) and len({f % total for f in frames}) == len(frames)
+    if good:
+        assert resolve_frames(frames, total) == [frame % total for frame in frames]
+    else:
+        with pytest.raises(ConditioningError):
+            resolve_frames(frames, total)
 
 
 @given(st.integers(1, 90), st.integers(1, 90), st.integers(1, 3), st.integers(1, 3))
