@@ -1,0 +1,20 @@
+"""What a stage is held to: images, keyframes, regions, references.  One subject a file; see `Condition`."""
+
+from .condition import Condition
+from .first_frame import FirstFrame
+from .images import GivenImage, encode_images, resize_and_crop, resolve_frame
+from .keyframe import Keyframe
+from .reference import Reference
+from .region import TimeRegion
+
+__all__ = [
+    "Condition",
+    "FirstFrame",
+    "GivenImage",
+    "Keyframe",
+    "Reference",
+    "TimeRegion",
+    "encode_images",
+    "resize_and_crop",
+    "resolve_frame",
+]
