@@ -22,6 +22,7 @@ from .transformer.params import TransformerParams
 from .two_stage import Components
 from .upsampler import LatentUpsampler, UpsamplerParams
 from .variant import Variant
+from .variants import kind_of_name, variant_of
 from .video_vae import VideoDecoder, VideoEncoder, VideoVAEParams
 from .vocoder.model import build_vocoder
 from .vocoder.params import VocoderParams
@@ -144,6 +145,9 @@ def load_components(
     upscale.require(Component.UPSAMPLER)
     placement = {"dtype": dtype, "device": device}
     return Components(
+        variant=variant_of(kind_of_name(main.path.name), main.variant),
+        dtype=dtype,
+        device=torch.device(device),
         tokenizer=load_tokenizer(text),
         text_encoder=load_text_encoder(text, main, **placement),
         video_connector=load_component(main, Component.VIDEO_CONNECTOR, **placement),

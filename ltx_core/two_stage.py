@@ -1,13 +1,13 @@
 """The whole pipeline: prompt and images -> stage one -> latent upsample -> stage two -> frames and sound.
 
-Each function is one phase; a caller that manages memory (ComfyUI's nodes do) loads the one component that a phase
-takes, and `generate` tells the story in order for components that are all loaded.  Equals the vendor's
-TI2VidTwoStagesPipeline.
+`stage_one` and `stage_two` say what each stage does; `sample_stage` does it.  Every other function is one phase: a
+caller that manages memory (ComfyUI's nodes do) loads the one component that a phase takes, and `generate` tells the
+story in order for components that are all loaded.  Equals the vendor's TI2VidTwoStagesPipeline.
 """
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -15,41 +15,21 @@ from torch import Tensor
 from .audio_vae.decoder import AudioDecoder
 from .errors import LTXError
 from .progress import SILENT, Reporter
-from .sampling.conditioning import ImageLatent, resize_and_crop
+from .sampling.conditions import Condition, GivenImage, encode_images
 from .sampling.euler import sample_euler
 from .sampling.geometry import LatentGeometry
-from .sampling.guidance import LTX_2_3_DEV, OFF, Contexts, Guidance
-from .sampling.schedule import STAGE_TWO, ltx2_sigmas
-from .sampling.stage import start_stage
-from .sampling.state import AVState
+from .sampling.guidance import OFF, Contexts, Guidance
+from .sampling.schedule import STAGE_TWO
+from .sampling.stage import AVLatent, Sampler, Stage, Start, sample_stage
 from .text.connector import EmbeddingsConnector
 from .text.encoder import TextEncoder
 from .text.tokenizer import GemmaTokenizer
 from .transformer.model import AVTransformer
 from .upsampler.model import LatentUpsampler, upsample_latent
+from .variants import ModelVariant
 from .video_vae.decoder import VideoDecoder
 from .video_vae.encoder import VideoEncoder
 from .video_vae.tiling import Tiling, decode_tiled, decode_whole
-
-Sampler = Callable[..., AVState]
-
-
-@dataclass(frozen=True)
-class ImageCondition:
-    """An image that the video shows: (H, W, 3) float 0..1 on the CPU, its pixel frame (negative: from the end), and
-    how firmly it is kept, 0 to 1."""
-
-    image: Tensor
-    frame: int = 0
-    strength: float = 1.0
-
-
-@dataclass(frozen=True)
-class AVLatent:
-    """Normalised latents of a video (1, 128, F', H', W') and its sound (1, 8, T, 16), or None without sound."""
-
-    video: Tensor
-    audio: Tensor | None
 
 
 @torch.no_grad()
@@ -73,88 +53,45 @@ def connect(
     return Contexts(*pairs[0], *(pairs[1] if negative is not None else ()))
 
 
-@torch.no_grad()
-def encode_images(
-    encoder: VideoEncoder,
-    images: Sequence[ImageCondition],
-    geometry: LatentGeometry,
-    *,
-    dtype: torch.dtype,
-    device: torch.device | str | None = None,
-    reporter: Reporter = SILENT,
-) -> tuple[ImageLatent, ...]:
-    """Fits each image to a stage's size and encodes it there; every stage encodes its own."""
-    latents = []
-    for condition in images:
-        reporter.check_cancel()
-        pixels = resize_and_crop(condition.image, geometry.width, geometry.height, reporter).to(device, dtype)
-        latents.append(ImageLatent(encoder(pixels), condition.frame, condition.strength))
-    return tuple(latents)
-
-
 def stage_one(
-    model: AVTransformer,
     geometry: LatentGeometry,
-    contexts: Contexts,
-    generator: torch.Generator,
+    sigmas: Tensor,
+    guidance: Guidance,
     *,
-    guidance: Guidance = LTX_2_3_DEV,
-    sigmas: Tensor | None = None,
-    images: Sequence[ImageLatent] = (),
+    conditions: Sequence[Condition] = (),
     initial: AVLatent | None = None,
     sampler: Sampler = sample_euler,
-    dtype: torch.dtype = torch.bfloat16,
-    device: torch.device | str | None = None,
-    reporter: Reporter = SILENT,
-) -> AVLatent:
-    """Samples video and sound from noise at `geometry`, which is stage one's own size.
+) -> Stage:
+    """Video and sound from noise at `geometry`, which is stage one's own size, with guidance.
 
-    `sigmas` defaults to the 30-step schedule.  With an `initial` latent the run begins from it, noised to the first
-    sigma, instead of from pure noise.
+    With an `initial` latent the stage begins from it, noised to the first sigma, instead of from noise alone.
     """
-    sigmas = ltx2_sigmas(30) if sigmas is None else sigmas
-    state = start_stage(
+    scale = 1.0 if initial is None else float(sigmas[0])
+    video, audio = (None, None) if initial is None else (initial.video, initial.audio)
+    return Stage(
         geometry,
-        generator,
-        images=images,
-        noise_scale=1.0 if initial is None else float(sigmas[0]),
-        video_latent=None if initial is None else initial.video,
-        audio_latent=None if initial is None else initial.audio,
-        dtype=dtype,
-        device=device,
-        reporter=reporter,
+        sigmas,
+        video=Start(video, scale, tuple(conditions)),
+        audio=Start(audio, scale),
+        guidance=guidance,
+        sampler=sampler,
     )
-    return AVLatent(*sampler(model, state, sigmas, guidance, contexts, reporter).latents())
-
-
-def upsample(
-    upsampler: LatentUpsampler, vae: VideoEncoder | VideoDecoder, latent: AVLatent, reporter: Reporter = SILENT
-) -> AVLatent:
-    """The same video at the next stage's size; the sound does not change.  Takes the latent statistics from `vae`."""
-    with torch.no_grad():
-        return AVLatent(upsample_latent(upsampler, vae.per_channel_statistics, latent.video, reporter), latent.audio)
 
 
 def stage_two(
-    model: AVTransformer,
     geometry: LatentGeometry,
-    contexts: Contexts,
     latent: AVLatent,
-    generator: torch.Generator,
-    *,
-    guidance: Guidance = OFF,
     sigmas: Tensor | None = None,
-    images: Sequence[ImageLatent] = (),
+    *,
+    conditions: Sequence[Condition] = (),
     clean_background: bool = True,
     sampler: Sampler = sample_euler,
-    dtype: torch.dtype = torch.bfloat16,
-    device: torch.device | str | None = None,
-    reporter: Reporter = SILENT,
-) -> AVLatent:
-    """Noises the upsampled video and stage one's sound to the first sigma and refines both at the final `geometry`.
+) -> Stage:
+    """The upsampled video and stage one's sound, noised to the first sigma and refined at the final `geometry`.
 
-    `generator` is stage one's, continued.  `clean_background` keeps the upsampled latent as what partly conditioned
-    tokens go back to.  Returns stage two's video and sound; the vendor goes on with stage one's sound.
+    It draws on from stage one's generator.  `clean_background` keeps the upsampled latent as what partly conditioned
+    tokens go back to.  It refines the sound too; the vendor goes on with stage one's.  LTXError for a latent of another
+    size.
     """
     sigmas = torch.tensor(STAGE_TWO) if sigmas is None else sigmas
     if latent.video.shape[2:] != geometry.video_shape[1:]:
@@ -163,20 +100,23 @@ def stage_two(
             f"latent of {tuple(geometry.video_shape[1:])}, but got one of {tuple(latent.video.shape[2:])}. Upsample "
             "stage one's latent by two first."
         )
-    state = start_stage(
+    scale = float(sigmas[0])
+    return Stage(
         geometry,
-        generator,
-        images=images,
-        noise_scale=float(sigmas[0]),
-        video_latent=latent.video,
-        audio_latent=latent.audio,
-        with_audio=latent.audio is not None,
-        keep_background=clean_background,
-        dtype=dtype,
-        device=device,
-        reporter=reporter,
+        sigmas,
+        video=Start(latent.video, scale, tuple(conditions), keep_clean=clean_background),
+        audio=None if latent.audio is None else Start(latent.audio, scale),
+        guidance=OFF,
+        sampler=sampler,
     )
-    return AVLatent(*sampler(model, state, sigmas, guidance, contexts, reporter).latents())
+
+
+def upsample(
+    upsampler: LatentUpsampler, vae: VideoEncoder | VideoDecoder, latent: AVLatent, reporter: Reporter = SILENT
+) -> AVLatent:
+    """The same video at the next stage's size; the sound does not change.  Takes the latent statistics from `vae`."""
+    with torch.no_grad():
+        return AVLatent(upsample_latent(upsampler, vae.per_channel_statistics, latent.video, reporter), latent.audio)
 
 
 def decode_video(
@@ -200,6 +140,9 @@ def decode_audio(
 class Components:
     """Everything that a run needs, loaded, on one device and of one model variant."""
 
+    variant: ModelVariant
+    dtype: torch.dtype
+    device: torch.device
     tokenizer: GemmaTokenizer
     text_encoder: TextEncoder
     video_connector: EmbeddingsConnector
@@ -214,27 +157,45 @@ class Components:
 
 @dataclass(frozen=True)
 class Request:
-    """What to make: `geometry` is the final one; sampling settings default to the vendor's for the dev model."""
+    """What to make: `geometry` is the final one.  What is None is as the model's variant has it."""
 
     prompt: str
-    negative_prompt: str
     geometry: LatentGeometry
+    negative_prompt: str | None = None
     seed: int = 10
-    images: tuple[ImageCondition, ...] = ()
-    guidance: Guidance = LTX_2_3_DEV
+    images: tuple[GivenImage, ...] = ()
+    steps: int | None = None
+    guidance: Guidance | None = None
     stage_one_sigmas: Tensor | None = None
     stage_two_sigmas: Tensor | None = None
-    sampler: Sampler = sample_euler
+    sampler: Sampler | None = None
     tiling: Tiling | None = None
-    stage_one_sound: bool = True
+    stage_one_sound: bool | None = None
+
+    def filled(self, variant: ModelVariant) -> "Request":
+        """The same request with nothing left to the variant."""
+        given = {
+            "negative_prompt": variant.negative_prompt,
+            "guidance": variant.guidance,
+            "stage_one_sigmas": variant.stage_one_schedule(self.steps),
+            "stage_two_sigmas": variant.stage_two_schedule(),
+            "sampler": variant.sampler,
+            "stage_one_sound": variant.stage_one_sound,
+        }
+        return replace(self, **{name: value for name, value in given.items() if getattr(self, name) is None})
 
 
 @dataclass(frozen=True)
 class Result:
-    """frames (F, H, W, 3) float32 in 0..1; waveform (1, 2, N) float32; both on the CPU, with what they came from."""
+    """frames (F, H, W, 3) float32 in 0..1 at `fps`; waveform (1, 2, N) float32 at `sample_rate` Hz; both on the CPU.
+
+    With the latents that they came from.
+    """
 
     frames: Tensor
+    fps: float
     waveform: Tensor
+    sample_rate: int
     stage_one: AVLatent
     stage_two: AVLatent
 
@@ -244,36 +205,33 @@ def generate(
     request: Request,
     *,
     stage_weights: Callable[[int], AbstractContextManager] = lambda stage: nullcontext(),
-    dtype: torch.dtype = torch.bfloat16,
-    device: torch.device | str = "cpu",
     reporter: Reporter = SILENT,
 ) -> Result:
     """Runs the whole pipeline.  `stage_weights(1 or 2)` is entered around each stage, to lay LoRAs over the transformer
     (`ltx_core.lora.fused`): the distilled LoRA belongs to stage two."""
-    c, placement = components, {"dtype": dtype, "device": device}
-    generator = torch.Generator(device).manual_seed(request.seed)
-    features = [
-        encode_prompt(c.tokenizer, c.text_encoder, text, device, reporter)
-        for text in (request.prompt, request.negative_prompt)
-    ]
-    contexts = connect(c.video_connector, c.audio_connector, *features)
+    c, r = components, request.filled(components.variant)
+    placement = {"dtype": c.dtype, "device": c.device}
+    crf, generator = c.variant.image_crf, torch.Generator(c.device).manual_seed(r.seed)
+    texts = r.prompt, r.negative_prompt
+    contexts = connect(
+        c.video_connector,
+        c.audio_connector,
+        *(encode_prompt(c.tokenizer, c.text_encoder, text, c.device, reporter) for text in texts),
+    )
 
-    half = request.geometry.half()
-    images = encode_images(c.video_encoder, request.images, half, **placement, reporter=reporter)
+    half = r.geometry.half()
+    conditions = encode_images(c.video_encoder, r.images, half, crf, **placement, reporter=reporter)
+    stage = stage_one(half, r.stage_one_sigmas, r.guidance, conditions=conditions, sampler=r.sampler)
     with stage_weights(1):
-        first = stage_one(
-            c.transformer, half, contexts, generator, guidance=request.guidance, sigmas=request.stage_one_sigmas,
-            images=images, sampler=request.sampler, **placement, reporter=reporter,
-        )  # fmt: skip
+        first = sample_stage(c.transformer, stage, contexts, generator, **placement, reporter=reporter)
 
     larger = upsample(c.upsampler, c.video_encoder, first, reporter)
-    images = encode_images(c.video_encoder, request.images, request.geometry, **placement, reporter=reporter)
+    conditions = encode_images(c.video_encoder, r.images, r.geometry, crf, **placement, reporter=reporter)
+    stage = stage_two(r.geometry, larger, r.stage_two_sigmas, conditions=conditions, sampler=r.sampler)
     with stage_weights(2):
-        second = stage_two(
-            c.transformer, request.geometry, contexts, larger, generator, sigmas=request.stage_two_sigmas,
-            images=images, sampler=request.sampler, **placement, reporter=reporter,
-        )  # fmt: skip
+        second = sample_stage(c.transformer, stage, contexts, generator, **placement, reporter=reporter)
 
-    frames = decode_video(c.video_decoder, second.video, request.tiling, reporter)
-    sound = first.audio if request.stage_one_sound else second.audio
-    return Result(frames, decode_audio(c.audio_decoder, c.vocoder, sound, reporter), first, second)
+    frames = decode_video(c.video_decoder, second.video, r.tiling, reporter)
+    sound = first.audio if r.stage_one_sound else second.audio
+    waveform = decode_audio(c.audio_decoder, c.vocoder, sound, reporter)
+    return Result(frames, r.geometry.fps, waveform, c.vocoder.output_sampling_rate, first, second)

@@ -4,9 +4,7 @@ import torch
 from torch import Tensor
 
 from ..progress import SILENT, Reporter
-from ..transformer.model import AVTransformer
-from .guidance import Contexts, Guidance
-from .guided import guided_prediction
+from .denoiser import Denoiser
 from .schedule import checked_sigmas
 from .state import AVState
 
@@ -22,24 +20,16 @@ def euler_step(latent: Tensor, x0: Tensor, sigma: Tensor, sigma_next: Tensor) ->
 
 
 @torch.no_grad()
-def sample_euler(
-    model: AVTransformer,
-    state: AVState,
-    sigmas: Tensor,
-    guidance: Guidance,
-    contexts: Contexts,
-    reporter: Reporter = SILENT,
-) -> AVState:
+def sample_euler(denoise: Denoiser, state: AVState, sigmas: Tensor, reporter: Reporter = SILENT) -> AVState:
     """Takes a noised state down the sigmas (steps + 1,), one guided prediction a step, and returns it clean.
 
     Tokens whose denoise mask is 0 come out with the very bits of their clean tokens.
     """
     sigmas = checked_sigmas(sigmas)
-    predict = guided_prediction(model, state, guidance, contexts, reporter)
     steps = len(sigmas) - 1
     x0 = None
     for step in range(steps):
-        x0 = predict(state, sigmas[step], step, x0)
+        x0 = denoise(state, sigmas[step], step, x0)
         kept = state.keep(x0)
         state = state.with_latents(
             [

@@ -58,13 +58,16 @@ def noised(state: ModalityState, noise: Tensor, scale: float, reporter: Reporter
 def add_noise(
     state: AVState,
     generator: torch.Generator,
-    scale: float = 1.0,
+    scales: Sequence[float] = (1.0, 1.0),
     dtype: torch.dtype | None = None,
     reporter: Reporter = SILENT,
 ) -> AVState:
-    """Draws for video, then for audio, and lays the noise over both; `dtype` None draws in the latents' dtype."""
+    """Draws for video, then for audio, and lays the noise over both by the scale of each.
+
+    `dtype` None draws in the latents' dtype.
+    """
     modalities = []
-    for modality in state.modalities:
+    for modality, scale in zip(state.modalities, scales, strict=False):
         latent = modality.latent
         noise = draw_noise(
             latent.shape, generator, dtype=dtype or latent.dtype, device=latent.device, reporter=reporter

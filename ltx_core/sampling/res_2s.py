@@ -9,9 +9,7 @@ import torch
 from torch import Tensor
 
 from ..progress import SILENT, Reporter
-from ..transformer.model import AVTransformer
-from .guidance import Contexts, Guidance
-from .guided import guided_prediction
+from .denoiser import Denoiser
 from .schedule import checked_sigmas
 from .state import AVState
 
@@ -59,11 +57,9 @@ def sde_step(anchor: Tensor, target: Tensor, sigma: Tensor, sigma_next: Tensor, 
 
 @torch.no_grad()
 def sample_res_2s(
-    model: AVTransformer,
+    denoise: Denoiser,
     state: AVState,
     sigmas: Tensor,
-    guidance: Guidance,
-    contexts: Contexts,
     reporter: Reporter = SILENT,
     *,
     noise_seed: int = NOISE_SEED,
@@ -76,7 +72,6 @@ def sample_res_2s(
     from the user's seed.  Tokens whose denoise mask is 0 come out with the very bits of their clean tokens.
     """
     sigmas = checked_sigmas(sigmas)
-    predict = guided_prediction(model, state, guidance, contexts, reporter)
     device = state.video.latent.device
     step_noise, half_step_noise = (
         torch.Generator(device=noise_device or device).manual_seed(seed)
@@ -100,7 +95,7 @@ def sample_res_2s(
         a21, b1, b2 = coefficients(h)
         half_sigma = (sigma * sigma_next).sqrt()
 
-        prediction = predict(state, sigmas[step], step, prediction)
+        prediction = denoise(state, sigmas[step], step, prediction)
         kept = state.keep(prediction)
         x0 = [x.to(wide) for x in kept]
         anchors = [modality.latent.to(wide) for modality in state.modalities]
@@ -113,7 +108,7 @@ def sample_res_2s(
                 slopes = [d - a for d, a in zip(x0, anchors, strict=True)]
 
         middle = state.with_latents(_narrow(middles, state))
-        prediction = predict(middle, half_sigma, 0, prediction)
+        prediction = denoise(middle, half_sigma, 0, prediction)
         second = [x.to(wide) for x in state.keep(prediction)]
         targets = [a + h * (b1 * s + b2 * (d - a)) for a, s, d in zip(anchors, slopes, second, strict=True)]
         ends = renoised(anchors, targets, sigmas[step], sigmas[step + 1], step_noise)
@@ -121,7 +116,7 @@ def sample_res_2s(
         state = state.with_latents(_narrow(ends, state))
 
     if clean_at_end:
-        state = state.with_latents(state.keep(predict(state, sigmas[steps], steps, prediction)))
+        state = state.with_latents(state.keep(denoise(state, sigmas[steps], steps, prediction)))
         reporter.step(total, total, state.latents()[0])
     return state
 

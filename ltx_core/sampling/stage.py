@@ -1,27 +1,88 @@
-"""How a stage begins: a geometry, images, and noise."""
+"""A stage as data: how each stream begins, and what is done with it; and the function that samples it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from ..errors import ConditioningError
 from ..progress import SILENT, Reporter
-from .conditioning import ImageLatent, apply_images
+from ..transformer.model import AVTransformer
+from .conditions.condition import Condition
+from .euler import sample_euler
 from .geometry import LatentGeometry
+from .guidance import OFF, Contexts, Guidance
 from .noise import add_noise
-from .state import AVState, audio_state, video_state
+from .state import AVState, ModalityState, audio_state, frozen, video_state
+
+Sampler = Callable[..., AVState]
 
 
-def start_stage(
-    geometry: LatentGeometry,
+@dataclass(frozen=True)
+class AVLatent:
+    """Normalised latents of a video (1, 128, F', H', W') and its sound (1, 8, T, 16), or None without sound."""
+
+    video: Tensor
+    audio: Tensor | None
+
+
+@dataclass(frozen=True)
+class Start:
+    """How one modality's stream begins.
+
+    latent: what noise is laid over, None for nothing; noise_scale: how much, 1 for noise alone.  conditions change the
+    stream before the noise, in their order.  frozen: the latent is given and stays as it is, without noise (mask 0 and
+    sigma 0), and the other modality is made to fit it.  keep_clean: tokens that a condition keeps partly go back to the
+    latent (stage two's clean background); off, to zeros.
+    """
+
+    latent: Tensor | None = None
+    noise_scale: float = 1.0
+    conditions: tuple[Condition, ...] = ()
+    frozen: bool = False
+    keep_clean: bool = True
+
+    def __post_init__(self):
+        if self.frozen and self.latent is None:
+            raise ConditioningError("A frozen stream has no latent; give the latent that it is to keep.")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Everything that one stage does: its size, its noise levels (steps + 1,), and how its streams begin.
+
+    audio None leaves sound out.
+    """
+
+    geometry: LatentGeometry
+    sigmas: Tensor
+    video: Start = Start()
+    audio: Start | None = Start()
+    guidance: Guidance = OFF
+    sampler: Sampler = sample_euler
+
+
+@torch.no_grad()
+def sample_stage(
+    model: AVTransformer,
+    stage: Stage,
+    contexts: Contexts,
     generator: torch.Generator,
     *,
-    images: Sequence[ImageLatent] = (),
-    noise_scale: float = 1.0,
-    video_latent: Tensor | None = None,
-    audio_latent: Tensor | None = None,
-    with_audio: bool = True,
-    keep_background: bool = True,
+    dtype: torch.dtype = torch.bfloat16,
+    device: torch.device | str | None = None,
+    reporter: Reporter = SILENT,
+) -> AVLatent:
+    """Samples a stage from its beginning to clean latents."""
+    state = begin(stage, generator, dtype=dtype, device=device, reporter=reporter)
+    return AVLatent(*stage.sampler(model, state, stage.sigmas, stage.guidance, contexts, reporter).latents())
+
+
+def begin(
+    stage: Stage,
+    generator: torch.Generator,
+    *,
     noise_dtype: torch.dtype | None = None,
     dtype: torch.dtype = torch.bfloat16,
     device: torch.device | str | None = None,
@@ -29,14 +90,25 @@ def start_stage(
 ) -> AVState:
     """The noised state from which a stage is sampled.
 
-    Stage one starts from nothing at noise scale 1.  Stage two starts from the upsampled video latent and stage one's
-    audio latent at noise scale sigma_0, with the clean background kept.  The images are encoded at this stage's size.
-    Draws from `generator` for video (appended keyframe tokens included), then for audio.
+    Draws from `generator` for video (appended tokens included), then for audio, frozen streams too: what a seed means
+    does not depend on them.
     """
-    batch = 1 if video_latent is None else video_latent.shape[0]
-    factory = {"batch": batch, "dtype": dtype, "device": device}
+    geometry, starts = stage.geometry, [start for start in (stage.video, stage.audio) if start is not None]
+    latents = [start.latent for start in starts if start.latent is not None]
+    factory = {"batch": latents[0].shape[0] if latents else 1, "dtype": dtype, "device": device}
     reporter.check_cancel()
-    video = video_state(geometry, initial=video_latent, keep_background=keep_background, **factory)
-    video = apply_images(video, images, geometry)
-    audio = audio_state(geometry, initial=audio_latent, **factory) if with_audio else None
-    return add_noise(AVState(geometry, video, audio), generator, noise_scale, noise_dtype, reporter)
+    modalities = [
+        _conditioned(make(geometry, initial=start.latent, keep_clean=start.keep_clean, **factory), start, geometry)
+        for make, start in zip((video_state, audio_state), starts, strict=False)
+    ]
+    state = AVState(geometry, modalities[0], modalities[1] if len(modalities) > 1 else None)
+    state = add_noise(state, generator, [start.noise_scale for start in starts], noise_dtype, reporter)
+    return state.with_modalities(
+        [frozen(own) if start.frozen else own for own, start in zip(state.modalities, starts, strict=True)]
+    )
+
+
+def _conditioned(state: ModalityState, start: Start, geometry: LatentGeometry) -> ModalityState:
+    for condition in start.conditions:
+        state = condition.apply(state, geometry)
+    return state

@@ -17,12 +17,14 @@ class ModalityState:
 
     latent: (B, T, 128) noisy tokens; clean: (B, T, 128) what conditioned tokens go back to;
     denoise_mask: (B, T, 1) float32, 1 = generate freely, 0 = keep clean; positions: (1, axes, T, 2) float32 bounds.
+    frozen: given as a whole: its mask is 0, and so is its noise level wherever the model asks for one.
     """
 
     latent: Tensor
     clean: Tensor
     denoise_mask: Tensor
     positions: Tensor
+    frozen: bool = False
 
     def timesteps(self, sigma: Tensor) -> Tensor:
         """(B, T) float32: each token's own noise level, its mask times `sigma` (B,)."""
@@ -68,19 +70,19 @@ def video_state(
     *,
     batch: int = 1,
     initial: Tensor | None = None,
-    keep_background: bool = True,
+    keep_clean: bool = True,
     dtype: torch.dtype = torch.bfloat16,
     device: torch.device | str | None = None,
 ) -> ModalityState:
     """A state before conditioning and noise: zeros, or the latent `initial` (B, 128, F', H', W').
 
     Clean tokens are a copy of the initial latent, made before any noise (stage two's clean background); with
-    `keep_background` off they are zeros.  They only show where the denoise mask is below 1.
+    `keep_clean` off they are zeros.  They only show where the denoise mask is below 1.
     """
     shape = geometry.video_shape
     tokens = None if initial is None else patchify_video(_checked(initial, shape, "video"))
     positions = geometry.video_positions(device)
-    return _state(tokens, (batch, geometry.video_tokens, shape[0]), positions, keep_background, dtype, device)
+    return _state(tokens, (batch, geometry.video_tokens, shape[0]), positions, keep_clean, dtype, device)
 
 
 def audio_state(
@@ -88,13 +90,36 @@ def audio_state(
     *,
     batch: int = 1,
     initial: Tensor | None = None,
+    keep_clean: bool = True,
     dtype: torch.dtype = torch.bfloat16,
     device: torch.device | str | None = None,
 ) -> ModalityState:
     """Like `video_state`, from zeros or the latent `initial` (B, 8, T, 16)."""
     channels, frames, bins = shape = geometry.audio_shape
     tokens = None if initial is None else patchify_audio(_checked(initial, shape, "audio"))
-    return _state(tokens, (batch, frames, channels * bins), geometry.audio_positions(device), True, dtype, device)
+    return _state(tokens, (batch, frames, channels * bins), geometry.audio_positions(device), keep_clean, dtype, device)
+
+
+def appended(state: ModalityState, tokens: Tensor, positions: Tensor, strength: float) -> ModalityState:
+    """The state with clean tokens (1, M, 128) behind its own, at positions (1, axes, M, 2); zeros before noise.
+
+    strength: 1 keeps them, 0 generates them freely.
+    """
+    tokens = tokens.to(state.latent).expand(state.latent.shape[0], -1, -1)
+    # The vendor builds this mask in the latent's dtype: in bfloat16 a strength of 0.7 means 1 - 0.30078125.
+    mask = torch.full((*tokens.shape[:2], 1), 1.0 - strength, dtype=tokens.dtype, device=tokens.device).float()
+    return replace(
+        state,
+        latent=torch.cat((state.latent, torch.zeros_like(tokens)), dim=1),
+        clean=torch.cat((state.clean, tokens), dim=1),
+        denoise_mask=torch.cat((state.denoise_mask, mask), dim=1),
+        positions=torch.cat((state.positions, positions), dim=2),
+    )
+
+
+def frozen(state: ModalityState) -> ModalityState:
+    """The state kept as it is through a stage."""
+    return replace(state, latent=state.clean, denoise_mask=torch.zeros_like(state.denoise_mask), frozen=True)
 
 
 def clear_conditioning(state: ModalityState, tokens: int) -> ModalityState:
@@ -120,7 +145,7 @@ def _state(
     tokens: Tensor | None,
     shape: tuple[int, int, int],
     positions: Tensor,
-    keep_background: bool,
+    keep_clean: bool,
     dtype: torch.dtype,
     device: torch.device | str | None,
 ) -> ModalityState:
@@ -128,7 +153,7 @@ def _state(
     latent = zeros if tokens is None else tokens.to(device, dtype)
     return ModalityState(
         latent=latent,
-        clean=zeros if tokens is None or not keep_background else latent.clone(),
+        clean=zeros if tokens is None or not keep_clean else latent.clone(),
         denoise_mask=torch.ones(*latent.shape[:2], 1, dtype=torch.float32, device=device),
         positions=positions,
     )

@@ -2,19 +2,9 @@
 
 from .condition import Condition
 from .first_frame import FirstFrame
-from .images import GivenImage, encode_images, resize_and_crop, resolve_frame
+from .images import GivenImage, encode_images, shown_at
 from .keyframe import Keyframe
 from .reference import Reference
 from .region import TimeRegion
 
-__all__ = [
-    "Condition",
-    "FirstFrame",
-    "GivenImage",
-    "Keyframe",
-    "Reference",
-    "TimeRegion",
-    "encode_images",
-    "resize_and_crop",
-    "resolve_frame",
-]
+__all__ = ["Condition", "FirstFrame", "GivenImage", "Keyframe", "Reference", "TimeRegion", "encode_images", "shown_at"]

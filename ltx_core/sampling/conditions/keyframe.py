@@ -14,8 +14,8 @@ from .condition import check_grid, checked_image_latent, checked_strength
 class Keyframe:
     """The vendor's VideoConditionByKeyframeIndex since v1.2: one pixel frame long, at time [frame, frame + 1) / fps.
 
-    latent: (1, 128, 1, H', W') normalised, encoded at the stage's own size; frame: pixel frame from 0; strength: 1 keeps
-    the image, 0 lets the model change it freely.
+    latent: (1, 128, 1, H', W') normalised, encoded at the stage's own size; frame: pixel frame from 0; strength: 1
+    keeps the image, 0 lets the model change it freely.
     """
 
     latent: Tensor

@@ -19,13 +19,17 @@ class TimeRegion:
 
     def __post_init__(self):
         if not self.start < self.end:
-            raise ConditioningError(f"The region runs from {self.start} to {self.end} s; the end lies behind the start.")
+            raise ConditioningError(
+                f"The region runs from {self.start} to {self.end} s; its end must be the later one."
+            )
 
     @property
     def appended_tokens(self) -> int:
         return 0
 
     def apply(self, state: ModalityState, geometry: LatentGeometry) -> ModalityState:
+        if state.latent.shape[1] not in (geometry.video_tokens, geometry.audio_frames):
+            raise ConditioningError("A region comes after keyframes or references; put it before them.")
         begins, ends = state.positions[0, 0].unbind(-1)
         inside = (ends > self.start) & (begins < self.end)
         mask = inside.to(state.denoise_mask.dtype)[None, :, None].expand_as(state.denoise_mask)

@@ -7,14 +7,9 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ltx_duo.ltx_core.errors import ConditioningError
-from ltx_duo.ltx_core.sampling import conditioning
-from ltx_duo.ltx_core.sampling.conditioning import (
-    ImageLatent,
-    apply_images,
-    resize_and_crop,
-    resolve_frame,
-    resolve_frames,
-)
+from ltx_duo.ltx_core.image_compression import compress
+from ltx_duo.ltx_core.sampling.conditions import FirstFrame, GivenImage, Keyframe, encode_images, fitting, shown_at
+from ltx_duo.ltx_core.sampling.conditions.fitting import resize_and_crop, resolve_frame, resolve_frames
 from ltx_duo.ltx_core.sampling.geometry import LatentGeometry
 from ltx_duo.ltx_core.sampling.patchify import patchify_video
 from ltx_duo.ltx_core.sampling.state import video_state
@@ -24,13 +19,21 @@ PER_FRAME = 6
 
 
 def image(generator, frame=0, strength=1.0):
-    return ImageLatent(torch.randn(1, 128, 1, 2, 3, generator=generator), frame, strength)
+    return shown_at(torch.randn(1, 128, 1, 2, 3, generator=generator), frame, strength)
+
+
+def apply(state, conditions):
+    for condition in conditions:
+        tokens = state.latent.shape[1]
+        state = condition.apply(state, GEOMETRY)
+        assert state.latent.shape[1] == tokens + condition.appended_tokens
+    return state
 
 
 def test_frame_zero_takes_the_place_of_the_first_latent_frame(rng):
     before = video_state(GEOMETRY, initial=torch.randn(1, 128, 3, 2, 3, generator=rng), dtype=torch.float32)
     first = image(rng, strength=0.7)
-    after = apply_images(before, [first], GEOMETRY)
+    after = apply(before, [first])
     assert torch.equal(after.clean[:, :PER_FRAME], patchify_video(first.latent))
     assert torch.equal(after.clean[:, PER_FRAME:], before.clean[:, PER_FRAME:])
     assert torch.equal(after.latent, before.latent) and torch.equal(after.positions, before.positions)
@@ -38,24 +41,24 @@ def test_frame_zero_takes_the_place_of_the_first_latent_frame(rng):
     assert (after.denoise_mask[:, PER_FRAME:] == 1).all()
 
 
-@pytest.mark.parametrize("frame, second", [(5, 5), (16, 16), (-1, 16), (-17 + 3, 3)])
-def test_a_later_frame_is_appended_at_its_own_time(rng, frame, second):
+@pytest.mark.parametrize("frame", [3, 5, 16])
+def test_a_later_frame_is_appended_at_its_own_time(rng, frame):
     before = video_state(GEOMETRY, dtype=torch.float32)
     keyframe = image(rng, frame)
-    after = apply_images(before, [keyframe], GEOMETRY)
+    after = apply(before, [keyframe])
     tokens = GEOMETRY.video_tokens
     assert after.latent.shape == (1, tokens + PER_FRAME, 128)
     assert torch.equal(after.latent[:, :tokens], before.latent) and not after.latent[:, tokens:].any()
     assert torch.equal(after.clean[:, tokens:], patchify_video(keyframe.latent))
     assert (after.denoise_mask[:, :tokens] == 1).all() and not after.denoise_mask[:, tokens:].any()
-    expected = torch.tensor([second / 24, (second + 1) / 24]).expand(PER_FRAME, 2)
+    expected = torch.tensor([frame / 24, (frame + 1) / 24]).expand(PER_FRAME, 2)
     assert torch.allclose(after.positions[0, 0, tokens:], expected)
     assert torch.equal(after.positions[:, 1:, tokens:], before.positions[:, 1:, :PER_FRAME])
 
 
 def test_several_images_go_in_their_order(rng):
-    images = [image(rng, 8), image(rng, 0, 0.5), image(rng, -1, 0.25)]
-    after = apply_images(video_state(GEOMETRY, batch=2, dtype=torch.float32), images, GEOMETRY)
+    images = [image(rng, 8), image(rng, 0, 0.5), image(rng, 16, 0.25)]
+    after = apply(video_state(GEOMETRY, batch=2, dtype=torch.float32), images)
     expected = [0.5] * PER_FRAME + [1.0] * 12 + [0.0] * PER_FRAME + [0.75] * PER_FRAME
     assert after.denoise_mask[1, :, 0].tolist() == expected
     assert torch.equal(after.clean[1, 18:24], patchify_video(images[0].latent)[0])
@@ -63,7 +66,7 @@ def test_several_images_go_in_their_order(rng):
 
 
 def test_a_keyframe_strength_is_rounded_to_the_latents_dtype(rng):
-    after = apply_images(video_state(GEOMETRY), [image(rng, 8, 0.7), image(rng, 0, 0.7)], GEOMETRY)
+    after = apply(video_state(GEOMETRY), [image(rng, 8, 0.7), image(rng, 0, 0.7)])
     assert after.denoise_mask.dtype == torch.float32
     assert after.denoise_mask[0, -1].item() == 0.30078125
     assert after.denoise_mask[0, 0].item() == pytest.approx(0.3, abs=1e-7)
@@ -85,16 +88,44 @@ def test_what_cannot_be_conditioned_on_is_refused(rng):
         with pytest.raises(ConditioningError, match="strength"):
             image(rng, strength=strength)
     with pytest.raises(ConditioningError, match="encode one image"):
-        ImageLatent(torch.zeros(1, 128, 2, 2, 3))
-    with pytest.raises(
-        ConditioningError, match="image latent is 2x2 .* video's is 2x3: encode the image at 96x64 pixels"
-    ):
-        apply_images(video_state(GEOMETRY), [ImageLatent(torch.zeros(1, 128, 1, 2, 2))], GEOMETRY)
+        Keyframe(torch.zeros(1, 128, 2, 2, 3), 5)
+    for other in (FirstFrame(torch.zeros(1, 128, 1, 2, 2)), Keyframe(torch.zeros(1, 128, 1, 2, 2), 5)):
+        with pytest.raises(ConditioningError, match="is 2x2 .* video's is 2x3: encode the image at 96x64 pixels"):
+            apply(video_state(GEOMETRY), [other])
+
+
+def encoded(*frames, crf=0, own=None):
+    def encoder(pixels):
+        seen.append(pixels)
+        return torch.zeros(1, 128, 1, 2, 3)
+
+    seen, given = [], [GivenImage(torch.rand(64, 96, 3), frame, 0.5, own) for frame in frames]
+    return encode_images(encoder, given, GEOMETRY, crf, dtype=torch.float32), given, seen
+
+
+def test_images_are_encoded_where_they_stand():
+    conditions, given, seen = encoded(0, -1, 8)
+    assert [type(condition) for condition in conditions] == [FirstFrame, Keyframe, Keyframe]
+    assert [condition.frame for condition in conditions[1:]] == [16, 8]
+    assert all(condition.strength == 0.5 for condition in conditions)
+    for image, pixels in zip(given, seen, strict=True):
+        assert torch.equal(pixels, resize_and_crop(image.image, 96, 64))
+
+
+def test_images_are_compressed_as_the_model_learned_them():
+    _, [given], [pixels] = encoded(0, crf=33)
+    assert torch.equal(pixels, resize_and_crop(compress(given.image, 33), 96, 64))
+    assert not torch.equal(pixels, resize_and_crop(given.image, 96, 64))
+    _, [given], [pixels] = encoded(0, crf=33, own=0)
+    assert torch.equal(pixels, resize_and_crop(given.image, 96, 64))
+
+
+def test_images_outside_the_video_or_on_one_frame_are_refused():
     with pytest.raises(ConditioningError, match="frame 17"):
-        apply_images(video_state(GEOMETRY), [image(rng, 17)], GEOMETRY)
+        encoded(17)
     for frames in ((0, -17), (16, -1), (8, 8)):
         with pytest.raises(ConditioningError, match="its own frame"):
-            apply_images(video_state(GEOMETRY), [image(rng, frame) for frame in frames], GEOMETRY)
+            encoded(*frames)
 
 
 @given(st.integers(1, 40), st.lists(st.integers(-40, 39), max_size=6))
@@ -155,7 +186,7 @@ def test_large_images_are_scaled_like_any_other(height, width, target_height, ta
     image = torch.rand(height, width, 3)
     whole = resize_and_crop(image, 32 * target_width, 32 * target_height)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(conditioning, "_MOST_PIXELS", 0)
+        patched.setattr(fitting, "_MOST_PIXELS", 0)
         window = resize_and_crop(image, 32 * target_width, 32 * target_height)
     assert torch.allclose(window, whole, rtol=0, atol=2e-5)
 

@@ -6,14 +6,14 @@ import torch
 
 from ltx_duo.ltx_core.sampling.euler import sample_euler
 from ltx_duo.ltx_core.sampling.geometry import LatentGeometry
-from ltx_duo.ltx_core.sampling.guidance import LTX_2_3_DEV, Contexts, passes
+from ltx_duo.ltx_core.sampling.guidance import LTX_2_3_DEV, OFF, Contexts, passes
 from ltx_duo.ltx_core.sampling.piecewise import Pieces, PiecewiseModel, group_passes
 from ltx_duo.ltx_core.sampling.schedule import ltx2_sigmas
-from ltx_duo.ltx_core.sampling.stage import start_stage
 from ltx_duo.ltx_core.transformer.chunks import by_tokens, chunk_count, chunked
 from ltx_duo.ltx_core.transformer.feed_forward import FeedForward
 from ltx_duo.ltx_core.transformer.model import AVTransformer
 from ltx_duo.ltx_core.transformer.params import TransformerParams
+from ltx_duo.tests.ltx_core.sampling.starts import run_sampler, start_stage
 
 CONFIG = json.loads((Path(__file__).parents[2] / "data" / "ltx-2.3-config.json").read_text())
 SMALL = {"num_layers": 3, "num_attention_heads": 2, "attention_head_dim": 24, "cross_attention_dim": 48,
@@ -47,7 +47,7 @@ def four(contexts):
 
 def sample(model, contexts):
     state = start_stage(GEOMETRY, torch.Generator().manual_seed(5), dtype=torch.float32)
-    return sample_euler(model, state, ltx2_sigmas(2), LTX_2_3_DEV, contexts)
+    return run_sampler(sample_euler, model, state, ltx2_sigmas(2), LTX_2_3_DEV, contexts)
 
 
 def close(one, other):
@@ -142,9 +142,7 @@ def test_one_pass_skips_steps_that_change_nothing(model, contexts, four):
 
     model.transformer_blocks[0].register_forward_hook(lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        from ltx_duo.ltx_core.sampling.guidance import OFF
-
-        sample_euler(PiecewiseModel(model, Pieces(4), retry), state, ltx2_sigmas(2), OFF, contexts)
+        run_sampler(sample_euler, PiecewiseModel(model, Pieces(4), retry), state, ltx2_sigmas(2), OFF, contexts)
     assert [p.together for p in tried] == [1]
 
 

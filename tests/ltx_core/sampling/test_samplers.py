@@ -2,14 +2,14 @@ import pytest
 import torch
 
 from ltx_duo.ltx_core.errors import LTXError
-from ltx_duo.ltx_core.sampling.conditioning import ImageLatent
+from ltx_duo.ltx_core.sampling.conditions import shown_at
 from ltx_duo.ltx_core.sampling.euler import euler_step, sample_euler
 from ltx_duo.ltx_core.sampling.geometry import LatentGeometry
 from ltx_duo.ltx_core.sampling.guidance import LTX_2_3_DEV, OFF, Contexts, Guidance, ModalityGuidance
 from ltx_duo.ltx_core.sampling.patchify import patchify_video
 from ltx_duo.ltx_core.sampling.res_2s import coefficients, sample_res_2s, standardised_noise
 from ltx_duo.ltx_core.sampling.schedule import STAGE_TWO, ltx2_sigmas
-from ltx_duo.ltx_core.sampling.stage import start_stage
+from ltx_duo.tests.ltx_core.sampling.starts import run_sampler, start_stage
 
 FINAL = LatentGeometry(128, 64, 17, 24.0)
 CONTEXTS = Contexts(*(torch.full((1, 2, 3), float(i)) for i in range(4)))
@@ -18,7 +18,10 @@ SAMPLERS = [sample_euler, sample_res_2s]
 
 def images(geometry, generator, dtype, strength=1.0):
     shape = (1, 128, 1, geometry.latent_height, geometry.latent_width)
-    return [ImageLatent(torch.randn(shape, generator=generator).to(dtype), frame, strength) for frame in (0, -1)]
+    return [
+        shown_at(torch.randn(shape, generator=generator).to(dtype), frame, strength)
+        for frame in (0, geometry.frames - 1)
+    ]
 
 
 def seeded(seed=3):
@@ -32,7 +35,7 @@ def test_conditioned_tokens_come_out_of_both_stages_bit_identical(sample, dtype,
     generator = seeded()
     first = images(FINAL.half(), rng, dtype)
     state = start_stage(FINAL.half(), generator, images=first, dtype=dtype)
-    state = sample(garbage_model, state, ltx2_sigmas(3), LTX_2_3_DEV, CONTEXTS)
+    state = run_sampler(sample, garbage_model, state, ltx2_sigmas(3), LTX_2_3_DEV, CONTEXTS)
     tokens = FINAL.half().video_tokens
     assert torch.equal(state.video.latent[:, :2], patchify_video(first[0].latent))
     assert torch.equal(state.video.latent[:, tokens:], patchify_video(first[1].latent))
@@ -50,7 +53,7 @@ def test_conditioned_tokens_come_out_of_both_stages_bit_identical(sample, dtype,
         audio_latent=audio,
         dtype=dtype,
     )
-    video, audio = sample(garbage_model, state, STAGE_TWO, OFF, CONTEXTS).latents()
+    video, audio = run_sampler(sample, garbage_model, state, STAGE_TWO, OFF, CONTEXTS).latents()
     assert torch.equal(video[:, :, :1], second[0].latent)
     assert video.shape == (1, *FINAL.video_shape) and audio.shape == (1, *FINAL.audio_shape)
     assert not torch.equal(video[:, :, 1:], upsampled[:, :, 1:])
@@ -62,7 +65,7 @@ def test_a_perfect_model_is_followed_to_its_picture(sample, toy_model, rng):
     state = start_stage(FINAL, seeded(), dtype=torch.float32)
     data = torch.randn(1, 1, 128, generator=rng)
     model = toy_model(lambda tokens, t, _p: (tokens - data) / t[..., None])
-    for end in sample(model, state, ltx2_sigmas(4), OFF, CONTEXTS).modalities:
+    for end in run_sampler(sample, model, state, ltx2_sigmas(4), OFF, CONTEXTS).modalities:
         assert torch.allclose(end.latent, data.expand_as(end.latent), atol=1e-4)
 
 
@@ -78,7 +81,7 @@ def test_euler_reaches_the_prediction_only_up_to_the_velocitys_rounding(rng):
 def test_what_the_model_is_asked(sample, calls, garbage_model, rng):
     state = start_stage(FINAL, seeded(), images=images(FINAL, rng, torch.float32, strength=0.4), dtype=torch.float32)
     sigmas = ltx2_sigmas(5)
-    sample(garbage_model, state, sigmas, LTX_2_3_DEV, CONTEXTS)
+    run_sampler(sample, garbage_model, state, sigmas, LTX_2_3_DEV, CONTEXTS)
     assert len(garbage_model.calls) == calls and garbage_model.tables_made == 1
     for call in garbage_model.calls:
         assert [p.name for p in call.passes] == ["cond", "negative", "perturbed", "isolated"]
@@ -101,7 +104,7 @@ def test_what_the_model_is_asked(sample, calls, garbage_model, rng):
 def test_video_alone(sample, garbage_model, rng):
     state = start_stage(FINAL, seeded(), with_audio=False)
     silent = Contexts(CONTEXTS.video, negative_video=CONTEXTS.negative_video)
-    video, audio = sample(garbage_model, state, ltx2_sigmas(2), LTX_2_3_DEV, silent).latents()
+    video, audio = run_sampler(sample, garbage_model, state, ltx2_sigmas(2), LTX_2_3_DEV, silent).latents()
     assert audio is None and video.shape == (1, *FINAL.video_shape)
     for call in garbage_model.calls:
         assert call.audio is None and [p.name for p in call.passes] == ["cond", "negative", "perturbed"]
@@ -121,7 +124,7 @@ def test_a_batch_runs_its_passes_one_by_one_and_equals_single_samples(toy_model)
         state = start_stage(
             FINAL, seeded(), video_latent=video, audio_latent=audio, noise_scale=0.0, dtype=torch.float32
         )
-        return sample_euler(model, state, [0.9, 0.4, 0.0], guidance, CONTEXTS).latents()
+        return run_sampler(sample_euler, model, state, [0.9, 0.4, 0.0], guidance, CONTEXTS).latents()
 
     both = run(*pair)
     assert [len(call.passes) for call in model.calls] == [1] * 8
@@ -135,7 +138,7 @@ def test_skipped_steps_reuse_the_last_prediction(sample, calls, garbage_model):
     """Seven steps guide 0, 3 and 6; res_2s also asks at every half step, and not at its last level (step 7)."""
     state = start_stage(FINAL, seeded())
     guidance = Guidance(ModalityGuidance(cfg=2), ModalityGuidance(), skip_step=2)
-    sample(garbage_model, state, ltx2_sigmas(7), guidance, CONTEXTS)
+    run_sampler(sample, garbage_model, state, ltx2_sigmas(7), guidance, CONTEXTS)
     assert len(garbage_model.calls) == calls
 
 
@@ -155,7 +158,7 @@ def test_progress_and_previews(sample, steps, garbage_model, rng):
     Reporter.seen = []
     first = images(FINAL, rng, torch.bfloat16)
     state = start_stage(FINAL, seeded(), images=first)
-    sample(garbage_model, state, ltx2_sigmas(4), OFF, CONTEXTS, Reporter())
+    run_sampler(sample, garbage_model, state, ltx2_sigmas(4), OFF, CONTEXTS, Reporter())
     assert Reporter.seen == [(i + 1, steps) for i in range(steps)]
 
 
@@ -174,14 +177,14 @@ def test_a_broken_model_is_named_with_the_step(sample, bad, toy_model):
     state = start_stage(FINAL, seeded())
     step = "2" if sample is sample_euler else "1"
     with pytest.raises(LTXError, match=rf"Step {step} \(sigma .* predicted audio is NaN or infinite.*damaged weights"):
-        sample(toy_model(velocity), state, ltx2_sigmas(3), OFF, CONTEXTS)
+        run_sampler(sample, toy_model(velocity), state, ltx2_sigmas(3), OFF, CONTEXTS)
 
 
 @pytest.mark.parametrize("sample", SAMPLERS)
 def test_the_same_inputs_give_the_same_bits_and_another_seed_others(sample, toy_model):
     def run(seed):
         model = toy_model(lambda tokens, t, _p: torch.tanh(tokens) + t[..., None])
-        return sample(model, start_stage(FINAL, seeded(seed)), ltx2_sigmas(3), OFF, CONTEXTS).latents()
+        return run_sampler(sample, model, start_stage(FINAL, seeded(seed)), ltx2_sigmas(3), OFF, CONTEXTS).latents()
 
     one, again, other = run(3), run(3), run(4)
     assert all(torch.equal(a, b) for a, b in zip(one, again, strict=True))
@@ -205,7 +208,8 @@ def test_res_2s_noise_is_standardised_and_its_seed_counts(rng, toy_model):
     model = toy_model(lambda tokens, _t, _p: torch.tanh(tokens))
     state = start_stage(FINAL, seeded(), dtype=torch.float32)
     runs = [
-        sample_res_2s(model, state, ltx2_sigmas(2), OFF, CONTEXTS, noise_seed=seed).video.latent for seed in (-1, -1, 5)
+        run_sampler(sample_res_2s, model, state, ltx2_sigmas(2), OFF, CONTEXTS, noise_seed=seed).video.latent
+        for seed in (-1, -1, 5)
     ]
     assert torch.equal(runs[0], runs[1]) and not torch.equal(runs[0], runs[2])
 
@@ -215,5 +219,5 @@ def test_a_schedule_that_stops_above_zero_leaves_noise(toy_model):
     state = start_stage(FINAL, seeded(), dtype=torch.float32)
     for sample, calls in ((sample_euler, 2), (sample_res_2s, 4)):
         model.calls.clear()
-        sample(model, state, [1.0, 0.7, 0.4], OFF, CONTEXTS)
+        run_sampler(sample, model, state, [1.0, 0.7, 0.4], OFF, CONTEXTS)
         assert len(model.calls) == calls

@@ -9,8 +9,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from ltx_duo.ltx_core.sampling import pieces
 from ltx_duo.ltx_core.sampling.geometry import LatentGeometry
 from ltx_duo.ltx_core.sampling.noise import draw_noise
-from ltx_duo.ltx_core.sampling.stage import start_stage
 from ltx_duo.ltx_core.transformer import rope
+from ltx_duo.tests.ltx_core.sampling.starts import start_stage
 
 GEOMETRY = LatentGeometry(256, 256, 249, 24.0)  # 2048 tokens, 259 of sound
 PIECE = 4096

@@ -7,8 +7,8 @@ from ltx_duo.ltx_core.errors import GeometryError
 from ltx_duo.ltx_core.sampling.geometry import LatentGeometry
 from ltx_duo.ltx_core.sampling.noise import draw_noise, noised, skip_draws
 from ltx_duo.ltx_core.sampling.patchify import patchify_audio, patchify_video
-from ltx_duo.ltx_core.sampling.stage import start_stage
 from ltx_duo.ltx_core.sampling.state import ModalityState, audio_state, clear_conditioning, video_state
+from ltx_duo.tests.ltx_core.sampling.starts import start_stage
 
 GEOMETRY = LatentGeometry(96, 64, 17, 24.0)
 
@@ -40,7 +40,7 @@ def test_a_state_from_latents_keeps_a_clean_copy(rng):
     state = video_state(GEOMETRY, initial=video, dtype=torch.float32)
     assert torch.equal(state.latent, patchify_video(video)) and torch.equal(state.clean, state.latent)
     assert state.clean.data_ptr() != state.latent.data_ptr()
-    assert not video_state(GEOMETRY, initial=video, keep_background=False).clean.any()
+    assert not video_state(GEOMETRY, initial=video, keep_clean=False).clean.any()
     sound = audio_state(GEOMETRY, initial=audio, dtype=torch.float32)
     assert torch.equal(sound.latent, patchify_audio(audio)) and torch.equal(sound.clean, sound.latent)
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from ltx_duo.ltx_core.sampling.conditioning import ImageLatent
+from ltx_duo.ltx_core.sampling.conditions import Keyframe, shown_at
 
 
 @pytest.fixture(scope="session")
@@ -26,6 +26,7 @@ def vendor():
                 "ltx_core.conditioning",
                 "ltx_core.guidance.perturbations",
                 "ltx_core.model.transformer",
+                "ltx_pipelines.retake",
                 "ltx_pipelines.utils.constants",
                 "ltx_pipelines.utils.helpers",
                 "ltx_pipelines.utils.media_io",
@@ -42,14 +43,14 @@ def image_items(vendor, rng):
     def make(geometry, dtype, strengths=(1.0, 1.0), frames=(0, 8)):
         shape = (1, 128, 1, geometry.latent_height, geometry.latent_width)
         ours = [
-            ImageLatent(torch.randn(shape, generator=rng).to(dtype), frame, strength)
+            shown_at(torch.randn(shape, generator=rng).to(dtype), frame, strength)
             for frame, strength in zip(frames, strengths, strict=True)
         ]
         by_index = vendor.conditioning.VideoConditionByLatentIndex
         by_frame = vendor.conditioning.VideoConditionByKeyframeIndex
         theirs = [
             by_index(latent=i.latent, strength=i.strength, latent_idx=0)
-            if i.frame == 0
+            if not isinstance(i, Keyframe)
             else by_frame(keyframes=i.latent, frame_idx=i.frame, strength=i.strength)
             for i in ours
         ]

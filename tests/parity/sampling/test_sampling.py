@@ -7,7 +7,8 @@ its source cannot be installed here; the expected difference to v1.0 is written 
 import pytest
 import torch
 
-from ltx_duo.ltx_core.sampling.conditioning import apply_images, resize_and_crop
+from ltx_duo.ltx_core.sampling.conditions import Reference, TimeRegion
+from ltx_duo.ltx_core.sampling.conditions.fitting import resize_and_crop
 from ltx_duo.ltx_core.sampling.euler import euler_step
 from ltx_duo.ltx_core.sampling.geometry import LatentGeometry
 from ltx_duo.ltx_core.sampling.guidance import LTX_2_3_DEV, LTX_2_3_HQ, Guidance, ModalityGuidance, combine
@@ -18,6 +19,12 @@ from ltx_duo.ltx_core.sampling.state import audio_state, video_state
 VENDOR = "ltx-core 1.0.0"
 PIPELINES = "ltx-pipelines 1.0.0"
 GEOMETRY = LatentGeometry(128, 64, 17, 24.0)
+
+
+def applied(state, conditions):
+    for condition in conditions:
+        state = condition.apply(state, GEOMETRY)
+    return state
 
 
 def test_schedules(parity, vendor):
@@ -87,7 +94,7 @@ def test_conditioning_items(parity, vendor, rng, image_items, dtype):
     initial = torch.randn(1, *GEOMETRY.video_shape, generator=rng).to(dtype)
     theirs = tools.create_initial_state(torch.device("cpu"), dtype, initial)
     theirs = vendor.helpers.state_with_conditionings(theirs, theirs_items, tools)
-    ours = apply_images(video_state(GEOMETRY, initial=initial, dtype=dtype), ours_items, GEOMETRY)
+    ours = applied(video_state(GEOMETRY, initial=initial, dtype=dtype), ours_items)
     what = f"images, {dtype}".replace("torch.", "")
     parity.check(f"{what}: denoise mask", VENDOR, ours.denoise_mask, theirs.denoise_mask, 0)
     parity.check(f"{what}: clean tokens", VENDOR, ours.clean, theirs.clean_latent, 0)
@@ -103,6 +110,40 @@ def test_conditioning_items(parity, vendor, rng, image_items, dtype):
     parity.check(f"{what}: positions, v1.2's keyframe length", VENDOR, ours.positions, expected, 1e-6)
 
 
+@pytest.mark.parametrize("factor", [1, 2])
+def test_reference_film(parity, vendor, rng, factor):
+    """v1.0 writes its tokens into the noisy latent as well; v1.2 leaves zeros there, as for keyframes."""
+    latent = torch.randn(1, 128, 3, 2 // factor, 4 // factor, generator=rng)
+    shape = vendor.types.VideoLatentShape(1, *GEOMETRY.video_shape)
+    tools = vendor.tools.VideoLatentTools(vendor.patchifiers.VideoLatentPatchifier(1), shape, GEOMETRY.fps)
+    item = vendor.conditioning.VideoConditionByReferenceLatent(latent, downscale_factor=factor, strength=0.8)
+    theirs = item.apply_to(tools.create_initial_state(torch.device("cpu"), torch.float32), tools)
+    reference = Reference(latent, downscale_factor=factor, strength=0.8)
+    ours = reference.apply(video_state(GEOMETRY, dtype=torch.float32), GEOMETRY)
+    assert reference.appended_tokens == ours.latent.shape[1] - GEOMETRY.video_tokens
+    what = f"reference film, 1/{factor} of the size"
+    parity.check(f"{what}: clean tokens", VENDOR, ours.clean, theirs.clean_latent, 0)
+    parity.check(f"{what}: denoise mask", VENDOR, ours.denoise_mask, theirs.denoise_mask, 0)
+    parity.check(f"{what}: positions", VENDOR, ours.positions, theirs.positions, 1e-6)
+    assert not ours.latent[:, GEOMETRY.video_tokens :].any()
+
+
+@pytest.mark.parametrize("start, end", [(0.0, 0.01), (0.1, 0.4), (0.375, 9.0), (1 / 24, 2 / 24)])
+def test_time_region(parity, vendor, start, end):
+    region, mask = TimeRegion(start, end), vendor.retake.TemporalRegionMask(start, end, GEOMETRY.fps)
+    video = vendor.types.VideoLatentShape(1, *GEOMETRY.video_shape)
+    audio = vendor.types.AudioLatentShape(1, *GEOMETRY.audio_shape)
+    patchifier = vendor.patchifiers
+    for what, state, tools in (
+        ("video", video_state, vendor.tools.VideoLatentTools(patchifier.VideoLatentPatchifier(1), video, GEOMETRY.fps)),
+        ("audio", audio_state, vendor.tools.AudioLatentTools(patchifier.AudioPatchifier(1), audio)),
+    ):
+        theirs = mask.apply_to(tools.create_initial_state(torch.device("cpu"), torch.float32), tools).denoise_mask
+        ours = region.apply(state(GEOMETRY, dtype=torch.float32), GEOMETRY).denoise_mask
+        parity.check(f"region {start:.3g} to {end:.3g} s, {what}", PIPELINES, ours, theirs.float(), 0)
+        assert 0 < ours.sum() <= ours.numel()
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_masked_renoise(parity, vendor, rng, image_items, dtype):
     """v1.0 mixes noise into the (already replaced) latent by mask * scale; v1.2 goes from clean to the mix by the mask.
@@ -113,7 +154,7 @@ def test_masked_renoise(parity, vendor, rng, image_items, dtype):
     initial = torch.randn(1, *GEOMETRY.video_shape, generator=rng).to(dtype)
     for strength in (1.0, 0.0, 0.35):
         image = image_items(GEOMETRY, dtype, strengths=(strength,), frames=(0,))[1]
-        state = apply_images(video_state(GEOMETRY, initial=initial, dtype=dtype), image, GEOMETRY)
+        state = applied(video_state(GEOMETRY, initial=initial, dtype=dtype), image)
         replaced = torch.cat((state.clean[:, : GEOMETRY.frame_tokens], state.latent[:, GEOMETRY.frame_tokens :]), dim=1)
         reference = vendor.types.LatentState(replaced, state.denoise_mask, state.positions, state.clean)
         seed = torch.Generator().manual_seed(11)

@@ -6,13 +6,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from ltx_duo.ltx_core.sampling.conditioning import ImageLatent
+from ltx_duo.ltx_core.sampling.conditions import shown_at
 from ltx_duo.ltx_core.sampling.euler import sample_euler
 from ltx_duo.ltx_core.sampling.geometry import LatentGeometry
 from ltx_duo.ltx_core.sampling.guidance import LTX_2_3_DEV, LTX_2_3_HQ, OFF, Contexts
 from ltx_duo.ltx_core.sampling.res_2s import sample_res_2s
 from ltx_duo.ltx_core.sampling.schedule import STAGE_TWO, ltx2_sigmas
-from ltx_duo.ltx_core.sampling.stage import start_stage
+from ltx_duo.tests.ltx_core.sampling.starts import run_sampler, start_stage
 
 PIPELINES = "ltx-pipelines 1.0.0"
 GEOMETRY = LatentGeometry(128, 64, 17, 24.0)
@@ -207,7 +207,7 @@ def test_sampling_loops(
     )
     sigmas = ltx2_sigmas(6)
     expected = stage.finish(run_vendor(loop, stage, states, sigmas, guidance, contexts))
-    got = SAMPLERS[loop](ToyModel(), state, sigmas, guidance, contexts).latents()
+    got = run_sampler(SAMPLERS[loop], ToyModel(), state, sigmas, guidance, contexts).latents()
     exact = loop == "euler"
     tolerance = 0 if exact else (1e-6 if dtype == torch.float32 else 2**-7)
     for name, a, b in zip(("video", "audio"), got, expected, strict=True):
@@ -223,7 +223,7 @@ def test_skipped_steps_in_the_loop(parity, vendor_stage, contexts):
     for loop in SAMPLERS:
         args = (ltx2_sigmas(7), guidance, contexts)
         expected = stage.finish(run_vendor(loop, stage, states, *args))
-        got = SAMPLERS[loop](ToyModel(), state, *args).latents()
+        got = run_sampler(SAMPLERS[loop], ToyModel(), state, *args).latents()
         for name, a, b in zip(("video", "audio"), got, expected, strict=True):
             parity.check(f"{loop}, skip step 2, {name}", PIPELINES, a, b, 1e-6)
 
@@ -240,7 +240,7 @@ def test_both_stages_from_one_generator(parity, vendor, vendor_stage, rng, conte
         latent = torch.randn(1, 128, 1, geometry.latent_height, geometry.latent_width, generator=rng).to(dtype)
         item = vendor.conditioning.VideoConditionByLatentIndex(latent=latent, strength=1.0, latent_idx=0)
         conditionings[geometry] = [item] if kind == "image-to-video" else []
-        images[geometry] = [ImageLatent(latent)] if kind == "image-to-video" else []
+        images[geometry] = [shown_at(latent, 0)] if kind == "image-to-video" else []
 
     def enlarge(video):
         return video.repeat_interleave(2, -1).repeat_interleave(2, -2)
@@ -262,12 +262,12 @@ def test_both_stages_from_one_generator(parity, vendor, vendor_stage, rng, conte
     expected = stage.finish(run_vendor("euler", stage, states, STAGE_TWO, OFF, contexts))
 
     state = start_stage(small, ours, images=images[small], dtype=dtype)
-    video, audio = sample_euler(ToyModel(), state, ltx2_sigmas(4), GUIDED, contexts).latents()
+    video, audio = run_sampler(sample_euler, ToyModel(), state, ltx2_sigmas(4), GUIDED, contexts).latents()
     what = f"{kind}, {dtype}".replace("torch.", "")
     for name, a, b in zip(("video", "audio"), (video, audio), first, strict=True):
         parity.check(f"stage one, {what}, {name}", PIPELINES, a, b, 0)
     options = {"images": images[GEOMETRY], "noise_scale": scale, "dtype": dtype}
     state = start_stage(GEOMETRY, ours, video_latent=enlarge(video), audio_latent=audio, **options)
-    got = sample_euler(ToyModel(), state, torch.tensor(STAGE_TWO), OFF, contexts).latents()
+    got = run_sampler(sample_euler, ToyModel(), state, torch.tensor(STAGE_TWO), OFF, contexts).latents()
     for name, a, b in zip(("video", "audio"), got, expected, strict=True):
         parity.check(f"both stages, {what}, {name}", PIPELINES, a, b, 1e-6 if dtype == torch.float32 else 2**-5)

@@ -1,45 +1,18 @@
-"""Image conditioning: which tokens show a given image, and how firmly."""
+"""Where an image stands in a video, and how it is fitted to the video's size."""
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..errors import ConditioningError
-from ..progress import SILENT, Reporter
-from .geometry import VIDEO_CHANNELS, LatentGeometry
-from .patchify import patchify_video
-from .state import ModalityState
+from ...errors import ConditioningError
+from ...progress import SILENT, Reporter
 
 # Images up to this size are scaled whole, which takes 0.8 GB.
 _MOST_PIXELS = 2**26
 _ROWS_AT_ONCE = 64
-
-
-@dataclass(frozen=True)
-class ImageLatent:
-    """An encoded image that the video shows at a frame.
-
-    latent: (1, 128, 1, H', W') normalised, encoded at the stage's own size; frame: pixel frame, negative counts from
-    the end (-1 is the last); strength: 1 keeps the image, 0 ignores it.  Raises ConditioningError for anything else.
-    """
-
-    latent: Tensor
-    frame: int = 0
-    strength: float = 1.0
-
-    def __post_init__(self):
-        shape = tuple(self.latent.shape)
-        if len(shape) != 5 or shape[:3] != (1, VIDEO_CHANNELS, 1):
-            raise ConditioningError(
-                f"The image latent has shape {shape}, expected (1, {VIDEO_CHANNELS}, 1, height, width): encode one "
-                "image."
-            )
-        if not 0.0 <= self.strength <= 1.0:
-            raise ConditioningError(f"The image strength is {self.strength}, expected a number from 0 to 1.")
 
 
 def resolve_frame(frame: int, frames: int) -> int:
@@ -66,52 +39,6 @@ def resolve_frames(frames: Sequence[int], total: int | None) -> list[int]:
             raise ConditioningError(f"Two images are placed on frame {place}{means}; give each its own frame.")
         resolved.append(place)
     return resolved
-
-
-def apply_images(state: ModalityState, images: Sequence[ImageLatent], geometry: LatentGeometry) -> ModalityState:
-    """Conditions a video state, before noise, on images in their order.
-
-    An image at frame 0 takes the place of the first latent frame's clean tokens.  An image at a later frame is
-    appended as extra tokens that attention sees at that frame's time (one pixel frame long) and `clear_conditioning`
-    removes.  As in the vendor's ltx_core.conditioning v1.2 the noisy tokens stay as they are, zeros for appended ones.
-    ConditioningError for an image of another size, outside the video, or on the frame of another one.
-    """
-    for image, frame in zip(images, resolve_frames([image.frame for image in images], geometry.frames), strict=True):
-        grid = (geometry.latent_height, geometry.latent_width)
-        if tuple(image.latent.shape[3:]) != grid:
-            raise ConditioningError(
-                f"The image latent is {image.latent.shape[3]}x{image.latent.shape[4]} (height x width), the video's is "
-                f"{grid[0]}x{grid[1]}: encode the image at {geometry.width}x{geometry.height} pixels for this stage."
-            )
-        tokens = patchify_video(image.latent).to(state.latent).expand(state.latent.shape[0], -1, -1)
-        place = _replace_first if frame == 0 else _append
-        state = place(state, tokens, frame, image.strength, geometry)
-    return state
-
-
-def _replace_first(
-    state: ModalityState, tokens: Tensor, _frame: int, strength: float, geometry: LatentGeometry
-) -> ModalityState:
-    count = geometry.frame_tokens
-    mask = torch.full_like(state.denoise_mask[:, :count], 1.0 - strength)
-    return replace(
-        state,
-        clean=torch.cat((tokens, state.clean[:, count:]), dim=1),
-        denoise_mask=torch.cat((mask, state.denoise_mask[:, count:]), dim=1),
-    )
-
-
-def _append(
-    state: ModalityState, tokens: Tensor, frame: int, strength: float, geometry: LatentGeometry
-) -> ModalityState:
-    # The vendor builds this mask in the latent's dtype: in bfloat16 a strength of 0.7 means 1 - 0.30078125.
-    mask = torch.full((*tokens.shape[:2], 1), 1.0 - strength, dtype=tokens.dtype, device=tokens.device).float()
-    return ModalityState(
-        latent=torch.cat((state.latent, torch.zeros_like(tokens)), dim=1),
-        clean=torch.cat((state.clean, tokens), dim=1),
-        denoise_mask=torch.cat((state.denoise_mask, mask), dim=1),
-        positions=torch.cat((state.positions, geometry.keyframe_positions(frame, tokens.device)), dim=2),
-    )
 
 
 def resize_and_crop(image: Tensor, width: int, height: int, reporter: Reporter = SILENT) -> Tensor:

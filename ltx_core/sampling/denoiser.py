@@ -16,7 +16,7 @@ from .state import AVState, ModalityState
 
 
 @dataclass(frozen=True)
-class GuidedPrediction:
+class Denoiser:
     """The model with everything that stays the same over a stage; call it with what changes."""
 
     model: AVTransformer
@@ -52,17 +52,19 @@ class GuidedPrediction:
             return [v for batch in batches for v in self.model(video, audio, batch, reporter=self.reporter)]
 
 
-def guided_prediction(
+def guided_denoiser(
     model: AVTransformer, state: AVState, guidance: Guidance, contexts: Contexts, reporter: Reporter
-) -> GuidedPrediction:
+) -> Denoiser:
     """Prepares a stage: the passes that guidance needs, and the rotary tables, which only depend on positions."""
     needed = passes(guidance, contexts, model.params.num_layers, with_audio=state.audio is not None)
     positions = [m.positions for m in state.modalities]
     ropes = model.rope_tables(positions[0], positions[1] if len(positions) > 1 else None, reporter)
-    return GuidedPrediction(model, guidance, tuple(needed), ropes, reporter)
+    return Denoiser(model, guidance, tuple(needed), ropes, reporter)
 
 
 def _model_input(state: ModalityState, sigma: Tensor, rope: ModalityRope) -> ModalityInput:
+    # What is given as a whole has no noise anywhere: the other modality reads its sigma too.
+    sigma = torch.zeros_like(sigma) if state.frozen else sigma
     sigmas = sigma.to(state.latent.device).expand(state.latent.shape[0])
     return ModalityInput(tokens=state.latent, timesteps=state.timesteps(sigmas), sigma=sigmas.float(), rope=rope)
 

@@ -1,0 +1,80 @@
+"""Images as they are given, and as the conditions that a stage takes."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ...image_compression import compress, fits_h264
+from ...progress import SILENT, Reporter
+from ..geometry import LatentGeometry
+from .condition import Condition
+from .first_frame import FirstFrame
+from .fitting import resize_and_crop, resolve_frames
+from .keyframe import Keyframe
+
+log = logging.getLogger("ltx_duo")
+
+
+@dataclass(frozen=True, eq=False)
+class GivenImage:
+    """An image that the video shows: (H, W, 3) float 0..1 on the CPU, its pixel frame (negative: from the end), and how
+    firmly it is kept, 0 to 1.
+
+    crf: H.264 compression put on it first, 0 for none, None for what the model learned with.
+    """
+
+    image: Tensor
+    frame: int = 0
+    strength: float = 1.0
+    crf: int | None = None
+
+
+@torch.no_grad()
+def encode_images(
+    encoder: nn.Module,
+    images: Sequence[GivenImage],
+    geometry: LatentGeometry,
+    crf: int,
+    *,
+    dtype: torch.dtype,
+    device: torch.device | str | None = None,
+    reporter: Reporter = SILENT,
+) -> tuple[Condition, ...]:
+    """Compresses each image, by `crf` unless it says otherwise, fits it to a stage's size and encodes it there.
+
+    Every stage encodes its own.  On the first frame an image takes the place of the latent's own, elsewhere it is
+    appended (the vendor's combined_image_conditionings).  ConditioningError for an image outside the video or on the
+    frame of another one.
+    """
+    conditions: list[Condition] = []
+    frames = resolve_frames([given.frame for given in images], geometry.frames)
+    for given, frame in zip(images, frames, strict=True):
+        reporter.check_cancel()
+        image = prepared(given.image, crf if given.crf is None else given.crf, geometry, reporter)
+        reporter.check_cancel()
+        pixels = resize_and_crop(image, geometry.width, geometry.height, reporter).to(device, dtype)
+        conditions.append(shown_at(encoder(pixels), frame, given.strength))
+    return tuple(conditions)
+
+
+def prepared(image: Tensor, crf: int, geometry: LatentGeometry, reporter: Reporter = SILENT) -> Tensor:
+    """The image (H, W, 3) float 0..1 compressed by `crf` at its own size, for a video of `geometry`.
+
+    An image that is larger than H.264 allows is scaled and cropped to the video's size first.
+    """
+    if crf and not fits_h264(image):
+        log.info(
+            "LTX Duo: the image of %d x %d pixels is larger than H.264 allows; scaled to %d x %d before compression.",
+            image.shape[1], image.shape[0], geometry.width, geometry.height,
+        )  # fmt: skip
+        fitted = resize_and_crop(image, geometry.width, geometry.height, reporter)[0, :, 0]
+        image = (fitted.movedim(0, -1) + 1) / 2
+    return compress(image, crf)
+
+
+def shown_at(latent: Tensor, frame: int, strength: float = 1.0) -> Condition:
+    """The condition of one encoded image (1, 128, 1, H', W') at pixel frame `frame`, counted from 0."""
+    return FirstFrame(latent, strength) if frame == 0 else Keyframe(latent, frame, strength)

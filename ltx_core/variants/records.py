@@ -1,0 +1,111 @@
+"""One record for each generation and kind of model: everything that depends on the model reads it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from ..sampling.euler import sample_euler
+from ..sampling.guidance import LTX_2_0_DEV, LTX_2_3_DEV, OFF, Guidance
+from ..sampling.schedule import DISTILLED_STAGE_ONE, STAGE_TWO, ltx2_sigmas
+from ..sampling.state import AVState
+from ..text.negative_prompt import NEGATIVE_PROMPT
+from ..variant import Variant
+from .kind import Kind
+
+
+@dataclass(frozen=True)
+class PublishedFiles:
+    """What the publisher calls the files that belong together; `lora` None where the model needs none."""
+
+    checkpoint: str
+    lora: str | None
+    upsampler: str
+    text_encoder: str
+
+
+@dataclass(frozen=True)
+class ModelVariant:
+    """The vendor's recipe for a model.
+
+    guidance: of stage one; stage two has none.  fixed_sigmas: stage one's noise levels whatever the number of steps, or
+    None for the schedule that follows the steps.  image_crf: H.264 quality of the images that the model learned with.
+    stage_one_sound: whether stage one's sound is kept, or refined in stage two.
+    """
+
+    generation: Variant
+    kind: Kind
+    guidance: Guidance
+    fixed_sigmas: tuple[float, ...] | None
+    files: PublishedFiles
+    steps: int = 30
+    stage_two_sigmas: tuple[float, ...] = STAGE_TWO
+    sampler: Callable[..., AVState] = sample_euler
+    image_crf: int = 33
+    stage_one_sound: bool = True
+    negative_prompt: str = NEGATIVE_PROMPT
+
+    def stage_one_schedule(self, steps: int | None = None) -> Tensor:
+        """Noise levels (steps + 1,) of stage one; `steps` None: as many as the recipe has."""
+        if self.fixed_sigmas is not None:
+            return torch.tensor(self.fixed_sigmas)
+        return ltx2_sigmas(self.steps if steps is None else steps)
+
+    def stage_two_schedule(self) -> Tensor:
+        """Noise levels of stage two."""
+        return torch.tensor(self.stage_two_sigmas)
+
+
+def _distilled(dev: ModelVariant, checkpoint: str) -> ModelVariant:
+    """The distilled model beside a dev one: fixed steps, no guidance, and no LoRA."""
+    return replace(
+        dev,
+        kind=Kind.DISTILLED,
+        guidance=OFF,
+        fixed_sigmas=DISTILLED_STAGE_ONE,
+        steps=len(DISTILLED_STAGE_ONE) - 1,
+        files=replace(dev.files, checkpoint=checkpoint, lora=None),
+    )
+
+
+_GEMMA_3 = "gemma-3-12b-it-qat-q4_0-unquantized"
+
+_LTX_2_3 = ModelVariant(
+    Variant.V2_3,
+    Kind.DEV,
+    LTX_2_3_DEV,
+    fixed_sigmas=None,
+    files=PublishedFiles(
+        checkpoint="ltx-2.3-22b-dev.safetensors",
+        lora="ltx-2.3-22b-distilled-lora-384-1.1.safetensors",
+        upsampler="ltx-2.3-spatial-upscaler-x2-1.1.safetensors",
+        text_encoder=_GEMMA_3,
+    ),
+)
+_LTX_2_0 = replace(
+    _LTX_2_3,
+    generation=Variant.V2_0,
+    guidance=LTX_2_0_DEV,
+    files=PublishedFiles(
+        checkpoint="ltx-2-19b-dev.safetensors",
+        lora="ltx-2-19b-distilled-lora-384.safetensors",
+        upsampler="ltx-2-spatial-upscaler-x2-1.0.safetensors",
+        text_encoder=_GEMMA_3,
+    ),
+)
+
+MODEL_VARIANTS = {
+    (record.generation, record.kind): record
+    for record in (
+        _LTX_2_3,
+        _distilled(_LTX_2_3, "ltx-2.3-22b-distilled.safetensors"),
+        _LTX_2_0,
+        _distilled(_LTX_2_0, "ltx-2-19b-distilled.safetensors"),
+    )
+}
+
+
+def variant_of(kind: Kind, generation: Variant | None = None) -> ModelVariant:
+    """The record of a model; a file that does not say its generation, or has one without a record, counts as 2.3."""
+    return MODEL_VARIANTS.get((generation, kind), MODEL_VARIANTS[Variant.V2_3, kind])
