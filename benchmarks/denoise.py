@@ -6,8 +6,9 @@ import torch
 from workload import CASES, Scene
 
 from ltx_duo.ltx_core import two_stage
-from ltx_duo.ltx_core.sampling.guidance import Contexts
+from ltx_duo.ltx_core.sampling.guidance import LTX_2_3_DEV, Contexts
 from ltx_duo.ltx_core.sampling.schedule import ltx2_sigmas
+from ltx_duo.ltx_core.sampling.stage import sample_stage
 from ltx_duo.ltx_core.transformer.model import AVTransformer
 
 
@@ -23,11 +24,12 @@ def run(model: AVTransformer, scene: Scene, steps: int, seed: int) -> dict[str, 
     generator = torch.Generator(device).manual_seed(seed)
     placement = {"dtype": dtype, "device": device}
     begin = _now(device)
-    first = two_stage.stage_one(model, small, contexts, generator, sigmas=ltx2_sigmas(steps), **placement)
+    stage = two_stage.stage_one(small, ltx2_sigmas(steps), LTX_2_3_DEV)
+    first = sample_stage(model, stage, contexts, generator, **placement)
     middle = _now(device)
     video = first.video.repeat_interleave(2, dim=3).repeat_interleave(2, dim=4)
     latent = two_stage.AVLatent(video, first.audio)
-    second = two_stage.stage_two(model, large, contexts, latent, generator, **placement)
+    second = sample_stage(model, two_stage.stage_two(large, latent), contexts, generator, **placement)
     end = _now(device)
     assert torch.isfinite(second.video).all() and torch.isfinite(second.audio).all()
     return {"stage one": middle - begin, "stage two": end - middle, "together": end - begin}

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ...ltx_core.sampling.denoiser import guided_denoiser
 from ...ltx_core.sampling.euler import sample_euler
 from ...ltx_core.sampling.guidance import LTX_2_3_DEV, Contexts, Guidance
 from ...ltx_core.sampling.noise import add_noise
@@ -55,8 +56,9 @@ def sample(
         video_state(geometry(size), initial=video, **options),
         audio_state(geometry(size), initial=audio, **options),
     )
-    state = add_noise(state, generator, 1.0 if initial is None else float(sigmas[0]))
-    return sample_euler(transformer, state, sigmas, guidance, given).latents()
+    scale = 1.0 if initial is None else float(sigmas[0])
+    state = add_noise(state, generator, (scale, scale))
+    return sample_euler(guided_denoiser(transformer, state, guidance, given), state, sigmas).latents()
 
 
 def share_right(found: Sequence[str | None], asked: Sequence[str]) -> float:

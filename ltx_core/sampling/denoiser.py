@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ..errors import LTXError
-from ..progress import Reporter
+from ..progress import SILENT, Reporter
 from ..transformer.graphs import BlockGraphs
 from ..transformer.inputs import GuidancePass, ModalityInput, ModalityRope
 from ..transformer.model import AVTransformer
@@ -53,7 +53,7 @@ class Denoiser:
 
 
 def guided_denoiser(
-    model: AVTransformer, state: AVState, guidance: Guidance, contexts: Contexts, reporter: Reporter
+    model: AVTransformer, state: AVState, guidance: Guidance, contexts: Contexts, reporter: Reporter = SILENT
 ) -> Denoiser:
     """Prepares a stage: the passes that guidance needs, and the rotary tables, which only depend on positions."""
     needed = passes(guidance, contexts, model.params.num_layers, with_audio=state.audio is not None)

@@ -27,6 +27,7 @@ from ltx_duo.demo_model.training.sizes import model_config
 from ltx_duo.demo_model.training.text_features import Components, TextPool, principal_components
 from ltx_duo.demo_model.world import draw_scene
 from ltx_duo.ltx_core.kernels.norm import Runs, TokenRow, modulate, modulated_norm, residual_norm
+from ltx_duo.ltx_core.sampling.denoiser import guided_denoiser
 from ltx_duo.ltx_core.sampling.euler import sample_euler
 from ltx_duo.ltx_core.sampling.guidance import OFF, Contexts
 from ltx_duo.ltx_core.sampling.noise import noised
@@ -233,7 +234,7 @@ def test_lora_learns_on_the_steps_that_the_pipeline_takes(network, rng):
         return model(video, audio, passes)
 
     spy.params, spy.rope_tables = model.params, model.rope_tables
-    sample_euler(spy, start, torch.tensor(STAGE_TWO), OFF, contexts)
+    sample_euler(guided_denoiser(spy, start, OFF, contexts), start, torch.tensor(STAGE_TWO))
 
     empty = torch.zeros(1)
     batch = LoraBatch(upsampled, drawn, sound, noise, sound_noise, torch.zeros(1), empty, empty)

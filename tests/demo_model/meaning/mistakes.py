@@ -7,7 +7,8 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from ltx_duo.ltx_core import two_stage
-from ltx_duo.ltx_core.sampling import guided
+from ltx_duo.ltx_core.sampling import denoiser
+from ltx_duo.ltx_core.sampling.conditions import images
 from ltx_duo.ltx_core.sampling.geometry import LatentGeometry
 from ltx_duo.ltx_core.sampling.schedule import STAGE_TWO, ltx2_sigmas
 
@@ -77,12 +78,12 @@ def velocity_with_the_wrong_sign(run: Run) -> None:
     def x0(modality, velocity):
         return modality.tokens + velocity * modality.timesteps[..., None]
 
-    run.patch.setattr(guided, "_x0", x0)
+    run.patch.setattr(denoiser, "_x0", x0)
 
 
 @plant(phases=0)
 def velocity_taken_for_the_clean_latent(run: Run) -> None:
-    run.patch.setattr(guided, "_x0", lambda modality, velocity: velocity)
+    run.patch.setattr(denoiser, "_x0", lambda modality, velocity: velocity)
 
 
 @plant(phases=0)
@@ -178,8 +179,8 @@ def guided_towards_the_negative_prompt(run: Run) -> None:
 
 @plant(phases=0, takes=SOUND_FIRST)
 def picture_and_sound_never_meet(run: Run) -> None:
-    passes = guided.passes
-    run.patch.setattr(guided, "passes", lambda *a, **o: [replace(p, isolated=True) for p in passes(*a, **o)])
+    passes = denoiser.passes
+    run.patch.setattr(denoiser, "passes", lambda *a, **o: [replace(p, isolated=True) for p in passes(*a, **o)])
 
 
 @plant(phases=0)
@@ -189,8 +190,8 @@ def lora_left_on_in_stage_one(run: Run) -> None:
 
 @plant(phases=0)
 def image_in_0_to_1(run: Run) -> None:
-    fit = two_stage.resize_and_crop
-    run.patch.setattr(two_stage, "resize_and_crop", lambda *arguments: (fit(*arguments) + 1) / 2)
+    fit = images.resize_and_crop
+    run.patch.setattr(images, "resize_and_crop", lambda *arguments: (fit(*arguments) + 1) / 2)
 
 
 @plant(phases=0)
@@ -229,27 +230,37 @@ def stage_two_without_its_last_step(run: Run) -> None:
     run.change(lambda r: replace(r, stage_two_sigmas=torch.tensor(STAGE_TWO[:-1])))
 
 
+def _start_stage_two(run: Run, **changes) -> None:
+    """Both streams of stage two begin otherwise."""
+    stage_two = two_stage.stage_two
+
+    def change(*arguments, **options):
+        stage = stage_two(*arguments, **options)
+        return replace(stage, video=replace(stage.video, **changes), audio=replace(stage.audio, **changes))
+
+    run.patch.setattr(two_stage, "stage_two", change)
+
+
 @plant(phases=1)
 def stage_two_from_pure_noise(run: Run) -> None:
     """As much noise as in stage one, with stage two's sigmas."""
-    start = two_stage.start_stage
-    run.patch.setattr(two_stage, "start_stage", lambda *a, **o: start(*a, **(o | {"noise_scale": 1.0})))
+    _start_stage_two(run, noise_scale=1.0)
 
 
 @plant(phases=1)
 def stage_two_without_noise(run: Run) -> None:
-    start = two_stage.start_stage
-    run.patch.setattr(two_stage, "start_stage", lambda *a, **o: start(*a, **(o | {"noise_scale": 0.0})))
+    _start_stage_two(run, noise_scale=0.0)
 
 
 @plant(phases=1)
 def stage_two_without_the_upsampled_latent(run: Run) -> None:
-    start = two_stage.start_stage
+    stage_two = two_stage.stage_two
 
     def start_empty(*arguments, **options):
-        return start(*arguments, **(options | {"video_latent": torch.zeros_like(options["video_latent"])}))
+        stage = stage_two(*arguments, **options)
+        return replace(stage, video=replace(stage.video, latent=torch.zeros_like(stage.video.latent)))
 
-    run.patch.setattr(two_stage, "start_stage", start_empty)
+    run.patch.setattr(two_stage, "stage_two", start_empty)
 
 
 @plant(phases=1)
@@ -346,4 +357,6 @@ def sound_a_fifth_of_a_second_late(run: Run) -> None:
 @plant(phases=2, takes=SOUND_FIRST)
 def vocoder_at_16_khz(run: Run) -> None:
     """The waveform without bandwidth extension, taken for 48 kHz."""
-    run.exchange("vocoder", run.setup.components.vocoder.vocoder)
+    narrow = run.spoil("vocoder").vocoder
+    narrow.output_sampling_rate = run.setup.components.vocoder.output_sampling_rate
+    run.exchange("vocoder", narrow)

@@ -13,7 +13,7 @@ from ltx_duo.ltx_core import two_stage
 from ltx_duo.ltx_core.errors import LTXError
 
 from .numbers import HEARD, OF_A_FILM, OF_A_SKETCH, Number
-from .studio import Clip, Film, Setup, Sketch, Studio, request, reuse, reuse_stage_one, shoot, shoot_stage_one
+from .studio import Clip, Film, Setup, Sketch, Studio, request, reuse, reuse_stages, shoot, shoot_stage_one
 from .takes import IMAGES, TEXTS, Take
 
 LOOKED_AT = tuple(number for number in OF_A_SKETCH if number not in HEARD)
@@ -99,7 +99,7 @@ def _looks(plant: Plant, take: Take, studio: Studio) -> Iterator[list[str]]:
             sketch = Sketch(take, shoot_stage_one(setup, request(take)), studio.setup.components)
         yield fallen(sketch, LOOKED_AT)
         yield fallen(sketch, HEARD)
-        keep = partial(reuse_stage_one, latent=sketch.latent)
+        keep = lambda patch: reuse_stages(patch, sketch.latent)  # noqa: E731
     else:
         good = studio.film(take)
         sketch, keep = good.sketch, partial(reuse, film=good, phases=plant.phases)

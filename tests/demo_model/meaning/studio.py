@@ -16,6 +16,7 @@ from ltx_duo.demo_model.world.scenes import FPS, FRAMES
 from ltx_duo.ltx_core import two_stage
 from ltx_duo.ltx_core.loading import load_components
 from ltx_duo.ltx_core.lora import LoRA, fused
+from ltx_duo.ltx_core.sampling.conditions import GivenImage
 from ltx_duo.ltx_core.sampling.geometry import LatentGeometry
 from ltx_duo.ltx_core.sampling.guidance import LTX_2_3_DEV, Contexts, Guidance
 from ltx_duo.ltx_core.sampling.noise import skip_draws
@@ -166,7 +167,7 @@ def request(take: Take, guidance: Guidance = LTX_2_3_DEV) -> two_stage.Request:
         negative_prompt=NEGATIVE_PROMPT,
         geometry=LatentGeometry(SIZE, SIZE, FRAMES, FPS),
         seed=take.seed,
-        images=(two_stage.ImageCondition(drawn(take, SIZE)[0]),) if take.image else (),
+        images=(GivenImage(drawn(take, SIZE)[0], crf=0),) if take.image else (),
         guidance=guidance,
         stage_one_sigmas=ltx2_sigmas(STEPS),
     )
@@ -175,7 +176,7 @@ def request(take: Take, guidance: Guidance = LTX_2_3_DEV) -> two_stage.Request:
 def shoot(setup: Setup, wanted: two_stage.Request) -> two_stage.Result:
     """One whole run."""
     wanted = setup.change_request(wanted)
-    return two_stage.generate(setup.components, wanted, stage_weights=setup.weights, dtype=DTYPE)
+    return two_stage.generate(setup.components, wanted, stage_weights=setup.weights)
 
 
 class _StageOneMade(Exception):  # noqa: N818 - not an error
@@ -198,24 +199,26 @@ def shoot_stage_one(setup: Setup, wanted: two_stage.Request) -> two_stage.AVLate
     raise AssertionError("generate did not upsample")
 
 
-def reuse_stage_one(patch: pytest.MonkeyPatch, latent: two_stage.AVLatent) -> None:
-    """Lets the next run take stage one from an earlier one."""
+def reuse_stages(patch: pytest.MonkeyPatch, *latents: two_stage.AVLatent) -> None:
+    """Lets the next run take its first stages from an earlier one."""
+    sample, known = two_stage.sample_stage, list(latents)
 
-    def first(_model, geometry, _contexts, generator, **_options) -> two_stage.AVLatent:
-        tokens = (1, geometry.video_tokens, 128), (1, geometry.audio_frames, 128)
+    def sample_or_take(model, stage, contexts, generator, **options) -> two_stage.AVLatent:
+        if not known:
+            return sample(model, stage, contexts, generator, **options)
+        tokens = (1, stage.geometry.video_tokens, 128), (1, stage.geometry.audio_frames, 128)
         skip_draws(tokens, generator, DTYPE)
-        return latent
+        return known.pop(0)
 
-    patch.setattr(two_stage, "stage_one", first)
+    patch.setattr(two_stage, "sample_stage", sample_or_take)
 
 
 def reuse(patch: pytest.MonkeyPatch, film: Film, phases: int) -> None:
     """Lets the next run of the same take have from `film` stage one (phases 1) or both stages (2), and what good
     components decode from them."""
     known = {id(film.result.stage_one.audio): film.result.waveform}
-    reuse_stage_one(patch, film.result.stage_one)
+    reuse_stages(patch, *(film.result.stage_one, film.result.stage_two)[:phases])
     if phases >= 2:
-        patch.setattr(two_stage, "stage_two", lambda *arguments, **options: film.result.stage_two)
         known[id(film.result.stage_two.video)] = film.result.frames
     good = {id(component) for component in vars(film.sketch.components).values()}
     for name in ("decode_video", "decode_audio"):

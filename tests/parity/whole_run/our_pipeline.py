@@ -13,6 +13,7 @@ from PIL import Image
 from ltx_duo.ltx_core import two_stage
 from ltx_duo.ltx_core.loading import load_components
 from ltx_duo.ltx_core.lora import LoRA, fused
+from ltx_duo.ltx_core.sampling.conditions import GivenImage
 from ltx_duo.ltx_core.sampling.geometry import LatentGeometry
 from ltx_duo.ltx_core.sampling.guidance import OFF, Guidance, ModalityGuidance
 from ltx_duo.ltx_core.sampling.res_2s import sample_res_2s
@@ -60,7 +61,6 @@ def run(
             components,
             change_request(_request(scene, pipeline, stage_one_sound)),
             stage_weights=stage_weights,
-            dtype=torch.float32,
         )
     for stage, latent in (("one", result.stage_one), ("two", result.stage_two)):
         trace[f"stage {stage} video latent"] = latent.video
@@ -96,10 +96,10 @@ def _guidance(scales: Scales) -> ModalityGuidance:
     return ModalityGuidance(cfg=scales.cfg, stg=scales.stg, modality=scales.modality, rescale=scales.rescale)
 
 
-def _image(picture: Picture) -> two_stage.ImageCondition:
+def _image(picture: Picture) -> GivenImage:
     with Image.open(picture.path) as image:
         pixels = torch.from_numpy(np.array(image.convert("RGB"))).float() / 255
-    return two_stage.ImageCondition(pixels, picture.frame, picture.strength)
+    return GivenImage(pixels, picture.frame, picture.strength, crf=0)
 
 
 def _record(patch: pytest.MonkeyPatch, trace: Trace) -> None:

@@ -129,9 +129,9 @@ def negative_sound_is_the_positive(run: Run) -> None:
 def stage_two_sound_without_noise(run: Run) -> None:
     add_noise = stage.add_noise
 
-    def add_noise_to_video(state: AVState, generator, scale, dtype=None, reporter=None) -> AVState:
-        noised = add_noise(state, generator, scale, dtype)
-        return noised if scale == 1 else AVState(state.geometry, noised.video, state.audio)
+    def add_noise_to_video(state: AVState, generator, scales, dtype=None, reporter=None) -> AVState:
+        noised = add_noise(state, generator, scales, dtype)
+        return noised if scales[0] == 1 else AVState(state.geometry, noised.video, state.audio)
 
     run.patch.setattr(stage, "add_noise", add_noise_to_video)
 
@@ -139,9 +139,9 @@ def stage_two_sound_without_noise(run: Run) -> None:
 def sound_drawn_before_video(run: Run) -> None:
     add_noise = stage.add_noise
 
-    def add_noise_reversed(state: AVState, generator, scale, dtype=None, reporter=None) -> AVState:
-        audio = add_noise(AVState(state.geometry, state.audio, None), generator, scale, dtype).video
-        video = add_noise(AVState(state.geometry, state.video, None), generator, scale, dtype).video
+    def add_noise_reversed(state: AVState, generator, scales, dtype=None, reporter=None) -> AVState:
+        audio = add_noise(AVState(state.geometry, state.audio, None), generator, scales[1:], dtype).video
+        video = add_noise(AVState(state.geometry, state.video, None), generator, scales[:1], dtype).video
         return AVState(state.geometry, video, audio)
 
     run.patch.setattr(stage, "add_noise", add_noise_reversed)
