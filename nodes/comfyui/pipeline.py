@@ -17,6 +17,7 @@ from ...ltx_core.two_stage import AVLatent, ImageCondition
 from ...ltx_core.upsampler.model import upsample_latent
 from ..image_compression import ImageSpec, compress
 from . import conditioning, latents
+from .conditioning import notes_on
 from .fitting import fit_transformer, with_more_room
 from .handles import ModelHandle, TextEncoderHandle, UpsamplerHandle, VAEHandle
 from .memory import check_finite
@@ -74,14 +75,17 @@ def run_stage_one(
     guidance = model.default_guidance if guidance is None else guidance
     sigmas = model.default_sigmas(steps) if sigmas is None else checked_sigmas(sigmas)
     features = model.features(positive), None if negative is None else model.features(negative)
+    report = report or NodeReport()
     initial = None if latent is None else _fitted(latent, geometry)
+    for note in notes_on({"positive": positive, "negative": negative}, fps):
+        report.note(note)
     stage = Stage(model, 1, geometry, conditions, guidance, features)
     generator = torch.Generator(stage.noise_device(noise_device)).manual_seed(seed)
 
     images = stage.encode_images(vae)
     transformer, contexts, placement = stage.load(images)
     reporter = stage.progress.phase(SAMPLING)
-    with (report or NodeReport()).sampling(sigmas, stage.passes, placement["device"]):
+    with report.sampling(sigmas, stage.passes, placement["device"]):
         result = two_stage.stage_one(
             transformer, geometry, contexts, generator, guidance=guidance, sigmas=sigmas, images=images,
             initial=initial, reporter=reporter, **placement,
@@ -105,11 +109,15 @@ def run_stage_two(
     report: NodeReport | None = None,
 ) -> dict:
     """LATENT of stage two, at the size of the given latent."""
+    report = report or NodeReport()
     video, _ = latents.take(latent)
+    features = model.features(positive), None
     geometry = geometry_of_latent(video, latents.fps_of(latent, positive))
     start = _fitted(latent, geometry)
+    for note in notes_on({"positive": positive}, geometry.fps):
+        report.note(note)
     sigmas = torch.tensor(STAGE_TWO) if sigmas is None else checked_sigmas(sigmas)
-    stage = Stage(model, 2, geometry, conditions, OFF, (model.features(positive), None))
+    stage = Stage(model, 2, geometry, conditions, OFF, features)
     info = latents.info_of(latent)
     generator = torch.Generator(stage.noise_device(noise_device))
     if new_seed or info is None:
@@ -125,7 +133,7 @@ def run_stage_two(
     images = stage.encode_images(vae)
     transformer, contexts, placement = stage.load(images)
     reporter = stage.progress.phase(SAMPLING)
-    with (report or NodeReport()).sampling(sigmas, stage.passes, placement["device"]):
+    with report.sampling(sigmas, stage.passes, placement["device"]):
         result = two_stage.stage_two(
             transformer, geometry, contexts, start, generator, sigmas=sigmas, images=images,
             clean_background=clean_background, reporter=reporter, **placement,
