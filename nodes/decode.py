@@ -55,10 +55,15 @@ class AVDecode(io.ComfyNode):
 
     @classmethod
     def execute(cls, latent, vae, tiling: str, **tile) -> io.NodeOutput:
-        from .comfyui import decoding
+        from .comfyui import decoding, report
 
-        video, images, audio = decoding.run_decode(latent, vae, tiling, **tile)
-        return io.NodeOutput(video, images, audio, ui=None if cls._is_shown() else _player(video))
+        told = report.NodeReport()
+        video, images, audio = decoding.run_decode(latent, vae, tiling, report=told, **tile)
+        done = told.output(video, images, audio)
+        player = None if cls._is_shown() else _player(video)
+        if player is not None:
+            done.ui = {**(done.ui or {}), **player.as_dict()}
+        return done
 
     @classmethod
     def _is_shown(cls) -> bool:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ...ltx_core import activations, two_stage
-from ...ltx_core.errors import ConditioningError, GeometryError
+from ...ltx_core.errors import GeometryError
 from ...ltx_core.sampling.conditioning import ImageLatent, resolve_frame, resolve_frames
 from ...ltx_core.sampling.geometry import LatentGeometry, check_two_stage, geometry_of_latent
 from ...ltx_core.sampling.guidance import OFF, Contexts, Guidance, passes
@@ -19,11 +19,13 @@ from ..image_compression import ImageSpec, prepared
 from ..preflight.possible import check_stage
 from ..sigmas import remarks
 from . import conditioning, latents
+from .conditioning import notes_on
 from .fitting import fit_transformer, total_memory, with_more_room
 from .handles import ModelHandle, TextEncoderHandle, UpsamplerHandle, VAEHandle
 from .memory import check_finite
 from .progress import READING, NodeProgress
 from .report import NodeReport
+from .stage_info import continue_noise
 
 ENCODING, SAMPLING = "encoding images", "sampling"
 # Prompts are rarely longer; memory for the encoder's activations is asked for this many tokens.
@@ -77,10 +79,17 @@ def run_stage_one(
     own = sigmas is not None
     sigmas = checked_sigmas(sigmas) if own else model.default_sigmas(steps)
     features = model.features(positive), None if negative is None else model.features(negative)
+    report = report or NodeReport()
     initial = None if latent is None else _fitted(latent, geometry)
+    for note in notes_on({"positive": positive, "negative": negative}, fps):
+        report.warn(note)
+    if latent is not None and (before := latents.info_of(latent)) is not None and before.fps != fps:
+        report.warn(
+            f"The start latent was made for {before.fps:g} frames a second, and is continued at {fps:g}, as this "
+            f"node's fps says: what moves in it changes its speed. Set fps to {before.fps:g} to keep it."
+        )
     stage = Stage(model, 1, geometry, conditions, guidance, features)
     generator = torch.Generator(stage.noise_device(noise_device)).manual_seed(seed)
-    report = report or NodeReport()
     _warn(report, sigmas, 1, own, initial)
 
     images = stage.encode_images(vae)
@@ -91,7 +100,7 @@ def run_stage_one(
             transformer, geometry, contexts, generator, guidance=guidance, sigmas=sigmas, images=images,
             initial=initial, reporter=reporter, **placement,
         )  # fmt: skip
-    return latents.make(result.video, result.audio, _info(geometry, generator))
+    return latents.make(result.video, result.audio, _info(geometry, generator), like=latent)
 
 
 def run_stage_two(
@@ -110,24 +119,22 @@ def run_stage_two(
     report: NodeReport | None = None,
 ) -> dict:
     """LATENT of stage two, at the size of the given latent."""
+    report = report or NodeReport()
     video, _ = latents.take(latent)
-    geometry = geometry_of_latent(video, latents.fps_of(latent, positive))
+    features = model.features(positive), None
+    geometry = geometry_of_latent(video, latents.fps_of(latent, positive, report))
     start = _fitted(latent, geometry)
+    for note in notes_on({"positive": positive}, geometry.fps):
+        report.warn(note)
     own = sigmas is not None
     sigmas = checked_sigmas(sigmas) if own else torch.tensor(STAGE_TWO)
-    stage = Stage(model, 2, geometry, conditions, OFF, (model.features(positive), None))
+    stage = Stage(model, 2, geometry, conditions, OFF, features)
     info = latents.info_of(latent)
     generator = torch.Generator(stage.noise_device(noise_device))
     if new_seed or info is None:
         generator.manual_seed(seed)
-    elif info.generator_device != generator.device.type:
-        raise ConditioningError(
-            f"Stage one drew its noise on '{info.generator_device}', stage two would continue on "
-            f"'{generator.device.type}'. Set the same noise_device in both samplers, or noise to 'new seed'."
-        )
     else:
-        generator.set_state(info.generator_state)
-    report = report or NodeReport()
+        continue_noise(generator, info)
     _warn(report, sigmas, 2, own, start)
 
     images = stage.encode_images(vae)
@@ -261,4 +268,6 @@ def _fitted(latent: dict, geometry: LatentGeometry) -> AVLatent:
             f"The latent is {tuple(video.shape[2:])} (frames, height, width), but this stage works at "
             f"{geometry.video_shape[1:]}: {geometry.width}x{geometry.height} pixels and {geometry.frames} frames."
         )
-    return AVLatent(video, None if audio is None else latents.with_audio_length(audio, geometry.audio_frames))
+    if audio is not None:
+        audio = latents.with_audio_length(audio, geometry.frames, geometry.fps)
+    return AVLatent(video, audio)
