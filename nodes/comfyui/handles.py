@@ -23,6 +23,7 @@ from ...ltx_core.upsampler.params import UpsamplerParams
 from ...ltx_core.video_vae.statistics import PerChannelStatistics
 from . import conditioning
 from .components import CONNECTORS, Part, build_model, build_text_encoder, build_vae_part
+from .encoded import EncodedTexts
 from .lora import with_loras
 from .memory import Component, check_finite, release
 
@@ -189,6 +190,7 @@ class TextEncoderHandle(Handle):
     projection: Checkpoint
     device: str
     built: Built = field(default_factory=Built)
+    encoded: EncodedTexts = field(default_factory=EncodedTexts)
 
     def component(self) -> Component:
         return self.built.get("text", lambda: build_text_encoder(self.gemma, self.projection, self.device))

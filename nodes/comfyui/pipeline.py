@@ -16,38 +16,14 @@ from ...ltx_core.sampling.schedule import STAGE_TWO, checked_sigmas
 from ...ltx_core.two_stage import AVLatent, ImageCondition
 from ...ltx_core.upsampler.model import upsample_latent
 from ..image_compression import ImageSpec, compress
-from . import conditioning, latents
+from . import latents
 from .fitting import fit_transformer, with_more_room
-from .handles import ModelHandle, TextEncoderHandle, UpsamplerHandle, VAEHandle
+from .handles import ModelHandle, UpsamplerHandle, VAEHandle
 from .memory import check_finite
 from .progress import READING, NodeProgress
 from .report import NodeReport
 
 ENCODING, SAMPLING = "encoding images", "sampling"
-# Prompts are rarely longer; memory for the encoder's activations is asked for this many tokens.
-PROMPT_TOKENS = 1024
-
-
-def encode_text(handle: TextEncoderHandle, prompts: Sequence[str]) -> list[list]:
-    """One CONDITIONING for each prompt."""
-    progress = NodeProgress({READING: 1, **{f"encoding prompt {i + 1}": 4 for i in range(len(prompts))}})
-    progress.phase(READING)
-    component = handle.component()
-    need = activations.text_encoder(handle.params, PROMPT_TOKENS, component.compute_dtype.itemsize)
-    component.load(need)
-    result = []
-    for i, prompt in enumerate(prompts):
-        reporter = progress.phase(f"encoding prompt {i + 1}")
-
-        def encode(prompt=prompt, reporter=reporter):
-            return two_stage.encode_prompt(handle.tokenizer, component.module, prompt, component.device, reporter)
-
-        features = with_more_room(encode, [component], need, "encoding the prompt")
-        for tensor in features:
-            check_finite(tensor, "text encoding", component)
-        result.append(conditioning.make(*features))
-        reporter.step(1, 1)
-    return result
 
 
 def run_stage_one(

@@ -1,5 +1,6 @@
 """What a node shows of its work when it has run: on the node itself, and in ComfyUI's history under `text`."""
 
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,8 @@ from torch import Tensor
 
 from ...ltx_core.checkpoint import Checkpoint, Component
 from . import compat
+
+log = logging.getLogger("ltx_duo")
 
 # What a whole checkpoint holds, by the words for what is missing.
 WHOLE = {
@@ -25,12 +28,24 @@ class NodeReport:
     """Collects a node's lines and hands them out with its results."""
 
     def __init__(self):
-        self.lines: list[str] = []
+        self.said: list[str] = []
+        self.notes: list[str] = []
+
+    @property
+    def lines(self) -> list[str]:
+        return [*self.said, *self.notes]
 
     def say(self, text: str) -> None:
-        """Shows `text` on the running node, in place of what was there."""
-        self.lines = [text]
-        compat.send_text(text)
+        """Shows `text` on the running node, in place of what it said before; notes stay."""
+        self.said = [text]
+        self._show()
+
+    def note(self, text: str) -> None:
+        """Warns of what was asked for and is not done, or is done in another way: on the node and in the log, once."""
+        if text not in self.notes:
+            self.notes.append(text)
+            log.warning("LTX Duo: %s", text)
+            self._show()
 
     @contextmanager
     def sampling(self, sigmas: Tensor, passes: int, device: torch.device) -> Iterator[None]:
@@ -47,7 +62,12 @@ class NodeReport:
         self.say(sampling_text(sigmas, passes, seconds, peak))
 
     def output(self, *values) -> io.NodeOutput:
+        if self.notes:
+            self._show()  # a phase's name may stand over them
         return io.NodeOutput(*values, ui={"text": self.lines} if self.lines else None)
+
+    def _show(self) -> None:
+        compat.send_text("\n".join(self.lines))
 
 
 def sampling_text(sigmas: Tensor, passes: int, seconds: float, peak: int | None) -> str:

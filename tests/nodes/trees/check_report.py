@@ -1,5 +1,7 @@
 """What nodes say of their work."""
 
+import logging
+
 import pytest
 import torch
 
@@ -36,3 +38,20 @@ def test_model_in_words(models):
     text = report.model_text(checkpoint, distilled=False)
     assert text.startswith("LTX-2.3 dev, ")
     assert "M parameters, BF16; the file is complete" in text
+
+
+def test_notes_warn_once_and_stay_beside_what_is_said(caplog, monkeypatch):
+    shown = []
+    monkeypatch.setattr(report.compat, "send_text", shown.append)
+    told = report.NodeReport()
+    with caplog.at_level(logging.WARNING, "ltx_duo"):
+        told.note("nothing reads this")
+        told.note("nothing reads this")
+    told.say("first")
+    told.say("second")
+    assert [record.message for record in caplog.records] == ["LTX Duo: nothing reads this"]
+    assert told.output(1).ui == {"text": ["second", "nothing reads this"]}
+    assert shown == [
+        "nothing reads this", "first\nnothing reads this", *2 * ["second\nnothing reads this"],
+    ]  # fmt: skip
+    assert report.NodeReport().output(1).ui is None
