@@ -1,6 +1,8 @@
 """What the nodes do, phase by phase: load the component that a phase takes, call the engine, hand the result over."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from functools import partial
 
 import comfy.model_management as mm
 import torch
@@ -16,10 +18,10 @@ from ...ltx_core.sampling.schedule import STAGE_TWO, checked_sigmas
 from ...ltx_core.two_stage import AVLatent, ImageCondition
 from ...ltx_core.upsampler.model import upsample_latent
 from ..image_compression import ImageSpec, compress
-from . import latents
+from . import latents, not_finite
 from .fitting import fit_transformer, with_more_room
 from .handles import ModelHandle, UpsamplerHandle, VAEHandle
-from .memory import check_finite
+from .memory import broken_weights, check_finite
 from .progress import READING, NodeProgress
 from .report import NodeReport
 
@@ -57,7 +59,7 @@ def run_stage_one(
     images = stage.encode_images(vae)
     transformer, contexts, placement = stage.load(images)
     reporter = stage.progress.phase(SAMPLING)
-    with (report or NodeReport()).sampling(sigmas, stage.passes, placement["device"]):
+    with (report or NodeReport()).sampling(sigmas, stage.passes, placement["device"]), stage.explained():
         result = two_stage.stage_one(
             transformer, geometry, contexts, generator, guidance=guidance, sigmas=sigmas, images=images,
             initial=initial, reporter=reporter, **placement,
@@ -101,7 +103,7 @@ def run_stage_two(
     images = stage.encode_images(vae)
     transformer, contexts, placement = stage.load(images)
     reporter = stage.progress.phase(SAMPLING)
-    with (report or NodeReport()).sampling(sigmas, stage.passes, placement["device"]):
+    with (report or NodeReport()).sampling(sigmas, stage.passes, placement["device"]), stage.explained():
         result = two_stage.stage_two(
             transformer, geometry, contexts, start, generator, sigmas=sigmas, images=images,
             clean_background=clean_background, reporter=reporter, **placement,
@@ -186,6 +188,13 @@ class Stage:
         for image in encoded:
             check_finite(image.latent, "encoded image", component)
         return encoded
+
+    def explained(self) -> AbstractContextManager:
+        """Inside, a step that is not finite names what can cause it."""
+        component = self.model.stage(self.number)
+        return not_finite.explained(
+            partial(broken_weights, component), component.in_fp8, self.model.active_loras(self.number)
+        )
 
     def load(self, images: Sequence[ImageLatent]) -> tuple:
         """The transformer with this stage's LoRAs, ready to run; the contexts; dtype and device to sample in."""

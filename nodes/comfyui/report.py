@@ -40,9 +40,12 @@ class NodeReport:
         self.said = [text]
         self._show()
 
-    def note(self, text: str) -> None:
-        """Warns of what was asked for and is not done, or is done in another way: on the node and in the log, once."""
-        if text not in self.notes:
+    def note(self, text: str | None) -> None:
+        """Warns of what was asked for and is not done, or is done in another way: on the node and in the log, once.
+
+        None is nothing to say.
+        """
+        if text is not None and text not in self.notes:
             self.notes.append(text)
             log.warning("LTX Duo: %s", text)
             self._show()
