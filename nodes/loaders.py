@@ -6,6 +6,9 @@ They are coroutines because ComfyUI runs those before all other nodes: a bad fil
 from comfy_api.latest import io
 
 from .names import (
+    AUTO_KIND,
+    DEV,
+    DISTILLED,
     ENCODER_FOLDERS,
     LORA_FOLDERS,
     LORA_LOADER,
@@ -44,6 +47,16 @@ class ModelLoader(io.ComfyNode):
                     tooltip="How weights are kept. auto: as they are in the file. bf16: expands an fp8 file. "
                     "fp8: halves the memory of a bf16 file for a small loss of quality.",
                 ),
+                advanced(
+                    io.Combo.Input(
+                        "kind",
+                        options=[AUTO_KIND, DEV, DISTILLED],
+                        default=AUTO_KIND,
+                        optional=True,
+                        tooltip="Which settings the samplers take by default. auto: distilled when the file's name "
+                        "has the word. dev: guidance and as many steps as asked for. distilled: 8 steps, no guidance.",
+                    )
+                ),
             ],
             outputs=[Model.Output(display_name="model", tooltip="The model for LoRA loader and samplers.")],
             hidden=[io.Hidden.unique_id],
@@ -62,13 +75,15 @@ class ModelLoader(io.ComfyNode):
         return files.fingerprint(checkpoint, MODEL_FOLDERS)
 
     @classmethod
-    async def execute(cls, checkpoint: str, weight_dtype: str) -> io.NodeOutput:
+    async def execute(cls, checkpoint: str, weight_dtype: str, kind: str = AUTO_KIND) -> io.NodeOutput:
+        from ..ltx_core.kind import Kind
         from .comfyui import dtypes, models, report
 
-        handle = models.open_model(checkpoint, MODEL_FOLDERS, weight_dtype)
+        chosen = None if kind == AUTO_KIND else Kind(kind)
+        handle = models.open_model(checkpoint, MODEL_FOLDERS, weight_dtype, chosen)
         told = report.NodeReport()
-        told.say(report.model_text(handle.checkpoint, handle.distilled))
-        told.note(dtypes.for_model(weight_dtype).note)
+        told.say(report.model_text(handle.checkpoint, handle.kind, chosen is not None))
+        told.warn(dtypes.for_model(weight_dtype).note)
         return told.output(handle)
 
 
@@ -173,7 +188,7 @@ class VAELoader(io.ComfyNode):
 
         handle = models.open_vae(checkpoint, None if audio_file == SAME_FILE else audio_file, VAE_FOLDERS)
         told = report.NodeReport()
-        told.note(dtypes.for_vae().note)
+        told.warn(dtypes.for_vae().note)
         return told.output(handle)
 
 
@@ -227,7 +242,7 @@ class TextEncoderLoader(io.ComfyNode):
 
         handle = models.open_text_encoder(text_encoder, ENCODER_FOLDERS, projection, PROJECTION_FOLDERS, device)
         told = report.NodeReport()
-        told.note(dtypes.for_text_encoder(device).note)
+        told.warn(dtypes.for_text_encoder(device).note)
         return told.output(handle)
 
 
@@ -268,5 +283,5 @@ class UpsamplerLoader(io.ComfyNode):
         from .comfyui import dtypes, models, report
 
         told = report.NodeReport()
-        told.note(dtypes.for_vae("upsampler").note)
+        told.warn(dtypes.for_vae("upsampler").note)
         return told.output(models.open_upsampler(upsampler, UPSAMPLER_FOLDERS))

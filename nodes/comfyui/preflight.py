@@ -16,9 +16,10 @@ import torch
 from ...ltx_core.checkpoint import Checkpoint
 from ...ltx_core.errors import LTXError
 from ...ltx_core.lora import LoRA
+from ...ltx_core.safetensors_file import SafetensorsFile
 from .. import names
 from ..prompt_graph import Node, PromptGraph
-from . import files
+from . import files, latent_files
 
 log = logging.getLogger("ltx_duo")
 
@@ -50,10 +51,13 @@ def on_prompt(request: dict) -> dict:
     if not any(node.type.startswith("LTXDuo") for node in graph.nodes.values()):
         return request
     from ..preflight import check
+    from ..preflight.possible import check_possible
     from ..preflight.room import check_room
 
-    report = check(graph, OpenedFiles(), has_gpu=not mm.is_device_cpu(mm.get_torch_device()))
-    check_room(graph, _size_of, _machine(), report)
+    opened, machine = OpenedFiles(), _machine()
+    report = check(graph, opened, has_gpu=not mm.is_device_cpu(mm.get_torch_device()))
+    check_possible(graph, opened, machine, report)
+    check_room(graph, _size_of, machine, report)
     _errors.set(report.errors)
     if report.warnings and not report.errors:
         found = [{"node": node.id, "title": _title(node), "text": text} for node, text in report.warnings]
@@ -79,6 +83,15 @@ class OpenedFiles:
             return files.open_checkpoint(name, folders) if name else None
         except LTXError:
             return None  # the loader says so itself
+
+    def saved_latent(self, loader: Node) -> tuple[int, ...] | None:
+        name = loader.value("file", str)
+        try:
+            file = SafetensorsFile.open(latent_files.path(name)) if name else None
+        except LTXError:
+            return None
+        picture = file.tensors.get(latent_files.VIDEO) if file else None
+        return None if picture is None else picture.shape
 
     def lora(self, loader: Node) -> LoRA | None:
         name = loader.value("lora", str)

@@ -10,6 +10,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ...ltx_core.checkpoint import Checkpoint, Component
+from ...ltx_core.kind import Kind
 from . import compat
 
 log = logging.getLogger("ltx_duo")
@@ -29,24 +30,24 @@ class NodeReport:
 
     def __init__(self):
         self.said: list[str] = []
-        self.notes: list[str] = []
+        self.warnings: list[str] = []
 
     @property
     def lines(self) -> list[str]:
-        return [*self.said, *self.notes]
+        return [*self.said, *self.warnings]
 
     def say(self, text: str) -> None:
-        """Shows `text` on the running node, in place of what it said before; notes stay."""
+        """Shows `text` on the running node, in place of what it said before; warnings stay below it."""
         self.said = [text]
         self._show()
 
-    def note(self, text: str | None) -> None:
+    def warn(self, text: str | None) -> None:
         """Warns of what was asked for and is not done, or is done in another way: on the node and in the log, once.
 
         None is nothing to say.
         """
-        if text is not None and text not in self.notes:
-            self.notes.append(text)
+        if text is not None and text not in self.warnings:
+            self.warnings.append(text)
             log.warning("LTX Duo: %s", text)
             self._show()
 
@@ -65,7 +66,7 @@ class NodeReport:
         self.say(sampling_text(sigmas, passes, seconds, peak))
 
     def output(self, *values) -> io.NodeOutput:
-        if self.notes:
+        if self.warnings:
             self._show()  # a phase's name may stand over them
         return io.NodeOutput(*values, ui={"text": self.lines} if self.lines else None)
 
@@ -82,8 +83,8 @@ def sampling_text(sigmas: Tensor, passes: int, seconds: float, peak: int | None)
     return text if peak is None else f"{text}; peak VRAM {peak / GB:.1f} GB"
 
 
-def model_text(checkpoint: Checkpoint, distilled: bool) -> str:
-    """E.g. "LTX-2.3 dev, 21.6 B parameters, BF16; the file lacks: vocoder"."""
+def model_text(checkpoint: Checkpoint, kind: Kind, chosen: bool) -> str:
+    """E.g. "LTX-2.3 dev (by its name), 21.6 B parameters, BF16; the file lacks: vocoder"."""
     tensors = checkpoint.tensors(Component.TRANSFORMER).values()
     counts: dict[str, int] = {}
     for info in tensors:
@@ -91,7 +92,7 @@ def model_text(checkpoint: Checkpoint, distilled: bool) -> str:
     total = sum(counts.values())
     size = f"{total / 1e9:.1f} B" if total >= 1e8 else f"{total / 1e6:.1f} M"
     dtypes = " and ".join(sorted(dtype for dtype, count in counts.items() if count >= total / 100))
-    kind = "distilled" if distilled else "dev"
     lacks = [words for words, parts in WHOLE.items() if not checkpoint.components.issuperset(parts)]
-    text = f"{checkpoint.variant or 'LTX-2.3'} {kind}, {size} parameters, {dtypes}"
+    source = "as chosen" if chosen else "by its name"
+    text = f"{checkpoint.variant or 'LTX-2.3'} {kind} ({source}), {size} parameters, {dtypes}"
     return f"{text}; the file lacks: {', '.join(lacks)}" if lacks else f"{text}; the file is complete"

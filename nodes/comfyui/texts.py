@@ -24,7 +24,7 @@ def encode_texts(handle: TextEncoderHandle, prompts: Mapping[str, object], repor
     texts = {name: as_text(prompt, name) for name, prompt in prompts.items()}
     for name, text in texts.items():
         for sentence in _without_effect(handle, text):
-            report.note(f"In the {name}: {sentence}")
+            report.warn(f"In the {name}: {sentence}")
     features = {text: handle.encoded.get(text) for text in texts.values()}
     features |= _encode(handle, [text for text, known in features.items() if known is None])
     return [conditioning.make(*features[text]) for text in texts.values()]

@@ -17,6 +17,10 @@ class Files(Protocol):
 
     def lora(self, loader: Node) -> LoRA | None: ...
 
+    def saved_latent(self, loader: Node) -> tuple[int, ...] | None:
+        """The shape (B, 128, F', H', W') of a saved latent's picture."""
+        ...
+
 
 @dataclass
 class Report:
@@ -24,17 +28,20 @@ class Report:
 
     errors: dict[str, str] = field(default_factory=dict)
     warnings: list[tuple[Node, str]] = field(default_factory=list)
+    inputs: dict[str, str] = field(default_factory=dict)  # the one that is wrong, by node
 
-    def error(self, node: Node, message: str) -> None:
+    def error(self, node: Node, message: str, input: str | None = None) -> None:
+        if node.id not in self.errors and input is not None:
+            self.inputs[node.id] = input
         self.errors.setdefault(node.id, message)
 
     def warn(self, node: Node, message: str) -> None:
         if (node, message) not in self.warnings:
             self.warnings.append((node, message))
 
-    def attempt(self, node: Node, check: Callable, *arguments) -> None:
+    def attempt(self, node: Node, check: Callable, *arguments, input: str | None = None) -> None:
         """Runs a check of the engine; what it raises is an error of `node`."""
         try:
             check(*arguments)
         except LTXError as error:
-            self.error(node, str(error))
+            self.error(node, str(error), input)

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from ltx_duo.ltx_core.checkpoint import Checkpoint
+from ltx_duo.ltx_core.kind import Kind
 from ltx_duo.nodes.comfyui import report
 
 SIGMAS = torch.tensor([0.909375, 0.725, 0.421875, 0.0])
@@ -35,18 +36,19 @@ def test_nothing_is_said_of_what_failed():
 
 def test_model_in_words(models):
     checkpoint = Checkpoint.open(models / "checkpoints" / "ltx-2.3-small-dev.safetensors")
-    text = report.model_text(checkpoint, distilled=False)
-    assert text.startswith("LTX-2.3 dev, ")
+    text = report.model_text(checkpoint, Kind.DEV, chosen=False)
+    assert text.startswith("LTX-2.3 dev (by its name), ")
     assert "M parameters, BF16; the file is complete" in text
+    assert report.model_text(checkpoint, Kind.DISTILLED, chosen=True).startswith("LTX-2.3 distilled (as chosen), ")
 
 
-def test_notes_warn_once_and_stay_beside_what_is_said(caplog, monkeypatch):
+def test_warnings_come_once_and_stay_beside_what_is_said(caplog, monkeypatch):
     shown = []
     monkeypatch.setattr(report.compat, "send_text", shown.append)
     told = report.NodeReport()
     with caplog.at_level(logging.WARNING, "ltx_duo"):
-        told.note("nothing reads this")
-        told.note("nothing reads this")
+        told.warn("nothing reads this")
+        told.warn("nothing reads this")
     told.say("first")
     told.say("second")
     assert [record.message for record in caplog.records] == ["LTX Duo: nothing reads this"]
