@@ -77,12 +77,13 @@ class ModelLoader(io.ComfyNode):
     @classmethod
     async def execute(cls, checkpoint: str, weight_dtype: str, kind: str = AUTO_KIND) -> io.NodeOutput:
         from ..ltx_core.kind import Kind
-        from .comfyui import models, report
+        from .comfyui import dtypes, models, report
 
         chosen = None if kind == AUTO_KIND else Kind(kind)
         handle = models.open_model(checkpoint, MODEL_FOLDERS, weight_dtype, chosen)
         told = report.NodeReport()
         told.say(report.model_text(handle.checkpoint, handle.kind, chosen is not None))
+        told.warn(dtypes.for_model(weight_dtype).note)
         return told.output(handle)
 
 
@@ -183,9 +184,12 @@ class VAELoader(io.ComfyNode):
 
     @classmethod
     async def execute(cls, checkpoint: str, audio_file: str) -> io.NodeOutput:
-        from .comfyui import models
+        from .comfyui import dtypes, models, report
 
-        return io.NodeOutput(models.open_vae(checkpoint, None if audio_file == SAME_FILE else audio_file, VAE_FOLDERS))
+        handle = models.open_vae(checkpoint, None if audio_file == SAME_FILE else audio_file, VAE_FOLDERS)
+        told = report.NodeReport()
+        told.warn(dtypes.for_vae().note)
+        return told.output(handle)
 
 
 class TextEncoderLoader(io.ComfyNode):
@@ -234,10 +238,12 @@ class TextEncoderLoader(io.ComfyNode):
 
     @classmethod
     async def execute(cls, text_encoder: str, projection: str, device: str) -> io.NodeOutput:
-        from .comfyui import models
+        from .comfyui import dtypes, models, report
 
         handle = models.open_text_encoder(text_encoder, ENCODER_FOLDERS, projection, PROJECTION_FOLDERS, device)
-        return io.NodeOutput(handle)
+        told = report.NodeReport()
+        told.warn(dtypes.for_text_encoder(device).note)
+        return told.output(handle)
 
 
 class UpsamplerLoader(io.ComfyNode):
@@ -274,6 +280,8 @@ class UpsamplerLoader(io.ComfyNode):
 
     @classmethod
     async def execute(cls, upsampler: str) -> io.NodeOutput:
-        from .comfyui import models
+        from .comfyui import dtypes, models, report
 
-        return io.NodeOutput(models.open_upsampler(upsampler, UPSAMPLER_FOLDERS))
+        told = report.NodeReport()
+        told.warn(dtypes.for_vae("upsampler").note)
+        return told.output(models.open_upsampler(upsampler, UPSAMPLER_FOLDERS))

@@ -40,6 +40,8 @@ class TextEncode(io.ComfyNode):
 
     @classmethod
     def execute(cls, text_encoder, prompt: str, negative_prompt: str) -> io.NodeOutput:
-        from .comfyui import pipeline
+        from .comfyui import report, texts
 
-        return io.NodeOutput(*pipeline.encode_text(text_encoder, (prompt, negative_prompt)))
+        told = report.NodeReport()
+        prompts = {"prompt": prompt, "negative prompt": negative_prompt}
+        return told.output(*texts.encode_texts(text_encoder, prompts, told))

@@ -1,6 +1,8 @@
 """What the nodes do, phase by phase: load the component that a phase takes, call the engine, hand the result over."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from functools import partial
 
 import comfy.model_management as mm
 import torch
@@ -18,40 +20,16 @@ from ...ltx_core.upsampler.model import upsample_latent
 from ..image_compression import ImageSpec, prepared
 from ..preflight.possible import check_stage
 from ..sigmas import remarks
-from . import conditioning, latents
+from . import latents, not_finite
 from .conditioning import notes_on
 from .fitting import fit_transformer, total_memory, with_more_room
-from .handles import ModelHandle, TextEncoderHandle, UpsamplerHandle, VAEHandle
-from .memory import check_finite
+from .handles import ModelHandle, UpsamplerHandle, VAEHandle
+from .memory import broken_weights, check_finite
 from .progress import READING, NodeProgress
 from .report import NodeReport
 from .stage_info import continue_noise
 
 ENCODING, SAMPLING = "encoding images", "sampling"
-# Prompts are rarely longer; memory for the encoder's activations is asked for this many tokens.
-PROMPT_TOKENS = 1024
-
-
-def encode_text(handle: TextEncoderHandle, prompts: Sequence[str]) -> list[list]:
-    """One CONDITIONING for each prompt."""
-    progress = NodeProgress({READING: 1, **{f"encoding prompt {i + 1}": 4 for i in range(len(prompts))}})
-    progress.phase(READING)
-    component = handle.component()
-    need = activations.text_encoder(handle.params, PROMPT_TOKENS, component.compute_dtype.itemsize)
-    component.load(need)
-    result = []
-    for i, prompt in enumerate(prompts):
-        reporter = progress.phase(f"encoding prompt {i + 1}")
-
-        def encode(prompt=prompt, reporter=reporter):
-            return two_stage.encode_prompt(handle.tokenizer, component.module, prompt, component.device, reporter)
-
-        features = with_more_room(encode, [component], need, "encoding the prompt")
-        for tensor in features:
-            check_finite(tensor, "text encoding", component)
-        result.append(conditioning.make(*features))
-        reporter.step(1, 1)
-    return result
 
 
 def run_stage_one(
@@ -95,7 +73,7 @@ def run_stage_one(
     images = stage.encode_images(vae)
     transformer, contexts, placement = stage.load(images)
     reporter = stage.progress.phase(SAMPLING)
-    with report.sampling(sigmas, stage.passes, placement["device"]):
+    with report.sampling(sigmas, stage.passes, placement["device"]), stage.explained():
         result = two_stage.stage_one(
             transformer, geometry, contexts, generator, guidance=guidance, sigmas=sigmas, images=images,
             initial=initial, reporter=reporter, **placement,
@@ -140,7 +118,7 @@ def run_stage_two(
     images = stage.encode_images(vae)
     transformer, contexts, placement = stage.load(images)
     reporter = stage.progress.phase(SAMPLING)
-    with report.sampling(sigmas, stage.passes, placement["device"]):
+    with report.sampling(sigmas, stage.passes, placement["device"]), stage.explained():
         result = two_stage.stage_two(
             transformer, geometry, contexts, start, generator, sigmas=sigmas, images=images,
             clean_background=clean_background, reporter=reporter, **placement,
@@ -226,6 +204,13 @@ class Stage:
         for image in encoded:
             check_finite(image.latent, "encoded image", component)
         return encoded
+
+    def explained(self) -> AbstractContextManager:
+        """Inside, a step that is not finite names what can cause it."""
+        component = self.model.stage(self.number)
+        return not_finite.explained(
+            partial(broken_weights, component), component.in_fp8, self.model.active_loras(self.number)
+        )
 
     def load(self, images: Sequence[ImageLatent]) -> tuple:
         """The transformer with this stage's LoRAs, ready to run; the contexts; dtype and device to sample in."""
