@@ -15,6 +15,7 @@ from comfy.cli_args import args
 from ...ltx_core.errors import CheckpointError
 from ...ltx_core.safetensors_file import SafetensorsFile
 from . import latents
+from .folder_lists import files_below
 from .latents import StageInfo
 
 EXTENSION = ".latent"
@@ -26,8 +27,10 @@ def names() -> list[str]:
     """The latent files in ComfyUI's output and input folders, newest first, as "folders/name.latent [output]"."""
     found = []
     for kind in ("output", "input"):
-        root = Path(folder_paths.get_directory_by_type(kind))
-        found += [(path.stat().st_mtime, f"{path.relative_to(root).as_posix()} [{kind}]") for path in _files(root)]
+        root = folder_paths.get_directory_by_type(kind)
+        files = files_below(root, (EXTENSION,), follow_links=False)
+        latents_there = (file for file in files if file.name.endswith(EXTENSION))
+        found += [(file.mtime, f"{Path(file.name).as_posix()} [{kind}]") for file in latents_there]
     return [name for _, name in sorted(found, reverse=True)]
 
 
@@ -92,8 +95,3 @@ def _info(file: SafetensorsFile, state: torch.Tensor | None) -> StageInfo | None
         return StageInfo(float(info["fps"]), str(info["generator_device"]), state)
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{file.path} has damaged metadata ({error!r}). Save the latent again.") from None
-
-
-def _files(root: Path):
-    for folder, _, files in os.walk(root):
-        yield from (Path(folder, name) for name in files if name.endswith(EXTENSION))
