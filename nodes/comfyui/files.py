@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ...ltx_core.checkpoint import Checkpoint
 from ...ltx_core.errors import CheckpointError
+from ..declared import shortened
 from .folder_lists import files_below
 
 EXTENSIONS = (".safetensors", ".sft")
@@ -63,7 +64,9 @@ def path(name: str, folders: Sequence[str]) -> str:
                 raise CheckpointError(f"{name} is not a .safetensors file; LTX Duo reads no other format.")
             return full
     places = " or ".join(f"models/{folder}" for folder in folders)
-    raise CheckpointError(f"File {name!r} not found. Put it into {places}, press r in ComfyUI, and choose it again.")
+    raise CheckpointError(
+        f"File {shortened(name)} not found. Put it into {places}, press r in ComfyUI, and choose it again."
+    )
 
 
 def open_checkpoint(name: str, folders: Sequence[str]) -> Checkpoint:

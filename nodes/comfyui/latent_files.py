@@ -14,6 +14,7 @@ from comfy.cli_args import args
 
 from ...ltx_core.errors import CheckpointError
 from ...ltx_core.safetensors_file import SafetensorsFile
+from ..declared import shortened
 from . import latents
 from .folder_lists import files_below
 from .latents import StageInfo
@@ -44,7 +45,7 @@ def path(name: str) -> Path:
         if inside and found.suffix == EXTENSION and found.is_file():
             return found
     raise CheckpointError(
-        f"There is no saved latent {name!r}. Make one with LTX Save Latent, press r in ComfyUI, and choose it."
+        f"There is no saved latent {shortened(name)}. Make one with LTX Save Latent, press r in ComfyUI, and choose it."
     )
 
 

@@ -12,4 +12,4 @@ def check_frames(graph: PromptGraph, sampler: Node, sized: Node, report: Report)
     for condition in graph.chain(sampler, "conditions"):
         frame = condition.value("frame", int)
         if condition.type == IMAGE_CONDITION and frames is not None and frames > 0 and frame is not None:
-            report.attempt(condition, resolve_frame, frame, frames)
+            report.attempt(condition, resolve_frame, frame, frames, input="frame")

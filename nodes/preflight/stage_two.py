@@ -29,7 +29,8 @@ def check_stage_two(graph: PromptGraph, sampler: Node, has_gpu: bool, report: Re
     continues = sampler.value("noise", str) == CONTINUE
     if has_gpu and continues and None not in devices and devices[0] != devices[1]:
         report.error(sampler, f"Stage one draws its noise on '{devices[0]}', this stage would continue on "
-                     f"'{devices[1]}'. Set the same noise_device in both, or noise to 'new seed'.")  # fmt: skip
+                     f"'{devices[1]}'. Set the same noise_device in both, or noise to 'new seed'.",
+                     input="noise_device")  # fmt: skip
 
 
 def _check_distilled_weights(graph: PromptGraph, sampler: Node, loaders: list[Node], report: Report) -> None:
