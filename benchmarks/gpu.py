@@ -5,8 +5,8 @@
 Cases are one evaluation of the transformer (all guidance passes), the video decode, and a whole denoise.  Prints
 medians with spread, ratio to ours, TFLOP/s, peak memory, the extra time of the first call and how busy the GPU was;
 with --error the error against a float32 run of the same weights (relative L2), per pass and after every block.  What is
-more than 5 % slower than benchmarks/baselines.json is named; --accept makes this run the baseline.  Peers need
-ltx-core==1.0.0 and diffusers==0.42.1.  `--cpu` proves that the script works: tiny sizes, no figures of interest.
+more than 5 % slower than the GPU record is named (gpu_check.py writes that).  Peers need ltx-core==1.0.0 and
+diffusers==0.42.1.  `--cpu` proves that the script works: tiny sizes, no figures of interest.
 """
 
 import argparse
@@ -20,11 +20,11 @@ from pathlib import Path
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-import baselines  # noqa: E402
 import contenders  # noqa: E402
 import decode  # noqa: E402
 import denoise  # noqa: E402
 import errors  # noqa: E402
+import gpu_record  # noqa: E402
 import vendor  # noqa: E402
 from measure import Timing, compare, gpu_milliseconds, kernel_table  # noqa: E402
 from workload import CASES, TINY, Case, Scene, config, randomise  # noqa: E402
@@ -136,7 +136,6 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--profile", action="store_true", help="print which kernels take the time")
     parser.add_argument("--cpu", action="store_true", help="tiny sizes on the CPU: does the script work?")
-    parser.add_argument("--accept", action="store_true", help="make this run's figures the baselines")
     parser.add_argument("--out", type=Path, help="write the figures as JSON")
     arguments = parser.parse_args()
     if arguments.peers == []:
@@ -176,9 +175,8 @@ def main() -> None:
                 report["cases"][name] = rows
                 print(name, table(rows), sep="\n", flush=True)
             save()
-    print(*baselines.slower(report), sep="\n")
-    if arguments.accept:
-        baselines.accept(report)
+    for line in gpu_record.slower(gpu_record.read(), report["machine"], gpu_record.figures(report)):
+        print("slower:", line)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ copies are in `COPIES` and nowhere else; `benchmarks/memory.py` measures them on
 from dataclasses import dataclass
 from math import prod
 
-from .sampling.geometry import LatentGeometry
+from .sampling.geometry import AUDIO_BINS, AUDIO_CHANNELS, VIDEO_CHANNELS, LatentGeometry
 from .text.gemma_params import GemmaParams
 from .transformer.params import TransformerParams
 from .upsampler.params import UpsamplerParams
@@ -91,6 +91,14 @@ def transformer(
         rows * video * c.attention + min(rows, 2) * text * c.text_attention,
     )
     return c.fixed + (peak + rows * audio * c.block) * itemsize
+
+
+def sampling_state(geometry: LatentGeometry, extra_frames: int = 0, itemsize: int = 2) -> float:
+    """What a stage holds whatever the model: noisy tokens, clean ones and the prediction; masks, positions, timesteps
+    and places in the rotary tables, 64 bytes a token."""
+    video = geometry.video_tokens + extra_frames * geometry.frame_tokens
+    values = video * VIDEO_CHANNELS + geometry.audio_frames * AUDIO_CHANNELS * AUDIO_BINS
+    return 3 * values * itemsize + 64 * (video + geometry.audio_frames)
 
 
 def text_encoder(params: GemmaParams, tokens: int, itemsize: int = 2, copies: Copies = COPIES) -> float:

@@ -11,6 +11,7 @@ from typing import TextIO
 
 from .checkpoint import Checkpoint, Component, common_variant
 from .errors import CheckpointError
+from .kind import Kind, kind_of_name
 from .loading import build_module, load_tokenizer
 from .lora import LoRA
 from .quantization import check_supported, quantization
@@ -99,6 +100,8 @@ def inspect_file(path: str | Path) -> tuple[FileReport, Checkpoint]:
         notes.append(f"{len(unknown):,} {kind} not used ({', '.join(unknown[:3])})")
     if Component.GEMMA in checkpoint.components - broken and checkpoint.path.is_dir():
         notes.append("the tokenizer lies beside the weights")
+    if _is_distilled_model(checkpoint):
+        notes.append("by its name a distilled model, which runs 8 steps without guidance")
     report = FileReport(
         path=str(path),
         bytes=sum(file.path.stat().st_size for file in checkpoint.files),
@@ -172,10 +175,14 @@ def _missing(checkpoints: Sequence[Checkpoint]) -> dict[str, str]:
     have = {component for checkpoint in checkpoints for component in checkpoint.components}
     if any(Component.GEMMA in c.components and c.path.is_dir() for c in checkpoints):
         have.add(Component.TOKENIZER)
-    if any(Component.TRANSFORMER in c.components and "distilled" in c.path.name.lower() for c in checkpoints):
+    if any(_is_distilled_model(checkpoint) for checkpoint in checkpoints):
         have.add(Component.LORA)
     lacks = {component: folder for component, folder in _NEEDED.items() if component not in have}
     return {"distilled LoRA" if c is Component.LORA else c.value: folder for c, folder in lacks.items()}
+
+
+def _is_distilled_model(checkpoint: Checkpoint) -> bool:
+    return Component.TRANSFORMER in checkpoint.components and kind_of_name(checkpoint.path.name) is Kind.DISTILLED
 
 
 def _check_together(checkpoints: Sequence[Checkpoint]) -> None:

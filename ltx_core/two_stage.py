@@ -87,7 +87,7 @@ def encode_images(
     latents = []
     for condition in images:
         reporter.check_cancel()
-        pixels = resize_and_crop(condition.image, geometry.width, geometry.height).to(device, dtype)
+        pixels = resize_and_crop(condition.image, geometry.width, geometry.height, reporter).to(device, dtype)
         latents.append(ImageLatent(encoder(pixels), condition.frame, condition.strength))
     return tuple(latents)
 
@@ -122,6 +122,7 @@ def stage_one(
         audio_latent=None if initial is None else initial.audio,
         dtype=dtype,
         device=device,
+        reporter=reporter,
     )
     return AVLatent(*sampler(model, state, sigmas, guidance, contexts, reporter).latents())
 
@@ -173,6 +174,7 @@ def stage_two(
         keep_background=clean_background,
         dtype=dtype,
         device=device,
+        reporter=reporter,
     )
     return AVLatent(*sampler(model, state, sigmas, guidance, contexts, reporter).latents())
 

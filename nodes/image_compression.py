@@ -1,5 +1,6 @@
 """Image conditions as the nodes pass them on, and the H.264 round trip that the model learned images with."""
 
+import logging
 from dataclasses import dataclass
 from io import BytesIO
 
@@ -8,6 +9,14 @@ import torch
 from torch import Tensor
 
 from ..ltx_core.errors import ConditioningError
+from ..ltx_core.progress import SILENT, Reporter
+from ..ltx_core.sampling.conditioning import resize_and_crop, resolve_frames
+
+log = logging.getLogger("ltx_duo")
+
+# What libx264 takes of a side, and H.264's highest level (6.2) of a frame in blocks of 16x16.
+LONGEST_SIDE, MOST_BLOCKS = 16384, 139264
+_ROWS_AT_ONCE = 1024
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,8 +39,7 @@ def add_condition(
 
     ConditioningError for a batch of images, a strange shape, values that are no numbers, or a frame that is taken.
     """
-    if any(existing.frame == frame for existing in conditions):
-        raise ConditioningError(f"Two image conditions are set on frame {frame}; give each its own frame.")
+    resolve_frames([*(existing.frame for existing in conditions), frame], None)
     return (*conditions, ImageSpec(single_rgb(image), frame, strength, crf))
 
 
@@ -45,9 +53,30 @@ def single_rgb(image: Tensor) -> Tensor:
             "and chain one LTX Image Condition for each image."
         )
     rgb = image[0, ..., :3] if image.shape[-1] > 1 else image[0].expand(-1, -1, 3)
-    if not torch.isfinite(rgb).all():
+    if not all(torch.isfinite(rows).all() for rows in rgb.split(_ROWS_AT_ONCE)):
         raise ConditioningError("The image holds values that are not numbers (NaN or infinite).")
     return rgb.float().cpu().contiguous()
+
+
+def prepared(image: Tensor, crf: int, width: int, height: int, reporter: Reporter = SILENT) -> Tensor:
+    """The image (H, W, 3) float 0..1 compressed by `crf` at its own size, for a video of width x height pixels.
+
+    An image that is larger than H.264 allows is scaled and cropped to the video's size first.
+    """
+    if crf and not fits_h264(image):
+        log.info(
+            "LTX Duo: the image of %d x %d pixels is larger than H.264 allows; scaled to %d x %d before compression.",
+            image.shape[1], image.shape[0], width, height,
+        )  # fmt: skip
+        fitted = resize_and_crop(image, width, height, reporter)[0, :, 0]
+        image = (fitted.movedim(0, -1) + 1) / 2
+    return compress(image, crf)
+
+
+def fits_h264(image: Tensor) -> bool:
+    """Whether an image (H, W, 3) can be one frame of H.264: about 35 megapixels."""
+    blocks = [-(-size // 16) for size in image.shape[:2]]
+    return max(image.shape[:2]) <= LONGEST_SIDE and blocks[0] * blocks[1] <= MOST_BLOCKS
 
 
 def compress(image: Tensor, crf: int) -> Tensor:

@@ -7,6 +7,9 @@ from comfy_api.latest import io
 
 from .declared import declared
 from .names import (
+    AUTO_KIND,
+    DEV,
+    DISTILLED,
     ENCODER_FOLDERS,
     LORA_FOLDERS,
     LORA_LOADER,
@@ -46,6 +49,16 @@ class ModelLoader(io.ComfyNode):
                     tooltip="How weights are kept. auto: as they are in the file. bf16: expands an fp8 file. "
                     "fp8: halves the memory of a bf16 file for a small loss of quality.",
                 ),
+                advanced(
+                    io.Combo.Input(
+                        "kind",
+                        options=[AUTO_KIND, DEV, DISTILLED],
+                        default=AUTO_KIND,
+                        optional=True,
+                        tooltip="Which settings the samplers take by default. auto: distilled when the file's name "
+                        "has the word. dev: guidance and as many steps as asked for. distilled: 8 steps, no guidance.",
+                    )
+                ),
             ],
             outputs=[Model.Output(display_name="model", tooltip="The model for LoRA loader and samplers.")],
             hidden=[io.Hidden.unique_id],
@@ -65,12 +78,14 @@ class ModelLoader(io.ComfyNode):
 
     @classmethod
     @declared
-    async def execute(cls, checkpoint: str, weight_dtype: str) -> io.NodeOutput:
+    async def execute(cls, checkpoint: str, weight_dtype: str, kind: str = AUTO_KIND) -> io.NodeOutput:
+        from ..ltx_core.kind import Kind
         from .comfyui import models, report
 
-        handle = models.open_model(checkpoint, MODEL_FOLDERS, weight_dtype)
+        chosen = None if kind == AUTO_KIND else Kind(kind)
+        handle = models.open_model(checkpoint, MODEL_FOLDERS, weight_dtype, chosen)
         told = report.NodeReport()
-        told.say(report.model_text(handle.checkpoint, handle.distilled))
+        told.say(report.model_text(handle.checkpoint, handle.kind, chosen is not None))
         return told.output(handle)
 
 

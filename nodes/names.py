@@ -18,5 +18,6 @@ UPSAMPLER_FOLDERS = ("latent_upscale_models",)
 SAME_FILE = "same file"  # the VAE loader's audio file
 CUSTOM, FROM_MODEL, NO_GUIDANCE = "custom", "from the model", "none"  # presets of guidance
 AUTO_BLOCKS = "auto"
+AUTO_KIND, DEV, DISTILLED = "auto", "dev", "distilled"  # whether a model is a distilled one
 CONTINUE, NEW_SEED = "continue stage one", "new seed"  # where stage two's noise comes from
 FROM_STAGE_ONE, FROM_STAGE_TWO = "stage one", "stage two"  # whose sound is kept

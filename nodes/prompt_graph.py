@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from .values import BOOLEAN, COMBO, FLOAT, INT, STRING, convert, unwrapped
@@ -43,7 +43,7 @@ class Node:
         run tells, and for what ComfyUI refuses.
         """
         value = self.constant(name)
-        if value is UNKNOWN or value is None:
+        if value is UNKNOWN or value is None or self._is_refused(name):
             return None
         if kind is object:
             return value
@@ -68,17 +68,22 @@ class Node:
         """Whether anything is given or connected there."""
         return self.inputs.get(name) is not None
 
+    def _is_refused(self, name: str) -> bool:
+        return self.graph is not None and name in self.graph.refused.get(self.id, ())
+
 
 class PromptGraph:
     """The nodes of a prompt.  Whatever the prompt holds that is no node, or links to nowhere, counts as absent.
 
-    `defaults`: by node type and input, what an input that is not given stands for.
+    `defaults`: by node type and input, what an input that is not given stands for.  `refused`: by node id, the inputs
+    whose values the node does not take; their values are not known, so that nothing else is said of them.
     """
 
     def __init__(self, prompt: object, defaults: Mapping[str, Mapping] | None = None):
         entries = prompt.items() if isinstance(prompt, Mapping) else ()
         self._defaults = defaults or {}
         self._deciding: set[str] = set()
+        self.refused: Mapping[str, Collection[str]] = {}
         self.nodes = {
             str(number): Node(str(number), entry["class_type"], entry["inputs"], self)
             for number, entry in entries

@@ -25,9 +25,13 @@ if "ltx_duo" not in sys.modules:
     sys.modules["ltx_duo"] = package
     spec.loader.exec_module(package)
 
-# What starts servers needs packages that a machine with a GPU may lack; the engine's tests run there without them.
-SERVERS_NEED = ("av", "websocket")
-if all(importlib.util.find_spec(name) for name in SERVERS_NEED):
+# What starts servers and browsers needs packages that a machine with a GPU may lack; the other tests run there without.
+SERVERS_NEED = ("av", "playwright", "websocket")
+NEED_SERVERS = ["canvas", "registry", "server", "demo_model/test_files.py"]
+MISSING = [name for name in SERVERS_NEED if importlib.util.find_spec(name) is None]
+if MISSING:
+    collect_ignore = NEED_SERVERS
+else:
     pytest_plugins = ["ltx_duo.tests.servers", "ltx_duo.tests.films"]
 
 
@@ -73,11 +77,25 @@ def pytest_runtest_makereport(item, call):
             report.sections.append(("random seed", str(seeds[0])))
 
 
+@pytest.hookimpl(tryfirst=True)  # before `-m gpu` chooses
 def pytest_collection_modifyitems(config, items):
-    """GPU tests say so and step aside where there is no GPU."""
+    """GPU tests step aside where there is no GPU; where there is one, all tests that compute on it are GPU tests."""
     if torch.cuda.is_available():
+        for item in items:
+            if getattr(item.module, "DEVICE", None) == "cuda":
+                item.add_marker("gpu")
         return
     absent = pytest.mark.skip(reason="needs a CUDA device")
     for item in items:
         if "gpu" in item.keywords:
             item.add_marker(absent)
+
+
+def pytest_terminal_summary(terminalreporter):
+    """What was left out, and whether the last run on a GPU was of these files."""
+    from ltx_duo.benchmarks import gpu_record
+
+    if MISSING:
+        terminalreporter.write_line(f"not collected, for want of {', '.join(MISSING)}: {', '.join(NEED_SERVERS)}")
+    for line in gpu_record.summary(gpu_record.read(), gpu_record.digests()):
+        terminalreporter.write_line(f"GPU record: {line}")

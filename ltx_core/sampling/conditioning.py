@@ -9,9 +9,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import ConditioningError
+from ..progress import SILENT, Reporter
 from .geometry import VIDEO_CHANNELS, LatentGeometry
 from .patchify import patchify_video
 from .state import ModalityState
+
+# Images up to this size are scaled whole, which takes 0.8 GB.
+_MOST_PIXELS = 2**26
+_ROWS_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
@@ -47,21 +52,37 @@ def resolve_frame(frame: int, frames: int) -> int:
     return frame % frames
 
 
+def resolve_frames(frames: Sequence[int], total: int | None) -> list[int]:
+    """The pixel frames that images are placed on; ConditioningError for one outside the video or two on one frame.
+
+    `total` None: the video's length is not known, so that only equal numbers are one frame.
+    """
+    resolved: list[int] = []
+    for frame in frames:
+        place = frame if total is None else resolve_frame(frame, total)
+        if place in resolved:
+            other = frames[resolved.index(place)]
+            means = "" if other == frame else f", which {other} and {frame} both mean"
+            raise ConditioningError(f"Two images are placed on frame {place}{means}; give each its own frame.")
+        resolved.append(place)
+    return resolved
+
+
 def apply_images(state: ModalityState, images: Sequence[ImageLatent], geometry: LatentGeometry) -> ModalityState:
     """Conditions a video state, before noise, on images in their order.
 
     An image at frame 0 takes the place of the first latent frame's clean tokens.  An image at a later frame is
     appended as extra tokens that attention sees at that frame's time (one pixel frame long) and `clear_conditioning`
     removes.  As in the vendor's ltx_core.conditioning v1.2 the noisy tokens stay as they are, zeros for appended ones.
+    ConditioningError for an image of another size, outside the video, or on the frame of another one.
     """
-    for image in images:
+    for image, frame in zip(images, resolve_frames([image.frame for image in images], geometry.frames), strict=True):
         grid = (geometry.latent_height, geometry.latent_width)
         if tuple(image.latent.shape[3:]) != grid:
             raise ConditioningError(
                 f"The image latent is {image.latent.shape[3]}x{image.latent.shape[4]} (height x width), the video's is "
                 f"{grid[0]}x{grid[1]}: encode the image at {geometry.width}x{geometry.height} pixels for this stage."
             )
-        frame = resolve_frame(image.frame, geometry.frames)
         tokens = patchify_video(image.latent).to(state.latent).expand(state.latent.shape[0], -1, -1)
         place = _replace_first if frame == 0 else _append
         state = place(state, tokens, frame, image.strength, geometry)
@@ -93,21 +114,59 @@ def _append(
     )
 
 
-def resize_and_crop(image: Tensor, width: int, height: int) -> Tensor:
+def resize_and_crop(image: Tensor, width: int, height: int, reporter: Reporter = SILENT) -> Tensor:
     """Scales an image (H, W, 3) in 0..1 to cover width x height, crops its centre: (1, 3, 1, height, width) in [-1, 1].
 
     Bilinear between pixel centres without antialiasing, sizes rounded up, float32; equal bits to the vendor's
-    resize_and_center_crop for images that come from 8 bits.  Compression of the image (H.264) comes before this, at
-    the image's own size.
+    resize_and_center_crop for images that come from 8 bits, up to 67 megapixels before and after scaling.  Of larger
+    ones only what stays is computed, in little memory and equal up to rounding.  Compression of the image (H.264)
+    comes before this, at the image's own size.
     """
     if image.ndim != 3 or image.shape[-1] != 3 or 0 in image.shape:
         raise ConditioningError(f"The image has shape {tuple(image.shape)}, expected (height, width, 3) RGB.")
     source_height, source_width = image.shape[:2]
     scale = max(height / source_height, width / source_width)
     size = (math.ceil(source_height * scale), math.ceil(source_width * scale))
-    # Interpolated as 0..255, as the vendor does, so that 8-bit values stay exact up to here.
-    pixels = (image.float() * 255).permute(2, 0, 1)[None]
-    pixels = F.interpolate(pixels, size=size, mode="bilinear", align_corners=False)
     top, left = (size[0] - height) // 2, (size[1] - width) // 2
-    pixels = pixels[:, :, top : top + height, left : left + width]
+    if max(source_height * source_width, size[0] * size[1]) > _MOST_PIXELS:
+        pixels = _resized_window(image, size, (top, left), (height, width), reporter)
+    else:
+        # Interpolated as 0..255, as the vendor does, so that 8-bit values stay exact up to here.
+        pixels = (image.float() * 255).permute(2, 0, 1)[None]
+        pixels = F.interpolate(pixels, size=size, mode="bilinear", align_corners=False)
+        pixels = pixels[:, :, top : top + height, left : left + width]
     return (pixels / 127.5 - 1.0)[:, :, None]
+
+
+def _resized_window(
+    image: Tensor, size: tuple[int, int], corner: tuple[int, int], window: tuple[int, int], reporter: Reporter
+) -> Tensor:
+    """The `window` (height, width) at `corner` (top, left) of F.interpolate's result of `size`: (1, 3, height, width).
+
+    Values 0..255 from an image (H, W, 3) in 0..1.
+    """
+    result = torch.empty(1, 3, *window)
+    rows, columns = (_taps(*axis) for axis in zip(image.shape[:2], size, corner, window, strict=True))
+    for start in range(0, window[0], _ROWS_AT_ONCE):
+        reporter.check_cancel()
+        above, below, down = (tap[start : start + _ROWS_AT_ONCE, None] for tap in rows)
+        left, right, across = columns
+        upper = torch.lerp(_picked(image, above, left), _picked(image, above, right), across[:, None])
+        lower = torch.lerp(_picked(image, below, left), _picked(image, below, right), across[:, None])
+        result[0, :, start : start + len(above)] = torch.lerp(upper, lower, down[..., None]).movedim(-1, 0)
+    return result
+
+
+def _picked(image: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    return image[rows, columns].float() * 255
+
+
+def _taps(source: int, size: int, start: int, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """For `count` pixels from `start` on, of `size` made from `source`: both neighbours, and the share of the second.
+
+    Float32 like PyTorch's own, so that both round alike.
+    """
+    scale = torch.tensor(float(source)) / size
+    places = ((torch.arange(start, start + count).float() + 0.5) * scale - 0.5).clamp(min=0)
+    first = places.long().clamp(max=source - 1)
+    return first, (first + 1).clamp(max=source - 1), (places - first).clamp(0, 1)

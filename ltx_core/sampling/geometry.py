@@ -84,15 +84,17 @@ class LatentGeometry:
         """
         frame = torch.arange(self.latent_frames + 1, device=device) * TEMPORAL_FACTOR
         seconds = (frame + 1 - TEMPORAL_FACTOR).clamp(min=0).float() / self.fps
-        rows = torch.arange(self.latent_height + 1, device=device).float() * SPATIAL_FACTOR
-        columns = torch.arange(self.latent_width + 1, device=device).float() * SPATIAL_FACTOR
-        return _grid_bounds(seconds, rows, columns)
+        return _grid_bounds(seconds, *self._pixel_edges(device))
 
     def keyframe_positions(self, frame: int, device: torch.device | str | None = None) -> Tensor:
         """Bounds (1, 3, H'*W', 2) float32 of one image appended at pixel frame `frame`: time [frame, frame+1) / fps."""
-        positions = self.video_positions(device)[:, :, : self.frame_tokens].clone()
-        positions[:, 0] = torch.tensor([frame, frame + 1], device=device).float() / self.fps
-        return positions
+        seconds = torch.tensor([frame, frame + 1], device=device).float() / self.fps
+        return _grid_bounds(seconds, *self._pixel_edges(device))
+
+    def _pixel_edges(self, device: torch.device | str | None) -> tuple[Tensor, Tensor]:
+        """Where rows (H'+1,) and columns (W'+1,) begin and end."""
+        sides = (self.latent_height, self.latent_width)
+        return tuple(torch.arange(side + 1, device=device).float() * SPATIAL_FACTOR for side in sides)
 
     def audio_positions(self, device: torch.device | str | None = None) -> Tensor:
         """[start, end) bounds (1, 1, T, 2) float32 in seconds of every audio latent: [0, .01), [.01, .05), ..."""
@@ -135,7 +137,7 @@ def _time_problems(frames: int, fps: float) -> list[str]:
     if not isinstance(frames, Integral) or frames < 1 or (frames - 1) % TEMPORAL_FACTOR:
         use = _nearest(frames, TEMPORAL_FACTOR, offset=1, least=1)
         problems.append(f"frames is {frames}, expected 8n+1: use {use}")
-    if not math.isfinite(fps) or fps <= 0:
+    if not math.isfinite(fps) or fps <= 0 or (not problems and math.isinf(AUDIO_LATENTS_PER_SECOND * frames / fps)):
         problems.append(f"fps is {fps}, expected a positive number of frames a second such as 24")
     elif not problems and _audio_frames(frames, fps) < 1:
         problems.append(
@@ -162,7 +164,9 @@ def _audio_frames(frames: int, fps: float) -> int:
 
 def _grid_bounds(*edges: Tensor) -> Tensor:
     """Edges of each axis (n+1,) -> bounds (1, axes, product of n, 2), last axis fastest."""
-    starts = torch.meshgrid(*(e[:-1] for e in edges), indexing="ij")
-    ends = torch.meshgrid(*(e[1:] for e in edges), indexing="ij")
-    bounds = torch.stack((torch.stack(starts), torch.stack(ends)), dim=-1)
-    return bounds.flatten(1, -2)[None]
+    sizes = [len(axis) - 1 for axis in edges]
+    bounds = edges[0].new_empty(1, len(edges), *sizes, 2)
+    for number, axis in enumerate(edges):
+        along = [-1 if number == other else 1 for other in range(len(edges))]
+        bounds[0, number] = torch.stack((axis[:-1], axis[1:]), dim=-1).view(*along, 2)
+    return bounds.flatten(2, -2)

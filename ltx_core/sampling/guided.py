@@ -58,7 +58,7 @@ def guided_prediction(
     """Prepares a stage: the passes that guidance needs, and the rotary tables, which only depend on positions."""
     needed = passes(guidance, contexts, model.params.num_layers, with_audio=state.audio is not None)
     positions = [m.positions for m in state.modalities]
-    ropes = model.rope_tables(positions[0], positions[1] if len(positions) > 1 else None)
+    ropes = model.rope_tables(positions[0], positions[1] if len(positions) > 1 else None, reporter)
     return GuidedPrediction(model, guidance, tuple(needed), ropes, reporter)
 
 

@@ -10,6 +10,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from ..progress import SILENT, Reporter
+from .pieces import pieces
 from .state import AVState, ModalityState
 
 
@@ -19,9 +21,16 @@ def draw_noise(
     *,
     dtype: torch.dtype = torch.bfloat16,
     device: torch.device | str | None = None,
+    reporter: Reporter = SILENT,
 ) -> Tensor:
     """Standard normal noise of `shape` in `dtype`, drawn on the generator's device and then moved to `device`."""
-    noise = torch.randn(tuple(shape), generator=generator, dtype=dtype, device=generator.device)
+    if generator.device.type == "cpu":
+        noise = torch.empty(tuple(shape), dtype=dtype)
+        # The same numbers as at once: the CPU draws in order, by sixteens.
+        for piece in pieces(noise.numel(), reporter):
+            noise.view(-1)[piece].normal_(generator=generator)
+    else:
+        noise = torch.randn(tuple(shape), generator=generator, dtype=dtype, device=generator.device)
     return noise.to(generator.device if device is None else device)
 
 
@@ -33,24 +42,32 @@ def skip_draws(
         draw_noise(shape, generator, dtype=dtype)
 
 
-def noised(state: ModalityState, noise: Tensor, scale: float) -> ModalityState:
+def noised(state: ModalityState, noise: Tensor, scale: float, reporter: Reporter = SILENT) -> ModalityState:
     """Lays noise over a state: mixes it into the latent by `scale`, then goes from clean to that by the denoise mask.
 
     Float32 inside (the vendor's GaussianNoiser since v1.2).  v1.0 mixed noise and latent by mask * scale: the same
     where the mask is 0 or 1; between, v1.0 left more of the latent and took nothing from the clean tokens.
     """
-    mixed = torch.lerp(state.latent.float(), noise.float(), scale)
-    latent = torch.lerp(state.clean.float(), mixed, state.denoise_mask)
-    return replace(state, latent=latent.to(state.latent.dtype))
+    latent = torch.empty_like(state.latent)
+    for piece in pieces(latent.shape[1], reporter, latent.shape[0] * latent.shape[2]):
+        mixed = torch.lerp(state.latent[:, piece].float(), noise[:, piece].float(), scale)
+        latent[:, piece] = torch.lerp(state.clean[:, piece].float(), mixed, state.denoise_mask[:, piece])
+    return replace(state, latent=latent)
 
 
 def add_noise(
-    state: AVState, generator: torch.Generator, scale: float = 1.0, dtype: torch.dtype | None = None
+    state: AVState,
+    generator: torch.Generator,
+    scale: float = 1.0,
+    dtype: torch.dtype | None = None,
+    reporter: Reporter = SILENT,
 ) -> AVState:
     """Draws for video, then for audio, and lays the noise over both; `dtype` None draws in the latents' dtype."""
     modalities = []
     for modality in state.modalities:
         latent = modality.latent
-        noise = draw_noise(latent.shape, generator, dtype=dtype or latent.dtype, device=latent.device)
-        modalities.append(noised(modality, noise, scale))
+        noise = draw_noise(
+            latent.shape, generator, dtype=dtype or latent.dtype, device=latent.device, reporter=reporter
+        )
+        modalities.append(noised(modality, noise, scale, reporter))
     return state.with_modalities(modalities)

@@ -39,12 +39,18 @@ def ltx2_sigmas(steps: int, tokens: int = _MANY_TOKENS) -> Tensor:
 
 def checked_sigmas(sigmas: Tensor | Sequence[float]) -> Tensor:
     """Any schedule as float32 (steps + 1,) on the CPU; LTXError unless it falls strictly within [0, 1]."""
-    sigmas = torch.as_tensor(sigmas).detach().to("cpu", torch.float32)
+    try:
+        sigmas = torch.as_tensor(sigmas).detach().to("cpu", torch.float32)
+    except (TypeError, ValueError, RuntimeError):
+        raise LTXError(f"The sigmas are a {type(sigmas).__name__}, expected numbers such as 1, 0.5, 0.") from None
     if sigmas.ndim != 1 or sigmas.numel() < 2:
         raise LTXError(f"The sigmas have shape {tuple(sigmas.shape)}, expected one row of at least two, such as 1, 0.")
     shown = ", ".join(f"{sigma:g}" for sigma in sigmas[:12].tolist()) + (", ..." if sigmas.numel() > 12 else "")
+    if sigmas.max() > 1 or sigmas.min() < 0:
+        raise LTXError(
+            f"The sigmas {shown} leave [0, 1]: LTX-2 is a flow model, which mixes data and noise as (1 - sigma) and "
+            "sigma. Use a schedule for flow models, from 1 to 0, such as LTXVScheduler's, not one for Stable Diffusion."
+        )
     if not (sigmas[1:] < sigmas[:-1]).all():
         raise LTXError(f"The sigmas {shown} do not fall at every step; sort them from most to least noise.")
-    if sigmas[0] > 1 or sigmas[-1] < 0:
-        raise LTXError(f"The sigmas {shown} leave [0, 1]; LTX-2 mixes data and noise as (1 - sigma) and sigma.")
     return sigmas

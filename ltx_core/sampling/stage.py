@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ..progress import SILENT, Reporter
 from .conditioning import ImageLatent, apply_images
 from .geometry import LatentGeometry
 from .noise import add_noise
@@ -24,6 +25,7 @@ def start_stage(
     noise_dtype: torch.dtype | None = None,
     dtype: torch.dtype = torch.bfloat16,
     device: torch.device | str | None = None,
+    reporter: Reporter = SILENT,
 ) -> AVState:
     """The noised state from which a stage is sampled.
 
@@ -33,7 +35,8 @@ def start_stage(
     """
     batch = 1 if video_latent is None else video_latent.shape[0]
     factory = {"batch": batch, "dtype": dtype, "device": device}
+    reporter.check_cancel()
     video = video_state(geometry, initial=video_latent, keep_background=keep_background, **factory)
     video = apply_images(video, images, geometry)
     audio = audio_state(geometry, initial=audio_latent, **factory) if with_audio else None
-    return add_noise(AVState(geometry, video, audio), generator, noise_scale, noise_dtype)
+    return add_noise(AVState(geometry, video, audio), generator, noise_scale, noise_dtype, reporter)

@@ -128,7 +128,7 @@ def _state(
     latent = zeros if tokens is None else tokens.to(device, dtype)
     return ModalityState(
         latent=latent,
-        clean=latent.clone() if keep_background else zeros,
+        clean=zeros if tokens is None or not keep_background else latent.clone(),
         denoise_mask=torch.ones(*latent.shape[:2], 1, dtype=torch.float32, device=device),
         positions=positions,
     )

@@ -20,8 +20,9 @@ from torch import Tensor, nn
 from ..kernels.attention import scaled_dot_product
 from ..kernels.dispatch import fused
 from ..progress import SILENT, Reporter
+from .capture import recorder
 from .chunks import chunk_count
-from .lanes import ONE_LANE, OneLane, two_lanes, with_workspace
+from .lanes import ONE_LANE, OneLane, TwoLanes
 from .plan import BlockPlan
 
 logger = logging.getLogger("ltx_duo")
@@ -58,7 +59,7 @@ def _run_eagerly(
 
 def _run_side_by_side(blocks, plans, streams: Streams, conditionings: tuple) -> Streams:
     """Video and audio on lanes of their own: worth it where neither fills the GPU.  The caller holds `streams`."""
-    with two_lanes(_device(streams)) if None not in streams else nullcontext(ONE_LANE) as lanes:
+    with TwoLanes(_device(streams)) if None not in streams else nullcontext(ONE_LANE) as lanes:
         return _run_eagerly(blocks, plans, streams, conditionings, SILENT, lanes)
 
 
@@ -156,8 +157,9 @@ class BlockGraphs:
             return
         own = [torch.empty_like(tensor).copy_(tensor) for tensor in tensors]
         streams, conditionings = _rebuilt(inputs, iter(own))
-        capture, pieces = _recorder(device), []
+        pieces = []
         try:
+            capture = recorder(device)
             for start, marks in zip(starts, weights, strict=True):
                 stop = min(start + BLOCKS_PER_GRAPH, len(blocks))
 
@@ -167,7 +169,7 @@ class BlockGraphs:
                 replay, streams = capture(some)
                 pieces.append(_Piece(start, stop, replay, streams, marks))
         except RuntimeError as error:  # whatever CUDA cannot record: the blocks run as usual
-            logger.warning("LTX Duo: no CUDA graphs, everything still works but small sizes are slower: %s", error)
+            _tell(str(error).partition("\n")[0])  # the error itself would hold tensors wherever logs are kept
             self._broken = True
             return
         self._recordings[key] = _Recording(own, conditionings, pieces)
@@ -228,6 +230,11 @@ def _rebuilt(value: Any, tensors: Iterator[Tensor]) -> Any:
     return value
 
 
+@cache
+def _tell(reason: str) -> None:
+    logger.warning("LTX Duo: no CUDA graphs, everything still works but small sizes are slower: %s", reason)
+
+
 def _has_room(device: torch.device) -> bool:
     return torch.cuda.mem_get_info(device)[0] >= ROOM
 
@@ -236,31 +243,3 @@ def _mark() -> torch.cuda.Event:
     event = torch.cuda.Event()
     event.record()
     return event
-
-
-def _recorder(device: torch.device) -> Callable[[Callable[[], Streams]], tuple[Callable[[], None], Streams]]:
-    """A function that records another one: how to replay it, and where its result then appears.
-
-    What it records shares memory, so that it has to be replayed in the order of recording.
-    """
-    pool, stream = torch.cuda.graph_pool_handle(), _stream(device)
-
-    def capture(function: Callable[[], Streams]) -> tuple[Callable[[], None], Streams]:
-        graph = torch.cuda.CUDAGraph()
-        stream.wait_stream(torch.cuda.current_stream(device))
-        with torch.cuda.stream(stream):
-            graph.capture_begin(pool, capture_error_mode="thread_local")
-            try:
-                outputs = function()
-            finally:
-                graph.capture_end()
-        torch.cuda.current_stream(device).wait_stream(stream)
-        return graph.replay, outputs
-
-    return capture
-
-
-@cache
-def _stream(device: torch.device) -> torch.cuda.Stream:
-    """Where is recorded."""
-    return with_workspace(torch.cuda.Stream(device))

@@ -1,7 +1,6 @@
 """Video and audio on GPU streams of their own: the audio's many small kernels run beside the video's large ones."""
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 
 import torch
@@ -23,14 +22,15 @@ ONE_LANE = OneLane()
 
 
 class TwoLanes(OneLane):
-    """The current stream for video and a second one for audio; see `two_lanes`.
+    """Inside, the current stream for video and a second one for audio.  What goes in has to be held by the caller, and
+    what comes out is for the current stream.
 
     A tensor's memory is used again in the order of the stream that made it.  What the other stream reads is therefore
     held until the two have waited for each other again.
     """
 
     def __init__(self, device: torch.device):
-        self._video, self._audio = torch.cuda.current_stream(device), audio_stream(device)
+        self._video, self._audio = torch.cuda.current_stream(device), _audio_stream(device)
         self._held: tuple[Tensor, ...] = ()
 
     def audio(self) -> AbstractContextManager:
@@ -41,27 +41,15 @@ class TwoLanes(OneLane):
         self._video.wait_stream(self._audio)
         self._held = tensors
 
+    # A class, since a generator whose clean-up fails too makes a cycle of exceptions, which holds on to all tensors.
+    def __enter__(self) -> "TwoLanes":
+        self.exchange()
+        return self
 
-@contextmanager
-def two_lanes(device: torch.device) -> Iterator[TwoLanes]:
-    """Two lanes for the time inside; what goes in has to be held, and what comes out is for the current stream."""
-    lanes = TwoLanes(device)
-    lanes.exchange()
-    try:
-        yield lanes
-    finally:
-        lanes.exchange()
+    def __exit__(self, *_) -> None:
+        self.exchange()
 
 
 @cache
-def audio_stream(device: torch.device) -> torch.cuda.Stream:
-    return with_workspace(torch.cuda.Stream(device))
-
-
-def with_workspace(stream: torch.cuda.Stream) -> torch.cuda.Stream:
-    """A matrix product there leaves cuBLAS its workspace for that stream, which stays for good, outside of any
-    recording's memory."""
-    with torch.cuda.stream(stream):
-        ones = torch.ones(16, 16, device=stream.device, dtype=torch.bfloat16)
-        ones @ ones
-    return stream
+def _audio_stream(device: torch.device) -> torch.cuda.Stream:
+    return torch.cuda.Stream(device)

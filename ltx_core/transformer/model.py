@@ -79,15 +79,16 @@ class AVTransformer(nn.Module):
         self.audio_proj_out = ops.Linear(audio.width, audio.out_channels, **factory)
 
     def rope_tables(
-        self, video_positions: Tensor | None, audio_positions: Tensor | None
+        self, video_positions: Tensor | None, audio_positions: Tensor | None, reporter: Reporter = SILENT
     ) -> tuple[ModalityRope | None, ModalityRope | None]:
         """Rotary tables for token bounds (1, 3, T, 2) in seconds and pixels, and (1, 1, T, 2) in seconds.
 
         Audio-video attention rotates both sides by time alone.  Made once per stage: positions do not change.
         """
-        return self._rope(video_positions, self.params.video), self._rope(audio_positions, self.params.audio)
+        video = self._rope(video_positions, self.params.video, reporter)
+        return video, self._rope(audio_positions, self.params.audio, reporter)
 
-    def _rope(self, bounds: Tensor | None, stream: StreamParams) -> ModalityRope | None:
+    def _rope(self, bounds: Tensor | None, stream: StreamParams, reporter: Reporter) -> ModalityRope | None:
         if bounds is None:
             return None
         if bounds.shape[0] != 1:
@@ -95,13 +96,14 @@ class AVTransformer(nn.Module):
                 f"Positions have batch size {bounds.shape[0]}, expected 1: one set of positions serves a whole batch."
             )
         p = self.params
+        reporter.check_cancel()
         middles = interval_middles(bounds[0])
         longest = max(p.video.max_positions[0], p.audio.max_positions[0])
         return ModalityRope(
             tokens=rotary_table(middles, stream.max_positions, stream.width, stream.heads, p.theta,
-                                float64=p.frequencies_float64),
+                                float64=p.frequencies_float64, reporter=reporter),
             cross=rotary_table(middles[:1], (longest,), p.audio.width, p.audio.heads, p.theta,
-                               float64=p.frequencies_float64),
+                               float64=p.frequencies_float64, reporter=reporter),
         )  # fmt: skip
 
     def forward(

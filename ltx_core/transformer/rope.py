@@ -12,6 +12,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..progress import SILENT, Reporter
+
+# Positions that are sorted at once: between, the caller may cancel.
+_MOST_SORTED = 2**20
+
 
 @dataclass(frozen=True)
 class Rotation:
@@ -65,18 +70,32 @@ def rotary_table(
     theta: float,
     *,
     float64: bool = True,
+    reporter: Reporter = SILENT,
 ) -> RotaryTable:
     """The table of tokens at `positions` (axes, T) for `heads` heads that share `width` channels."""
     count = width // (2 * len(max_positions))
     frequencies = rope_frequencies(theta, count, positions.device, float64=float64)
     angles, index, first = [], [], 0
     for own, limit in zip(positions.to(torch.float32), max_positions, strict=True):
-        distinct, place = torch.unique(own, return_inverse=True)
+        distinct, place = _distinct(own, reporter)
         angles.append((2 * (distinct / limit) - 1)[:, None] * frequencies)
         index.append(place + first)
         first += len(distinct)
     joined = torch.cat(angles)
     return RotaryTable(joined.cos(), joined.sin(), torch.stack(index, dim=1).to(torch.int32), width, heads)
+
+
+def _distinct(values: Tensor, reporter: Reporter) -> tuple[Tensor, Tensor]:
+    """The distinct values in order, and the place among them of each value (T,)."""
+    found = []
+    for piece in values.split(_MOST_SORTED):
+        reporter.check_cancel()
+        found.append(torch.unique(piece))
+    distinct, places = torch.unique(torch.cat(found)), []
+    for piece in values.split(_MOST_SORTED):
+        reporter.check_cancel()
+        places.append(torch.searchsorted(distinct, piece))
+    return distinct, torch.cat(places)
 
 
 def interval_middles(bounds: Tensor) -> Tensor:

@@ -1,7 +1,8 @@
 """A small copy of a decoded video in ComfyUI's temporary folder, for the node itself to play."""
 
 import logging
-import os
+from contextlib import suppress
+from pathlib import Path
 
 import folder_paths
 from torch import Tensor
@@ -24,16 +25,23 @@ def save(video) -> dict | None:
         images=shrink(components.images), audio=components.audio, frame_rate=components.frame_rate
     )
     height, width = small.images.shape[1:3]
+    path = None
     try:
         folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(
             "ltx-duo", folder_paths.get_temp_directory(), width, height
         )
         file = f"{name}_{counter:05}_.mp4"
-        InputImpl.VideoFromComponents(small).save_to(
-            os.path.join(folder, file), format=Types.VideoContainer.MP4, codec=Types.VideoCodec.H264
-        )
-    except (OSError, ValueError) as error:
+        path = Path(folder, file)
+        # A file that PyAV opens itself stays open when its last bytes cannot be written.
+        with path.open("wb") as opened:
+            InputImpl.VideoFromComponents(small).save_to(
+                opened, format=Types.VideoContainer.MP4, codec=Types.VideoCodec.H264
+            )
+    except Exception as error:  # encoders raise errors of many kinds
         log.warning("LTX Duo: the preview of the video could not be written: %s", error)
+        if path is not None:
+            with suppress(OSError):
+                path.unlink()
         return None
     return {"filename": file, "subfolder": subfolder, "type": "temp"}
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import comfy.model_management as mm
+import torch
 
 from ...ltx_core.errors import LTXError
 from ...ltx_core.kernels.fp8 import fp8_matmul_works
@@ -67,6 +68,12 @@ def available_memory(component: Component) -> float:
         return free
     loaded = sum(model.model_loaded_memory() for model in mm.current_loaded_models if model.device == device)
     return free + loaded - mm.extra_reserved_memory()
+
+
+def total_memory() -> float:
+    """Bytes of memory of the computer and of its GPU."""
+    device, cpu = mm.get_torch_device(), torch.device("cpu")
+    return mm.get_total_memory(cpu) + (0 if mm.is_device_cpu(device) else mm.get_total_memory(device))
 
 
 def fit_transformer(component: Component, passes: int, need: Need, what: str) -> PiecewiseModel:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ...ltx_core import two_stage
 from ...ltx_core.checkpoint import Checkpoint
+from ...ltx_core.kind import Kind
 from ...ltx_core.loading import gemma_params, load_tokenizer
 from ...ltx_core.lora import LoRA
 from ...ltx_core.sampling.guidance import LTX_2_3_DEV, OFF, Contexts, Guidance
@@ -71,6 +72,7 @@ class ModelHandle(Handle):
 
     checkpoint: Checkpoint
     weight_dtype: str
+    kind: Kind
     loras: tuple[LoraUse, ...] = ()
     built: Built = field(default_factory=Built)
     patched: Built = field(default_factory=Built)
@@ -80,17 +82,12 @@ class ModelHandle(Handle):
         return TransformerParams.from_config(self.checkpoint.config)
 
     @property
-    def distilled(self) -> bool:
-        """Distilled checkpoints have the layout and metadata of the others: only the name tells."""
-        return "distilled" in self.checkpoint.path.name.lower()
-
-    @property
     def default_guidance(self) -> Guidance:
-        return OFF if self.distilled else LTX_2_3_DEV
+        return OFF if self.kind is Kind.DISTILLED else LTX_2_3_DEV
 
     def default_sigmas(self, steps: int) -> Tensor:
         """The vendor's schedule; a distilled checkpoint has one of its own, whatever the number of steps."""
-        return torch.tensor(DISTILLED_STAGE_ONE) if self.distilled else ltx2_sigmas(steps)
+        return torch.tensor(DISTILLED_STAGE_ONE) if self.kind is Kind.DISTILLED else ltx2_sigmas(steps)
 
     @property
     def default_crf(self) -> int:

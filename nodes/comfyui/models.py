@@ -10,6 +10,7 @@ from functools import lru_cache
 
 from ...ltx_core.checkpoint import Checkpoint, common_variant
 from ...ltx_core.errors import CheckpointError, VariantError
+from ...ltx_core.kind import Kind, kind_of_name
 from ...ltx_core.lora import LoRA
 from ...ltx_core.upsampler.params import UpsamplerParams
 from ...ltx_core.variant import Variant
@@ -30,11 +31,12 @@ def check_model(name: str | None, folders: Folders) -> None:
         _check_parts(files.open_checkpoint(name, folders), tuple(MODEL_PARTS.values()))
 
 
-def open_model(name: str, folders: Folders, weight_dtype: str) -> ModelHandle:
+def open_model(name: str, folders: Folders, weight_dtype: str, kind: Kind | None = None) -> ModelHandle:
+    """The handle of a checkpoint; `kind` None: dev or distilled as the file's name says."""
     check_model(name, folders)
-    handle = ModelHandle(files.open_checkpoint(name, folders), weight_dtype)
+    handle = ModelHandle(files.open_checkpoint(name, folders), weight_dtype, kind or kind_of_name(name))
     _check_numbers(handle.checkpoint, tuple(MODEL_PARTS.values()))
-    if handle.distilled:
+    if kind is None and handle.kind is Kind.DISTILLED:
         log.info("LTX Duo: %s is taken for a distilled model by its name: 8 steps, no guidance by default.", name)
     return handle
 

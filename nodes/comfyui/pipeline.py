@@ -8,16 +8,18 @@ from torch import Tensor
 
 from ...ltx_core import activations, two_stage
 from ...ltx_core.errors import ConditioningError, GeometryError
-from ...ltx_core.sampling.conditioning import ImageLatent, resolve_frame
+from ...ltx_core.sampling.conditioning import ImageLatent, resolve_frame, resolve_frames
 from ...ltx_core.sampling.geometry import LatentGeometry, check_two_stage, geometry_of_latent
 from ...ltx_core.sampling.guidance import OFF, Contexts, Guidance, passes
 from ...ltx_core.sampling.piecewise import Pieces
 from ...ltx_core.sampling.schedule import STAGE_TWO, checked_sigmas
 from ...ltx_core.two_stage import AVLatent, ImageCondition
 from ...ltx_core.upsampler.model import upsample_latent
-from ..image_compression import ImageSpec, compress
+from ..image_compression import ImageSpec, prepared
+from ..preflight.possible import check_stage
+from ..sigmas import remarks
 from . import conditioning, latents
-from .fitting import fit_transformer, with_more_room
+from .fitting import fit_transformer, total_memory, with_more_room
 from .handles import ModelHandle, TextEncoderHandle, UpsamplerHandle, VAEHandle
 from .memory import check_finite
 from .progress import READING, NodeProgress
@@ -72,16 +74,19 @@ def run_stage_one(
     """LATENT of stage one, at half of `width` and `height`."""
     geometry = check_two_stage(width, height, frames, fps).half()
     guidance = model.default_guidance if guidance is None else guidance
-    sigmas = model.default_sigmas(steps) if sigmas is None else checked_sigmas(sigmas)
+    own = sigmas is not None
+    sigmas = checked_sigmas(sigmas) if own else model.default_sigmas(steps)
     features = model.features(positive), None if negative is None else model.features(negative)
     initial = None if latent is None else _fitted(latent, geometry)
     stage = Stage(model, 1, geometry, conditions, guidance, features)
     generator = torch.Generator(stage.noise_device(noise_device)).manual_seed(seed)
+    report = report or NodeReport()
+    _warn(report, sigmas, 1, own, initial)
 
     images = stage.encode_images(vae)
     transformer, contexts, placement = stage.load(images)
     reporter = stage.progress.phase(SAMPLING)
-    with (report or NodeReport()).sampling(sigmas, stage.passes, placement["device"]):
+    with report.sampling(sigmas, stage.passes, placement["device"]):
         result = two_stage.stage_one(
             transformer, geometry, contexts, generator, guidance=guidance, sigmas=sigmas, images=images,
             initial=initial, reporter=reporter, **placement,
@@ -108,7 +113,8 @@ def run_stage_two(
     video, _ = latents.take(latent)
     geometry = geometry_of_latent(video, latents.fps_of(latent, positive))
     start = _fitted(latent, geometry)
-    sigmas = torch.tensor(STAGE_TWO) if sigmas is None else checked_sigmas(sigmas)
+    own = sigmas is not None
+    sigmas = checked_sigmas(sigmas) if own else torch.tensor(STAGE_TWO)
     stage = Stage(model, 2, geometry, conditions, OFF, (model.features(positive), None))
     info = latents.info_of(latent)
     generator = torch.Generator(stage.noise_device(noise_device))
@@ -121,11 +127,13 @@ def run_stage_two(
         )
     else:
         generator.set_state(info.generator_state)
+    report = report or NodeReport()
+    _warn(report, sigmas, 2, own, start)
 
     images = stage.encode_images(vae)
     transformer, contexts, placement = stage.load(images)
     reporter = stage.progress.phase(SAMPLING)
-    with (report or NodeReport()).sampling(sigmas, stage.passes, placement["device"]):
+    with report.sampling(sigmas, stage.passes, placement["device"]):
         result = two_stage.stage_two(
             transformer, geometry, contexts, start, generator, sigmas=sigmas, images=images,
             clean_background=clean_background, reporter=reporter, **placement,
@@ -173,8 +181,8 @@ class Stage:
         features: tuple,
     ):
         self.model, self.number, self.geometry, self.features = model, number, geometry, features
-        for spec in conditions or ():
-            resolve_frame(spec.frame, geometry.frames)
+        check_stage(f"Stage {('one', 'two')[number - 1]}", geometry, model.transformer_params, total_memory())
+        resolve_frames([spec.frame for spec in conditions or ()], geometry.frames)
         # At strength 0 an image would still add tokens of its own, where it is not the first frame.
         self.conditions = tuple(spec for spec in conditions or () if spec.strength > 0)
         # Counted here so that blocks or prompts that guidance lacks are found before anything is loaded.
@@ -194,7 +202,8 @@ class Stage:
         images = []
         for spec in self.conditions:
             crf = self.model.default_crf if spec.crf is None else spec.crf
-            images.append(ImageCondition(compress(spec.image, crf), spec.frame, spec.strength))
+            pixels = prepared(spec.image, crf, self.geometry.width, self.geometry.height, reporter)
+            images.append(ImageCondition(pixels, spec.frame, spec.strength))
             reporter.check_cancel()
         component = vae.video_encoder()
         placement = {"dtype": component.compute_dtype, "device": component.device}
@@ -231,6 +240,13 @@ class Stage:
         contexts = self.model.contexts(self.features, dtype, device)
         transformer = fit_transformer(component, self.passes, need, what)
         return transformer, contexts, {"dtype": dtype, "device": device}
+
+
+def _warn(report: NodeReport, sigmas: Tensor, stage: int, own: bool, start: AVLatent | None) -> None:
+    """Says on the node what the noise schedule does that its user may not expect."""
+    picture = None if start is None else bool(start.video.any())
+    for remark in remarks(float(sigmas[0]), float(sigmas[-1]), stage, own, picture):
+        report.warn(remark)
 
 
 def _info(geometry: LatentGeometry, generator: torch.Generator) -> latents.StageInfo:

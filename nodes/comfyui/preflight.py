@@ -16,11 +16,12 @@ import torch
 from ...ltx_core.checkpoint import Checkpoint
 from ...ltx_core.errors import LTXError
 from ...ltx_core.lora import LoRA
+from ...ltx_core.safetensors_file import SafetensorsFile
 from .. import names
 from ..declared import widgets
 from ..prompt_graph import Node, PromptGraph
 from ..validation import Messages, Placed, check_inputs, place, placed, validation_of
-from . import files
+from . import files, latent_files
 
 log = logging.getLogger("ltx_duo")
 
@@ -47,6 +48,7 @@ def on_prompt(request: dict) -> dict:
     if not classes:
         return request
     from ..preflight import check
+    from ..preflight.possible import check_possible
     from ..preflight.room import check_room
 
     defaults = {
@@ -54,11 +56,20 @@ def on_prompt(request: dict) -> dict:
         for kind, node in classes.items()
     }
     graph = PromptGraph(prompt, defaults)
-    report = check(graph, OpenedFiles(), has_gpu=not mm.is_device_cpu(mm.get_torch_device()))
-    check_room(graph, _size_of, _machine(), report)
-    found, refused = _place_all(graph, classes, report.wrong)
-    placed.set(found)
-    if report.warnings and not refused:
+    ours = [node for node in graph.nodes.values() if node.type in classes]
+    own, theirs = {}, {}
+    for node in ours:
+        own[node.id], theirs[node.id] = check_inputs(node, classes[node.type])
+    graph.refused = {node.id: own[node.id].keys() | theirs[node.id].keys() for node in ours}
+    opened, machine = OpenedFiles(), _machine()
+    report = check(graph, opened, has_gpu=not mm.is_device_cpu(mm.get_torch_device()))
+    check_possible(graph, opened, machine, report)
+    check_room(graph, _size_of, machine, report)
+    for node in ours:
+        for name, text in report.wrong.get(node.id, {}).items():
+            own[node.id].setdefault(_shown_under(name, node, classes[node.type]), text)
+    placed.set(_place_all(graph, classes, own, theirs))
+    if report.warnings and not any(own.values()) and not any(theirs.values()):
         warnings = [{"node": node.id, "title": _title(node), "text": text} for node, text in report.warnings]
         for warning in warnings:
             log.warning("LTX Duo: %s (node %s): %s", warning["title"], warning["node"], warning["text"])
@@ -78,25 +89,15 @@ def _classes(graph: PromptGraph) -> dict[str, type]:
     }
 
 
-def _place_all(graph: PromptGraph, classes: Mapping[str, type], found: Messages) -> tuple[Placed, bool]:
-    """All messages of a prompt where ComfyUI is to show them; what a node's own inputs show comes before `found`.
-
-    And whether anything is refused, by us or by ComfyUI.
-    """
-    messages, names, refused = {}, {}, False
+def _place_all(graph: PromptGraph, classes: Mapping[str, type], own: Messages, theirs: Messages) -> Placed:
+    """All messages of a prompt where ComfyUI is to show them; `theirs` are those that it has itself."""
+    messages, names = {}, {}
     for kind, node_class in classes.items():
-        nodes, wrong, theirs = graph.of_type(kind), {}, {}
-        for node in nodes:
-            own, theirs[node.id] = check_inputs(node, node_class)
-            for name, text in found.get(node.id, {}).items():
-                own.setdefault(_shown_under(name, node, node_class), text)
-            if own:
-                wrong[node.id] = own
-        if wrong:
-            shown, names[validation_of(node_class)] = place({node.id: node.inputs for node in nodes}, wrong, theirs)
+        nodes = {node.id: node.inputs for node in graph.of_type(kind)}
+        if wrong := {node: own[node] for node in nodes if own[node]}:
+            shown, names[validation_of(node_class)] = place(nodes, wrong, theirs)
             messages |= shown
-        refused = refused or bool(wrong) or any(theirs.values())
-    return Placed(messages, names), refused
+    return Placed(messages, names)
 
 
 def _shown_under(name: str, node: Node, node_class: type) -> str:
@@ -122,6 +123,15 @@ class OpenedFiles:
             return files.open_checkpoint(name, folders) if name else None
         except LTXError:
             return None  # the loader says so itself
+
+    def saved_latent(self, loader: Node) -> tuple[int, ...] | None:
+        name = loader.value("file", str)
+        try:
+            file = SafetensorsFile.open(latent_files.path(name)) if name else None
+        except LTXError:
+            return None
+        picture = file.tensors.get(latent_files.VIDEO) if file else None
+        return None if picture is None else picture.shape
 
     def lora(self, loader: Node) -> LoRA | None:
         name = loader.value("lora", str)

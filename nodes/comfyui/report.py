@@ -1,5 +1,6 @@
 """What a node shows of its work when it has run: on the node itself, and in ComfyUI's history under `text`."""
 
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ...ltx_core.checkpoint import Checkpoint, Component
+from ...ltx_core.kind import Kind
 from . import compat
 
 # What a whole checkpoint holds, by the words for what is missing.
@@ -19,18 +21,29 @@ WHOLE = {
     "text projection": (Component.TEXT_PROJECTION,),
 }
 GB = 1e9
+log = logging.getLogger("ltx_duo")
 
 
 class NodeReport:
     """Collects a node's lines and hands them out with its results."""
 
     def __init__(self):
+        self.warnings: list[str] = []
         self.lines: list[str] = []
 
     def say(self, text: str) -> None:
-        """Shows `text` on the running node, in place of what was there."""
-        self.lines = [text]
-        compat.send_text(text)
+        """Shows `text` on the running node, in place of what was there; warnings stay below it."""
+        self._show(text, *self.warnings)
+
+    def warn(self, text: str) -> None:
+        """Shows `text` on the running node from now on, and in the log."""
+        log.warning("LTX Duo: %s", text)
+        self.warnings.append(text)
+        self._show(*self.lines, text)
+
+    def _show(self, *lines: str) -> None:
+        self.lines = list(lines)
+        compat.send_text("\n".join(lines))
 
     @contextmanager
     def sampling(self, sigmas: Tensor, passes: int, device: torch.device) -> Iterator[None]:
@@ -59,8 +72,8 @@ def sampling_text(sigmas: Tensor, passes: int, seconds: float, peak: int | None)
     return text if peak is None else f"{text}; peak VRAM {peak / GB:.1f} GB"
 
 
-def model_text(checkpoint: Checkpoint, distilled: bool) -> str:
-    """E.g. "LTX-2.3 dev, 21.6 B parameters, BF16; the file lacks: vocoder"."""
+def model_text(checkpoint: Checkpoint, kind: Kind, chosen: bool) -> str:
+    """E.g. "LTX-2.3 dev (by its name), 21.6 B parameters, BF16; the file lacks: vocoder"."""
     tensors = checkpoint.tensors(Component.TRANSFORMER).values()
     counts: dict[str, int] = {}
     for info in tensors:
@@ -68,7 +81,7 @@ def model_text(checkpoint: Checkpoint, distilled: bool) -> str:
     total = sum(counts.values())
     size = f"{total / 1e9:.1f} B" if total >= 1e8 else f"{total / 1e6:.1f} M"
     dtypes = " and ".join(sorted(dtype for dtype, count in counts.items() if count >= total / 100))
-    kind = "distilled" if distilled else "dev"
     lacks = [words for words, parts in WHOLE.items() if not checkpoint.components.issuperset(parts)]
-    text = f"{checkpoint.variant or 'LTX-2.3'} {kind}, {size} parameters, {dtypes}"
+    source = "as chosen" if chosen else "by its name"
+    text = f"{checkpoint.variant or 'LTX-2.3'} {kind} ({source}), {size} parameters, {dtypes}"
     return f"{text}; the file lacks: {', '.join(lacks)}" if lacks else f"{text}; the file is complete"

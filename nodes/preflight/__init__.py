@@ -5,13 +5,15 @@ Nodes check their own inputs; here is what only several nodes together show.  No
 
 import re
 
-from ..names import STAGE_ONE_SAMPLER, STAGE_TWO_SAMPLER, UPSAMPLER_LOADER
+from ..names import DECODE, STAGE_ONE_SAMPLER, STAGE_TWO_SAMPLER, UPSAMPLER_LOADER
 from ..prompt_graph import PromptGraph
 from .files import check_files
 from .frames import check_frames
 from .guidance import check_guidance
-from .rates import CREATE_VIDEO, check_fps
+from .latents import check_batch, check_start
+from .rates import FILM_MAKERS, check_conditioning_rate, check_film_rate
 from .report import Files, Report
+from .sigmas import check_sigmas
 from .stage_two import check_stage_two
 
 FAULTY_UPSAMPLER = re.compile(r"spatial-upscaler-x2-1\.0\b")
@@ -26,11 +28,16 @@ def check(graph: PromptGraph, files: Files, has_gpu: bool) -> Report:
                         "ltx-2.3-spatial-upscaler-x2-1.1.safetensors.")  # fmt: skip
     for sampler in graph.of_type(STAGE_ONE_SAMPLER, STAGE_TWO_SAMPLER):
         check_files(graph, sampler, files, report)
+        check_sigmas(graph, sampler, report)
+        check_conditioning_rate(graph, sampler, report)
     for sampler in graph.of_type(STAGE_ONE_SAMPLER):
-        check_frames(graph, sampler, sampler, report)
+        check_frames(graph, sampler, sampler.value("frames", int), report)
         check_guidance(graph, sampler, files, report)
+        check_start(graph, sampler, files, report)
     for sampler in graph.of_type(STAGE_TWO_SAMPLER):
-        check_stage_two(graph, sampler, has_gpu, report)
-    for node in graph.of_type(CREATE_VIDEO):
-        check_fps(graph, node, report)
+        check_stage_two(graph, sampler, files, has_gpu, report)
+    for node in graph.of_type(STAGE_ONE_SAMPLER, STAGE_TWO_SAMPLER, DECODE):
+        check_batch(graph, node, files, report)
+    for node in graph.of_type(*FILM_MAKERS):
+        check_film_rate(graph, node, report)
     return report

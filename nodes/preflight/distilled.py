@@ -1,10 +1,20 @@
 """Which loaders bring distilled weights."""
 
-from ..names import LORA_LOADER
+from ...ltx_core.kind import Kind, kind_of_name
+from ..names import AUTO_KIND, LORA_LOADER
 from ..prompt_graph import Node
 
 STRONG = 0.5  # a distilled LoRA at this strength makes the model a distilled one
 
 
+def model_kind(loader: Node) -> Kind | None:
+    """Dev or distilled, as the model loader will take its file; None where that is not known yet."""
+    chosen = loader.value("kind", str) if loader.has("kind") else AUTO_KIND
+    if chosen in (kind.value for kind in Kind):
+        return Kind(chosen)
+    name = loader.value("checkpoint", str)
+    return kind_of_name(name) if chosen == AUTO_KIND and name is not None else None
+
+
 def is_distilled_lora(node: Node) -> bool:
-    return node.type == LORA_LOADER and "distilled" in (node.value("lora", str) or "").lower()
+    return node.type == LORA_LOADER and kind_of_name(node.value("lora", str) or "") is Kind.DISTILLED

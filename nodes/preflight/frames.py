@@ -1,15 +1,24 @@
-"""Images lie inside the video."""
+"""Images lie inside the video, each on its own frame."""
 
-from ...ltx_core.sampling.conditioning import resolve_frame
+from ...ltx_core.errors import LTXError
+from ...ltx_core.sampling.conditioning import resolve_frames
 from ..names import IMAGE_CONDITION
 from ..prompt_graph import Node, PromptGraph
 from .report import Report
 
 
-def check_frames(graph: PromptGraph, sampler: Node, sized: Node, report: Report) -> None:
-    """Image conditions lie inside the video, whose number of frames the node `sized` asks for."""
-    frames = sized.value("frames", int)
-    for condition in graph.chain(sampler, "conditions"):
+def check_frames(graph: PromptGraph, sampler: Node, frames: int | None, report: Report) -> None:
+    """Image conditions lie inside the video of `frames` frames, no two on one; None is a number not known yet."""
+    if frames is not None and frames < 1:
+        return  # the sampler says so itself
+    placed: list[int] = []
+    for condition in reversed(list(graph.chain(sampler, "conditions"))):
         frame = condition.value("frame", int)
-        if condition.type == IMAGE_CONDITION and frames is not None and frames > 0 and frame is not None:
-            report.attempt(condition, resolve_frame, frame, frames, input="frame")
+        if condition.type != IMAGE_CONDITION or frame is None:
+            continue
+        try:
+            resolve_frames([*placed, frame], frames)
+        except LTXError as error:
+            report.error(condition, str(error), input="frame")
+        else:
+            placed.append(frame)

@@ -4,9 +4,10 @@ import math
 
 from ...ltx_core.checkpoint import Checkpoint
 from ...ltx_core.errors import LTXError
+from ...ltx_core.kind import Kind
 from ..names import CUSTOM, FROM_MODEL, GUIDANCE, MODEL_LOADER, TEXT_ENCODE
 from ..prompt_graph import Node, PromptGraph
-from .distilled import STRONG, is_distilled_lora
+from .distilled import STRONG, is_distilled_lora, model_kind
 from .files import transformer_params
 from .report import Files, Report
 
@@ -17,10 +18,9 @@ def check_guidance(graph: PromptGraph, sampler: Node, files: Files, report: Repo
     model_loader = next((node for node in loaders if node.type == MODEL_LOADER), None)
     if model_loader is None:
         return
-    name = model_loader.value("checkpoint", str) or ""
-    distilled = "distilled" in name.lower()
+    kind = model_kind(model_loader)
     guidance = graph.source(sampler, "guidance")
-    cfg = _cfg_scales(guidance, distilled)
+    cfg = _cfg_scales(guidance, kind)
     if guidance is not None and guidance.value("preset") == CUSTOM:
         _check_blocks(guidance, files.checkpoint(model_loader), report)
     if not any(not math.isclose(scale, 1.0) for scale in cfg):
@@ -30,7 +30,8 @@ def check_guidance(graph: PromptGraph, sampler: Node, files: Files, report: Repo
                      "Connect 'negative' of LTX Text Encode, or LTX Guidance with preset 'none'.",
                      input="positive")  # fmt: skip
     owner = guidance or sampler
-    if distilled:
+    if kind is Kind.DISTILLED:
+        name = model_loader.value("checkpoint", str) or "This"
         report.warn(owner, f"{name} is a distilled model: with CFG it becomes grainy and slow. Set LTX Guidance to "
                     "'from the model' or 'none', or choose the dev checkpoint.")  # fmt: skip
     for lora in loaders:
@@ -44,9 +45,9 @@ def check_guidance(graph: PromptGraph, sampler: Node, files: Files, report: Repo
                     "what to avoid, e.g. 'blurry, static, distorted sound'.")  # fmt: skip
 
 
-def _cfg_scales(guidance: Node | None, distilled: bool) -> tuple[float, float]:
+def _cfg_scales(guidance: Node | None, kind: Kind | None) -> tuple[float, float]:
     """CFG of picture and sound in stage one; 1 for what is not known."""
-    defaults = (1.0, 1.0) if distilled else (3.0, 7.0)
+    defaults = (3.0, 7.0) if kind is Kind.DEV else (1.0, 1.0)
     if guidance is None:
         return defaults
     preset = guidance.value("preset", str) if guidance.type == GUIDANCE else None

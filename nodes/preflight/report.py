@@ -33,6 +33,10 @@ class Files(Protocol):
 
     def lora(self, loader: Node) -> LoRA | None: ...
 
+    def saved_latent(self, loader: Node) -> tuple[int, ...] | None:
+        """The shape (B, 128, F', H', W') of a saved latent's picture."""
+        ...
+
 
 # The input that a message stands under when a rule names none.
 _MAIN_INPUT = {

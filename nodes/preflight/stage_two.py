@@ -1,19 +1,31 @@
 """What stage two needs: distilled weights, an enlarged latent, and what stage one had."""
 
-from ..names import CONTINUE, LATENT_UPSAMPLER, LOAD_LATENT, MODEL_LOADER, STAGE_ONE_SAMPLER
+from ...ltx_core.kind import Kind
+from ...ltx_core.sampling.geometry import SPATIAL_FACTOR
+from ..names import CONTINUE, LATENT_UPSAMPLER, LOAD_LATENT, MODEL_LOADER, STAGE_ONE_SAMPLER, STAGE_TWO_SAMPLER
 from ..prompt_graph import Node, PromptGraph
-from .distilled import is_distilled_lora
+from .distilled import is_distilled_lora, model_kind
 from .frames import check_frames
-from .report import Report
+from .latents import latent_chain, picture_of
+from .report import Files, Report
+
+# Where the picture of stage two comes from: what makes a latent, and what enlarges one.
+ORIGINS = (STAGE_ONE_SAMPLER, STAGE_TWO_SAMPLER, LATENT_UPSAMPLER, LOAD_LATENT)
+ENLARGED = 2 * SPATIAL_FACTOR  # sizes of enlarged latents are multiples of so many pixels
 
 
-def check_stage_two(graph: PromptGraph, sampler: Node, has_gpu: bool, report: Report) -> None:
+def check_stage_two(graph: PromptGraph, sampler: Node, files: Files, has_gpu: bool, report: Report) -> None:
     loaders = list(graph.chain(sampler, "model"))
     _check_distilled_weights(graph, sampler, loaders, report)
-    before = list(graph.chain(sampler, "latent"))
+    before = list(latent_chain(graph, sampler))
     first = next((node for node in before if node.type == STAGE_ONE_SAMPLER), None)
+    picture = picture_of(graph, sampler, files)
+    check_frames(graph, sampler, picture.frames, report)
     upsamplers = [node for node in before if node.type == LATENT_UPSAMPLER]
-    if before and before[0].type in (STAGE_ONE_SAMPLER, LOAD_LATENT):
+    origin = next((node.type for node in before if node.type in ORIGINS), None)
+    # Whether a saved latent was enlarged already only its size can tell, and only where no enlarged one has that size.
+    odd = None not in (picture.height, picture.width) and (picture.height % ENLARGED or picture.width % ENLARGED)
+    if origin == STAGE_ONE_SAMPLER or (origin == LOAD_LATENT and odd):
         report.warn(sampler, "The latent comes at half size: between stage one and this node belongs LTX Latent "
                     "Upsampler, else the video has half of the size that was asked for.")  # fmt: skip
     if len(upsamplers) > 1:
@@ -21,7 +33,6 @@ def check_stage_two(graph: PromptGraph, sampler: Node, has_gpu: bool, report: Re
                     "Use one LTX Latent Upsampler.")  # fmt: skip
     if first is None:
         return
-    check_frames(graph, sampler, first, report)
     if first.has("conditions") != sampler.has("conditions"):
         report.warn(sampler, "Only one of the two samplers has image conditions: the image is lost in the other stage. "
                     "Connect the same conditions to both.")  # fmt: skip
@@ -36,12 +47,13 @@ def check_stage_two(graph: PromptGraph, sampler: Node, has_gpu: bool, report: Re
 def _check_distilled_weights(graph: PromptGraph, sampler: Node, loaders: list[Node], report: Report) -> None:
     """The few steps of stage two are made for distilled weights, once."""
     model = next((node for node in loaders if node.type == MODEL_LOADER), None)
-    name = model.value("checkpoint", str) if model else None
-    if name is None:
+    kind = model_kind(model) if model else None
+    if kind is None:
         return
     strengths = {lora.id: lora.value("strength_stage_two", (int, float)) for lora in loaders if is_distilled_lora(lora)}
     active = [node for node in loaders if strengths.get(node.id)]
-    if "distilled" in name.lower():
+    if kind is Kind.DISTILLED:
+        name = model.value("checkpoint", str) or "The model"
         for lora in active:
             report.warn(lora, f"{name} is distilled already: the distilled LoRA on top makes the picture harsh. Take "
                         "the LoRA out, or choose the dev checkpoint.")  # fmt: skip

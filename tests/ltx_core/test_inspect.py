@@ -79,6 +79,15 @@ def test_single_file_checkpoint(inspect, models):
     assert "vocoder" not in needs
 
 
+@pytest.mark.parametrize(("name", "distilled"), [("ltx-distil", True), ("ltx-distilled", True), ("undistilled", False)])
+def test_a_distilled_checkpoint_needs_no_lora(inspect, models, tmp_path, name, distilled):
+    path = tmp_path / f"{name}.safetensors"
+    path.symlink_to((models / write.CHECKPOINT).resolve())
+    report = json.loads(inspect(path, "--json")[1])
+    assert ("distilled LoRA" not in report["missing"]) == distilled
+    assert any("distilled model" in note for note in report["files"][0]["notes"]) == distilled
+
+
 def test_everything_together_lacks_nothing(inspect, models):
     paths = [models / path for path in (write.CHECKPOINT, write.UPSAMPLER, write.GEMMA_FOLDER, write.LORA)]
     code, out, err = inspect(*paths)

@@ -90,5 +90,25 @@ def test_distilled_with_cfg_is_told(client, server, prompt, small_model):
     assert "LTX Guidance (node" in server.log()
 
 
+def connect(prompt: dict, slot: str, node_type: str, **inputs) -> None:
+    """Links a new node to an open input of stage one."""
+    prompt["new"] = {"class_type": node_type, "inputs": inputs}
+    sampler = next(node for node in prompt.values() if node["class_type"] == "LTXDuoStageOneSampler")
+    sampler["inputs"][slot] = ["new", 0]
+
+
+def test_sigmas_that_leave_noise_are_told(client, prompt):
+    connect(prompt, "sigmas", "ManualSigmas", sigmas="1, 0.5, 0.25")
+    told = {prompt[warning["node"]]["class_type"]: warning["text"] for warning in warnings_of(client, prompt)}
+    assert "end at 0.25" in told["LTXDuoStageOneSampler"]
+
+
+def test_batch_is_refused_before_anything_runs(client, prompt):
+    connect(prompt, "latent", "EmptyLTXVLatentVideo", width=64, height=64, length=9, batch_size=4)
+    bad, said = refusal(client, prompt)
+    assert bad == ["LTXDuoStageOneSampler"]
+    assert "batch of 4" in said and "LatentFromBatch" in said
+
+
 def test_extension_is_served(client):
     assert "/extensions/ltx-duo/preflight.js" in client.get("/extensions")

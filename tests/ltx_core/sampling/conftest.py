@@ -15,7 +15,7 @@ class ToyModel:
         self.calls = []
         self.tables_made = 0
 
-    def rope_tables(self, video_positions, audio_positions):
+    def rope_tables(self, video_positions, audio_positions, reporter=None):
         self.tables_made += 1
         return ("video", video_positions), None if audio_positions is None else ("audio", audio_positions)
 

@@ -4,9 +4,17 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ltx_duo.ltx_core.errors import ConditioningError
-from ltx_duo.ltx_core.sampling.conditioning import ImageLatent, apply_images, resize_and_crop, resolve_frame
+from ltx_duo.ltx_core.sampling import conditioning
+from ltx_duo.ltx_core.sampling.conditioning import (
+    ImageLatent,
+    apply_images,
+    resize_and_crop,
+    resolve_frame,
+    resolve_frames,
+)
 from ltx_duo.ltx_core.sampling.geometry import LatentGeometry
 from ltx_duo.ltx_core.sampling.patchify import patchify_video
 from ltx_duo.ltx_core.sampling.state import video_state
@@ -84,6 +92,19 @@ def test_what_cannot_be_conditioned_on_is_refused(rng):
         apply_images(video_state(GEOMETRY), [ImageLatent(torch.zeros(1, 128, 1, 2, 2))], GEOMETRY)
     with pytest.raises(ConditioningError, match="frame 17"):
         apply_images(video_state(GEOMETRY), [image(rng, 17)], GEOMETRY)
+    for frames in ((0, -17), (16, -1), (8, 8)):
+        with pytest.raises(ConditioningError, match="its own frame"):
+            apply_images(video_state(GEOMETRY), [image(rng, frame) for frame in frames], GEOMETRY)
+
+
+@given(st.integers(1, 40), st.lists(st.integers(-40, 39), max_size=6))
+def test_frames_of_images(total, frames):
+    good = all(-total <= frame < total for frame in frames) and len({f % total for f in frames}) == len(frames)
+    if good:
+        assert resolve_frames(frames, total) == [frame % total for frame in frames]
+    else:
+        with pytest.raises(ConditioningError):
+            resolve_frames(frames, total)
 
 
 @given(st.integers(1, 90), st.integers(1, 90), st.integers(1, 3), st.integers(1, 3))
@@ -103,6 +124,52 @@ def test_the_centre_is_kept():
     ramp = torch.linspace(0, 1, 96)[None, :, None].expand(32, 96, 3)
     row = resize_and_crop(ramp, 32, 32)[0, 0, 0, 0]
     assert torch.allclose(row, 2 * ramp[0, 32:64, 0] - 1, atol=1e-6)
+
+
+class Largest(TorchDispatchMode):
+    """The most values of any tensor made inside."""
+
+    values = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        made = function(*args, **(kwargs or {}))
+        if isinstance(made, torch.Tensor) and not function.is_view:
+            self.values = max(self.values, made.numel())
+        return made
+
+
+@pytest.mark.parametrize("source", [(20, 30000), (30000, 20), (1, 9000), (9000, 9000)])
+def test_an_image_of_any_shape_takes_memory_for_what_is_kept(source):
+    corner = torch.linspace(0, 1, source[0] + source[1] - 1)
+    # A ramp along both sides that lies in one row: no memory for the image itself either.
+    image = corner.as_strided((*source, 3), (1, 1, 0))
+    with Largest() as largest:
+        result = resize_and_crop(image, 384, 256)
+    assert largest.values <= result.numel() == 3 * 384 * 256
+    assert result[0, 0, 0, 128, 192].item() == pytest.approx(0, abs=0.01)  # the centre of the ramp
+    assert (result[0, 0, 0].diff(dim=0) >= 0).all() and (result[0, 0, 0].diff(dim=1) >= 0).all()
+
+
+@given(st.integers(1, 90), st.integers(1, 90), st.integers(1, 5), st.integers(1, 5))
+def test_large_images_are_scaled_like_any_other(height, width, target_height, target_width):
+    image = torch.rand(height, width, 3)
+    whole = resize_and_crop(image, 32 * target_width, 32 * target_height)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(conditioning, "_MOST_PIXELS", 0)
+        window = resize_and_crop(image, 32 * target_width, 32 * target_height)
+    assert torch.allclose(window, whole, rtol=0, atol=2e-5)
+
+
+def test_a_large_image_can_be_cancelled():
+    class Cancelled(Exception):
+        pass
+
+    class Cancel:
+        def check_cancel(self):
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        resize_and_crop(torch.zeros(20, 30000, 3), 384, 256, Cancel())
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (8, 8, 4), (8, 8, 1), (1, 8, 8, 3), (0, 8, 3)])

@@ -62,10 +62,18 @@ def test_fixed_schedules():
         ([1.0, float("nan"), 0.0], "do not fall"),
         ([14.6, 1.0, 0.0], "leave"),
         ([1.0, 0.0, -0.1], "leave"),
+        ([14.6, 20.0, 0.0], "flow model"),
         ([1.0], "at least two"),
+        ([], "at least two"),
         ([[1.0, 0.0]], "one row"),
     ],
 )
 def test_schedules_that_cannot_be_followed_are_refused(sigmas, complaint):
     with pytest.raises(LTXError, match=complaint):
         checked_sigmas(torch.tensor(sigmas))
+
+
+@pytest.mark.parametrize("sigmas", ["karras", None, {"sigmas": 1}, [1.0, "half", 0.0]])
+def test_sigmas_that_are_no_numbers_are_refused(sigmas):
+    with pytest.raises(LTXError, match="expected numbers such as 1, 0.5, 0"):
+        checked_sigmas(sigmas)

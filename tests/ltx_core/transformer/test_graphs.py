@@ -49,7 +49,7 @@ def recorded(monkeypatch):
     """Two blocks a piece; without a GPU, the stand-in.  Lists what was recorded and replayed."""
     log = []
     monkeypatch.setattr(module, "BLOCKS_PER_GRAPH", 2)
-    real = module._recorder
+    real = module.recorder
 
     def recorder(device):
         capture = real(device) if DEVICE == "cuda" else again
@@ -70,10 +70,10 @@ def recorded(monkeypatch):
 
         return replay, outputs
 
-    monkeypatch.setattr(module, "_recorder", recorder)
+    monkeypatch.setattr(module, "recorder", recorder)
     if DEVICE == "cpu":
         monkeypatch.setattr(module, "_suits", lambda streams: True)
-        monkeypatch.setattr(module, "two_lanes", lambda device: contextlib.nullcontext(ONE_LANE))
+        monkeypatch.setattr(module, "TwoLanes", lambda device: contextlib.nullcontext(ONE_LANE))
         monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
         monkeypatch.setattr(module, "_has_room", lambda device: True)
         monkeypatch.setattr(module, "_mark", Done)
@@ -238,10 +238,11 @@ def test_a_recording_that_fails_leaves_everything_as_usual(scene, monkeypatch, c
 
         return capture
 
-    monkeypatch.setattr(module, "_recorder", refuse)
-    graphs = BlockGraphs()
-    for _ in range(4):
-        check(scene, graphs)
+    monkeypatch.setattr(module, "recorder", refuse)
+    module._tell.cache_clear()
+    for graphs in (BlockGraphs(), BlockGraphs()):
+        for _ in range(3):
+            check(scene, graphs)
     assert caplog.text.count("not permitted") == 1
 
 
@@ -269,26 +270,32 @@ def test_gpu_only_small_work_without_gradients_suits(rng, recorded, monkeypatch)
 
 @pytest.mark.gpu
 def test_gpu_memory_is_free_again(scene):
-    torch.cuda.synchronize()
-    before = torch.cuda.memory_allocated()
-    graphs = BlockGraphs()
-    for _ in range(3):
-        check(scene, graphs)
-    assert torch.cuda.memory_allocated() > before
-    del graphs
-    torch.cuda.synchronize()
-    assert torch.cuda.memory_allocated() <= before + 64 * 2**20  # cuBLAS keeps workspaces
+    """Also what libraries keep is kept once: a second stage leaves the memory as it found it."""
+
+    def stage():
+        graphs = BlockGraphs()
+        for _ in range(3):
+            check(scene, graphs)
+        held = torch.cuda.memory_allocated()
+        del graphs
+        torch.cuda.synchronize()
+        return held, torch.cuda.memory_allocated()
+
+    _, before = stage()
+    held, after = stage()
+    assert held > before
+    assert after <= before
 
 
 @pytest.mark.gpu
 @torch.no_grad()
 def test_gpu_only_recordings_have_two_lanes(rng, recorded, monkeypatch):
     """That both ways make the same bits is what every `check` asks."""
-    scene, opened, real = Scene(rng), [], module.two_lanes
-    monkeypatch.setattr(module, "two_lanes", lambda device: (opened.append(device), real(device))[1])
+    scene, opened, real = Scene(rng), [], module.TwoLanes
+    monkeypatch.setattr(module, "TwoLanes", lambda device: (opened.append(device), real(device))[1])
     graphs = BlockGraphs()
     check(scene, graphs)
     assert not opened
     for _ in range(3):
         check(scene, graphs)
-    assert len(opened) == PIECES
+    assert len(opened) == 2 * PIECES  # once as usual, once recorded

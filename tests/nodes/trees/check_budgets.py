@@ -49,7 +49,10 @@ def gpu(monkeypatch):
     monkeypatch.setattr(mm, "get_torch_device", lambda: GPU)
     monkeypatch.setattr(mm, "is_device_cpu", lambda device: device != GPU)
     monkeypatch.setattr(mm, "get_free_memory", pretended.free)
-    monkeypatch.setattr(mm, "get_total_memory", lambda *_, **__: pretended.total)
+    total = mm.get_total_memory
+    monkeypatch.setattr(
+        mm, "get_total_memory", lambda device=GPU, **how: pretended.total if device == GPU else total(device, **how)
+    )
     monkeypatch.setattr(mm, "vram_state", mm.VRAMState.NORMAL_VRAM)
     monkeypatch.setattr(mm, "extra_reserved_memory", lambda: pretended.reserved)
     monkeypatch.setattr(mm, "minimum_inference_memory", lambda: 2 * MIB + pretended.reserved)

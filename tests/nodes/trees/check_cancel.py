@@ -7,6 +7,8 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from ltx_duo.ltx_core import two_stage
+from ltx_duo.ltx_core.errors import GeometryError
 from ltx_duo.nodes.comfyui import compat, decoding, latents, pipeline
 
 # Operations that can take long on a GPU: a cancel that comes during one is seen after it.
@@ -105,6 +107,18 @@ def test_little_work_lies_between_two_checks(phase, monkeypatch, calls):
         calls[phase]()
     assert gaps.total > 5
     assert gaps.longest <= 3, f"{gaps.longest} of {gaps.total}"
+
+
+@pytest.mark.parametrize("size", [{"width": 8192, "height": 8192, "frames": 8193}, {"fps": 1e-9}])
+def test_absurd_sizes_are_refused_before_anything_is_made(monkeypatch, model, vae, stage_one, size):
+    def never(*_, **__):
+        pytest.fail("began")
+
+    monkeypatch.setattr(mm, "get_total_memory", lambda *_, **__: 16 * 10**9)
+    monkeypatch.setattr(mm, "load_models_gpu", never)
+    monkeypatch.setattr(two_stage, "stage_one", never)
+    with pytest.raises(GeometryError, match="^Stage one at .* needs .* GB of memory at least, this computer has "):
+        stage_one(model, **size)
 
 
 def test_cancel_between_two_nodes_stops_the_next(monkeypatch, calls):

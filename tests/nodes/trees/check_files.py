@@ -1,5 +1,6 @@
 """Choosing files: what the lists show, and what is refused before any weight is read."""
 
+import asyncio
 import json
 import os
 import shutil
@@ -326,3 +327,21 @@ def test_a_distilled_model_is_known_by_its_name(run, models, folder):
     assert handle.default_guidance == OFF and len(handle.default_sigmas(30)) == 9
     dev = run("ModelLoader", checkpoint=CHECKPOINT, weight_dtype="auto")
     assert dev.default_guidance != OFF and len(dev.default_sigmas(30)) == 31
+
+
+@pytest.mark.parametrize(("name", "steps"), [("undistilled", 30), ("distil", 8), ("distilled/model", 30)])
+def test_only_a_word_of_the_name_makes_a_model_distilled(run, models, folder, name, steps):
+    path = folder("checkpoints") / f"{name}.safetensors"
+    path.parent.mkdir(exist_ok=True)
+    shutil.copy(models / "checkpoints" / CHECKPOINT, path)
+    handle = run("ModelLoader", checkpoint=f"{name}.safetensors", weight_dtype="auto")
+    assert len(handle.default_sigmas(30)) - 1 == steps
+
+
+def test_the_kind_that_is_chosen_counts_more_than_the_name(run, nodes):
+    from ltx_duo.ltx_core.sampling.guidance import OFF
+
+    chosen = run("ModelLoader", checkpoint=CHECKPOINT, weight_dtype="auto", kind="distilled")
+    assert chosen.default_guidance == OFF and len(chosen.default_sigmas(30)) == 9
+    named = asyncio.run(nodes["LTXDuoModelLoader"].execute(checkpoint=CHECKPOINT, weight_dtype="auto"))
+    assert "dev (by its name)" in named.ui["text"][0]

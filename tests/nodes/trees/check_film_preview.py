@@ -1,6 +1,9 @@
 """The small film that the decode node plays when no other node takes the video."""
 
+import os
+import resource
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import folder_paths
@@ -17,11 +20,11 @@ def temp(tmp_path, monkeypatch):
     return tmp_path
 
 
-def video(images: torch.Tensor):
+def video(images: torch.Tensor, rate: int = 24, sample_rate: int = 48000):
     from comfy_api.latest import InputImpl, Types
 
-    sound = {"waveform": torch.rand(1, 2, 48000) - 0.5, "sample_rate": 48000}
-    return InputImpl.VideoFromComponents(Types.VideoComponents(images=images, audio=sound, frame_rate=Fraction(24)))
+    sound = {"waveform": torch.rand(1, 2, 48000) - 0.5, "sample_rate": sample_rate}
+    return InputImpl.VideoFromComponents(Types.VideoComponents(images=images, audio=sound, frame_rate=Fraction(rate)))
 
 
 def test_film_is_small_and_whole(temp):
@@ -52,6 +55,35 @@ def test_a_full_disk_costs_nothing_but_the_preview(monkeypatch, caplog):
     monkeypatch.setattr(folder_paths, "get_temp_directory", lambda: "/dev/null/nowhere")
     assert film_preview.save(video(torch.rand(9, 64, 64, 3))) is None
     assert "could not be written" in caplog.text
+
+
+@pytest.fixture
+def small_disk():
+    """Sets the most bytes that a file may have."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def descriptors(folder: Path) -> list[str]:
+    links = (f"/proc/self/fd/{number}" for number in os.listdir("/proc/self/fd"))
+    return [target for link in links if os.path.islink(link) and (target := os.readlink(link)).startswith(str(folder))]
+
+
+@pytest.mark.parametrize("space", [0, 4096])
+def test_a_disk_that_fills_up_keeps_nothing(temp, small_disk, caplog, space):
+    film = video(torch.rand(9, 256, 256, 3))
+    small_disk(space)
+    assert film_preview.save(film) is None
+    assert "could not be written" in caplog.text
+    assert os.listdir(temp) == [] and descriptors(temp) == []
+
+
+@pytest.mark.parametrize("film", [{"rate": 0}, {"sample_rate": 7}, {"images": torch.rand(9, 1, 64, 3)}])
+def test_what_cannot_be_encoded_costs_nothing_but_the_preview(temp, caplog, film):
+    assert film_preview.save(video(**{"images": torch.rand(9, 64, 64, 3), **film})) is None
+    assert "could not be written" in caplog.text
+    assert os.listdir(temp) == [] and descriptors(temp) == []
 
 
 def test_who_is_used():

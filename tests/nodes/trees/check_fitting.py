@@ -79,6 +79,61 @@ def test_what_is_needed_reaches_comfyui(monkeypatch, model, stage_one):
     assert asked == [(0, 0), (expected, expected)]
 
 
+@pytest.fixture
+def asked(monkeypatch):
+    """The bytes that ComfyUI was asked to keep free, in order."""
+    amounts = []
+    load = mm.load_models_gpu
+
+    def record(models, memory_required=0, **how):
+        amounts.append(memory_required)
+        return load(models, memory_required=memory_required, **how)
+
+    monkeypatch.setattr(mm, "load_models_gpu", record)
+    return amounts
+
+
+def test_images_behind_the_film_are_counted(run, asked, model, stage_one, stage_two, upsampled, image):
+    chain = None
+    for frame in (0, 5, -1):  # the first one takes the place of tokens that the film has
+        chain = run("ImageCondition", image=image, frame=frame, strength=1.0, crf=0, conditions=chain)
+    stage_one(model, conditions=chain)
+    params = model.transformer_params
+    assert asked[-1] == int(activations.transformer(params, LatentGeometry(64, 32, 9, 25.0), 4, 2, 4))
+    stage_two(model, upsampled, conditions=chain)
+    assert asked[-1] == int(activations.transformer(params, LatentGeometry(128, 64, 9, 25.0), 1, 2, 4))
+
+
+def test_what_decoding_needs_reaches_comfyui(run, asked, vae, upsampled, names):
+    video, audio = latents.take(upsampled)
+    run("AVDecode", latent=upsampled, vae=vae, tiling="custom", **names.tiles)
+    params = vae.video_decoder().module.params
+    picture = activations.tiled_decoder(params, (9, 64, 128), (9, 64, 64), 4)
+    # The picture's memory has room for whole frames of 9 x 64 x 128 pixels beside the tile.
+    assert picture >= activations.video_decoder(params, 9, 64, 64, 4) + 9 * 64 * 128 * 3 * 4
+    assert int(picture) in asked and int(activations.audio_decoder(audio.shape[2])) in asked
+
+
+def test_decoding_again_makes_room_for_the_smaller_tiles(run, asked, vae, upsampled, monkeypatch, names):
+    calls, decode = [], two_stage.decode_video
+
+    def fail_twice(decoder, latent, tiling, reporter):
+        calls.append(tiling)
+        if len(calls) < 3:
+            raise torch.OutOfMemoryError("planted")
+        return decode(decoder, latent, tiling, reporter)
+
+    emptied = []
+    asked.clear()
+    monkeypatch.setattr(mm, "soft_empty_cache", lambda *_, **__: emptied.append(len(calls)))
+    monkeypatch.setattr(two_stage, "decode_video", fail_twice)
+    run("AVDecode", latent=upsampled, vae=vae, tiling="auto", **names.tiles)
+    video = latents.take(upsampled)[0]
+    needs = [decoding._need(vae.video_decoder(), video, way) for way in calls]
+    assert asked[:3] == [int(needs[0]), int(fitting.MORE_ROOM * needs[1]), int(fitting.MORE_ROOM * needs[2])]
+    assert emptied[:2] == [1, 2]
+
+
 class Failing:
     """Makes the module's `layer` run out of memory the next `times` times; records how the calls were cut up."""
 

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from ltx_duo.ltx_core.errors import ConditioningError
-from ltx_duo.nodes.image_compression import add_condition, compress, single_rgb
+from ltx_duo.nodes.image_compression import add_condition, compress, prepared, single_rgb
 
 
 def photo(height: int, width: int) -> torch.Tensor:
@@ -36,6 +36,31 @@ def test_compression_grows_with_crf():
     image = image.clamp(0, 1)
     errors = [(compress(image, crf) - image).square().mean().item() for crf in (1, 18, 33, 51)]
     assert errors == sorted(errors) and errors[0] < 1e-3 and errors[-1] > 2 * errors[0]
+
+
+@pytest.mark.parametrize("size", [(8, 16384), (16384, 8), (64, 90)])
+def test_compression_is_at_the_images_own_size(size):
+    image = photo(*size)
+    assert torch.equal(prepared(image, 33, 96, 64), compress(image, 33))
+
+
+@pytest.mark.parametrize("size", [(20, 16386), (16400, 20), (6100, 6100)])
+@pytest.mark.parametrize("crf", [0, 33])
+def test_larger_than_h264_allows_is_fitted_first(size, crf):
+    image = photo(max(size), 1).expand(*size, 3) if size[0] > size[1] else photo(1, max(size)).expand(*size, 3)
+    result = prepared(image, crf, 96, 64)
+    if crf == 0:
+        assert result is image
+        return
+    assert result.shape == (64, 96, 3)
+    height, width = (length // 2 for length in size)
+    assert torch.allclose(result[32, 48], image[height, width], atol=0.1)
+
+
+def test_a_panorama_conditions_a_video(run, model, stage_one, same):
+    panorama = torch.rand(1, 10, 20000, 3)
+    conditions = run("ImageCondition", image=panorama, frame=0, strength=1.0, crf=-1)
+    assert not same(stage_one(model, conditions=conditions), stage_one(model, conditions=None))
 
 
 def test_a_picture_turned_by_exif_arrives_upright(tmp_path):

@@ -1,84 +1,18 @@
 """Preflight on the shipped workflows' graphs: quiet when they are good, and each planted mistake found on its node."""
 
-import copy
-import json
-from pathlib import Path
-from types import SimpleNamespace
-
 import pytest
 
-from ltx_duo.ltx_core.checkpoint import Component, Variant
-from ltx_duo.ltx_core.errors import VariantError
+from ltx_duo.ltx_core.checkpoint import Variant
 from ltx_duo.nodes.preflight import check
+from ltx_duo.nodes.preflight.possible import check_possible
 from ltx_duo.nodes.preflight.report import Report
 from ltx_duo.nodes.preflight.room import Machine, check_room
 from ltx_duo.nodes.prompt_graph import PromptGraph
+from ltx_duo.tests.nodes.trees.preflight_scene import PACK, OfficialFiles, Scene
 
-PACK = Path(__file__).resolve().parents[3]
-CONFIG = json.loads((PACK / "tests" / "data" / "ltx-2.3-config.json").read_text())
 NAMES = sorted(path.name.removesuffix(".api.json") for path in (PACK / "workflows" / "api").glob("*.api.json"))
+SMALL = Machine(ram=16 * 10**9, free_ram=4 * 10**9, vram=8 * 10**9, free_disk=10**12)
 LARGE = Machine(ram=256 * 10**9, free_ram=200 * 10**9, vram=80 * 10**9, free_disk=10**12)
-
-
-class OfficialFiles:
-    """Official files, as far as headers go; `text_width` and `variant` are those of the second file of a pair."""
-
-    text_width = 4096
-    variant = Variant.V2_3
-    lora_fits = True
-
-    def checkpoint(self, loader):
-        second = loader.type != "LTXDuoModelLoader"
-        widths = {"video_aggregate_embed.bias": self.text_width, "audio_aggregate_embed.bias": 2048}
-        return SimpleNamespace(
-            path=Path(f"{loader.type}.safetensors"),
-            variant=self.variant if second else Variant.V2_3,
-            config=CONFIG,
-            components={Component.TRANSFORMER},
-            tensors=lambda part: {name: SimpleNamespace(shape=(width,)) for name, width in widths.items()},
-        )
-
-    def lora(self, loader):
-        def check(shapes, model):
-            if not self.lora_fits:
-                raise VariantError("a LoRA of another model")
-
-        return SimpleNamespace(check=check)
-
-
-class Scene:
-    """A workflow to spoil, and what preflight says of it."""
-
-    def __init__(self, name: str):
-        self.prompt = json.loads((PACK / "workflows" / "api" / f"{name}.api.json").read_text())
-        self.files = OfficialFiles()
-
-    def set(self, node_type: str, /, **inputs) -> "Scene":
-        for entry in self.prompt.values():
-            if entry["class_type"] == node_type:
-                entry["inputs"].update(inputs)
-        return self
-
-    def cut(self, node_type: str, slot: str) -> "Scene":
-        for entry in self.prompt.values():
-            if entry["class_type"] == node_type:
-                del entry["inputs"][slot]
-        return self
-
-    def report(self, has_gpu: bool = True) -> Report:
-        before = copy.deepcopy(self.prompt)
-        report = check(PromptGraph(self.prompt), self.files, has_gpu)
-        assert self.prompt == before, "preflight changed the prompt"
-        return report
-
-    def errors(self) -> dict[str, str]:
-        """Messages by the class of the node that they are on."""
-        return {self.prompt[node]["class_type"]: text for node, text in self.report().errors.items()}
-
-    def warnings(self) -> dict[str, str]:
-        report = self.report()
-        assert not report.errors
-        return {node.type: text for node, text in report.warnings}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -86,6 +20,7 @@ def test_shipped_workflows_have_nothing_to_find(name):
     report = Scene(name).report()
     assert report == Report()
     check_room(PromptGraph(Scene(name).prompt), lambda loader: 46 * 10**9, LARGE, report)
+    check_possible(PromptGraph(Scene(name).prompt), OfficialFiles(), SMALL, report)
     assert report == Report()
 
 
@@ -106,6 +41,29 @@ def test_files_of_two_generations(name):
     assert "LTX-2.0" in errors["LTXDuoVAELoader"] and "LTX-2.3" in errors["LTXDuoVAELoader"]
 
 
+@pytest.mark.parametrize(
+    ("sampler", "slot", "between", "loader"),
+    [
+        ("LTXDuoStageOneSampler", "vae", None, "LTXDuoVAELoader"),
+        ("LTXDuoStageOneSampler", "positive", "LTXDuoTextEncode", "LTXDuoTextEncoderLoader"),
+        ("LTXDuoStageOneSampler", "negative", "LTXDuoTextEncode", "LTXDuoTextEncoderLoader"),
+        ("LTXDuoStageTwoSampler", "vae", None, "LTXDuoVAELoader"),
+        ("LTXDuoStageTwoSampler", "positive", "LTXDuoTextEncode", "LTXDuoTextEncoderLoader"),
+        ("LTXDuoStageTwoSampler", "latent", "LTXDuoLatentUpsampler", "LTXDuoUpsamplerLoader"),
+    ],
+)
+def test_every_loader_beside_the_model_is_looked_at(sampler, slot, between, loader):
+    """The file of another generation comes in through one socket only."""
+    scene = Scene("text-to-video")
+    link = scene.add(loader)
+    scene.files.old = (link[0],)
+    if between:
+        inputs = {"text_encoder": link, "upsampler": link, "latent": scene.link("LTXDuoStageOneSampler")}
+        link = [scene.add(between, **inputs)[0], 0]
+    scene.set(sampler, **{slot: link})
+    assert list(scene.report().errors) == list(scene.files.old)
+
+
 def test_text_projection_of_another_width():
     scene = Scene("text-to-video")
     scene.files.text_width = 3840
@@ -118,6 +76,16 @@ def test_text_projection_of_another_width():
 def test_cfg_without_negative_prompt(preset):
     scene = Scene("text-to-video").cut("LTXDuoStageOneSampler", "negative").set("LTXDuoGuidance", preset=preset)
     assert "negative" in scene.errors()["LTXDuoStageOneSampler"]
+
+
+@pytest.mark.parametrize(
+    ("scales", "needed"),
+    [((3.0, 1.0), True), ((1.0, 7.0), True), ((1.0, 1.05), True), ((0.0, 1.0), True), ((1, 1), False)],
+)
+def test_cfg_of_picture_and_of_sound_needs_a_negative_prompt(scales, needed):
+    scene = Scene("text-to-video").cut("LTXDuoStageOneSampler", "negative")
+    scene.set("LTXDuoGuidance", preset="custom", video_cfg=scales[0], audio_cfg=scales[1])
+    assert (list(scene.errors()) == ["LTXDuoStageOneSampler"]) == needed
 
 
 def test_no_negative_prompt_without_cfg():
@@ -137,12 +105,6 @@ def test_stg_blocks_that_the_model_lacks():
     assert "48" in scene.errors()["LTXDuoGuidance"]
 
 
-@pytest.mark.parametrize("frame", [121, -122])
-def test_image_outside_the_video(frame):
-    scene = Scene("image-to-video").set("LTXDuoImageCondition", frame=frame)
-    assert str(frame) in scene.errors()["LTXDuoImageCondition"]
-
-
 def test_noise_that_cannot_continue():
     scene = Scene("text-to-video").set("LTXDuoStageOneSampler", noise_device="cpu")
     assert "noise_device" in scene.errors()["LTXDuoStageTwoSampler"]
@@ -158,10 +120,48 @@ def test_distilled_model_with_cfg():
     assert "distilled already" in warnings["LTXDuoLoraLoader"]
 
 
+@pytest.mark.parametrize(
+    ("loader", "distilled"),
+    [
+        ({"checkpoint": "ltx-2.3-distil.safetensors"}, True),
+        ({"checkpoint": "ltx-2.3-undistilled.safetensors"}, False),
+        ({"checkpoint": "distilled/ltx-2.3-22b-dev.safetensors"}, False),
+        ({"kind": "distilled"}, True),
+        ({"checkpoint": "ltx-2.3-22b-distilled.safetensors", "kind": "dev"}, False),
+        ({"checkpoint": "ltx-2.3-22b-distilled.safetensors", "kind": "auto"}, True),
+    ],
+)
+def test_dev_or_distilled_as_the_loader_takes_it(loader, distilled):
+    scene = Scene("text-to-video").set("LTXDuoModelLoader", **loader)
+    told = scene.warnings()
+    assert ("distilled already" in told.get("LTXDuoLoraLoader", "")) == distilled
+    # Guidance 'from the model' is none for a distilled model, which then needs no negative prompt.
+    scene.cut("LTXDuoStageOneSampler", "negative")
+    assert (scene.report().errors == {}) == distilled
+
+
+def test_nothing_is_said_of_a_model_that_is_not_known_yet():
+    for unknown in ({"kind": ["99", 0]}, {"checkpoint": ["99", 0]}):
+        scene = Scene("text-to-video").set("LTXDuoModelLoader", **unknown).set("LTXDuoLoraLoader", lora="style")
+        assert scene.report() == Report()
+
+
 def test_distilled_lora_in_stage_one_with_cfg():
     scene = Scene("text-to-video").set("LTXDuoLoraLoader", strength_stage_one=1.0)
     assert "stage one" in scene.warnings()["LTXDuoLoraLoader"]
     assert scene.set("LTXDuoGuidance", preset="none").report() == Report()
+
+
+@pytest.mark.parametrize(("strength", "strong"), [(0.5, True), (0.49, False), (0.0, False), (2, True)])
+def test_how_strong_a_distilled_lora_disturbs_cfg(strength, strong):
+    scene = Scene("text-to-video").set("LTXDuoLoraLoader", strength_stage_one=strength)
+    assert ("LTXDuoLoraLoader" in scene.warnings()) == strong
+
+
+@pytest.mark.parametrize(("blocks", "fit"), [("0, 47", True), ("48", False)])
+def test_last_block_of_the_model(blocks, fit):
+    scene = Scene("text-to-video").set("LTXDuoGuidance", preset="custom", stg_blocks=blocks)
+    assert (scene.report().errors == {}) == fit
 
 
 @pytest.mark.parametrize("change", [{"strength_stage_two": 0.0}, {"lora": "style.safetensors"}])
@@ -174,21 +174,10 @@ def test_faulty_upsampler():
     assert "1.1" in scene.warnings()["LTXDuoUpsamplerLoader"]
 
 
-def test_latent_that_was_not_upsampled():
-    scene = Scene("text-to-video")
-    first = next(n for n, entry in scene.prompt.items() if entry["class_type"] == "LTXDuoStageOneSampler")
-    assert "half" in scene.set("LTXDuoStageTwoSampler", latent=[first, 0]).warnings()["LTXDuoStageTwoSampler"]
-
-
 def test_images_in_one_stage_only():
     assert "conditions" in Scene("image-to-video").cut("LTXDuoStageTwoSampler", "conditions").warnings()[
         "LTXDuoStageTwoSampler"
     ]  # fmt: skip
-
-
-def test_two_frame_rates():
-    warning = Scene("mixed-with-native").set("CreateVideo", fps=30.0).warnings()["CreateVideo"]
-    assert "24" in warning and "30" in warning
 
 
 @pytest.mark.parametrize(
@@ -203,6 +192,45 @@ def test_room_in_memory_and_on_disk(machine, node_type):
     report = Report()
     check_room(PromptGraph(Scene("text-to-video").prompt), lambda loader: 46 * 10**9, machine, report)
     assert [node.type for node, _ in report.warnings] == [node_type]
+
+
+@pytest.mark.parametrize(("ram", "vram", "fits"), [(40, 8, True), (8, 40, True), (40, 0, False), (37, 8, False)])
+def test_weights_lie_in_ram_and_vram_together(ram, vram, fits):
+    """A checkpoint of 46 GB; everything else fits."""
+    machine = Machine(ram * 10**9, 200 * 10**9, vram * 10**9, 10**12)
+    report = Report()
+    check_room(PromptGraph(Scene("text-to-video").prompt), lambda loader: 46 * 10**9, machine, report)
+    warned = [(node.type, text) for node, text in report.warnings]
+    assert [kind for kind, _ in warned] == ([] if fits else ["LTXDuoModelLoader"])
+    assert fits or f"{ram}.0 GB of RAM and {vram}.0 GB of VRAM" in warned[0][1]
+
+
+@pytest.mark.parametrize(
+    ("size", "stage"),
+    [
+        ({"width": 8192, "height": 8192, "frames": 8193}, "Stage one at 4096x4096, 8193 frames and 24 fps"),
+        ({"width": 8192, "height": 8192, "frames": 121}, "Stage two at 8192x8192"),
+        ({"fps": 1e-6}, "Stage one at 768x512, 121 frames and 1e-06 fps"),
+    ],
+)
+def test_sizes_that_no_memory_holds(size, stage):
+    """On the sampler that asks for them, with what is needed, what is there and what to do."""
+    graph = PromptGraph(Scene("text-to-video").set("LTXDuoStageOneSampler", **size).prompt)
+    report = Report()
+    check_possible(graph, OfficialFiles(), SMALL, report)
+    ((node, text),) = report.errors.items()
+    assert graph.nodes[node].type == "LTXDuoStageOneSampler"
+    assert text.startswith(stage) and "has 24 GB in all" in text and "smaller size or fewer frames" in text
+
+
+@pytest.mark.parametrize("inputs", [{"height": ["7", 0]}, {"frames": "many"}, {"width": 100}, {"fps": 0}])
+def test_sizes_that_are_not_known_are_not_refused(inputs):
+    report = Report()
+    graph = PromptGraph(
+        Scene("text-to-video").set("LTXDuoStageOneSampler", **{"width": 8192, "frames": 8193, **inputs}).prompt
+    )
+    check_possible(graph, OfficialFiles(), Machine(1, 1, 1, 1), report)
+    assert report == Report()
 
 
 @pytest.mark.parametrize(

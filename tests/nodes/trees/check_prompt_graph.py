@@ -3,16 +3,17 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ltx_duo.nodes.prompt_graph import PromptGraph
+from ltx_duo.tests.nodes.trees.preflight_scene import Scene
 
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["__value__", "a"]), inner, max_size=2),
-    max_leaves=6,
-)
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
+JSON = SCALARS | st.lists(SCALARS, max_size=3) | SCALARS.map(lambda value: {"__value__": value}) | st.just({"a": [1]})
+
+
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def node(inputs: dict, **others: tuple[str, dict]):
@@ -56,12 +57,14 @@ def test_constants_are_converted_as_comfyui_does(constant, kind, value):
     assert found == value and type(found) is type(value)
 
 
+@unhurried
 @given(JSON, st.sampled_from([int, (int, float), str, bool, object]))
 def test_any_constant_is_a_value_of_the_kind_or_unknown(constant, kind):
     found = node({"x": constant}).value("x", kind)
     assert found is None or isinstance(found, kind)
 
 
+@unhurried
 @given(st.integers(-(10**20), 10**20) | st.floats(-1e15, 1e15))
 def test_numbers_and_their_texts_are_the_same(number):
     as_float = node({"x": str(number)}).value("x", (int, float))
@@ -140,6 +143,7 @@ TYPES = st.sampled_from(["Reroute", "PrimitiveInt", "ComfySwitchNode", "ComfyNum
 INPUTS = st.dictionaries(st.sampled_from(["value", "switch", "on_true", "on_false", "x"]), JSON | LINKS, max_size=4)
 
 
+@unhurried
 @given(st.dictionaries(st.sampled_from("123"), st.tuples(TYPES, INPUTS), min_size=1))
 def test_no_graph_hangs_or_breaks(entries):
     graph = PromptGraph({number: {"class_type": kind, "inputs": given} for number, (kind, given) in entries.items()})
@@ -156,3 +160,16 @@ def test_defaults_stand_for_what_is_not_given():
     graph = PromptGraph(prompt, {"Mine": {"x": 5, "y": 6}})
     assert (graph.nodes["1"].value("x", int), graph.nodes["1"].value("y", int)) == (1, 6)
     assert not graph.nodes["1"].has("y")
+
+
+@pytest.mark.parametrize("frame", [121, "121", 121.0, -122, ["70", 0]])
+@pytest.mark.parametrize("frames", [121, "121", 121.0, ["71", 0]])
+def test_rules_see_values_of_every_form(frame, frames):
+    scene = Scene("image-to-video").set("LTXDuoStageOneSampler", frames=frames)
+    scene.set("LTXDuoImageCondition", frame=frame)
+    scene.prompt["70"] = {"class_type": "PrimitiveInt", "inputs": {"value": "121"}}
+    scene.prompt["71"] = {"class_type": "Reroute", "inputs": {"": ["72", 0]}}
+    scene.prompt["72"] = {"class_type": "PrimitiveInt", "inputs": {"value": 121}}
+    assert list(scene.errors()) == ["LTXDuoImageCondition"]
+    scene.set("LTXDuoImageCondition", frame="120")
+    assert scene.report().errors == {}

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from ltx_duo.ltx_core.checkpoint import Checkpoint
+from ltx_duo.ltx_core.kind import Kind
 from ltx_duo.nodes.comfyui import report
 
 SIGMAS = torch.tensor([0.909375, 0.725, 0.421875, 0.0])
@@ -33,6 +34,7 @@ def test_nothing_is_said_of_what_failed():
 
 def test_model_in_words(models):
     checkpoint = Checkpoint.open(models / "checkpoints" / "ltx-2.3-small-dev.safetensors")
-    text = report.model_text(checkpoint, distilled=False)
-    assert text.startswith("LTX-2.3 dev, ")
+    text = report.model_text(checkpoint, Kind.DEV, chosen=False)
+    assert text.startswith("LTX-2.3 dev (by its name), ")
     assert "M parameters, BF16; the file is complete" in text
+    assert report.model_text(checkpoint, Kind.DISTILLED, chosen=True).startswith("LTX-2.3 distilled (as chosen), ")

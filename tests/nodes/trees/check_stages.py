@@ -124,3 +124,47 @@ def test_own_guidance_and_sigmas(run, model, stage_one, same):
     assert not same(stage_one(model, guidance=off), stage_one(model))
     sigmas = model.default_sigmas(2)
     assert same(stage_one(model, sigmas=sigmas, steps=7), stage_one(model))
+
+
+@pytest.fixture
+def told(nodes, vae, texts):
+    """What a sampler shows on itself after its run, and the latent that it makes."""
+
+    def sample(name: str, model, **inputs):
+        extra = {"negative": texts[1]} if name == "StageOneSampler" else {}
+        done = nodes[f"LTXDuo{name}"].execute(model=model, vae=vae, positive=texts[0], **extra, **inputs)
+        return done.ui["text"], done.args[0]
+
+    return sample
+
+
+def test_a_start_latent_that_noise_replaces_is_told(told, model, stage_one, names, same, caplog):
+    start = stage_one(model, seed=3, conditions=None)
+    inputs = {**names.size, "seed": 10, "noise_device": "gpu"}
+    wiped, _ = told("StageOneSampler", model, latent=start, **inputs)
+    assert "steps x" in wiped[0] and "nothing of the connected latent" in wiped[1] and wiped[1] in caplog.text
+    whole, partly = torch.tensor([1.0, 0.5, 0.0]), torch.tensor([0.7, 0.4, 0.0])
+    wiped, result = told("StageOneSampler", model, latent=start, sigmas=whole, **inputs)
+    assert same(result, stage_one(model, conditions=None, sigmas=whole)) and len(wiped) == 2
+    kept, result = told("StageOneSampler", model, latent=start, sigmas=partly, **inputs)
+    assert not same(result, stage_one(model, conditions=None, sigmas=partly)) and len(kept) == 1
+    empty = {"samples": torch.zeros_like(latents.take(start)[0])}
+    assert len(told("StageOneSampler", model, latent=empty, **inputs)[0]) == 1
+
+
+def test_sigmas_that_do_not_end_at_0_are_told(told, model, upsampled, names):
+    noisy, _ = told("StageTwoSampler", model, latent=upsampled, sigmas=torch.tensor([0.9, 0.3]), **names.kept)
+    assert len(noisy) == 2 and "end at 0.3" in noisy[1]
+    anew, _ = told("StageTwoSampler", model, latent=upsampled, sigmas=torch.tensor([1.0, 0.0]), **names.kept)
+    assert len(anew) == 2 and "nothing of the connected latent" in anew[1]
+    usual, _ = told("StageTwoSampler", model, latent=upsampled, **names.kept)
+    assert len(usual) == 1
+
+
+def test_two_images_on_one_frame_are_refused_before_weights_are_read(run, image, stage_one, names):
+    fresh = run("ModelLoader", checkpoint=names.checkpoint, weight_dtype="auto")
+    last = run("ImageCondition", image=image, frame=8, strength=1.0, crf=-1)
+    both = run("ImageCondition", image=image, frame=-1, strength=1.0, crf=-1, conditions=last)
+    with pytest.raises(ConditioningError, match="frame 8, which 8 and -1 both mean"):
+        stage_one(fresh, conditions=both)
+    assert not fresh.get_models()

@@ -40,7 +40,7 @@ class ToyModel:
 
     params = SimpleNamespace(num_layers=LAYERS)
 
-    def rope_tables(self, video_positions, audio_positions):
+    def rope_tables(self, video_positions, audio_positions, reporter=None):
         return video_positions, audio_positions
 
     def __call__(self, video, audio, passes, reporter=None):

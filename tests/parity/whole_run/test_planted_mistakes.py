@@ -129,7 +129,7 @@ def negative_sound_is_the_positive(run: Run) -> None:
 def stage_two_sound_without_noise(run: Run) -> None:
     add_noise = stage.add_noise
 
-    def add_noise_to_video(state: AVState, generator, scale, dtype=None) -> AVState:
+    def add_noise_to_video(state: AVState, generator, scale, dtype=None, reporter=None) -> AVState:
         noised = add_noise(state, generator, scale, dtype)
         return noised if scale == 1 else AVState(state.geometry, noised.video, state.audio)
 
@@ -139,7 +139,7 @@ def stage_two_sound_without_noise(run: Run) -> None:
 def sound_drawn_before_video(run: Run) -> None:
     add_noise = stage.add_noise
 
-    def add_noise_reversed(state: AVState, generator, scale, dtype=None) -> AVState:
+    def add_noise_reversed(state: AVState, generator, scale, dtype=None, reporter=None) -> AVState:
         audio = add_noise(AVState(state.geometry, state.audio, None), generator, scale, dtype).video
         video = add_noise(AVState(state.geometry, state.video, None), generator, scale, dtype).video
         return AVState(state.geometry, video, audio)

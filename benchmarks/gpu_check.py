@@ -1,0 +1,82 @@
+"""Everything that has to hold on a GPU, in one command: all GPU tests, all cases of gpu.py, and the record of both.
+
+    python benchmarks/gpu_check.py
+
+Ends with an error if a test fails or is skipped, or if a figure is more than 5 % slower than the record of the same
+kind of card; then the record stays as it was (`--accept` writes it all the same, for a slowdown that is meant).  Takes
+about eight minutes on an H100.  Needs the pack's test packages and ltx-core 1.0 (scripts/setup.sh test), no server and
+no browser.
+"""
+
+import argparse
+import datetime
+import json
+import subprocess
+import sys
+import tempfile
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import gpu_record
+import torch
+from gpu_record import PACK
+
+ROUNDS = "3"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--accept", action="store_true", help="write the record although something became slower")
+    parser.add_argument("--commit", help="what is checked; default: git's HEAD")
+    parser.add_argument("--out", type=Path, default=gpu_record.FILE, help="where to write the record")
+    arguments = parser.parse_args()
+    if not torch.cuda.is_available():
+        parser.error("there is no GPU here")
+    files, card = gpu_record.digests(), torch.cuda.get_device_name()
+    with tempfile.TemporaryDirectory() as folder:
+        passed, failed = run_tests(Path(folder) / "tests.xml")
+        milliseconds = run_cases(Path(folder) / "cases.json")
+    worse = gpu_record.slower(gpu_record.read(), card, milliseconds)
+    print(
+        f"{len(passed)} tests passed, {len(failed)} did not", *failed, *(f"slower: {line}" for line in worse), sep="\n"
+    )
+    if not passed or failed or (worse and not arguments.accept):
+        print("the record stays as it was")
+        return 1
+    record = gpu_record.Record(
+        date=datetime.date.today().isoformat(), card=card, torch=torch.__version__,
+        commit=arguments.commit or head(), digest=gpu_record.digest(files), passed=tuple(passed), failed=tuple(failed),
+        milliseconds=milliseconds, files=files,
+    )  # fmt: skip
+    gpu_record.write(record, arguments.out)
+    print(f"written: {arguments.out}")
+    return 0
+
+
+def run_tests(report: Path) -> tuple[list[str], list[str]]:
+    """Names of the GPU tests that passed, and of those that did not; a test that is skipped has not passed."""
+    command = [sys.executable, "-m", "pytest", "-m", "gpu", "-q", f"--junitxml={report}", "-o", "junit_family=xunit1"]
+    subprocess.run(command, cwd=PACK, check=False)
+    passed, failed = [], []
+    if not report.is_file():
+        return [], ["pytest did not run"]
+    for case in ElementTree.parse(report).iter("testcase"):
+        name = f"{case.get('file')}::{case.get('name')}"
+        (failed if any(child.tag in ("failure", "error", "skipped") for child in case) else passed).append(name)
+    return sorted(passed), sorted(failed)
+
+
+def run_cases(report: Path) -> dict[str, float]:
+    """Milliseconds of every case of gpu.py, ours alone, in a process of its own."""
+    command = [sys.executable, str(PACK / "benchmarks" / "gpu.py"), "--rounds", ROUNDS, "--out", str(report)]
+    subprocess.run(command, cwd=PACK, check=True)
+    return gpu_record.figures(json.loads(report.read_text()))
+
+
+def head() -> str:
+    done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=PACK, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "unknown"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,63 @@
+"""Sizes that this computer cannot make, however the work is cut into pieces."""
+
+from ...ltx_core import activations
+from ...ltx_core.errors import GeometryError, LTXError
+from ...ltx_core.sampling.geometry import LatentGeometry, check_two_stage
+from ...ltx_core.sampling.piecewise import MOST_CHUNKS
+from ...ltx_core.transformer.params import TransformerParams
+from ..names import LATENT_UPSAMPLER, MODEL_LOADER, STAGE_ONE_SAMPLER, STAGE_TWO_SAMPLER
+from ..prompt_graph import Node, PromptGraph
+from .files import transformer_params
+from .report import Files, Report
+from .room import GB, Machine
+
+
+def check_possible(graph: PromptGraph, files: Files, machine: Machine, report: Report) -> None:
+    """Every stage could fit into all of the computer's memory; the size is the first sampler's."""
+    memory = machine.ram + machine.vram
+    for sampler in graph.of_type(STAGE_ONE_SAMPLER):
+        if (final := _final_geometry(sampler)) is not None:
+            params = _params(graph, sampler, files)
+            report.attempt(sampler, check_stage, "Stage one", final.half(), params, memory, input="width")
+    for sampler in graph.of_type(STAGE_TWO_SAMPLER):
+        before = list(graph.chain(sampler, "latent"))
+        types = [node.type for node in before]
+        if types.count(LATENT_UPSAMPLER) != 1 or types[-1] != STAGE_ONE_SAMPLER:
+            continue
+        if (final := _final_geometry(before[-1])) is not None:
+            params = _params(graph, sampler, files)
+            report.attempt(before[-1], check_stage, "Stage two", final, params, memory, input="width")
+
+
+def check_stage(stage: str, geometry: LatentGeometry, params: TransformerParams | None, memory: float) -> None:
+    """GeometryError unless the least that the stage needs at its own size is within `memory`, in bytes.
+
+    Without `params` only what does not depend on the model counts.
+    """
+
+    def least(geometry: LatentGeometry) -> float:
+        network = 0 if params is None else activations.transformer(params, geometry, rows=1, chunks=MOST_CHUNKS)
+        return activations.sampling_state(geometry) + network
+
+    if (need := least(geometry)) > memory:
+        raise GeometryError(
+            f"{stage} at {geometry.width}x{geometry.height}, {geometry.frames} frames and {geometry.fps:g} fps needs "
+            f"{need / GB:.3g} GB of memory at least, this computer has {memory / GB:.3g} GB in all (RAM and VRAM). "
+            "Choose a smaller size or fewer frames."
+        )
+
+
+def _final_geometry(sampler: Node) -> LatentGeometry | None:
+    size = [sampler.value(name, int) for name in ("width", "height", "frames")]
+    fps = sampler.value("fps", (int, float))
+    if None in size or fps is None:
+        return None
+    try:
+        return check_two_stage(*size, fps)
+    except LTXError:
+        return None  # the node says so itself
+
+
+def _params(graph: PromptGraph, sampler: Node, files: Files) -> TransformerParams | None:
+    loader = next((node for node in graph.chain(sampler, "model") if node.type == MODEL_LOADER), None)
+    return None if loader is None else transformer_params(files.checkpoint(loader))

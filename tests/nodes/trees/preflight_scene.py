@@ -1,0 +1,92 @@
+"""A shipped workflow with official files, to spoil and to ask preflight about."""
+
+import copy
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+from ltx_duo.ltx_core.checkpoint import Component, Variant
+from ltx_duo.ltx_core.errors import VariantError
+from ltx_duo.nodes.preflight import check
+from ltx_duo.nodes.preflight.report import Report
+from ltx_duo.nodes.prompt_graph import PromptGraph
+
+PACK = Path(__file__).resolve().parents[3]
+CONFIG = json.loads((PACK / "tests" / "data" / "ltx-2.3-config.json").read_text())
+
+
+class OfficialFiles:
+    """Official files, as far as headers go; `text_width` and `variant` are those of the second file of a pair."""
+
+    text_width = 4096
+    variant = Variant.V2_3
+    old = ()  # ids of loaders whose files are of LTX-2.0
+    lora_fits = True
+    saved = None  # the shape of every saved latent
+
+    def checkpoint(self, loader):
+        second = loader.type != "LTXDuoModelLoader"
+        widths = {"video_aggregate_embed.bias": self.text_width, "audio_aggregate_embed.bias": 2048}
+        return SimpleNamespace(
+            path=Path(f"{loader.type}.safetensors"),
+            variant=Variant.V2_0 if loader.id in self.old else self.variant if second else Variant.V2_3,
+            config=CONFIG,
+            components={Component.TRANSFORMER},
+            tensors=lambda part: {name: SimpleNamespace(shape=(width,)) for name, width in widths.items()},
+        )
+
+    def lora(self, loader):
+        def check(shapes, model):
+            if not self.lora_fits:
+                raise VariantError("a LoRA of another model")
+
+        return SimpleNamespace(check=check)
+
+    def saved_latent(self, loader):
+        return self.saved
+
+
+class Scene:
+    """A workflow to spoil, and what preflight says of it."""
+
+    def __init__(self, name: str):
+        self.prompt = json.loads((PACK / "workflows" / "api" / f"{name}.api.json").read_text())
+        self.files = OfficialFiles()
+
+    def set(self, node_type: str, /, **inputs) -> "Scene":
+        for entry in self.prompt.values():
+            if entry["class_type"] == node_type:
+                entry["inputs"].update(inputs)
+        return self
+
+    def add(self, node_type: str, /, **inputs) -> list:
+        """A new node; returns the link to its first output."""
+        name = f"new {len(self.prompt)}"
+        self.prompt[name] = {"class_type": node_type, "inputs": inputs}
+        return [name, 0]
+
+    def link(self, node_type: str) -> list:
+        """The link to the first output of the one node of that type."""
+        (name,) = (name for name, entry in self.prompt.items() if entry["class_type"] == node_type)
+        return [name, 0]
+
+    def cut(self, node_type: str, slot: str) -> "Scene":
+        for entry in self.prompt.values():
+            if entry["class_type"] == node_type:
+                del entry["inputs"][slot]
+        return self
+
+    def report(self, has_gpu: bool = True) -> Report:
+        before = copy.deepcopy(self.prompt)
+        report = check(PromptGraph(self.prompt), self.files, has_gpu)
+        assert self.prompt == before, "preflight changed the prompt"
+        return report
+
+    def errors(self) -> dict[str, str]:
+        """Messages by the class of the node that they are on."""
+        return {self.prompt[node]["class_type"]: text for node, text in self.report().errors.items()}
+
+    def warnings(self) -> dict[str, str]:
+        report = self.report()
+        assert not report.errors
+        return {node.type: text for node, text in report.warnings}
