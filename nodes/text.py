@@ -3,8 +3,10 @@
 from comfy_api.latest import io
 
 from ..ltx_core.text.negative_prompt import NEGATIVE_PROMPT
+from .declared import declared
 from .names import TEXT_ENCODE
 from .schema import CATEGORY, TextEncoder
+from .validation import declared_only
 
 
 class TextEncode(io.ComfyNode):
@@ -36,9 +38,13 @@ class TextEncode(io.ComfyNode):
                 io.Conditioning.Output(display_name="positive", tooltip="The encoded prompt."),
                 io.Conditioning.Output(display_name="negative", tooltip="The encoded negative prompt."),
             ],
+            hidden=[io.Hidden.unique_id],
         )
 
+    validate_inputs = declared_only()
+
     @classmethod
+    @declared
     def execute(cls, text_encoder, prompt: str, negative_prompt: str) -> io.NodeOutput:
         from .comfyui import report, texts
 

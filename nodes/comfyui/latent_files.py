@@ -18,7 +18,9 @@ from torch import Tensor
 from ...ltx_core.errors import CheckpointError, GeometryError
 from ...ltx_core.safetensors_file import SafetensorsFile
 from ...ltx_core.sampling.geometry import HIGHEST_FPS, LOWEST_FPS, pixel_frames
+from ..declared import shortened
 from . import latents
+from .folder_lists import files_below
 from .stage_info import StageInfo, problem_of_generator
 
 EXTENSION = ".latent"
@@ -32,8 +34,10 @@ def names() -> list[str]:
     """The latent files in ComfyUI's output and input folders, newest first, as "folders/name.latent [output]"."""
     found = []
     for kind in ("output", "input"):
-        root = Path(folder_paths.get_directory_by_type(kind))
-        found += [(path.stat().st_mtime, f"{path.relative_to(root).as_posix()} [{kind}]") for path in _files(root)]
+        root = folder_paths.get_directory_by_type(kind)
+        files = files_below(root, (EXTENSION,), follow_links=False)
+        latents_there = (file for file in files if file.name.endswith(EXTENSION))
+        found += [(file.mtime, f"{Path(file.name).as_posix()} [{kind}]") for file in latents_there]
     return [name for _, name in sorted(found, reverse=True)]
 
 
@@ -47,7 +51,7 @@ def path(name: str) -> Path:
         if inside and found.suffix == EXTENSION and found.is_file():
             return found
     raise CheckpointError(
-        f"There is no saved latent {name!r}. Make one with LTX Save Latent, press r in ComfyUI, and choose it."
+        f"There is no saved latent {shortened(name)}. Make one with LTX Save Latent, press r in ComfyUI, and choose it."
     )
 
 
@@ -159,8 +163,3 @@ def _strange(file: SafetensorsFile, found: str, expected: str) -> CheckpointErro
 def _short(value: object) -> str:
     text = repr(value) if not isinstance(value, int) or abs(value) < 10**9 else "a huge number"
     return text if len(text) <= 80 else text[:77] + "..."
-
-
-def _files(root: Path):
-    for folder, _, files in os.walk(root):
-        yield from (Path(folder, name) for name in files if name.endswith(EXTENSION))
