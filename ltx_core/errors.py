@@ -22,3 +22,11 @@ class GeometryError(LTXError):
 
 class ConditioningError(LTXError):
     """Text or image conditioning that does not fit the model or the latent."""
+
+
+class NotFiniteError(LTXError):
+    """A result holds NaN or infinity.  `found` is the sentence that says so, without what can cause it."""
+
+    def __init__(self, found: str, causes: str):
+        super().__init__(f"{found} {causes}")
+        self.found = found

@@ -2,8 +2,10 @@
 
 from comfy_api.latest import io
 
+from .declared import declared
 from .names import IMAGE_CONDITION
-from .schema import CATEGORY, Conditions, problem
+from .schema import CATEGORY, Conditions
+from .validation import declared_only
 
 NO_CRF = -1
 
@@ -50,11 +52,10 @@ class ImageCondition(io.ComfyNode):
             hidden=[io.Hidden.unique_id],
         )
 
-    @classmethod
-    def validate_inputs(cls, frame=None):
-        return problem(cls)
+    validate_inputs = declared_only()
 
     @classmethod
+    @declared
     def execute(cls, image, frame: int, strength: float, crf: int, conditions=()) -> io.NodeOutput:
         from .image_compression import add_condition
 

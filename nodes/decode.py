@@ -2,9 +2,11 @@
 
 from comfy_api.latest import io, ui
 
+from .declared import declared
 from .names import DECODE
 from .prompt_graph import PromptGraph
-from .schema import CATEGORY, advanced, problem, vae_input
+from .schema import CATEGORY, advanced, vae_input
+from .validation import Wrong, validation
 
 
 def _tile_input(name: str, default: int, low: int, step: int, tooltip: str) -> io.Input:
@@ -45,20 +47,27 @@ class AVDecode(io.ComfyNode):
             ],
         )
 
-    @classmethod
-    def validate_inputs(cls, tiling=None, tile_size=None, tile_overlap=None, tile_frames=None, tile_frame_overlap=None):
-        if tiling != "custom" or None in (tile_size, tile_overlap, tile_frames, tile_frame_overlap):
-            return True
+    @validation
+    def validate_inputs(
+        wrong: Wrong, tiling=None, tile_size=None, tile_overlap=None, tile_frames=None, tile_frame_overlap=None
+    ):
         from .comfyui import checks
 
-        return problem(cls, checks.custom_tiling, tile_size, tile_overlap, tile_frames, tile_frame_overlap)
+        if tiling == "custom":
+            checks.find_wrong_tiles(wrong, tile_size, tile_overlap, tile_frames, tile_frame_overlap)
 
     @classmethod
+    @declared
     def execute(cls, latent, vae, tiling: str, **tile) -> io.NodeOutput:
-        from .comfyui import decoding
+        from .comfyui import decoding, report
 
-        video, images, audio = decoding.run_decode(latent, vae, tiling, **tile)
-        return io.NodeOutput(video, images, audio, ui=None if cls._is_shown() else _player(video))
+        told = report.NodeReport()
+        video, images, audio = decoding.run_decode(latent, vae, tiling, report=told, **tile)
+        done = told.output(video, images, audio)
+        player = None if cls._is_shown() else _player(video)
+        if player is not None:
+            done.ui = {**(done.ui or {}), **player.as_dict()}
+        return done
 
     @classmethod
     def _is_shown(cls) -> bool:

@@ -2,9 +2,11 @@
 
 from comfy_api.latest import io
 
+from .declared import declared, shortened
 from .names import AUTO_BLOCKS, CUSTOM, FROM_MODEL, GUIDANCE, NO_GUIDANCE
-from .schema import CATEGORY, advanced, problem
+from .schema import CATEGORY, advanced
 from .schema import Guidance as GuidanceType
+from .validation import Wrong, validation
 
 SCALES = {
     "cfg": "Classifier-free guidance of the {0}: how strongly it follows the prompt. 1 is off.",
@@ -13,6 +15,7 @@ SCALES = {
     "rescale": "Brings the guided {0} back towards its unguided contrast. 0 is off, 1 is full.",
 }
 DEFAULTS = {"video": (3.0, 1.0, 3.0, 0.7), "audio": (7.0, 1.0, 3.0, 0.7)}
+BLOCK_DIGITS = 4  # no model has more blocks than that
 MODALITY_NAMES = {"video": "picture", "audio": "sound"}
 
 
@@ -65,11 +68,13 @@ class Guidance(io.ComfyNode):
             hidden=[io.Hidden.unique_id],
         )
 
-    @classmethod
-    def validate_inputs(cls, stg_blocks=None):
-        return True if stg_blocks is None else problem(cls, parse_blocks, stg_blocks)
+    @validation
+    def validate_inputs(wrong: Wrong, preset=None, stg_blocks=None):
+        if stg_blocks is not None and preset in (None, CUSTOM):
+            wrong.attempt("stg_blocks", parse_blocks, stg_blocks)
 
     @classmethod
+    @declared
     def execute(cls, preset: str, stg_blocks: str, skip_step: int, **scales: float) -> io.NodeOutput:
         if preset == FROM_MODEL:
             return io.NodeOutput(None)
@@ -87,6 +92,13 @@ def parse_blocks(text: str) -> tuple[int, ...] | None:
     parts = text.replace(",", " ").split()
     if parts == [AUTO_BLOCKS]:
         return None
-    if not all(part.isdecimal() for part in parts):
-        raise ConditioningError(f"stg_blocks is {text!r}; write 'auto' or block numbers with commas, e.g. '28'.")
+    if not parts:
+        raise ConditioningError(
+            "stg_blocks is empty; write 'auto' or block numbers with commas, e.g. '28'. To switch spatio-temporal "
+            "guidance off, set video_stg and audio_stg to 0."
+        )
+    if not all(part.isdecimal() and len(part) <= BLOCK_DIGITS for part in parts):
+        raise ConditioningError(
+            f"stg_blocks is {shortened(text)}; write 'auto' or block numbers with commas, e.g. '28'."
+        )
     return tuple(sorted({int(part) for part in parts}))

@@ -5,6 +5,7 @@ They are coroutines because ComfyUI runs those before all other nodes: a bad fil
 
 from comfy_api.latest import io
 
+from .declared import declared
 from .names import (
     AUTO_KIND,
     DEV,
@@ -22,7 +23,8 @@ from .names import (
     VAE_FOLDERS,
     VAE_LOADER,
 )
-from .schema import CATEGORY, VAE, Model, TextEncoder, Upsampler, advanced, file_input, problem
+from .schema import CATEGORY, VAE, Model, TextEncoder, Upsampler, advanced, file_input
+from .validation import Wrong, validation
 
 
 class ModelLoader(io.ComfyNode):
@@ -62,11 +64,11 @@ class ModelLoader(io.ComfyNode):
             hidden=[io.Hidden.unique_id],
         )
 
-    @classmethod
-    def validate_inputs(cls, checkpoint=None):
+    @validation
+    def validate_inputs(wrong: Wrong, checkpoint=None):
         from .comfyui import models
 
-        return problem(cls, models.check_model, checkpoint, MODEL_FOLDERS)
+        wrong.attempt("checkpoint", models.check_model, checkpoint, MODEL_FOLDERS)
 
     @classmethod
     def fingerprint_inputs(cls, checkpoint=None, **_):
@@ -75,14 +77,16 @@ class ModelLoader(io.ComfyNode):
         return files.fingerprint(checkpoint, MODEL_FOLDERS)
 
     @classmethod
+    @declared
     async def execute(cls, checkpoint: str, weight_dtype: str, kind: str = AUTO_KIND) -> io.NodeOutput:
         from ..ltx_core.kind import Kind
-        from .comfyui import models, report
+        from .comfyui import dtypes, models, report
 
         chosen = None if kind == AUTO_KIND else Kind(kind)
         handle = models.open_model(checkpoint, MODEL_FOLDERS, weight_dtype, chosen)
         told = report.NodeReport()
         told.say(report.model_text(handle.checkpoint, handle.kind, chosen is not None))
+        told.warn(dtypes.for_model(weight_dtype).note)
         return told.output(handle)
 
 
@@ -124,11 +128,11 @@ class LoraLoader(io.ComfyNode):
             hidden=[io.Hidden.unique_id],
         )
 
-    @classmethod
-    def validate_inputs(cls, lora=None):
+    @validation
+    def validate_inputs(wrong: Wrong, lora=None):
         from .comfyui import models
 
-        return problem(cls, models.check_lora, lora)
+        wrong.attempt("lora", models.check_lora, lora)
 
     @classmethod
     def fingerprint_inputs(cls, lora=None, **_):
@@ -137,6 +141,7 @@ class LoraLoader(io.ComfyNode):
         return files.fingerprint(lora, LORA_FOLDERS)
 
     @classmethod
+    @declared
     async def execute(cls, model, lora: str, strength_stage_one: float, strength_stage_two: float) -> io.NodeOutput:
         from .comfyui import models
 
@@ -168,11 +173,15 @@ class VAELoader(io.ComfyNode):
             hidden=[io.Hidden.unique_id],
         )
 
-    @classmethod
-    def validate_inputs(cls, checkpoint=None, audio_file=None):
+    @validation
+    def validate_inputs(wrong: Wrong, checkpoint=None, audio_file=None):
         from .comfyui import models
 
-        return problem(cls, models.check_vae, checkpoint, audio_file, VAE_FOLDERS, audio_file == SAME_FILE)
+        same = audio_file == SAME_FILE
+        if wrong.attempt("checkpoint", models.check_vae, checkpoint, None, VAE_FOLDERS, False):
+            wrong.attempt("audio_file", models.check_vae, checkpoint, audio_file, VAE_FOLDERS, same)
+        elif not same:
+            wrong.attempt("audio_file", models.check_opens, audio_file, VAE_FOLDERS)
 
     @classmethod
     def fingerprint_inputs(cls, checkpoint=None, audio_file=None):
@@ -182,10 +191,14 @@ class VAELoader(io.ComfyNode):
         return files.fingerprint(checkpoint, VAE_FOLDERS), audio
 
     @classmethod
+    @declared
     async def execute(cls, checkpoint: str, audio_file: str) -> io.NodeOutput:
-        from .comfyui import models
+        from .comfyui import dtypes, models, report
 
-        return io.NodeOutput(models.open_vae(checkpoint, None if audio_file == SAME_FILE else audio_file, VAE_FOLDERS))
+        handle = models.open_vae(checkpoint, None if audio_file == SAME_FILE else audio_file, VAE_FOLDERS)
+        told = report.NodeReport()
+        told.warn(dtypes.for_vae().note)
+        return told.output(handle)
 
 
 class TextEncoderLoader(io.ComfyNode):
@@ -220,11 +233,11 @@ class TextEncoderLoader(io.ComfyNode):
             hidden=[io.Hidden.unique_id],
         )
 
-    @classmethod
-    def validate_inputs(cls, text_encoder=None, projection=None):
-        from .comfyui import models
+    @validation
+    def validate_inputs(wrong: Wrong, text_encoder=None, projection=None):
+        from .comfyui import checks
 
-        return problem(cls, models.check_text_encoder, text_encoder, ENCODER_FOLDERS, projection, PROJECTION_FOLDERS)
+        checks.find_wrong_text_files(wrong, text_encoder, ENCODER_FOLDERS, projection, PROJECTION_FOLDERS)
 
     @classmethod
     def fingerprint_inputs(cls, text_encoder=None, projection=None, **_):
@@ -233,11 +246,14 @@ class TextEncoderLoader(io.ComfyNode):
         return files.fingerprint(text_encoder, ENCODER_FOLDERS), files.fingerprint(projection, PROJECTION_FOLDERS)
 
     @classmethod
+    @declared
     async def execute(cls, text_encoder: str, projection: str, device: str) -> io.NodeOutput:
-        from .comfyui import models
+        from .comfyui import dtypes, models, report
 
         handle = models.open_text_encoder(text_encoder, ENCODER_FOLDERS, projection, PROJECTION_FOLDERS, device)
-        return io.NodeOutput(handle)
+        told = report.NodeReport()
+        told.warn(dtypes.for_text_encoder(device).note)
+        return told.output(handle)
 
 
 class UpsamplerLoader(io.ComfyNode):
@@ -260,11 +276,11 @@ class UpsamplerLoader(io.ComfyNode):
             hidden=[io.Hidden.unique_id],
         )
 
-    @classmethod
-    def validate_inputs(cls, upsampler=None):
+    @validation
+    def validate_inputs(wrong: Wrong, upsampler=None):
         from .comfyui import models
 
-        return problem(cls, models.check_upsampler, upsampler, UPSAMPLER_FOLDERS)
+        wrong.attempt("upsampler", models.check_upsampler, upsampler, UPSAMPLER_FOLDERS)
 
     @classmethod
     def fingerprint_inputs(cls, upsampler=None):
@@ -273,7 +289,10 @@ class UpsamplerLoader(io.ComfyNode):
         return files.fingerprint(upsampler, UPSAMPLER_FOLDERS)
 
     @classmethod
+    @declared
     async def execute(cls, upsampler: str) -> io.NodeOutput:
-        from .comfyui import models
+        from .comfyui import dtypes, models, report
 
-        return io.NodeOutput(models.open_upsampler(upsampler, UPSAMPLER_FOLDERS))
+        told = report.NodeReport()
+        told.warn(dtypes.for_vae("upsampler").note)
+        return told.output(models.open_upsampler(upsampler, UPSAMPLER_FOLDERS))

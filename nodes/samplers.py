@@ -2,6 +2,7 @@
 
 from comfy_api.latest import io
 
+from .declared import declared
 from .names import (
     CONTINUE,
     FROM_STAGE_ONE,
@@ -17,9 +18,9 @@ from .schema import (
     conditions_input,
     model_input,
     noise_device_input,
-    problem,
     vae_input,
 )
+from .validation import Wrong, declared_only, validation
 
 
 class StageOneSampler(io.ComfyNode):
@@ -110,13 +111,17 @@ class StageOneSampler(io.ComfyNode):
             hidden=[io.Hidden.unique_id],
         )
 
-    @classmethod
-    def validate_inputs(cls, width=None, height=None, frames=None, fps=None):
+    @validation
+    def validate_inputs(wrong: Wrong, width=None, height=None, frames=None, fps=None):
         from .comfyui import checks
 
-        return problem(cls, checks.check_request, width, height, frames, fps)
+        for name, value in {"width": width, "height": height, "frames": frames, "fps": fps}.items():
+            wrong.attempt(name, checks.check_request, *(value if name == slot else None for slot in checks.REQUEST))
+        if not wrong.by_input:
+            wrong.attempt("frames", checks.check_request, width, height, frames, fps)
 
     @classmethod
+    @declared
     def execute(cls, model, vae, positive, **settings) -> io.NodeOutput:
         from .comfyui import pipeline, report
 
@@ -176,11 +181,10 @@ class StageTwoSampler(io.ComfyNode):
             hidden=[io.Hidden.unique_id],
         )
 
-    @classmethod
-    def validate_inputs(cls, clean_background=None):
-        return problem(cls)
+    validate_inputs = declared_only()
 
     @classmethod
+    @declared
     def execute(cls, model, vae, positive, latent, noise: str, audio: str, **settings) -> io.NodeOutput:
         from .comfyui import pipeline, report
 

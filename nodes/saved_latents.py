@@ -2,8 +2,10 @@
 
 from comfy_api.latest import io
 
+from .declared import declared
 from .names import LOAD_LATENT, SAVE_LATENT
-from .schema import CATEGORY, problem
+from .schema import CATEGORY, names_file
+from .validation import Wrong, declared_only, validation
 
 
 class SaveLatent(io.ComfyNode):
@@ -24,10 +26,13 @@ class SaveLatent(io.ComfyNode):
                 ),
             ],
             outputs=[io.Latent.Output(display_name="same latent", tooltip="The latent as it came in.")],
-            hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
+            hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo, io.Hidden.unique_id],
         )
 
+    validate_inputs = declared_only()
+
     @classmethod
+    @declared
     def execute(cls, latent, filename_prefix: str) -> io.NodeOutput:
         from .comfyui import latent_files
 
@@ -47,21 +52,25 @@ class LoadLatent(io.ComfyNode):
             category=CATEGORY,
             description="Opens a latent that LTX Save Latent wrote: picture, sound, frame rate and noise.",
             inputs=[
-                io.Combo.Input(
-                    "file",
-                    options=latent_files.names(),
-                    tooltip="Saved latents in ComfyUI's output and input folders, the newest first. Press r to see "
-                    "new ones.",
+                names_file(
+                    io.Combo.Input(
+                        "file",
+                        options=latent_files.names(),
+                        tooltip="Saved latents in ComfyUI's output and input folders, the newest first. Press r to "
+                        "see new ones.",
+                    )
                 ),
             ],
             outputs=[io.Latent.Output(display_name="saved latent", tooltip="For LTX Latent Upsampler or a sampler.")],
+            hidden=[io.Hidden.unique_id],
         )
 
-    @classmethod
-    def validate_inputs(cls, file=None):
+    @validation
+    def validate_inputs(wrong: Wrong, file=None):
         from .comfyui import latent_files
 
-        return True if file is None else problem(cls, latent_files.path, file)
+        if file is not None:
+            wrong.attempt("file", latent_files.path, file)
 
     @classmethod
     def fingerprint_inputs(cls, file=None):
@@ -71,6 +80,7 @@ class LoadLatent(io.ComfyNode):
         return stat.st_mtime_ns, stat.st_size
 
     @classmethod
+    @declared
     def execute(cls, file: str) -> io.NodeOutput:
         from .comfyui import latent_files
 

@@ -1,6 +1,4 @@
-"""What the schemas of all nodes share: the pack's own types, common inputs, and checks of constant inputs."""
-
-from collections.abc import Callable
+"""What the schemas of all nodes share: the pack's own types and common inputs."""
 
 from comfy_api.latest import io
 
@@ -16,8 +14,18 @@ Guidance = io.Custom("LTXDUO_GUIDANCE")
 
 
 def advanced(widget: io.Input) -> io.Input:
-    """Folds an input away under "advanced" where the front end knows it; older schemas have no argument for it."""
+    """Folds an input away under "advanced" where the front end knows it; older schemas have no argument for it.
+
+    A prompt may leave it out: `declared` gives its default.
+    """
+    widget.optional = True
     widget.extra_dict = {**widget.extra_dict, "advanced": True}
+    return widget
+
+
+def names_file(widget: io.Input) -> io.Input:
+    """Marks a list of files: the node itself says what is wrong with a file that is not there."""
+    widget.names_file = True
     return widget
 
 
@@ -25,7 +33,7 @@ def file_input(name: str, folders: tuple[str, ...], tooltip: str, first: tuple[s
     """A list of the weight files in ComfyUI's model `folders`, with the choices `first` above them."""
     from .comfyui import files
 
-    return io.Combo.Input(name, options=[*first, *files.names(*folders)], tooltip=tooltip)
+    return names_file(io.Combo.Input(name, options=[*first, *files.names(*folders)], tooltip=tooltip))
 
 
 def model_input() -> io.Input:
@@ -47,20 +55,3 @@ def noise_device_input() -> io.Input:
         "'cpu' gives the same numbers on every machine."
     )
     return advanced(io.Combo.Input("noise_device", options=["gpu", "cpu"], default="gpu", tooltip=tooltip))
-
-
-def problem(node: type[io.ComfyNode], check: Callable | None = None, *arguments) -> str | bool:
-    """What `validate_inputs` of `node` answers: True, or what is wrong, which ComfyUI shows on the node.
-
-    First the check of the node's own constant inputs, which raises an LTXError; then what preflight found for this node
-    in the whole prompt.
-    """
-    from ..ltx_core.errors import LTXError
-    from .comfyui import preflight
-
-    try:
-        if check is not None:
-            check(*arguments)
-    except LTXError as error:
-        return str(error)
-    return preflight.error_of(getattr(node.hidden, "unique_id", None)) or True

@@ -15,7 +15,7 @@ def remarks(first: float, last: float, stage: int, own: bool, picture: bool | No
         begin = "The sigmas begin" if own else f"Without sigmas of your own, stage {('one', 'two')[stage - 1]} begins"
         yield (
             f"{begin} at 1, which is noise alone: nothing of the connected latent is left. Connect 'sigmas' that begin "
-            "below 1, e.g. ManualSigmas with 0.725, 0.421875, 0, or disconnect 'latent'."
+            f"below 1, e.g. ManualSigmas with 0.725, 0.421875, 0, or {('disconnect it', 'leave them open')[stage - 1]}."
         )
     if stage == 1 and picture is None and first < NEARLY_ALL_NOISE:
         yield (

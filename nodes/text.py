@@ -3,8 +3,10 @@
 from comfy_api.latest import io
 
 from ..ltx_core.text.negative_prompt import NEGATIVE_PROMPT
+from .declared import declared
 from .names import TEXT_ENCODE
 from .schema import CATEGORY, TextEncoder
+from .validation import declared_only
 
 
 class TextEncode(io.ComfyNode):
@@ -36,10 +38,16 @@ class TextEncode(io.ComfyNode):
                 io.Conditioning.Output(display_name="positive", tooltip="The encoded prompt."),
                 io.Conditioning.Output(display_name="negative", tooltip="The encoded negative prompt."),
             ],
+            hidden=[io.Hidden.unique_id],
         )
 
-    @classmethod
-    def execute(cls, text_encoder, prompt: str, negative_prompt: str) -> io.NodeOutput:
-        from .comfyui import pipeline
+    validate_inputs = declared_only()
 
-        return io.NodeOutput(*pipeline.encode_text(text_encoder, (prompt, negative_prompt)))
+    @classmethod
+    @declared
+    def execute(cls, text_encoder, prompt: str, negative_prompt: str) -> io.NodeOutput:
+        from .comfyui import report, texts
+
+        told = report.NodeReport()
+        prompts = {"prompt": prompt, "negative prompt": negative_prompt}
+        return told.output(*texts.encode_texts(text_encoder, prompts, told))

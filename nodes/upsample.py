@@ -2,8 +2,10 @@
 
 from comfy_api.latest import io
 
+from .declared import declared
 from .names import LATENT_UPSAMPLER
 from .schema import CATEGORY, Upsampler, vae_input
+from .validation import declared_only
 
 
 class LatentUpsampler(io.ComfyNode):
@@ -20,9 +22,13 @@ class LatentUpsampler(io.ComfyNode):
                 vae_input("its latent statistics are needed here"),
             ],
             outputs=[io.Latent.Output(display_name="upsampled latent", tooltip="For LTX Stage Two Sampler.")],
+            hidden=[io.Hidden.unique_id],
         )
 
+    validate_inputs = declared_only()
+
     @classmethod
+    @declared
     def execute(cls, latent, upsampler, vae) -> io.NodeOutput:
         from .comfyui import pipeline
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ..errors import LTXError
+from ..errors import NotFiniteError
 from ..progress import SILENT, Reporter
 from ..transformer.graphs import BlockGraphs
 from ..transformer.inputs import GuidancePass, ModalityInput, ModalityRope
@@ -32,7 +32,7 @@ class Denoiser:
         """x0 (B, T, 128) of video and, if there is one, audio, in the latents' dtype; clean tokens not yet kept.
 
         sigma: scalar tensor; step counts from 0 and decides, by guidance's skip step, whether `last` is given back.
-        Raises LTXError when a prediction is not finite.
+        Raises NotFiniteError when a prediction is not finite.
         """
         if last is not None and self.guidance.skips(step):
             return tuple(last)
@@ -78,9 +78,10 @@ def _x0(modality: ModalityInput, velocity: Tensor) -> Tensor:
 def _checked_finite(x0: Tensor, name: str, sigma: Tensor, step: int) -> Tensor:
     if not torch.isfinite(x0).all():
         share = 100 * (1 - torch.isfinite(x0).float().mean().item())
-        raise LTXError(
-            f"Step {step + 1} (sigma {float(sigma):.4g}): {share:.3g} % of the predicted {name} is NaN or infinite. "
-            "Likely causes: damaged weights or a LoRA of another model, float16 or fp8 where the model needs bfloat16, "
-            "text or image conditioning that is itself NaN, or guidance scales that are far too high."
+        raise NotFiniteError(
+            f"Step {step + 1} (sigma {float(sigma):.4g}): {share:.3g} % of the predicted {name} is NaN or infinite.",
+            "Likely causes: float16 or fp8 where the model needs bfloat16, a LoRA of another model or at too high a "
+            "strength, text or image conditioning that is itself NaN, guidance scales that are far too high, or "
+            "damaged weights.",
         )
     return x0

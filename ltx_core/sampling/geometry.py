@@ -15,6 +15,7 @@ AUDIO_BINS = 16
 SPATIAL_FACTOR = 32
 TEMPORAL_FACTOR = 8
 AUDIO_LATENTS_PER_SECOND = 25.0
+LOWEST_FPS, HIGHEST_FPS = 1.0, 1000.0
 
 # One audio latent is 4 mel frames of 160 samples at 16 kHz.
 _MELS_PER_LATENT, _HOP_LENGTH, _SAMPLE_RATE = 4, 160, 16000
@@ -60,7 +61,7 @@ class LatentGeometry:
     @property
     def audio_frames(self) -> int:
         """Audio latents (and tokens): 25 a second of the requested frames, halves rounded to even."""
-        return _audio_frames(self.frames, self.fps)
+        return audio_latents(self.frames, self.fps)
 
     @property
     def video_shape(self) -> tuple[int, int, int, int]:
@@ -103,6 +104,23 @@ class LatentGeometry:
         return torch.stack((seconds[:-1], seconds[1:]), dim=-1)[None, None]
 
 
+def pixel_frames(latent_frames: int) -> int:
+    """Frames of a video whose latent has `latent_frames`: 8n+1."""
+    return (latent_frames - 1) * TEMPORAL_FACTOR + 1
+
+
+def audio_latents(frames: int, fps: float) -> int:
+    """Latents of the sound that belongs to `frames` frames at `fps`: 25 a second, halves rounded to even."""
+    # Python's round is the vendor's: 2.5 -> 2.
+    return round(frames / fps * AUDIO_LATENTS_PER_SECOND)
+
+
+def check_fps(fps: float) -> float:
+    """The frame rate as it was given; GeometryError unless it is a number that a film can have."""
+    _raise_problems(_fps_problems(fps))
+    return fps
+
+
 def geometry_of_latent(video_latent: Tensor, fps: float) -> LatentGeometry:
     """The geometry whose video latent has the shape of `video_latent` (B, 128, F', H', W')."""
     if video_latent.ndim != 5 or video_latent.shape[1] != VIDEO_CHANNELS:
@@ -111,7 +129,7 @@ def geometry_of_latent(video_latent: Tensor, fps: float) -> LatentGeometry:
             "width); connect the latent of an LTX-2 model."
         )
     frames, height, width = video_latent.shape[2:]
-    return LatentGeometry(width * SPATIAL_FACTOR, height * SPATIAL_FACTOR, (frames - 1) * TEMPORAL_FACTOR + 1, fps)
+    return LatentGeometry(width * SPATIAL_FACTOR, height * SPATIAL_FACTOR, pixel_frames(frames), fps)
 
 
 def check_two_stage(width: int, height: int, frames: int, fps: float) -> LatentGeometry:
@@ -137,14 +155,20 @@ def _time_problems(frames: int, fps: float) -> list[str]:
     if not isinstance(frames, Integral) or frames < 1 or (frames - 1) % TEMPORAL_FACTOR:
         use = _nearest(frames, TEMPORAL_FACTOR, offset=1, least=1)
         problems.append(f"frames is {frames}, expected 8n+1: use {use}")
-    if not math.isfinite(fps) or fps <= 0 or (not problems and math.isinf(AUDIO_LATENTS_PER_SECOND * frames / fps)):
-        problems.append(f"fps is {fps}, expected a positive number of frames a second such as 24")
-    elif not problems and _audio_frames(frames, fps) < 1:
+    if fps_problems := _fps_problems(fps):
+        problems += fps_problems
+    elif not problems and audio_latents(frames, fps) < 1:
         problems.append(
             f"{frames} frames at {fps} fps last {frames / fps:.3f} s, too short for any sound: use more frames or a "
             "lower fps"
         )
     return problems
+
+
+def _fps_problems(fps: float) -> list[str]:
+    if LOWEST_FPS <= fps <= HIGHEST_FPS:  # false for NaN too
+        return []
+    return [f"fps is {fps}, expected {LOWEST_FPS:g} to {HIGHEST_FPS:g} frames a second, such as 24"]
 
 
 def _raise_problems(problems: list[str]) -> None:
@@ -155,11 +179,6 @@ def _raise_problems(problems: list[str]) -> None:
 def _nearest(value: float, step: int, offset: int, least: int) -> str:
     below = math.floor((value - offset) / step) * step + offset
     return str(least) if below < least else f"{below} or {below + step}"
-
-
-def _audio_frames(frames: int, fps: float) -> int:
-    # Python's round is the vendor's: 2.5 -> 2.
-    return round(frames / fps * AUDIO_LATENTS_PER_SECOND)
 
 
 def _grid_bounds(*edges: Tensor) -> Tensor:

@@ -78,9 +78,22 @@ class GemmaTokenizer:
     def encode(self, text: str, max_length: int = MAX_LENGTH) -> list[int]:
         """Ids of `text` without its outer white space: begin-of-text first, no end, no padding, `max_length` at most.
 
-        An empty text is legal and gives the begin-of-text token alone.
+        An empty text is legal and gives the begin-of-text token alone.  Halves of characters (lone surrogates, from a
+        text that was cut inside an emoji) become U+FFFD.
         """
-        return [BOS_ID, *self._split(text.strip())][:max_length]
+        return self._all(text)[:max_length]
+
+    def count(self, text: str) -> int:
+        """How many ids `encode` would give without a limit."""
+        return len(self._all(text))
+
+    def _all(self, text: str) -> list[int]:
+        return [BOS_ID, *self._split(whole_characters(text).strip())]
+
+
+def whole_characters(text: str) -> str:
+    """Surrogates that stand as a pair become the character that they are, lone ones U+FFFD."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def _unreadable(what: str, error: Exception) -> CheckpointError:

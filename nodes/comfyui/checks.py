@@ -1,7 +1,11 @@
 """Checks of constant node inputs, before anything runs."""
 
-from ...ltx_core.errors import GeometryError
+from collections.abc import Sequence
+
+from ...ltx_core.errors import GeometryError, LTXError
 from ...ltx_core.sampling.geometry import check_two_stage
+from ..validation import Wrong
+from . import files, models
 
 # What the engine calls the sizes of tiles, and what the node does.
 _TILE_WIDGETS = {
@@ -13,6 +17,7 @@ _TILE_WIDGETS = {
 
 # Stand-ins for inputs that are linked, and so unknown until the node runs.
 _ANY = {"width": 64, "height": 64, "frames": 25, "fps": 24.0}
+REQUEST = tuple(_ANY)  # in the order of check_request
 
 
 def check_request(width: int | None, height: int | None, frames: int | None, fps: float | None) -> None:
@@ -32,3 +37,32 @@ def custom_tiling(tile_size: int, tile_overlap: int, tile_frames: int, tile_fram
         for engine_name, widget in _TILE_WIDGETS.items():
             message = message.replace(engine_name, widget)
         raise GeometryError(message) from error
+
+
+def find_wrong_tiles(wrong: Wrong, *sizes: int | None) -> None:
+    """Adds what is wrong with custom tiles, in the order of `custom_tiling`; None is not known yet."""
+    usual = (768, 64, 80, 24)
+    for axis in (slice(0, 2), slice(2, 4)):
+        asked = [*usual]
+        asked[axis] = sizes[axis]
+        if None in asked:
+            continue
+        try:
+            custom_tiling(*asked)
+        except GeometryError as error:
+            wrong.add(str(error).split()[0], str(error))  # the message begins with the widget
+
+
+def find_wrong_text_files(
+    wrong: Wrong, text_encoder: str | None, folders: Sequence[str], projection: str | None, its_folders: Sequence[str]
+) -> None:
+    """Adds what is wrong with Gemma's file or the text projection's; None is not known yet."""
+    opened = wrong.attempt("text_encoder", models.check_opens, text_encoder, folders)
+    if not wrong.attempt("projection", models.check_opens, projection, its_folders) or not opened:
+        return
+    try:
+        models.check_text_encoder(text_encoder, folders, projection, its_folders)
+    except LTXError as error:
+        told = str(error)
+        is_gemma = files.path(text_encoder, folders) in told or files.path(projection, its_folders) not in told
+        wrong.add("text_encoder" if is_gemma else "projection", told)

@@ -5,7 +5,6 @@ from functools import partial
 
 import comfy.model_management as mm
 import torch
-from comfy.cli_args import args
 from torch import Tensor, nn
 
 from ...ltx_core import checkpoint as files_of_model
@@ -14,7 +13,7 @@ from ...ltx_core.errors import CheckpointError
 from ...ltx_core.loading import build_module, text_encoder_module
 from ...ltx_core.quantization import check_supported, dequantize, keep_fp8, quantization
 from ...ltx_core.weights import differences
-from . import memory
+from . import dtypes, memory
 from .attention import chosen_attention
 from .files import load_tensors
 from .layers import to_fp8
@@ -22,7 +21,6 @@ from .layers import to_fp8
 Part = files_of_model.Component
 Factory = Callable[..., nn.Module]
 
-COMPUTE_DTYPES = (torch.bfloat16, torch.float32)
 # Names beside a quantised weight.
 _BESIDE_WEIGHTS = (".weight_scale", ".scale_weight", ".input_scale", ".scale_input", ".comfy_quant", "scaled_fp8")
 TRANSFORMER = {"transformer": Part.TRANSFORMER}
@@ -91,15 +89,11 @@ def model_weights(
 def build_model(checkpoint: Checkpoint, weight_dtype: str, parts: Mapping[str, Part] = TRANSFORMER) -> memory.Component:
     """The transformer, or the other `parts` for sampling."""
     device = mm.get_torch_device()
-    # What the user asked of ComfyUI at its start: --fp32-unet, --fp8_e4m3fn-unet and the like.
-    wanted = mm.unet_dtype(device, supported_dtypes=list(COMPUTE_DTYPES))
-    compute = wanted if wanted in COMPUTE_DTYPES else _compute_dtype(device)
-    if weight_dtype == "auto" and wanted in memory.FP8:
-        weight_dtype = "fp8"
+    choice = dtypes.for_model(weight_dtype)
     tensors = load_tensors(checkpoint)
     state, scales = {}, {}
     for name, part in parts.items():
-        weights, own = model_weights(part, checkpoint, tensors, weight_dtype, device)
+        weights, own = model_weights(part, checkpoint, tensors, choice.weights, device)
         state.update({f"{name}.{key}": tensor for key, tensor in weights.items()})
         scales.update({f"{name}.{layer}": scale for layer, scale in own.items()})
     factories = {name: partial(build_module, checkpoint, part) for name, part in parts.items()}
@@ -110,7 +104,7 @@ def build_model(checkpoint: Checkpoint, weight_dtype: str, parts: Mapping[str, P
         state,
         source=checkpoint.path,
         scales=scales,
-        compute_dtype=compute,
+        compute_dtype=choice.compute,
         load_device=device,
         offload_device=mm.unet_offload_device(),
     )
@@ -121,7 +115,7 @@ def build_text_encoder(gemma: Checkpoint, projection: Checkpoint, device_choice:
     cpu = torch.device("cpu")
     device = cpu if device_choice == "cpu" else mm.text_encoder_device()
     offload = cpu if device_choice == "cpu" else mm.text_encoder_offload_device()
-    compute = torch.float32 if args.fp32_text_enc else _compute_dtype(device)
+    compute = dtypes.for_text_encoder(device_choice).compute
     state = {
         f"{name}.{key}": tensor
         for name, part, source in (
@@ -147,11 +141,7 @@ def build_vae_part(part: Part, checkpoint: Checkpoint, compute_dtype: torch.dtyp
         partial(build_module, checkpoint, part),
         weights_of(part, checkpoint, load_tensors(checkpoint)),
         source=checkpoint.path,
-        compute_dtype=compute_dtype or mm.vae_dtype(device, list(COMPUTE_DTYPES)),
+        compute_dtype=compute_dtype or dtypes.for_vae().compute,
         load_device=device,
         offload_device=mm.vae_offload_device(),
     )
-
-
-def _compute_dtype(device: torch.device) -> torch.dtype:
-    return torch.bfloat16 if mm.should_use_bf16(device) else torch.float32

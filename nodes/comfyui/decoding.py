@@ -7,7 +7,7 @@ import comfy.model_management as mm
 from torch import Tensor
 
 from ...ltx_core import activations, two_stage
-from ...ltx_core.sampling.geometry import geometry_of_latent
+from ...ltx_core.sampling.geometry import geometry_of_latent, pixel_frames
 from ...ltx_core.video_vae.ahead import compile_ahead
 from ...ltx_core.video_vae.tiling import DEFAULT_TILING, Tiling, even_tiling, largest_tile
 from . import compat, latents
@@ -16,6 +16,7 @@ from .fitting import GIB, MORE_ROOM, available_memory, give_up, make_room, with_
 from .handles import VAEHandle
 from .memory import Component, check_finite, load_together
 from .progress import READING, NodeProgress, PhaseReporter
+from .report import NodeReport
 
 log = logging.getLogger("ltx_duo")
 
@@ -30,12 +31,14 @@ def automatic(frames: int, height: int, width: int) -> tuple[Tiling | None, ...]
     return None, *(even_tiling(frames, height, width, parts) for parts in (2, 3)), *SMALLER_TILINGS
 
 
-def run_decode(latent: dict, vae: VAEHandle, tiling: str, **tile: int) -> tuple:
-    """VIDEO, IMAGE and AUDIO of a LATENT."""
+def run_decode(latent: dict, vae: VAEHandle, tiling: str, report: NodeReport | None = None, **tile: int) -> tuple:
+    """VIDEO, IMAGE and AUDIO of a LATENT; GeometryError for a picture with the sound of another film."""
     from comfy_api.latest import InputImpl, Types
 
     video, audio = latents.take(latent)
-    fps = latents.fps_of(latent)
+    fps = latents.fps_of(latent, report=report)
+    if audio is not None:
+        latents.check_audio_length(audio, pixel_frames(video.shape[2]), fps)
     progress = NodeProgress({READING: 1, PICTURE: 20, SOUND: 2})
     progress.phase(READING)
     images = _decode_video(vae, video, tiling, tile, progress.phase(PICTURE))

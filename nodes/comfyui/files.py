@@ -16,8 +16,11 @@ from torch import Tensor
 
 from ...ltx_core.checkpoint import Checkpoint
 from ...ltx_core.errors import CheckpointError
+from ..declared import shortened
+from .folder_lists import files_below
 
 EXTENSIONS = (".safetensors", ".sft")
+CONFIG = "config.json"
 ENCODER_FOLDER = "text_encoders"
 UPSAMPLER_FOLDER = "latent_upscale_models"
 
@@ -33,11 +36,21 @@ def names(*folders: str) -> list[str]:
     """All choices in the given model folders, sorted, each once."""
     found = set()
     for folder in folders:
-        for name in folder_paths.get_filename_list(folder):
-            if name.lower().endswith(EXTENSIONS):
-                parent = os.path.dirname(name)
-                found.add(parent if folder == ENCODER_FOLDER and _model_folder(folder, parent) else name)
+        listed = _listed(folder)
+        models = {os.path.dirname(name) for name in listed if os.path.basename(name) == CONFIG}
+        whole = models - {""} if folder == ENCODER_FOLDER else set()
+        weights = (name for name in listed if name.lower().endswith(EXTENSIONS))
+        found.update(parent if (parent := os.path.dirname(name)) in whole else name for name in weights)
     return sorted(found)
+
+
+def _listed(folder: str) -> list[str]:
+    """Weight files and configs below all places of a model folder.
+
+    ComfyUI's own get_filename_list raises when a folder cannot be read, and does not end where links cross each other.
+    """
+    places = folder_paths.get_folder_paths(folder)
+    return [file.name for place in places for file in files_below(place, (*EXTENSIONS, CONFIG), follow_links=True)]
 
 
 def path(name: str, folders: Sequence[str]) -> str:
@@ -51,7 +64,9 @@ def path(name: str, folders: Sequence[str]) -> str:
                 raise CheckpointError(f"{name} is not a .safetensors file; LTX Duo reads no other format.")
             return full
     places = " or ".join(f"models/{folder}" for folder in folders)
-    raise CheckpointError(f"File {name!r} not found. Put it into {places}, press r in ComfyUI, and choose it again.")
+    raise CheckpointError(
+        f"File {shortened(name)} not found. Put it into {places}, press r in ComfyUI, and choose it again."
+    )
 
 
 def open_checkpoint(name: str, folders: Sequence[str]) -> Checkpoint:
@@ -96,5 +111,5 @@ def fingerprint(name: str | None, folders: Sequence[str]) -> list[tuple[int, int
 
 
 def _model_folder(folder: str, name: str) -> str | None:
-    config = folder_paths.get_full_path(folder, os.path.join(name, "config.json")) if name else None
+    config = folder_paths.get_full_path(folder, os.path.join(name, CONFIG)) if name else None
     return os.path.dirname(config) if config else None

@@ -24,6 +24,7 @@ from ...ltx_core.upsampler.params import UpsamplerParams
 from ...ltx_core.video_vae.statistics import PerChannelStatistics
 from . import conditioning
 from .components import CONNECTORS, Part, build_model, build_text_encoder, build_vae_part
+from .encoded import EncodedTexts
 from .lora import with_loras
 from .memory import Component, check_finite, release
 
@@ -96,11 +97,14 @@ class ModelHandle(Handle):
     def with_lora(self, use: LoraUse) -> "ModelHandle":
         return replace(self, loras=(*self.loras, use), patched=Built())
 
+    def active_loras(self, number: int) -> list[tuple[LoRA, float]]:
+        """The LoRAs that act in stage 1 or 2, with their strengths there."""
+        return [(use.lora, use.strengths[number - 1]) for use in self.loras if use.strengths[number - 1] != 0]
+
     def stage(self, number: int) -> Component:
         """The transformer with the LoRAs of stage 1 or 2; stages with the same ones share a component."""
         base = self.built.get("model", lambda: build_model(self.checkpoint, self.weight_dtype))
-        active = [(use.lora, use.strengths[number - 1]) for use in self.loras if use.strengths[number - 1] != 0]
-        if not active:
+        if not (active := self.active_loras(number)):
             return base
         key = repr([(str(lora.path), strength) for lora, strength in active])
         return self.patched.get(key, lambda: with_loras(base, active))
@@ -186,6 +190,7 @@ class TextEncoderHandle(Handle):
     projection: Checkpoint
     device: str
     built: Built = field(default_factory=Built)
+    encoded: EncodedTexts = field(default_factory=EncodedTexts)
 
     def component(self) -> Component:
         return self.built.get("text", lambda: build_text_encoder(self.gemma, self.projection, self.device))

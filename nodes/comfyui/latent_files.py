@@ -5,29 +5,39 @@ ComfyUI's own Save Latent takes no latent with sound.  The picture lies where it
 
 import json
 import os
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import comfy.utils
 import folder_paths
 import torch
 from comfy.cli_args import args
+from torch import Tensor
 
-from ...ltx_core.errors import CheckpointError
+from ...ltx_core.errors import CheckpointError, GeometryError
 from ...ltx_core.safetensors_file import SafetensorsFile
+from ...ltx_core.sampling.geometry import HIGHEST_FPS, LOWEST_FPS, pixel_frames
+from ..declared import shortened
 from . import latents
-from .latents import StageInfo
+from .folder_lists import files_below
+from .stage_info import StageInfo, problem_of_generator
 
 EXTENSION = ".latent"
 VIDEO, FORMAT, AUDIO, GENERATOR = "latent_tensor", "latent_format_version_0", "audio_tensor", "generator_state"
 INFO = "ltx_duo"
+DTYPES = ("F32", "F16", "BF16", "F64")
+DEVICE = re.compile(r"[a-z]{1,20}")
 
 
 def names() -> list[str]:
     """The latent files in ComfyUI's output and input folders, newest first, as "folders/name.latent [output]"."""
     found = []
     for kind in ("output", "input"):
-        root = Path(folder_paths.get_directory_by_type(kind))
-        found += [(path.stat().st_mtime, f"{path.relative_to(root).as_posix()} [{kind}]") for path in _files(root)]
+        root = folder_paths.get_directory_by_type(kind)
+        files = files_below(root, (EXTENSION,), follow_links=False)
+        latents_there = (file for file in files if file.name.endswith(EXTENSION))
+        found += [(file.mtime, f"{Path(file.name).as_posix()} [{kind}]") for file in latents_there]
     return [name for _, name in sorted(found, reverse=True)]
 
 
@@ -41,7 +51,7 @@ def path(name: str) -> Path:
         if inside and found.suffix == EXTENSION and found.is_file():
             return found
     raise CheckpointError(
-        f"There is no saved latent {name!r}. Make one with LTX Save Latent, press r in ComfyUI, and choose it."
+        f"There is no saved latent {shortened(name)}. Make one with LTX Save Latent, press r in ComfyUI, and choose it."
     )
 
 
@@ -49,6 +59,7 @@ def save(latent: dict, filename_prefix: str, metadata: dict[str, str]) -> dict[s
     """Writes a LATENT below the output folder; returns where, as ComfyUI's history shows files."""
     video, audio = latents.take(latent)
     info = latents.info_of(latent)
+    _check_pair(video, audio, info)
     tensors = {VIDEO: video.cpu().contiguous(), FORMAT: torch.tensor([])}
     if audio is not None:
         tensors[AUDIO] = audio.cpu().contiguous()
@@ -73,27 +84,82 @@ def workflow_metadata(prompt: dict | None, extra: dict | None) -> dict[str, str]
 def load(name: str) -> dict:
     """The LATENT of a saved file; CheckpointError when it is damaged or of another kind."""
     file = SafetensorsFile.open(path(name))
-    wanted = [key for key in (VIDEO, AUDIO, GENERATOR) if key in file.tensors]
-    if VIDEO not in wanted:
+    if VIDEO not in file.tensors:
         raise CheckpointError(f"{file.path} is not a saved latent. Choose a file made with LTX Save Latent.")
+    _check(file, VIDEO, "picture", latents.check_video)
+    _check(file, AUDIO, "sound", latents.check_audio)
     # Copies: the file may be replaced while ComfyUI keeps the latent.
-    tensors = {key: tensor.clone() for key, tensor in file.read(wanted).items()}
-    made = latents.make(tensors[VIDEO], tensors.get(AUDIO), _info(file, tensors.get(GENERATOR)))
-    latents.take(made)
-    return made
+    tensors = {key: tensor.clone() for key, tensor in file.read(k for k in (VIDEO, AUDIO) if k in file.tensors).items()}
+    for key, tensor in tensors.items():
+        if not tensor.isfinite().all():
+            raise _strange(file, f"its {key!r} holds NaN or infinite values", "numbers")
+    video, audio, info = tensors[VIDEO], tensors.get(AUDIO), _info(file)
+    try:
+        _check_pair(video, audio, info)
+    except GeometryError as error:
+        raise CheckpointError(f"{file.path} does not fit together. {error}") from None
+    return latents.make(video, audio, info)
 
 
-def _info(file: SafetensorsFile, state: torch.Tensor | None) -> StageInfo | None:
+def _check_pair(video: Tensor, audio: Tensor | None, info: StageInfo | None) -> None:
+    """GeometryError for a picture with the sound of another film."""
+    if audio is not None and info is not None:
+        latents.check_audio_length(audio, pixel_frames(video.shape[2]), info.fps)
+
+
+def _check(file: SafetensorsFile, key: str, what: str, check_shape: Callable) -> None:
+    """CheckpointError unless the file's tensor, if it has one, is a latent; by the header, before it is read."""
+    found = file.tensors.get(key)
+    if found is None:
+        return
+    if found.dtype not in DTYPES:
+        raise _strange(file, f"its {what} is of the type {found.dtype}", f"one of {', '.join(DTYPES)}")
+    try:
+        check_shape(found)
+    except GeometryError as error:
+        raise CheckpointError(f"{file.path} is not a saved latent of LTX-2. {error}") from None
+
+
+def _info(file: SafetensorsFile) -> StageInfo | None:
     """What the file says of its stage; None for latents that other nodes made."""
-    if state is None or INFO not in file.metadata:
+    if INFO not in file.metadata:
         return None
     try:
         info = json.loads(file.metadata[INFO])
-        return StageInfo(float(info["fps"]), str(info["generator_device"]), state)
-    except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{file.path} has damaged metadata ({error!r}). Save the latent again.") from None
+    except (ValueError, RecursionError) as error:
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise _strange(file, f"its {INFO!r} metadata cannot be read ({reason})", "a table in JSON") from None
+    if not isinstance(info, dict):
+        raise _strange(file, f"its {INFO!r} metadata is no table", "'fps' and 'generator_device' in one")
+    fps, device = info.get("fps"), info.get("generator_device")
+    if type(fps) not in (int, float) or not LOWEST_FPS <= fps <= HIGHEST_FPS:
+        expected = f"a number from {LOWEST_FPS:g} to {HIGHEST_FPS:g}"
+        raise _strange(file, f"the 'fps' in its {INFO!r} metadata is {_short(fps)}", expected)
+    if not isinstance(device, str) or not DEVICE.fullmatch(device):
+        found = f"the 'generator_device' in its {INFO!r} metadata is {_short(device)}"
+        raise _strange(file, found, "a kind of device such as 'cuda' or 'cpu'")
+    return StageInfo(float(fps), device, _generator_state(file, device))
 
 
-def _files(root: Path):
-    for folder, _, files in os.walk(root):
-        yield from (Path(folder, name) for name in files if name.endswith(EXTENSION))
+def _generator_state(file: SafetensorsFile, device: str) -> Tensor:
+    found = file.tensors.get(GENERATOR)
+    expected = f"the state of a random generator on '{device}'"
+    if found is None:
+        raise _strange(file, f"it has no {GENERATOR!r}", expected)
+    if found.dtype != "U8" or len(found.shape) != 1:
+        raise _strange(file, f"its {GENERATOR!r} is {found.dtype} of shape {list(found.shape)}", "bytes in a row, U8")
+    state = file.read([GENERATOR])[GENERATOR].clone()
+    if problem := problem_of_generator(device, state):
+        raise _strange(file, f"its {GENERATOR!r} is not {expected}: {problem}", "what LTX Save Latent writes")
+    return state
+
+
+def _strange(file: SafetensorsFile, found: str, expected: str) -> CheckpointError:
+    return CheckpointError(
+        f"Cannot use {file.path}: {found}; expected {expected}. Save the latent again with LTX Save Latent."
+    )
+
+
+def _short(value: object) -> str:
+    text = repr(value) if not isinstance(value, int) or abs(value) < 10**9 else "a huge number"
+    return text if len(text) <= 80 else text[:77] + "..."

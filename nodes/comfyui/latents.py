@@ -1,13 +1,11 @@
 """ComfyUI's LATENT with picture and sound: taking it apart, putting it together, and what travels with it.
 
 `samples` is ComfyUI's own NestedTensor((video, audio)), normalised, so native LTX-2 nodes and ours can be mixed.  What
-our stages know beyond the tensors lies beside it in the dict; nodes that copy the dict pass it on, nodes that build a
-new one lose it, and then the fallbacks here apply.
+our stages know beyond the tensors lies beside it in the dict (see stage_info); nodes that copy the dict pass it on,
+nodes that build a new one lose it, and then the fallbacks here apply.
 """
 
-import logging
 import math
-from dataclasses import dataclass
 
 import comfy.model_management as mm
 import torch
@@ -18,35 +16,29 @@ from ...ltx_core.sampling.geometry import (
     AUDIO_BINS,
     AUDIO_CHANNELS,
     AUDIO_LATENTS_PER_SECOND,
-    TEMPORAL_FACTOR,
+    HIGHEST_FPS,
+    LOWEST_FPS,
     VIDEO_CHANNELS,
+    audio_latents,
+    pixel_frames,
 )
-from . import compat
+from . import compat, conditioning, stage_info
+from .report import NodeReport
+from .stage_info import StageInfo
 
-log = logging.getLogger("ltx_duo")
-
-KEY = "ltx_duo"
 COMMON_FPS = (24.0, 25.0, 30.0, 50.0, 60.0, 48.0, 15.0, 16.0, 12.0)
 MOST_AUDIO_DIFFERENCE = 2
 
 
-@dataclass(frozen=True, eq=False)
-class StageInfo:
-    """What stage one knows and later nodes need: the frame rate and where its random numbers stopped."""
-
-    fps: float
-    generator_device: str
-    generator_state: Tensor
-
-
 def make(video: Tensor, audio: Tensor | None, info: StageInfo | None, like: dict | None = None) -> dict:
-    """A LATENT of video (1, 128, F, H, W) and audio (1, 8, T, 16): float32, on ComfyUI's intermediate device."""
+    """A LATENT of video (1, 128, F, H, W) and audio (1, 8, T, 16): float32, on ComfyUI's intermediate device.
+
+    What other nodes put into the LATENT `like` goes along; its tensors, masks and records do not.
+    """
     tensors = [_settled(tensor) for tensor in (video, audio) if tensor is not None]
-    latent = {key: value for key, value in (like or {}).items() if key not in ("samples", "noise_mask", KEY)}
+    latent = stage_info.of_others(like or {})
     latent["samples"] = compat.nested_tensor_class()(tensors) if audio is not None else tensors[0]
-    if info is not None:
-        latent[KEY] = info
-    return latent
+    return latent if info is None else {**latent, **stage_info.recorded(info, tensors[0])}
 
 
 def take(latent: dict) -> tuple[Tensor, Tensor | None]:
@@ -55,18 +47,13 @@ def take(latent: dict) -> tuple[Tensor, Tensor | None]:
     GeometryError for latents of another kind; ConditioningError for masks, which these samplers do not take.
     """
     samples = latent["samples"]
-    video, audio = tuple(samples.unbind())[:2] if getattr(samples, "is_nested", False) else (samples, None)
-    if video.ndim != 5 or video.shape[:2] != (1, VIDEO_CHANNELS):
-        raise GeometryError(
-            f"The latent holds a video of shape {tuple(video.shape)}; expected (1, {VIDEO_CHANNELS}, frames, height, "
-            "width) of LTX-2. Connect an LTX latent; batches are not supported."
-        )
-    if audio is not None and (
-        audio.ndim != 4 or audio.shape[:2] != (1, AUDIO_CHANNELS) or audio.shape[3] != AUDIO_BINS
-    ):
-        raise GeometryError(
-            f"The latent holds sound of shape {tuple(audio.shape)}; expected (1, {AUDIO_CHANNELS}, T, {AUDIO_BINS})."
-        )
+    parts = tuple(samples.unbind()) if getattr(samples, "is_nested", False) else (samples,)
+    if len(parts) > 2:
+        raise GeometryError(f"The latent holds {len(parts)} parts, expected a video and its sound. Take out the rest.")
+    video, audio = parts if len(parts) == 2 else (parts[0], None)
+    check_video(video)
+    if audio is not None:
+        check_audio(audio)
     if _masked(latent.get("noise_mask")):
         raise ConditioningError(
             "The latent has a noise mask, which LTX Duo's samplers do not take. "
@@ -75,47 +62,103 @@ def take(latent: dict) -> tuple[Tensor, Tensor | None]:
     return video, audio
 
 
+def check_video(video) -> None:
+    """GeometryError unless the tensor, or what a file says of one, is the latent of one video of LTX-2."""
+    shape = tuple(video.shape)
+    if len(shape) == 4 and shape[1::2] == (AUDIO_CHANNELS, AUDIO_BINS):
+        raise GeometryError(
+            f"The latent holds sound alone, of shape {shape}; expected a video. Join them: LTXVConcatAVLatent."
+        )
+    if len(shape) != 5 or shape[1] != VIDEO_CHANNELS or 0 in shape:
+        raise GeometryError(
+            f"The latent holds a video of shape {shape}; expected (1, {VIDEO_CHANNELS}, frames, height, width) of "
+            "LTX-2. Connect an LTX latent."
+        )
+    _check_one(shape, "videos")
+
+
+def check_audio(audio) -> None:
+    """GeometryError unless the tensor, or what a file says of one, is the latent of one sound of LTX-2."""
+    shape = tuple(audio.shape)
+    if len(shape) != 4 or shape[1::2] != (AUDIO_CHANNELS, AUDIO_BINS) or 0 in shape:
+        raise GeometryError(
+            f"The latent holds sound of shape {shape}; expected (1, {AUDIO_CHANNELS}, T, {AUDIO_BINS}) of LTX-2. "
+            "Connect an LTX latent."
+        )
+    _check_one(shape, "sounds")
+
+
+def _check_one(shape: tuple[int, ...], what: str) -> None:
+    if shape[0] != 1:
+        raise GeometryError(
+            f"The latent holds a batch of {shape[0]} {what}, shape {shape}; expected 1. Set batch_size to 1 where it "
+            "is made, or take one out with LatentFromBatch before picture and sound are joined; queue the prompt once "
+            "for each film."
+        )
+
+
 def info_of(latent: dict) -> StageInfo | None:
-    """What stage one left in the latent; None for latents that came another way."""
-    info = latent.get(KEY)
-    return info if isinstance(info, StageInfo) else None
+    """What stage one left in the latent; None for latents that came another way.  GeometryError as stage_info's."""
+    return stage_info.info_of(latent, take(latent)[0])
 
 
-def fps_of(latent: dict, conditioning: list | None = None) -> float:
-    """The latent's frame rate.
+def fps_of(latent: dict, text: list | None = None, report: NodeReport | None = None) -> float:
+    """The latent's frame rate: it belongs to the picture.
 
-    Native latents carry none: then it is the conditioning's `frame_rate` (LTXVConditioning sets it), else the common
-    rate that fits the length of the sound, else 24, each with a warning.
+    Native latents carry none: then it is the `frame_rate` of the CONDITIONING `text` (LTXVConditioning sets it), else
+    it is guessed from the length of the sound, else 24; a guess is told.
     """
     info = info_of(latent)
     if info is not None:
         return info.fps
-    rate = conditioning[0][1].get("frame_rate") if conditioning else None
-    fps = float(rate) if rate else _fps_of_sound(*take(latent))
-    log.warning("LTX Duo: this latent carries no frame rate; using %g frames a second.", fps)
+    rate = conditioning.frame_rate(text) if text else None
+    if rate is not None:
+        return rate
+    video, audio = take(latent)
+    fps = COMMON_FPS[0] if audio is None else _fps_of_sound(pixel_frames(video.shape[2]), audio.shape[2])
+    source = "nothing in it tells the rate" if audio is None else f"its sound of {audio.shape[2]} latents fits that"
+    (report or NodeReport()).warn(
+        f"The latent carries no frame rate, as core's nodes keep none: {fps:g} frames a second are assumed "
+        f"({source}). If it is another one, set it in LTXVConditioning on the sampler's 'positive'."
+    )
     return fps
 
 
-def _fps_of_sound(video: Tensor, audio: Tensor | None) -> float:
-    frames = (video.shape[2] - 1) * TEMPORAL_FACTOR + 1
-    for fps in COMMON_FPS:
-        exact = frames / fps * AUDIO_LATENTS_PER_SECOND
-        if audio is None or audio.shape[2] in (round(exact), math.ceil(exact)):
+def _fps_of_sound(frames: int, found: int) -> float:
+    """The rate at which `frames` last as long as `found` latents of sound: a common one if one fits."""
+    exact = frames * AUDIO_LATENTS_PER_SECOND / found
+    possible = LOWEST_FPS <= exact <= HIGHEST_FPS
+    for fps in (*COMMON_FPS, *((float(round(exact)),) if possible else ())):
+        # Native nodes round the length of the sound up, the vendor to the nearest.
+        if found in (audio_latents(frames, fps), math.ceil(frames / fps * AUDIO_LATENTS_PER_SECOND)):
             return fps
-    return COMMON_FPS[0]
+    if possible:
+        return exact
+    raise GeometryError(
+        f"The latent's picture has {frames} frames, its sound {found} latents, {found / AUDIO_LATENTS_PER_SECOND:g} s: "
+        f"no film has {exact:g} frames a second. Join a picture and a sound that last equally long."
+    )
 
 
-def with_audio_length(audio: Tensor, length: int) -> Tensor:
-    """Sound (1, 8, T, 16) cut or extended to `length` latents; native nodes round the length up, the vendor to nearest.
+def check_audio_length(audio: Tensor, frames: int, fps: float) -> None:
+    """GeometryError when sound (1, 8, T, 16) lasts longer or shorter than the video, by more than rounding."""
+    found, expected = audio.shape[2], audio_latents(frames, fps)
+    if abs(found - expected) > MOST_AUDIO_DIFFERENCE:
+        raise GeometryError(
+            f"The picture has {frames} frames at {fps:g} frames a second, {frames / fps:.2f} s, to which {expected} "
+            f"latents of sound belong; this latent's sound has {found}, {found / AUDIO_LATENTS_PER_SECOND:.2f} s. Join "
+            "a picture and a sound that last equally long."
+        )
+
+
+def with_audio_length(audio: Tensor, frames: int, fps: float) -> Tensor:
+    """Sound (1, 8, T, 16) cut or extended to that of `frames` at `fps`; native nodes round its length up, the vendor to
+    nearest.
 
     GeometryError when it is off by more than rounding: then it is the sound of another video.
     """
-    found = audio.shape[2]
-    if abs(found - length) > MOST_AUDIO_DIFFERENCE:
-        raise GeometryError(
-            f"The latent's sound has {found} latents, the video's length asks for {length}. Use picture and sound of "
-            "the same number of frames and frame rate."
-        )
+    check_audio_length(audio, frames, fps)
+    found, length = audio.shape[2], audio_latents(frames, fps)
     if found < length:
         return torch.cat((audio, audio[:, :, -1:].expand(-1, -1, length - found, -1)), dim=2)
     return audio[:, :, :length]

@@ -16,10 +16,11 @@ import comfy.ops
 import torch
 from torch import Tensor, nn
 
-from ...ltx_core.errors import CheckpointError, LTXError
+from ...ltx_core.errors import CheckpointError
 from ...ltx_core.weights import check_finite as check_weights
 from . import compat, homes
 from .layers import WeightFunction, lay_functions, set_scales, with_products
+from .not_finite import not_finite
 
 log = logging.getLogger("ltx_duo")
 
@@ -186,15 +187,13 @@ def broken_weights(component: Component) -> list[str]:
 
 
 def check_finite(result: Tensor, what: str, *components: Component) -> None:
-    """LTXError that names the broken weights when a result holds NaN or infinity."""
+    """LTXError that says what can cause it when a result holds NaN or infinity; broken weights are named."""
     # The sum shows any NaN or infinity without a mask of the tensor's size.
     if torch.isfinite(result.sum(dtype=torch.float32)):
         return
     broken = [name for component in components for name in broken_weights(component)]
-    cause = (
-        f"the file's weights are damaged: {', '.join(broken[:3])}" if broken else "the inputs are extreme or damaged"
-    )
-    raise LTXError(f"The {what} holds NaN or infinite values; {cause}. Load an undamaged file.")
+    in_fp8 = any(component.in_fp8 for component in components)
+    raise not_finite(f"The {what} holds NaN or infinite values.", broken, in_fp8)
 
 
 def _some(names: list[str], most: int = 5) -> str:

@@ -76,6 +76,12 @@ def open_vae(name: str, audio_name: str | None, folders: Folders) -> VAEHandle:
     return handle
 
 
+def check_opens(name: str | None, folders: Folders) -> None:
+    """CheckpointError unless the file or folder can be read at all; None is unknown."""
+    if name is not None:
+        files.open_checkpoint(name, folders)
+
+
 def check_text_encoder(name: str | None, folders: Folders, projection: str | None, its_folders: Folders) -> None:
     """CheckpointError or VariantError unless these are Gemma-3 with a tokenizer, and LTX-2.3's text projection."""
     if name is not None and projection is not None:

@@ -1,13 +1,15 @@
 """What the nodes do, phase by phase: load the component that a phase takes, call the engine, hand the result over."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from functools import partial
 
 import comfy.model_management as mm
 import torch
 from torch import Tensor
 
 from ...ltx_core import activations, two_stage
-from ...ltx_core.errors import ConditioningError, GeometryError
+from ...ltx_core.errors import GeometryError
 from ...ltx_core.sampling.conditioning import ImageLatent, resolve_frame, resolve_frames
 from ...ltx_core.sampling.geometry import LatentGeometry, check_two_stage, geometry_of_latent
 from ...ltx_core.sampling.guidance import OFF, Contexts, Guidance, passes
@@ -18,38 +20,16 @@ from ...ltx_core.upsampler.model import upsample_latent
 from ..image_compression import ImageSpec, prepared
 from ..preflight.possible import check_stage
 from ..sigmas import remarks
-from . import conditioning, latents
+from . import latents, not_finite
+from .conditioning import notes_on
 from .fitting import fit_transformer, total_memory, with_more_room
-from .handles import ModelHandle, TextEncoderHandle, UpsamplerHandle, VAEHandle
-from .memory import check_finite
+from .handles import ModelHandle, UpsamplerHandle, VAEHandle
+from .memory import broken_weights, check_finite
 from .progress import READING, NodeProgress
 from .report import NodeReport
+from .stage_info import continue_noise
 
 ENCODING, SAMPLING = "encoding images", "sampling"
-# Prompts are rarely longer; memory for the encoder's activations is asked for this many tokens.
-PROMPT_TOKENS = 1024
-
-
-def encode_text(handle: TextEncoderHandle, prompts: Sequence[str]) -> list[list]:
-    """One CONDITIONING for each prompt."""
-    progress = NodeProgress({READING: 1, **{f"encoding prompt {i + 1}": 4 for i in range(len(prompts))}})
-    progress.phase(READING)
-    component = handle.component()
-    need = activations.text_encoder(handle.params, PROMPT_TOKENS, component.compute_dtype.itemsize)
-    component.load(need)
-    result = []
-    for i, prompt in enumerate(prompts):
-        reporter = progress.phase(f"encoding prompt {i + 1}")
-
-        def encode(prompt=prompt, reporter=reporter):
-            return two_stage.encode_prompt(handle.tokenizer, component.module, prompt, component.device, reporter)
-
-        features = with_more_room(encode, [component], need, "encoding the prompt")
-        for tensor in features:
-            check_finite(tensor, "text encoding", component)
-        result.append(conditioning.make(*features))
-        reporter.step(1, 1)
-    return result
 
 
 def run_stage_one(
@@ -77,21 +57,28 @@ def run_stage_one(
     own = sigmas is not None
     sigmas = checked_sigmas(sigmas) if own else model.default_sigmas(steps)
     features = model.features(positive), None if negative is None else model.features(negative)
+    report = report or NodeReport()
     initial = None if latent is None else _fitted(latent, geometry)
+    for note in notes_on({"positive": positive, "negative": negative}, fps):
+        report.warn(note)
+    if latent is not None and (before := latents.info_of(latent)) is not None and before.fps != fps:
+        report.warn(
+            f"The start latent was made for {before.fps:g} frames a second, and is continued at {fps:g}, as this "
+            f"node's fps says: what moves in it changes its speed. Set fps to {before.fps:g} to keep it."
+        )
     stage = Stage(model, 1, geometry, conditions, guidance, features)
     generator = torch.Generator(stage.noise_device(noise_device)).manual_seed(seed)
-    report = report or NodeReport()
     _warn(report, sigmas, 1, own, initial)
 
     images = stage.encode_images(vae)
     transformer, contexts, placement = stage.load(images)
     reporter = stage.progress.phase(SAMPLING)
-    with report.sampling(sigmas, stage.passes, placement["device"]):
+    with report.sampling(sigmas, stage.passes, placement["device"]), stage.explained():
         result = two_stage.stage_one(
             transformer, geometry, contexts, generator, guidance=guidance, sigmas=sigmas, images=images,
             initial=initial, reporter=reporter, **placement,
         )  # fmt: skip
-    return latents.make(result.video, result.audio, _info(geometry, generator))
+    return latents.make(result.video, result.audio, _info(geometry, generator), like=latent)
 
 
 def run_stage_two(
@@ -110,30 +97,28 @@ def run_stage_two(
     report: NodeReport | None = None,
 ) -> dict:
     """LATENT of stage two, at the size of the given latent."""
+    report = report or NodeReport()
     video, _ = latents.take(latent)
-    geometry = geometry_of_latent(video, latents.fps_of(latent, positive))
+    features = model.features(positive), None
+    geometry = geometry_of_latent(video, latents.fps_of(latent, positive, report))
     start = _fitted(latent, geometry)
+    for note in notes_on({"positive": positive}, geometry.fps):
+        report.warn(note)
     own = sigmas is not None
     sigmas = checked_sigmas(sigmas) if own else torch.tensor(STAGE_TWO)
-    stage = Stage(model, 2, geometry, conditions, OFF, (model.features(positive), None))
+    stage = Stage(model, 2, geometry, conditions, OFF, features)
     info = latents.info_of(latent)
     generator = torch.Generator(stage.noise_device(noise_device))
     if new_seed or info is None:
         generator.manual_seed(seed)
-    elif info.generator_device != generator.device.type:
-        raise ConditioningError(
-            f"Stage one drew its noise on '{info.generator_device}', stage two would continue on "
-            f"'{generator.device.type}'. Set the same noise_device in both samplers, or noise to 'new seed'."
-        )
     else:
-        generator.set_state(info.generator_state)
-    report = report or NodeReport()
+        continue_noise(generator, info)
     _warn(report, sigmas, 2, own, start)
 
     images = stage.encode_images(vae)
     transformer, contexts, placement = stage.load(images)
     reporter = stage.progress.phase(SAMPLING)
-    with report.sampling(sigmas, stage.passes, placement["device"]):
+    with report.sampling(sigmas, stage.passes, placement["device"]), stage.explained():
         result = two_stage.stage_two(
             transformer, geometry, contexts, start, generator, sigmas=sigmas, images=images,
             clean_background=clean_background, reporter=reporter, **placement,
@@ -220,6 +205,13 @@ class Stage:
             check_finite(image.latent, "encoded image", component)
         return encoded
 
+    def explained(self) -> AbstractContextManager:
+        """Inside, a step that is not finite names what can cause it."""
+        component = self.model.stage(self.number)
+        return not_finite.explained(
+            partial(broken_weights, component), component.in_fp8, self.model.active_loras(self.number)
+        )
+
     def load(self, images: Sequence[ImageLatent]) -> tuple:
         """The transformer with this stage's LoRAs, ready to run; the contexts; dtype and device to sample in."""
         self.progress.phase(READING)
@@ -261,4 +253,6 @@ def _fitted(latent: dict, geometry: LatentGeometry) -> AVLatent:
             f"The latent is {tuple(video.shape[2:])} (frames, height, width), but this stage works at "
             f"{geometry.video_shape[1:]}: {geometry.width}x{geometry.height} pixels and {geometry.frames} frames."
         )
-    return AVLatent(video, None if audio is None else latents.with_audio_length(audio, geometry.audio_frames))
+    if audio is not None:
+        audio = latents.with_audio_length(audio, geometry.frames, geometry.fps)
+    return AVLatent(video, audio)

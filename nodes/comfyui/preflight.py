@@ -1,13 +1,13 @@
 """Preflight in ComfyUI: looks at each prompt when it is queued, before ComfyUI validates it and reads any weight.
 
 ComfyUI hands every queued prompt to its on-prompt handlers and validates it right after, in the same request.  Errors
-wait in a context variable until `validate_inputs` of the node that owns them asks; warnings go to the log and to the
-browser that queued the prompt.  A prompt that comes another way is checked by the nodes as they run.
+wait in a context variable until `validate_inputs` of the node that owns them asks (see validation.py); warnings go to
+the log and to the browser that queued the prompt.  A prompt that comes another way is checked by the nodes as they run.
 """
 
 import logging
 import shutil
-from contextvars import ContextVar
+from collections.abc import Mapping
 
 import comfy.model_management as mm
 import folder_paths
@@ -18,13 +18,14 @@ from ...ltx_core.errors import LTXError
 from ...ltx_core.lora import LoRA
 from ...ltx_core.safetensors_file import SafetensorsFile
 from .. import names
+from ..declared import widgets
 from ..prompt_graph import Node, PromptGraph
+from ..validation import Messages, Placed, check_inputs, place, placed, validation_of
 from . import files, latent_files
 
 log = logging.getLogger("ltx_duo")
 
 EVENT = "ltx_duo.preflight"
-_errors: ContextVar[dict[str, str] | None] = ContextVar("ltx_duo_preflight", default=None)
 
 
 def register() -> None:
@@ -39,32 +40,71 @@ def register() -> None:
         server.add_on_prompt_handler(on_prompt)
 
 
-def error_of(node_id: object) -> str | None:
-    """What the look at the prompt now being validated found wrong with that node."""
-    return (_errors.get() or {}).get(str(node_id))
-
-
 def on_prompt(request: dict) -> dict:
     """Checks the queued prompt and returns the request as it came."""
-    _errors.set(None)
-    graph = PromptGraph(request.get("prompt"))
-    if not any(node.type.startswith("LTXDuo") for node in graph.nodes.values()):
+    placed.set(None)
+    prompt = request.get("prompt")
+    classes = _classes(PromptGraph(prompt))
+    if not classes:
         return request
     from ..preflight import check
     from ..preflight.possible import check_possible
     from ..preflight.room import check_room
 
+    defaults = {
+        kind: {name: widget.default for name, widget in widgets(node).items() if widget.optional}
+        for kind, node in classes.items()
+    }
+    graph = PromptGraph(prompt, defaults)
+    ours = [node for node in graph.nodes.values() if node.type in classes]
+    own, theirs = {}, {}
+    for node in ours:
+        own[node.id], theirs[node.id] = check_inputs(node, classes[node.type])
+    graph.refused = {node.id: own[node.id].keys() | theirs[node.id].keys() for node in ours}
     opened, machine = OpenedFiles(), _machine()
     report = check(graph, opened, has_gpu=not mm.is_device_cpu(mm.get_torch_device()))
     check_possible(graph, opened, machine, report)
     check_room(graph, _size_of, machine, report)
-    _errors.set(report.errors)
-    if report.warnings and not report.errors:
-        found = [{"node": node.id, "title": _title(node), "text": text} for node, text in report.warnings]
-        for warning in found:
+    for node in ours:
+        for name, text in report.wrong.get(node.id, {}).items():
+            own[node.id].setdefault(_shown_under(name, node, classes[node.type]), text)
+    placed.set(_place_all(graph, classes, own, theirs))
+    if report.warnings and not any(own.values()) and not any(theirs.values()):
+        warnings = [{"node": node.id, "title": _title(node), "text": text} for node, text in report.warnings]
+        for warning in warnings:
             log.warning("LTX Duo: %s (node %s): %s", warning["title"], warning["node"], warning["text"])
-        _show(found, request.get("client_id"))
+        _show(warnings, request.get("client_id"))
     return request
+
+
+def _classes(graph: PromptGraph) -> dict[str, type]:
+    """The node classes of this pack in a prompt, by node type."""
+    import nodes as comfyui_nodes
+
+    known = comfyui_nodes.NODE_CLASS_MAPPINGS
+    return {
+        node.type: known[node.type]
+        for node in graph.nodes.values()
+        if node.type.startswith("LTXDuo") and node.type in known
+    }
+
+
+def _place_all(graph: PromptGraph, classes: Mapping[str, type], own: Messages, theirs: Messages) -> Placed:
+    """All messages of a prompt where ComfyUI is to show them; `theirs` are those that it has itself."""
+    messages, names = {}, {}
+    for kind, node_class in classes.items():
+        nodes = {node.id: node.inputs for node in graph.of_type(kind)}
+        if wrong := {node: own[node] for node in nodes if own[node]}:
+            shown, names[validation_of(node_class)] = place(nodes, wrong, theirs)
+            messages |= shown
+    return Placed(messages, names)
+
+
+def _shown_under(name: str, node: Node, node_class: type) -> str:
+    """That input, or the first one where it is not in the prompt: ComfyUI shows nothing under an absent one."""
+    inputs = [part.id for part in node_class.define_schema().inputs]
+    present = [part for part in inputs if part in node.inputs]
+    return name if name in present or not present else present[0]
 
 
 class OpenedFiles:

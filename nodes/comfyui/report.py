@@ -13,6 +13,8 @@ from ...ltx_core.checkpoint import Checkpoint, Component
 from ...ltx_core.kind import Kind
 from . import compat
 
+log = logging.getLogger("ltx_duo")
+
 # What a whole checkpoint holds, by the words for what is missing.
 WHOLE = {
     "video VAE": (Component.VIDEO_ENCODER, Component.VIDEO_DECODER),
@@ -21,29 +23,33 @@ WHOLE = {
     "text projection": (Component.TEXT_PROJECTION,),
 }
 GB = 1e9
-log = logging.getLogger("ltx_duo")
 
 
 class NodeReport:
     """Collects a node's lines and hands them out with its results."""
 
     def __init__(self):
+        self.said: list[str] = []
         self.warnings: list[str] = []
-        self.lines: list[str] = []
+
+    @property
+    def lines(self) -> list[str]:
+        return [*self.said, *self.warnings]
 
     def say(self, text: str) -> None:
-        """Shows `text` on the running node, in place of what was there; warnings stay below it."""
-        self._show(text, *self.warnings)
+        """Shows `text` on the running node, in place of what it said before; warnings stay below it."""
+        self.said = [text]
+        self._show()
 
-    def warn(self, text: str) -> None:
-        """Shows `text` on the running node from now on, and in the log."""
-        log.warning("LTX Duo: %s", text)
-        self.warnings.append(text)
-        self._show(*self.lines, text)
+    def warn(self, text: str | None) -> None:
+        """Warns of what was asked for and is not done, or is done in another way: on the node and in the log, once.
 
-    def _show(self, *lines: str) -> None:
-        self.lines = list(lines)
-        compat.send_text("\n".join(lines))
+        None is nothing to say.
+        """
+        if text is not None and text not in self.warnings:
+            self.warnings.append(text)
+            log.warning("LTX Duo: %s", text)
+            self._show()
 
     @contextmanager
     def sampling(self, sigmas: Tensor, passes: int, device: torch.device) -> Iterator[None]:
@@ -60,7 +66,12 @@ class NodeReport:
         self.say(sampling_text(sigmas, passes, seconds, peak))
 
     def output(self, *values) -> io.NodeOutput:
+        if self.warnings:
+            self._show()  # a phase's name may stand over them
         return io.NodeOutput(*values, ui={"text": self.lines} if self.lines else None)
+
+    def _show(self) -> None:
+        compat.send_text("\n".join(self.lines))
 
 
 def sampling_text(sigmas: Tensor, passes: int, seconds: float, peak: int | None) -> str:

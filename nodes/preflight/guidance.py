@@ -27,7 +27,8 @@ def check_guidance(graph: PromptGraph, sampler: Node, files: Files, report: Repo
         return
     if not sampler.has("negative"):
         report.error(sampler, f"Guidance with CFG {cfg[0]:g} (picture) and {cfg[1]:g} (sound) needs a negative prompt. "
-                     "Connect 'negative' of LTX Text Encode, or LTX Guidance with preset 'none'.")  # fmt: skip
+                     "Connect 'negative' of LTX Text Encode, or LTX Guidance with preset 'none'.",
+                     input="positive")  # fmt: skip
     owner = guidance or sampler
     if kind is Kind.DISTILLED:
         name = model_loader.value("checkpoint", str) or "This"
@@ -71,4 +72,5 @@ def _check_blocks(guidance: Node, model: Checkpoint | None, report: Report) -> N
         return  # the node says so itself
     if missing:
         report.error(guidance, f"stg_blocks names {', '.join(map(str, missing))}, but the model has blocks 0 to "
-                     f"{layers - 1}. Write 'auto' to take the one that suits the model.")  # fmt: skip
+                     f"{layers - 1}. Write 'auto' to take the one that suits the model.",
+                     input="stg_blocks")  # fmt: skip

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from ...ltx_core.sampling.geometry import SPATIAL_FACTOR, TEMPORAL_FACTOR
-from ..names import LATENT_UPSAMPLER, LOAD_LATENT, STAGE_ONE_SAMPLER, STAGE_TWO_SAMPLER
+from ..names import LATENT_UPSAMPLER, LOAD_LATENT, SAVE_LATENT, STAGE_ONE_SAMPLER, STAGE_TWO_SAMPLER
 from ..prompt_graph import Node, PromptGraph
 from .report import Files, Report
 
@@ -15,6 +15,8 @@ EMPTY_VIDEO, EMPTY_AUDIO, FROM_IMAGE = "EmptyLTXVLatentVideo", "LTXVEmptyLatentA
 # The input that a picture comes through, where it is not called "latent"; sound is the other one of CONCAT.
 PICTURE_INPUTS = {CONCAT: "video_latent", SEPARATE: "av_latent", REPEAT: "samples", PICK: "samples"}
 SOUND_INPUTS = {**PICTURE_INPUTS, CONCAT: "audio_latent"}
+
+PASSING = (SAVE_LATENT, CONCAT, SEPARATE, REPEAT, PICK)  # nodes that leave a picture's size as it is
 
 
 @dataclass(frozen=True)
@@ -123,4 +125,5 @@ _MAKERS: dict[str, Callable[[Node, Picture], Picture]] = {
     PICK: _picked,
     CONCAT: lambda _, given: given,
     SEPARATE: lambda _, given: given,
+    SAVE_LATENT: lambda _, given: given,
 }

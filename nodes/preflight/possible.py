@@ -18,14 +18,15 @@ def check_possible(graph: PromptGraph, files: Files, machine: Machine, report: R
     for sampler in graph.of_type(STAGE_ONE_SAMPLER):
         if (final := _final_geometry(sampler)) is not None:
             params = _params(graph, sampler, files)
-            report.attempt(sampler, check_stage, "Stage one", final.half(), params, memory)
+            report.attempt(sampler, check_stage, "Stage one", final.half(), params, memory, input="width")
     for sampler in graph.of_type(STAGE_TWO_SAMPLER):
         before = list(graph.chain(sampler, "latent"))
         types = [node.type for node in before]
         if types.count(LATENT_UPSAMPLER) != 1 or types[-1] != STAGE_ONE_SAMPLER:
             continue
         if (final := _final_geometry(before[-1])) is not None:
-            report.attempt(before[-1], check_stage, "Stage two", final, _params(graph, sampler, files), memory)
+            params = _params(graph, sampler, files)
+            report.attempt(before[-1], check_stage, "Stage two", final, params, memory, input="width")
 
 
 def check_stage(stage: str, geometry: LatentGeometry, params: TransformerParams | None, memory: float) -> None:

@@ -7,6 +7,22 @@ from typing import Protocol
 from ...ltx_core.checkpoint import Checkpoint
 from ...ltx_core.errors import LTXError
 from ...ltx_core.lora import LoRA
+from ..names import (
+    DECODE,
+    GUIDANCE,
+    IMAGE_CONDITION,
+    LATENT_UPSAMPLER,
+    LOAD_LATENT,
+    LORA_LOADER,
+    MODEL_LOADER,
+    SAVE_LATENT,
+    STAGE_ONE_SAMPLER,
+    STAGE_TWO_SAMPLER,
+    TEXT_ENCODE,
+    TEXT_ENCODER_LOADER,
+    UPSAMPLER_LOADER,
+    VAE_LOADER,
+)
 from ..prompt_graph import Node
 
 
@@ -22,18 +38,44 @@ class Files(Protocol):
         ...
 
 
+# The input that a message stands under when a rule names none.
+_MAIN_INPUT = {
+    MODEL_LOADER: "checkpoint",
+    LORA_LOADER: "lora",
+    VAE_LOADER: "checkpoint",
+    TEXT_ENCODER_LOADER: "projection",
+    UPSAMPLER_LOADER: "upsampler",
+    TEXT_ENCODE: "prompt",
+    IMAGE_CONDITION: "frame",
+    GUIDANCE: "preset",
+    STAGE_ONE_SAMPLER: "model",
+    STAGE_TWO_SAMPLER: "model",
+    LATENT_UPSAMPLER: "latent",
+    DECODE: "latent",
+    SAVE_LATENT: "latent",
+    LOAD_LATENT: "file",
+}
+
+
 @dataclass
 class Report:
-    """Findings by node: what is surely wrong stops the prompt, what is likely wrong is told."""
+    """Findings by node: what is surely wrong stops the prompt, what is likely wrong is told.
 
-    errors: dict[str, str] = field(default_factory=dict)
+    `wrong`: by node id and input, one message each; the first finding of an input stays.
+    """
+
+    wrong: dict[str, dict[str, str]] = field(default_factory=dict)
     warnings: list[tuple[Node, str]] = field(default_factory=list)
-    inputs: dict[str, str] = field(default_factory=dict)  # the one that is wrong, by node
+
+    @property
+    def errors(self) -> dict[str, str]:
+        """All messages of a node, by its id."""
+        return {node: "\n".join(messages.values()) for node, messages in self.wrong.items()}
 
     def error(self, node: Node, message: str, input: str | None = None) -> None:
-        if node.id not in self.errors and input is not None:
-            self.inputs[node.id] = input
-        self.errors.setdefault(node.id, message)
+        """`input`: the one that is wrong; the message stands under it."""
+        name = input or _MAIN_INPUT.get(node.type, "")
+        self.wrong.setdefault(node.id, {}).setdefault(name, message)
 
     def warn(self, node: Node, message: str) -> None:
         if (node, message) not in self.warnings:

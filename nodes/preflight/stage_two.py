@@ -1,16 +1,16 @@
 """What stage two needs: distilled weights, an enlarged latent, and what stage one had."""
 
+from itertools import takewhile
+
 from ...ltx_core.kind import Kind
 from ...ltx_core.sampling.geometry import SPATIAL_FACTOR
-from ..names import CONTINUE, LATENT_UPSAMPLER, LOAD_LATENT, MODEL_LOADER, STAGE_ONE_SAMPLER, STAGE_TWO_SAMPLER
+from ..names import CONTINUE, LATENT_UPSAMPLER, LOAD_LATENT, MODEL_LOADER, STAGE_ONE_SAMPLER
 from ..prompt_graph import Node, PromptGraph
 from .distilled import is_distilled_lora, model_kind
 from .frames import check_frames
-from .latents import latent_chain, picture_of
+from .latents import PASSING, latent_chain, picture_of
 from .report import Files, Report
 
-# Where the picture of stage two comes from: what makes a latent, and what enlarges one.
-ORIGINS = (STAGE_ONE_SAMPLER, STAGE_TWO_SAMPLER, LATENT_UPSAMPLER, LOAD_LATENT)
 ENLARGED = 2 * SPATIAL_FACTOR  # sizes of enlarged latents are multiples of so many pixels
 
 
@@ -21,8 +21,9 @@ def check_stage_two(graph: PromptGraph, sampler: Node, files: Files, has_gpu: bo
     first = next((node for node in before if node.type == STAGE_ONE_SAMPLER), None)
     picture = picture_of(graph, sampler, files)
     check_frames(graph, sampler, picture.frames, report)
-    upsamplers = [node for node in before if node.type == LATENT_UPSAMPLER]
-    origin = next((node.type for node in before if node.type in ORIGINS), None)
+    since = takewhile(lambda node: node is not first, before)
+    upsamplers = [node for node in since if node.type == LATENT_UPSAMPLER]
+    origin = next((node.type for node in before if node.type not in PASSING), None)
     # Whether a saved latent was enlarged already only its size can tell, and only where no enlarged one has that size.
     odd = None not in (picture.height, picture.width) and (picture.height % ENLARGED or picture.width % ENLARGED)
     if origin == STAGE_ONE_SAMPLER or (origin == LOAD_LATENT and odd):
@@ -40,7 +41,8 @@ def check_stage_two(graph: PromptGraph, sampler: Node, files: Files, has_gpu: bo
     continues = sampler.value("noise", str) == CONTINUE
     if has_gpu and continues and None not in devices and devices[0] != devices[1]:
         report.error(sampler, f"Stage one draws its noise on '{devices[0]}', this stage would continue on "
-                     f"'{devices[1]}'. Set the same noise_device in both, or noise to 'new seed'.")  # fmt: skip
+                     f"'{devices[1]}'. Set the same noise_device in both, or noise to 'new seed'.",
+                     input="noise_device")  # fmt: skip
 
 
 def _check_distilled_weights(graph: PromptGraph, sampler: Node, loaders: list[Node], report: Report) -> None:

@@ -27,7 +27,7 @@ class PromptRejected(RuntimeError):
 
 
 def _complaint(node_type: str, error: dict) -> str:
-    """One line for an error; what a node's own check says comes once for each input that it looked at."""
+    """One line for an error; for what a node's own check says, without the input before it."""
     if error["type"] == "custom_validation_failed":
         return f"{node_type}: {error['details'].partition(' - ')[2] or error['details']}"
     return f"{node_type}: {error['message']}: {error['details']}"

@@ -6,6 +6,8 @@ import sys
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ltx_duo.ltx_core.errors import CheckpointError
 from ltx_duo.ltx_core.text.tokenizer import GemmaTokenizer
@@ -17,6 +19,8 @@ PROMPTS = (
     "first paragraph\n\n\nsecond",
     "naïve café 😀 👩\u200d👩\u200d👧 中文 العربية ﬁ ½",
     "control \x07 characters, ▁ and <b>markup</b>",
+    "a zero\0byte",
+    "cut \ud83d inside an emoji",
     "",
 )
 
@@ -47,6 +51,33 @@ def test_long_prompts_keep_their_beginning(tokenizer):
     assert len(cut) == 1024
     assert cut == whole[:1024]
     assert tokenizer.encode("a cat and a dog", max_length=3) == whole[:3]
+
+
+@pytest.mark.parametrize(
+    "cut, whole",
+    [
+        ("a smile \ud83d", "a smile \ufffd"),
+        ("\ude00 a smile", "\ufffd a smile"),
+        ("one\ud83dtwo", "one\ufffdtwo"),
+        ("\ude00\ud83d", "\ufffd\ufffd"),
+        ("a smile \ud83d\ude00", "a smile 😀"),  # two halves that other nodes have put together
+        ("\ufeffa mark of byte order", "\ufeffa mark of byte order"),
+    ],
+)
+def test_a_prompt_cut_inside_a_character_is_encoded(tokenizer, cut, whole):
+    assert tokenizer.encode(cut) == tokenizer.encode(whole)
+
+
+@given(st.text(alphabet=st.characters(codec=None, categories=None), max_size=40))
+def test_any_text_is_encoded_and_counted(tokenizer, text):
+    ids = tokenizer.encode(text)
+    assert ids[0] == 2 and len(ids) == tokenizer.count(text)
+
+
+def test_count_knows_no_limit(tokenizer):
+    text = "a cat and a dog " * 400
+    assert tokenizer.count(text) == len(tokenizer.encode(text, max_length=10**6)) > 1024
+    assert tokenizer.count(" ") == 1
 
 
 def test_sentencepiece_gives_the_same_ids(tokenizer, sentencepiece_model, tmp_path):

@@ -61,7 +61,7 @@ def gpu(monkeypatch):
     monkeypatch.setattr(fitting, "LEAST_WEIGHTS", MIB // 4)
     monkeypatch.setattr(fitting, "SWEEP_PRICE", MIB // 4)
     monkeypatch.setattr(activations, "transformer", lambda *_, **__: NEED)
-    monkeypatch.setattr("ltx_duo.nodes.comfyui.components._compute_dtype", lambda device: torch.float32)
+    monkeypatch.setattr("ltx_duo.nodes.comfyui.dtypes.usual", lambda device: torch.float32)
     monkeypatch.setattr(mm, "vae_dtype", lambda *_: torch.float32)
     monkeypatch.setattr(mm, "unet_dtype", lambda *_, **__: torch.float32)
     load = mm.load_models_gpu

@@ -32,8 +32,12 @@ def calls(run, encoder, model, vae, stage_one, stage_two, upsampler, names):
     def one():
         return latents.take(stage_one(model))[0]
 
+    def encode():
+        encoder.encoded.clear()
+        return run("TextEncode", text_encoder=encoder, prompt="b", negative_prompt="")[0][0][0]
+
     return {
-        "encoding prompt 1": lambda: run("TextEncode", text_encoder=encoder, prompt="b", negative_prompt="")[0][0][0],
+        "encoding prompt 1": encode,
         pipeline.ENCODING: one,
         pipeline.SAMPLING: one,
         "upsampling": lambda: latents.take(run("LatentUpsampler", latent=first, upsampler=upsampler, vae=vae))[0],

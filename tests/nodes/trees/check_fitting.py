@@ -248,9 +248,14 @@ PHASES = {
 @pytest.fixture
 def handles(run, encoder, vae, model, stage_one, upsampled, names):
     upsampler = run("UpsamplerLoader", upsampler=names.upsampler)
+
+    def encode():
+        encoder.encoded.clear()
+        return run("TextEncode", text_encoder=encoder, prompt="b", negative_prompt="")[0][0][0]
+
     return {
         "encoder": encoder, "vae": vae, "upsampler": upsampler,
-        "texts": lambda: run("TextEncode", text_encoder=encoder, prompt="b", negative_prompt="")[0][0][0],
+        "texts": encode,
         "one": lambda: latents.take(stage_one(model))[0],
         "upsample": lambda: latents.take(
             run("LatentUpsampler", latent=stage_one(model), upsampler=upsampler, vae=vae))[0],

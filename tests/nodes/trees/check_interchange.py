@@ -14,6 +14,7 @@ from ltx_duo.nodes.comfyui.progress import NodeProgress
 
 VIDEO, AUDIO = torch.randn(1, 128, 3, 2, 4), torch.randn(1, 8, 18, 16)
 INFO = latents.StageInfo(25.0, "cpu", torch.Generator().manual_seed(4).get_state())
+OTHER = latents.StageInfo(24.0, "cpu", torch.Generator().manual_seed(5).get_state())
 
 
 def nested(*tensors):
@@ -45,10 +46,11 @@ def test_latents_own_their_memory():
 
 
 def test_what_came_along_travels_on_but_masks_do_not():
-    given = {"samples": nested(VIDEO, AUDIO), "noise_mask": torch.ones(1), "batch_index": [3], latents.KEY: INFO}
-    made = latents.make(VIDEO * 2, AUDIO, INFO, like=given)
-    assert made["batch_index"] == [3] and "noise_mask" not in made and made[latents.KEY] is INFO
-    assert torch.equal(latents.take(given)[0], VIDEO)
+    given = {**latents.make(VIDEO, AUDIO, INFO), "noise_mask": torch.ones(1), "batch_index": [3]}
+    made = latents.make(VIDEO * 2, AUDIO, OTHER, like=given)
+    assert made["batch_index"] == [3] and "noise_mask" not in made and latents.info_of(made) is OTHER
+    assert torch.equal(latents.take(given)[0], VIDEO) and latents.info_of(given) is INFO
+    assert len(made) == len(given) - 1, "records of the other picture travel on"
 
 
 @pytest.mark.skipif(not hasattr(comfy.latent_formats, "LTXAV"), reason="this ComfyUI has no audio-video nodes")
@@ -70,7 +72,7 @@ def test_frame_rate_of_native_latents_follows_from_the_sound(frames, fps, roundi
     length = round(exact) if rounding is round else -int(-exact // 1)
     native = {"samples": nested(torch.zeros(1, 128, (frames - 1) // 8 + 1, 2, 2), torch.zeros(1, 8, length, 16))}
     assert latents.fps_of(native) == fps
-    assert latents.fps_of(native, [[None, {"frame_rate": 12.5}]]) == 12.5
+    assert latents.fps_of(native, [[torch.zeros(1, 7, 6144), {"frame_rate": 12.5}]]) == 12.5
 
 
 def test_frame_rate_of_a_native_latent_without_sound():
@@ -100,11 +102,11 @@ def test_masks_are_refused_unless_they_mask_nothing():
 
 
 def test_sound_gets_the_length_that_the_engine_expects():
-    assert torch.equal(latents.with_audio_length(AUDIO, 17), AUDIO[:, :, :17])
-    longer = latents.with_audio_length(AUDIO, 20)
+    assert torch.equal(latents.with_audio_length(AUDIO, 17, 25.0), AUDIO[:, :, :17])
+    longer = latents.with_audio_length(AUDIO, 17, 21.25)
     assert torch.equal(longer[:, :, :18], AUDIO) and torch.equal(longer[:, :, 19], AUDIO[:, :, 17])
-    with pytest.raises(GeometryError, match="18"):
-        latents.with_audio_length(AUDIO, 30)
+    with pytest.raises(GeometryError, match=r"17 frames at 14 frames a second, 1\.21 s, .*30 latents.*has 18, 0\.72 s"):
+        latents.with_audio_length(AUDIO, 17, 14.0)
 
 
 def test_conditioning_goes_through_unharmed():

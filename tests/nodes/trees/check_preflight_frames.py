@@ -21,9 +21,9 @@ def placed(*frames, total: object = 17) -> tuple[Scene, list[str]]:
 @pytest.mark.parametrize("frames", [(16, -1), (-1, 16), (0, -17), (8, -9), (5, 5), (0, 8, -9)])
 def test_two_images_on_one_frame(frames):
     scene, ids = placed(*frames)
-    report = scene.report()
-    assert list(report.errors) == [ids[-1]] and report.inputs == {ids[-1]: "frame"}
-    text = report.errors[ids[-1]]
+    ((name, messages),) = scene.report().wrong.items()
+    assert name == ids[-1] and list(messages) == ["frame"]
+    text = messages["frame"]
     assert f"frame {frames[-1] % 17}" in text and "its own frame" in text
     assert str(frames[-2]) in text and str(frames[-1]) in text
 

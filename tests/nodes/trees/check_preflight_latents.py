@@ -17,11 +17,11 @@ def told(scene: Scene) -> list[str]:
     return [text for node, text in report.warnings if node.type in (ONE, TWO)]
 
 
-def refused(scene: Scene) -> tuple[str, str | None, str]:
+def refused(scene: Scene) -> tuple[str, str, str]:
     """The one node with an error, the input that it is on, and the message."""
-    report = scene.report()
-    ((name, text),) = report.errors.items()
-    return scene.prompt[name]["class_type"], report.inputs.get(name), text
+    ((name, messages),) = scene.report().wrong.items()
+    ((slot, text),) = messages.items()
+    return scene.prompt[name]["class_type"], slot, text
 
 
 @pytest.mark.parametrize("stretch", [None, "LTXVScheduler", "1, 0.5, 0"])
@@ -147,6 +147,12 @@ def test_batch_that_the_upsampler_passes_on():
     assert refused(scene)[:2] == (TWO, "latent")
 
 
+def test_batch_that_is_saved_on_the_way():
+    scene = Scene("text-to-video").set(ONE, latent=["99", 0])
+    scene.set(ONE, latent=scene.add("LTXDuoSaveLatent", latent=batch(scene, "video", 2)))
+    assert refused(scene)[:2] == (ONE, "latent")
+
+
 def test_one_of_a_batch():
     scene = Scene("text-to-video")
     scene.set(ONE, latent=scene.add("LatentFromBatch", samples=batch(scene, "video", 4), batch_index=2, length=1))
@@ -198,6 +204,18 @@ def test_latent_that_was_upsampled_twice():
     twice = scene.add("LTXDuoLatentUpsampler", latent=once)
     (text,) = told(scene.set(TWO, latent=twice))
     assert "twice" in text and "one LTX Latent Upsampler" in text
+
+
+def test_what_another_node_enlarged_is_not_half_size():
+    scene = Scene("text-to-video")
+    assert scene.set(TWO, latent=scene.add("Enlarge", latent=scene.link(ONE))).report() == Report()
+
+
+def test_upsampler_before_stage_one_is_not_the_second():
+    scene = Scene("text-to-video")
+    start = scene.add("LTXDuoLatentUpsampler", latent=scene.add("LTXDuoLoadLatent", file="a.latent [output]"))
+    scene.set(ONE, latent=start, sigmas=scene.add("ManualSigmas", sigmas=PARTLY))
+    assert scene.report() == Report()
 
 
 @pytest.mark.parametrize("loop", ["LTXVConcatAVLatent", "RepeatLatentBatch", "LTXDuoLatentUpsampler"])

@@ -1,5 +1,7 @@
 """What nodes say of their work."""
 
+import logging
+
 import pytest
 import torch
 
@@ -38,3 +40,20 @@ def test_model_in_words(models):
     assert text.startswith("LTX-2.3 dev (by its name), ")
     assert "M parameters, BF16; the file is complete" in text
     assert report.model_text(checkpoint, Kind.DISTILLED, chosen=True).startswith("LTX-2.3 distilled (as chosen), ")
+
+
+def test_warnings_come_once_and_stay_beside_what_is_said(caplog, monkeypatch):
+    shown = []
+    monkeypatch.setattr(report.compat, "send_text", shown.append)
+    told = report.NodeReport()
+    with caplog.at_level(logging.WARNING, "ltx_duo"):
+        told.warn("nothing reads this")
+        told.warn("nothing reads this")
+    told.say("first")
+    told.say("second")
+    assert [record.message for record in caplog.records] == ["LTX Duo: nothing reads this"]
+    assert told.output(1).ui == {"text": ["second", "nothing reads this"]}
+    assert shown == [
+        "nothing reads this", "first\nnothing reads this", *2 * ["second\nnothing reads this"],
+    ]  # fmt: skip
+    assert report.NodeReport().output(1).ui is None

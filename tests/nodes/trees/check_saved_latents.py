@@ -3,10 +3,9 @@
 import json
 import os
 
-import folder_paths
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from ltx_duo.ltx_core.errors import CheckpointError, GeometryError
 from ltx_duo.nodes.comfyui import latent_files, latents
@@ -73,17 +72,36 @@ def test_no_file_outside_the_folders(name):
         latent_files.path(name)
 
 
-@pytest.mark.parametrize(
-    "tensors, metadata, error",
-    [
-        ({"other": VIDEO}, {}, CheckpointError),
-        ({"latent_tensor": VIDEO[:, :4]}, {}, GeometryError),
-        ({"latent_tensor": VIDEO, "generator_state": INFO.generator_state}, {"ltx_duo": "{}"}, CheckpointError),
-        ({"latent_tensor": VIDEO, "generator_state": INFO.generator_state}, {"ltx_duo": "["}, CheckpointError),
-    ],
-)
-def test_files_of_another_kind(tensors, metadata, error):
-    path = os.path.join(folder_paths.get_output_directory(), "strange.latent")
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, metadata=metadata)
-    with pytest.raises(error):
-        latent_files.load("strange.latent [output]")
+def test_a_loaded_latent_stays_when_its_file_is_overwritten():
+    name = saved(latents.make(VIDEO, AUDIO, INFO))
+    loaded = latent_files.load(name)
+    with latent_files.path(name).open("r+b") as file:
+        file.write(bytes(os.fstat(file.fileno()).st_size))
+    video, audio = latents.take(loaded)
+    assert torch.equal(video, VIDEO) and torch.equal(audio, AUDIO)
+    assert torch.equal(latents.info_of(loaded).generator_state, INFO.generator_state)
+
+
+def test_a_file_that_is_replaced_within_a_second_is_read_again(nodes):
+    name = saved(latents.make(VIDEO, AUDIO, INFO))
+    fingerprints = set()
+    for nanoseconds in (1_700_000_000_000_000_000, 1_700_000_000_500_000_000):
+        os.utime(latent_files.path(name), ns=(nanoseconds, nanoseconds))
+        fingerprints.add(nodes["LTXDuoLoadLatent"].fingerprint_inputs(file=name))
+    assert len(fingerprints) == 2
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_files_of_cores_save_latent(dtype):
+    import nodes as core
+
+    given = {"samples": VIDEO.to(dtype)}
+    place = core.SaveLatent().save(given, "latents/core")["ui"]["latents"][0]
+    loaded = latent_files.load(f"{place['subfolder']}/{place['filename']} [output]")
+    assert torch.equal(loaded["samples"], VIDEO.to(dtype).float()) and latents.info_of(loaded) is None
+
+
+def test_what_cannot_be_opened_again_is_not_saved():
+    other = latents.StageInfo(60.0, "cpu", INFO.generator_state)
+    with pytest.raises(GeometryError, match="17 frames at 60"):
+        saved(latents.make(VIDEO, AUDIO, other))

@@ -167,7 +167,7 @@ def test_custom_tiles_are_checked():
     assert decode.validate_inputs(tiling="auto", **{**good, "tile_overlap": 512}) is True
 
 
-@pytest.mark.parametrize("text, blocks", [("auto", None), ("28", (28,)), (" 19, 14 ", (14, 19)), ("", ())])
+@pytest.mark.parametrize("text, blocks", [("auto", None), ("28", (28,)), (" 19, 14 ", (14, 19)), ("14 14", (14,))])
 def test_blocks_are_read(text, blocks):
     from ltx_duo.nodes.guidance import parse_blocks
 
@@ -181,10 +181,10 @@ def test_blocks_that_are_no_numbers_are_refused():
 def test_guidance_values_reach_the_engine():
     node = nodes()["LTXDuoGuidance"]
     names = ("cfg", "stg", "modality", "rescale")
-    scales = {f"{m}_{n}": i for i, (m, n) in enumerate((m, n) for m in ("video", "audio") for n in names)}
+    scales = {f"{m}_{n}": i / 8 for i, (m, n) in enumerate((m, n) for m in ("video", "audio") for n in names)}
     made = node.execute(preset="custom", stg_blocks="3", skip_step=2, **scales).args[0]
-    assert [getattr(made.video, name) for name in names] == [0, 1, 2, 3]
-    assert [getattr(made.audio, name) for name in names] == [4, 5, 6, 7]
+    assert [getattr(made.video, name) for name in names] == [0, 1 / 8, 2 / 8, 3 / 8]
+    assert [getattr(made.audio, name) for name in names] == [4 / 8, 5 / 8, 6 / 8, 7 / 8]
     assert made.stg_blocks == (3,) and made.skip_step == 2
     assert node.execute(preset="from the model", stg_blocks="3", skip_step=2, **scales).args[0] is None
     off = node.execute(preset="none", stg_blocks="3", skip_step=2, **scales).args[0]

@@ -23,13 +23,13 @@ def test_noise_continues_or_starts_anew(model, stage_one, stage_two, upsampled, 
     assert not same(anew, continued)
     assert same(stage_two(model, upsampled, noise="new seed", seed=99), anew)
     # Another seed in stage one reaches stage two through the latent.
-    other = {**upsampled, latents.KEY: stage_one(model, seed=11)[latents.KEY]}
+    other = latents.make(*latents.take(upsampled), latents.info_of(stage_one(model, seed=11)))
     assert not same(stage_two(model, other), continued)
 
 
 def test_noise_of_another_device_is_not_continued(model, stage_two, upsampled):
-    info = upsampled[latents.KEY]
-    moved = {**upsampled, latents.KEY: latents.StageInfo(info.fps, "cuda", torch.zeros(16, dtype=torch.uint8))}
+    elsewhere = latents.StageInfo(25.0, "cuda", torch.zeros(16, dtype=torch.uint8))
+    moved = latents.make(*latents.take(upsampled), elsewhere)
     with pytest.raises(ConditioningError, match="noise_device"):
         stage_two(model, moved)
     stage_two(model, moved, noise="new seed")

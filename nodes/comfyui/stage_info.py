@@ -1,0 +1,107 @@
+"""What stage one knows beyond the tensors, and how it travels in a LATENT beside them.
+
+Core's nodes copy the dict, or lay one over another: after LTXVConcatAVLatent the keys of the sound's latent stand where
+the picture's stood.  So each record has a key of its own and says which picture it was made for.  Both are there after
+a join, and the picture finds its own.
+"""
+
+import hashlib
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ...ltx_core.errors import ConditioningError, GeometryError
+from ...ltx_core.sampling.geometry import pixel_frames
+
+KEY = "ltx_duo"  # the records' keys begin with it
+_SAMPLED = 4096  # values that tell one picture from another
+_STATE_BYTES = {"cpu": len(torch.Generator().get_state()), "cuda": 16}
+
+
+@dataclass(frozen=True, eq=False)
+class StageInfo:
+    """What stage one knows and later nodes need: the frame rate and where its random numbers stopped."""
+
+    fps: float
+    generator_device: str
+    generator_state: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class _Record:
+    picture: str
+    latent_frames: int
+    info: StageInfo
+
+
+def recorded(info: StageInfo, video: Tensor) -> dict:
+    """The entry of a LATENT that says `info` of its picture `video` (1, 128, F, H, W)."""
+    record = _Record(_name_of(video), video.shape[2], info)
+    return {f"{KEY} {record.picture} {info.fps:g}": record}
+
+
+def of_others(latent: dict) -> dict:
+    """The entries of a LATENT that other nodes put there, without its tensors, masks and our records."""
+    return {
+        key: value
+        for key, value in latent.items()
+        if key not in ("samples", "noise_mask") and not isinstance(value, _Record)
+    }
+
+
+def info_of(latent: dict, video: Tensor) -> StageInfo | None:
+    """What is recorded of the picture `video`; None where nothing is, as in latents of core's nodes.
+
+    A picture that other nodes changed is no longer the recorded one: then the record of a picture as long counts.
+    GeometryError where records of different frame rates are left.
+    """
+    records = [value for value in latent.values() if isinstance(value, _Record)]
+    name = _name_of(video) if records else None
+    own = [record for record in records if record.picture == name]
+    alike = own or [record for record in records if record.latent_frames == video.shape[2]] or records
+    rates = sorted({record.info.fps for record in alike})
+    if len(rates) > 1:
+        raise GeometryError(
+            f"The latent was joined from films of {' and '.join(f'{rate:g}' for rate in rates)} frames a second, and "
+            f"its picture of {pixel_frames(video.shape[2])} frames was changed by another node: which rate it has "
+            "cannot be told. Join picture and sound of films with the same frame rate."
+        )
+    # A join puts the entries of the picture's latent first.
+    return alike[0].info if alike else None
+
+
+def problem_of_generator(device: str, state: Tensor) -> str | None:
+    """What is wrong with the state of a random generator (N,) uint8 on that kind of device; None if nothing is."""
+    size = _STATE_BYTES.get(device)
+    if size is not None and len(state) != size:
+        return f"it has {len(state)} bytes, expected the {size} of a generator on '{device}'"
+    if device == "cpu":
+        try:
+            torch.Generator().set_state(state)
+        except RuntimeError:
+            return "its bytes are no state that a generator can have"
+    return None
+
+
+def continue_noise(generator: torch.Generator, info: StageInfo) -> None:
+    """Has `generator` go on where stage one stopped; ConditioningError when it cannot."""
+    if info.generator_device != generator.device.type:
+        raise ConditioningError(
+            f"Stage one drew its noise on '{info.generator_device}', stage two would continue on "
+            f"'{generator.device.type}'. Set the same noise_device in both samplers, or noise to 'new seed'."
+        )
+    try:
+        generator.set_state(info.generator_state)
+    except (RuntimeError, TypeError) as error:
+        raise ConditioningError(
+            f"The random numbers of stage one cannot be continued from this latent ({error}). Set noise to 'new seed'."
+        ) from error
+
+
+def _name_of(video: Tensor) -> str:
+    """A few letters that tell the picture from others, by its shape and some of its values."""
+    values = video.detach().flatten()
+    values = values[:: max(1, len(values) // _SAMPLED)].to(device="cpu", dtype=torch.float32)
+    shape = repr(tuple(video.shape)).encode()
+    return hashlib.blake2b(shape + values.contiguous().numpy().tobytes(), digest_size=8).hexdigest()

@@ -1,0 +1,74 @@
+"""Prompts to CONDITIONINGs: each text is encoded once, and the node says what of it has no effect."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from numbers import Number
+
+from ...ltx_core import activations, two_stage
+from ...ltx_core.errors import ConditioningError
+from ...ltx_core.text.tokenizer import MAX_LENGTH, whole_characters
+from ..prompt_syntax import without_effect
+from . import conditioning
+from .encoded import Features
+from .fitting import with_more_room
+from .handles import TextEncoderHandle
+from .memory import check_finite
+from .progress import READING, NodeProgress
+from .report import NodeReport
+
+
+def encode_texts(handle: TextEncoderHandle, prompts: Mapping[str, object], report: NodeReport) -> list[list]:
+    """One CONDITIONING for each of `prompts`, which are named as the report calls them: "prompt", "negative prompt".
+
+    Texts that the handle has encoded before are not encoded again.
+    """
+    texts = {name: as_text(prompt, name) for name, prompt in prompts.items()}
+    for name, text in texts.items():
+        for sentence in _without_effect(handle, text):
+            report.warn(f"In the {name}: {sentence}")
+    features = {text: handle.encoded.get(text) for text in texts.values()}
+    features |= _encode(handle, [text for text, known in features.items() if known is None])
+    return [conditioning.make(*features[text]) for text in texts.values()]
+
+
+def as_text(prompt: object, name: str) -> str:
+    """A prompt as text: numbers as ComfyUI writes those that are typed in; ConditioningError for anything else."""
+    if isinstance(prompt, str | Number):
+        return whole_characters(str(prompt))
+    raise ConditioningError(
+        f"The {name} is of type {type(prompt).__name__}, expected text. Connect an output that gives a STRING."
+    )
+
+
+def _without_effect(handle: TextEncoderHandle, text: str) -> Iterator[str]:
+    if (count := handle.tokenizer.count(text)) > MAX_LENGTH:
+        yield (
+            f"it has {count:,} tokens and the model reads the first {MAX_LENGTH:,}: the last {count - MAX_LENGTH:,} "
+            "have no effect. Shorten it, or put what matters first."
+        )
+    yield from without_effect(text)
+
+
+def _encode(handle: TextEncoderHandle, texts: Sequence[str]) -> dict[str, Features]:
+    """Features of each text, which the handle keeps; the encoder is loaded only if there are any."""
+    if not texts:
+        return {}
+    progress = NodeProgress({READING: 1, **{f"encoding prompt {i + 1}": 4 for i in range(len(texts))}})
+    progress.phase(READING)
+    component = handle.component()
+    # Prompts are rarely longer: this asks for memory once, whatever their length.
+    need = activations.text_encoder(handle.params, MAX_LENGTH, component.compute_dtype.itemsize)
+    component.load(need)
+    encoded = {}
+    for i, text in enumerate(texts):
+        reporter = progress.phase(f"encoding prompt {i + 1}")
+
+        def encode(text=text, reporter=reporter) -> Features:
+            return two_stage.encode_prompt(handle.tokenizer, component.module, text, component.device, reporter)
+
+        video, audio = with_more_room(encode, [component], need, "encoding the prompt")
+        for tensor in (video, audio):
+            check_finite(tensor, "text encoding", component)
+        encoded[text] = video.cpu(), audio.cpu()
+        handle.encoded.keep(text, encoded[text])
+        reporter.step(1, 1)
+    return encoded
