@@ -11,12 +11,12 @@ from typing import TextIO
 
 from .checkpoint import Checkpoint, Component, common_variant
 from .errors import CheckpointError
-from .kind import Kind, kind_of_name
 from .loading import build_module, load_tokenizer
 from .lora import LoRA
 from .quantization import check_supported, quantization
 from .upsampler import UpsamplerParams
 from .variant import Variant
+from .variants import Kind, kind_of_name
 from .weights import differences
 
 _VAES = (Component.VIDEO_ENCODER, Component.VIDEO_DECODER, Component.AUDIO_ENCODER, Component.AUDIO_DECODER)

@@ -57,6 +57,6 @@ class ImageCondition(io.ComfyNode):
     @classmethod
     @declared
     def execute(cls, image, frame: int, strength: float, crf: int, conditions=()) -> io.NodeOutput:
-        from .image_compression import add_condition
+        from .images import add_condition
 
         return io.NodeOutput(add_condition(conditions or (), image, frame, strength, None if crf == NO_CRF else crf))

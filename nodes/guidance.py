@@ -14,16 +14,17 @@ SCALES = {
     "modality": "Modality guidance of the {0}: how strongly it follows the other modality. 1 is off.",
     "rescale": "Brings the guided {0} back towards its unguided contrast. 0 is off, 1 is full.",
 }
-DEFAULTS = {"video": (3.0, 1.0, 3.0, 0.7), "audio": (7.0, 1.0, 3.0, 0.7)}
 BLOCK_DIGITS = 4  # no model has more blocks than that
 MODALITY_NAMES = {"video": "picture", "audio": "sound"}
 
 
 def _scale_inputs(modality: str) -> list[io.Input]:
-    inputs = []
-    for (scale, tooltip), default in zip(SCALES.items(), DEFAULTS[modality], strict=True):
+    from ..ltx_core.variants import Kind, variant_of
+
+    inputs, defaults = [], getattr(variant_of(Kind.DEV).guidance, modality)
+    for scale, tooltip in SCALES.items():
         text = tooltip.format(MODALITY_NAMES[modality]) + " Used with preset 'custom'."
-        top = 1.0 if scale == "rescale" else 30.0
+        top, default = 1.0 if scale == "rescale" else 30.0, getattr(defaults, scale)
         inputs.append(io.Float.Input(f"{modality}_{scale}", default=default, min=0.0, max=top, step=0.05, tooltip=text))
     return inputs
 

@@ -79,7 +79,7 @@ class ModelLoader(io.ComfyNode):
     @classmethod
     @declared
     async def execute(cls, checkpoint: str, weight_dtype: str, kind: str = AUTO_KIND) -> io.NodeOutput:
-        from ..ltx_core.kind import Kind
+        from ..ltx_core.variants import Kind
         from .comfyui import dtypes, models, report
 
         chosen = None if kind == AUTO_KIND else Kind(kind)

@@ -12,15 +12,14 @@ from torch import Tensor
 
 from ...ltx_core import two_stage
 from ...ltx_core.checkpoint import Checkpoint
-from ...ltx_core.kind import Kind
 from ...ltx_core.loading import gemma_params, load_tokenizer
 from ...ltx_core.lora import LoRA
-from ...ltx_core.sampling.guidance import LTX_2_3_DEV, OFF, Contexts, Guidance
-from ...ltx_core.sampling.schedule import DISTILLED_STAGE_ONE, ltx2_sigmas
+from ...ltx_core.sampling.guidance import Contexts
 from ...ltx_core.text.gemma_params import GemmaParams
 from ...ltx_core.text.tokenizer import GemmaTokenizer
 from ...ltx_core.transformer.params import TransformerParams
 from ...ltx_core.upsampler.params import UpsamplerParams
+from ...ltx_core.variants import Kind, ModelVariant, variant_of
 from ...ltx_core.video_vae.statistics import PerChannelStatistics
 from . import conditioning
 from .components import CONNECTORS, Part, build_model, build_text_encoder, build_vae_part
@@ -29,9 +28,6 @@ from .lora import with_loras
 from .memory import Component, check_finite, release
 
 TextFeatures = tuple[Tensor, Tensor, bool]
-
-# H.264 quality of the images that LTX-2.3 was trained with.
-IMAGE_CRF = 33
 
 
 @dataclass(eq=False)
@@ -83,16 +79,9 @@ class ModelHandle(Handle):
         return TransformerParams.from_config(self.checkpoint.config)
 
     @property
-    def default_guidance(self) -> Guidance:
-        return OFF if self.kind is Kind.DISTILLED else LTX_2_3_DEV
-
-    def default_sigmas(self, steps: int) -> Tensor:
-        """The vendor's schedule; a distilled checkpoint has one of its own, whatever the number of steps."""
-        return torch.tensor(DISTILLED_STAGE_ONE) if self.kind is Kind.DISTILLED else ltx2_sigmas(steps)
-
-    @property
-    def default_crf(self) -> int:
-        return IMAGE_CRF
+    def variant(self) -> ModelVariant:
+        """What the model calls for where the user says nothing."""
+        return variant_of(self.kind, self.checkpoint.variant)
 
     def with_lora(self, use: LoraUse) -> "ModelHandle":
         return replace(self, loras=(*self.loras, use), patched=Built())

@@ -10,10 +10,10 @@ from functools import lru_cache
 
 from ...ltx_core.checkpoint import Checkpoint, common_variant
 from ...ltx_core.errors import CheckpointError, VariantError
-from ...ltx_core.kind import Kind, kind_of_name
 from ...ltx_core.lora import LoRA
 from ...ltx_core.upsampler.params import UpsamplerParams
 from ...ltx_core.variant import Variant
+from ...ltx_core.variants import Kind, kind_of_name
 from . import components, files
 from .components import MODEL_PARTS, Part
 from .handles import LoraUse, ModelHandle, TextEncoderHandle, UpsamplerHandle, VAEHandle

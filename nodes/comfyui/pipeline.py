@@ -1,35 +1,27 @@
 """What the nodes do, phase by phase: load the component that a phase takes, call the engine, hand the result over."""
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
-from functools import partial
-
 import comfy.model_management as mm
 import torch
 from torch import Tensor
 
 from ...ltx_core import activations, two_stage
 from ...ltx_core.errors import GeometryError
-from ...ltx_core.sampling.conditioning import ImageLatent, resolve_frame, resolve_frames
+from ...ltx_core.sampling.conditions import GivenImage
 from ...ltx_core.sampling.geometry import LatentGeometry, check_two_stage, geometry_of_latent
-from ...ltx_core.sampling.guidance import OFF, Contexts, Guidance, passes
-from ...ltx_core.sampling.piecewise import Pieces
-from ...ltx_core.sampling.schedule import STAGE_TWO, checked_sigmas
-from ...ltx_core.two_stage import AVLatent, ImageCondition
+from ...ltx_core.sampling.guidance import OFF, Guidance
+from ...ltx_core.sampling.schedule import checked_sigmas
+from ...ltx_core.sampling.stage import AVLatent
 from ...ltx_core.upsampler.model import upsample_latent
-from ..image_compression import ImageSpec, prepared
-from ..preflight.possible import check_stage
 from ..sigmas import remarks
-from . import latents, not_finite
+from . import latents
 from .conditioning import notes_on
-from .fitting import fit_transformer, total_memory, with_more_room
+from .fitting import with_more_room
 from .handles import ModelHandle, UpsamplerHandle, VAEHandle
-from .memory import broken_weights, check_finite
+from .memory import check_finite
 from .progress import READING, NodeProgress
 from .report import NodeReport
 from .stage_info import continue_noise
-
-ENCODING, SAMPLING = "encoding images", "sampling"
+from .stage_run import StageRun
 
 
 def run_stage_one(
@@ -45,7 +37,7 @@ def run_stage_one(
     steps: int,
     seed: int,
     noise_device: str,
-    conditions: tuple[ImageSpec, ...] | None = None,
+    conditions: tuple[GivenImage, ...] | None = None,
     guidance: Guidance | None = None,
     sigmas: Tensor | None = None,
     latent: dict | None = None,
@@ -53,9 +45,9 @@ def run_stage_one(
 ) -> dict:
     """LATENT of stage one, at half of `width` and `height`."""
     geometry = check_two_stage(width, height, frames, fps).half()
-    guidance = model.default_guidance if guidance is None else guidance
+    guidance = model.variant.guidance if guidance is None else guidance
     own = sigmas is not None
-    sigmas = checked_sigmas(sigmas) if own else model.default_sigmas(steps)
+    sigmas = checked_sigmas(sigmas) if own else model.variant.stage_one_schedule(steps)
     features = model.features(positive), None if negative is None else model.features(negative)
     report = report or NodeReport()
     initial = None if latent is None else _fitted(latent, geometry)
@@ -66,18 +58,15 @@ def run_stage_one(
             f"The start latent was made for {before.fps:g} frames a second, and is continued at {fps:g}, as this "
             f"node's fps says: what moves in it changes its speed. Set fps to {before.fps:g} to keep it."
         )
-    stage = Stage(model, 1, geometry, conditions, guidance, features)
-    generator = torch.Generator(stage.noise_device(noise_device)).manual_seed(seed)
+    run = StageRun(model, 1, geometry, conditions, guidance, features)
+    generator = torch.Generator(noise_device_of(noise_device)).manual_seed(seed)
     _warn(report, sigmas, 1, own, initial)
 
-    images = stage.encode_images(vae)
-    transformer, contexts, placement = stage.load(images)
-    reporter = stage.progress.phase(SAMPLING)
-    with report.sampling(sigmas, stage.passes, placement["device"]), stage.explained():
-        result = two_stage.stage_one(
-            transformer, geometry, contexts, generator, guidance=guidance, sigmas=sigmas, images=images,
-            initial=initial, reporter=reporter, **placement,
-        )  # fmt: skip
+    encoded = run.encode_images(vae)
+    stage = two_stage.stage_one(
+        geometry, sigmas, guidance, conditions=encoded, initial=initial, sampler=model.variant.sampler
+    )
+    result = run.sample(stage, generator, report)
     return latents.make(result.video, result.audio, _info(geometry, generator), like=latent)
 
 
@@ -92,7 +81,7 @@ def run_stage_two(
     keep_audio: bool,
     clean_background: bool,
     noise_device: str,
-    conditions: tuple[ImageSpec, ...] | None = None,
+    conditions: tuple[GivenImage, ...] | None = None,
     sigmas: Tensor | None = None,
     report: NodeReport | None = None,
 ) -> dict:
@@ -105,24 +94,21 @@ def run_stage_two(
     for note in notes_on({"positive": positive}, geometry.fps):
         report.warn(note)
     own = sigmas is not None
-    sigmas = checked_sigmas(sigmas) if own else torch.tensor(STAGE_TWO)
-    stage = Stage(model, 2, geometry, conditions, OFF, features)
+    sigmas = checked_sigmas(sigmas) if own else model.variant.stage_two_schedule()
+    run = StageRun(model, 2, geometry, conditions, OFF, features)
     info = latents.info_of(latent)
-    generator = torch.Generator(stage.noise_device(noise_device))
+    generator = torch.Generator(noise_device_of(noise_device))
     if new_seed or info is None:
         generator.manual_seed(seed)
     else:
         continue_noise(generator, info)
     _warn(report, sigmas, 2, own, start)
 
-    images = stage.encode_images(vae)
-    transformer, contexts, placement = stage.load(images)
-    reporter = stage.progress.phase(SAMPLING)
-    with report.sampling(sigmas, stage.passes, placement["device"]), stage.explained():
-        result = two_stage.stage_two(
-            transformer, geometry, contexts, start, generator, sigmas=sigmas, images=images,
-            clean_background=clean_background, reporter=reporter, **placement,
-        )  # fmt: skip
+    encoded = run.encode_images(vae)
+    stage = two_stage.stage_two(
+        geometry, start, sigmas, conditions=encoded, clean_background=clean_background, sampler=model.variant.sampler
+    )
+    result = run.sample(stage, generator, report)
     audio = start.audio if keep_audio else result.audio
     return latents.make(result.video, audio, _info(geometry, generator), like=latent)
 
@@ -153,85 +139,9 @@ def run_upsampler(latent: dict, upsampler: UpsamplerHandle, vae: VAEHandle) -> d
     return latents.make(video, audio, latents.info_of(latent), like=latent)
 
 
-class Stage:
-    """What both samplers do before they sample: check, encode images, load the transformer, connect the texts."""
-
-    def __init__(
-        self,
-        model: ModelHandle,
-        number: int,
-        geometry: LatentGeometry,
-        conditions: tuple[ImageSpec, ...] | None,
-        guidance: Guidance,
-        features: tuple,
-    ):
-        self.model, self.number, self.geometry, self.features = model, number, geometry, features
-        check_stage(f"Stage {('one', 'two')[number - 1]}", geometry, model.transformer_params, total_memory())
-        resolve_frames([spec.frame for spec in conditions or ()], geometry.frames)
-        # At strength 0 an image would still add tokens of its own, where it is not the first frame.
-        self.conditions = tuple(spec for spec in conditions or () if spec.strength > 0)
-        # Counted here so that blocks or prompts that guidance lacks are found before anything is loaded.
-        positive, negative = features
-        texts = Contexts(*positive[:2], *(negative[:2] if negative else ()))
-        self.passes = len(passes(guidance, texts, model.transformer_params.num_layers))
-        self.progress = NodeProgress({ENCODING: 1, READING: 2, SAMPLING: 40})
-
-    def noise_device(self, choice: str) -> torch.device:
-        return torch.device("cpu") if choice == "cpu" else mm.get_torch_device()
-
-    def encode_images(self, vae: VAEHandle) -> tuple[ImageLatent, ...]:
-        """The conditions' images, compressed and encoded at this stage's size; the VAE loads only if there are any."""
-        if not self.conditions:
-            return ()
-        reporter = self.progress.phase(ENCODING)
-        images = []
-        for spec in self.conditions:
-            crf = self.model.default_crf if spec.crf is None else spec.crf
-            pixels = prepared(spec.image, crf, self.geometry.width, self.geometry.height, reporter)
-            images.append(ImageCondition(pixels, spec.frame, spec.strength))
-            reporter.check_cancel()
-        component = vae.video_encoder()
-        placement = {"dtype": component.compute_dtype, "device": component.device}
-        need = activations.video_encoder(
-            component.module.params, 1, self.geometry.height, self.geometry.width, component.compute_dtype.itemsize
-        )
-        component.load(need)
-
-        def encode():
-            return two_stage.encode_images(component.module, images, self.geometry, **placement, reporter=reporter)
-
-        encoded = with_more_room(encode, [component], need, "encoding the images")
-        for image in encoded:
-            check_finite(image.latent, "encoded image", component)
-        return encoded
-
-    def explained(self) -> AbstractContextManager:
-        """Inside, a step that is not finite names what can cause it."""
-        component = self.model.stage(self.number)
-        return not_finite.explained(
-            partial(broken_weights, component), component.in_fp8, self.model.active_loras(self.number)
-        )
-
-    def load(self, images: Sequence[ImageLatent]) -> tuple:
-        """The transformer with this stage's LoRAs, ready to run; the contexts; dtype and device to sample in."""
-        self.progress.phase(READING)
-        component = self.model.stage(self.number)
-        dtype, device = component.compute_dtype, component.device
-        params, geometry = self.model.transformer_params, self.geometry
-        # An image on the first frame takes the place of its tokens, the others come after them.
-        appended = sum(resolve_frame(image.frame, geometry.frames) != 0 for image in images)
-
-        def need(pieces: Pieces) -> float:
-            return activations.transformer(
-                params, geometry, pieces.together, appended, dtype.itemsize, pieces.chunks, component.in_fp8
-            )
-
-        what = (
-            f"stage {('one', 'two')[self.number - 1]} at {geometry.width}x{geometry.height}, {geometry.frames} frames"
-        )
-        contexts = self.model.contexts(self.features, dtype, device)
-        transformer = fit_transformer(component, self.passes, need, what)
-        return transformer, contexts, {"dtype": dtype, "device": device}
+def noise_device_of(choice: str) -> torch.device:
+    """The device that noise is drawn on, 'cpu' or 'gpu'."""
+    return torch.device("cpu") if choice == "cpu" else mm.get_torch_device()
 
 
 def _warn(report: NodeReport, sigmas: Tensor, stage: int, own: bool, start: AVLatent | None) -> None:

@@ -10,7 +10,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ...ltx_core.checkpoint import Checkpoint, Component
-from ...ltx_core.kind import Kind
+from ...ltx_core.variants import Kind
 from . import compat
 
 log = logging.getLogger("ltx_duo")

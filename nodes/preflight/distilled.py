@@ -1,6 +1,6 @@
 """Which loaders bring distilled weights."""
 
-from ...ltx_core.kind import Kind, kind_of_name
+from ...ltx_core.variants import Kind, kind_of_name
 from ..names import AUTO_KIND, LORA_LOADER
 from ..prompt_graph import Node
 

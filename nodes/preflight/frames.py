@@ -1,7 +1,7 @@
 """Images lie inside the video, each on its own frame."""
 
 from ...ltx_core.errors import LTXError
-from ...ltx_core.sampling.conditioning import resolve_frames
+from ...ltx_core.sampling.conditions.fitting import resolve_frames
 from ..names import IMAGE_CONDITION
 from ..prompt_graph import Node, PromptGraph
 from .report import Report

@@ -4,7 +4,8 @@ import math
 
 from ...ltx_core.checkpoint import Checkpoint
 from ...ltx_core.errors import LTXError
-from ...ltx_core.kind import Kind
+from ...ltx_core.sampling.guidance import OFF
+from ...ltx_core.variants import Kind, variant_of
 from ..names import CUSTOM, FROM_MODEL, GUIDANCE, MODEL_LOADER, TEXT_ENCODE
 from ..prompt_graph import Node, PromptGraph
 from .distilled import STRONG, is_distilled_lora, model_kind
@@ -47,7 +48,8 @@ def check_guidance(graph: PromptGraph, sampler: Node, files: Files, report: Repo
 
 def _cfg_scales(guidance: Node | None, kind: Kind | None) -> tuple[float, float]:
     """CFG of picture and sound in stage one; 1 for what is not known."""
-    defaults = (3.0, 7.0) if kind is Kind.DEV else (1.0, 1.0)
+    recipe = OFF if kind is None else variant_of(kind).guidance
+    defaults = (recipe.video.cfg, recipe.audio.cfg)
     if guidance is None:
         return defaults
     preset = guidance.value("preset", str) if guidance.type == GUIDANCE else None

@@ -2,8 +2,8 @@
 
 from itertools import takewhile
 
-from ...ltx_core.kind import Kind
 from ...ltx_core.sampling.geometry import SPATIAL_FACTOR
+from ...ltx_core.variants import Kind, variant_of
 from ..names import CONTINUE, LATENT_UPSAMPLER, LOAD_LATENT, MODEL_LOADER, STAGE_ONE_SAMPLER
 from ..prompt_graph import Node, PromptGraph
 from .distilled import is_distilled_lora, model_kind
@@ -60,4 +60,4 @@ def _check_distilled_weights(graph: PromptGraph, sampler: Node, loaders: list[No
                         "the LoRA out, or choose the dev checkpoint.")  # fmt: skip
     elif not active and None not in strengths.values() and not sampler.has("sigmas"):
         report.warn(sampler, "Stage two's three steps need distilled weights, and no distilled LoRA is on here. "
-                    "Put LTX LoRA Loader with ltx-2.3-22b-distilled-lora-384-1.1 (0 and 1) before it.")  # fmt: skip
+                    f"Put LTX LoRA Loader with {variant_of(Kind.DEV).files.lora} (0 and 1) before it.")  # fmt: skip

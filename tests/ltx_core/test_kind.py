@@ -2,7 +2,7 @@
 
 import pytest
 
-from ltx_duo.ltx_core.kind import Kind, kind_of_name
+from ltx_duo.ltx_core.variants import Kind, kind_of_name
 
 
 @pytest.mark.parametrize(

@@ -1,27 +1,15 @@
 """From an image file to the encoder's pixels, through H.264 and resizing, against the vendor's own functions."""
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from ltx_duo.ltx_core.sampling.conditioning import resize_and_crop
+from ltx_duo.ltx_core.image_compression import compress
+from ltx_duo.ltx_core.sampling.conditions.fitting import resize_and_crop
 
 VENDOR = "ltx-pipelines 1.0.0"
-NODES = Path(__file__).parents[2] / "nodes"
 SIZES = [(64, 96), (65, 97), (150, 83), (2, 2), (37, 300)]
-
-
-@pytest.fixture(scope="module")
-def compress():
-    """The function by its file: the package around it imports ComfyUI, which this needs nothing of."""
-    spec = importlib.util.spec_from_file_location("ltx_duo.nodes.image_compression", NODES / "image_compression.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.compress
 
 
 def picture(rng, height: int, width: int) -> torch.Tensor:
@@ -34,7 +22,7 @@ def picture(rng, height: int, width: int) -> torch.Tensor:
 
 @pytest.mark.parametrize("crf", [0, 18, 33])
 @pytest.mark.parametrize("size", SIZES)
-def test_compression(compress, size, crf, rng, parity):
+def test_compression(size, crf, rng, parity):
     """Equal 8-bit pixels; crf 0 leaves the image alone."""
     from ltx_pipelines.utils.media_io import preprocess
 
@@ -47,7 +35,7 @@ def test_compression(compress, size, crf, rng, parity):
 
 @pytest.mark.parametrize("target", [(64, 96), (128, 64)])
 @pytest.mark.parametrize("size", SIZES)
-def test_file_to_pixels(compress, size, target, rng, parity, tmp_path):
+def test_file_to_pixels(size, target, rng, parity, tmp_path):
     """Equal float32 pixels in [-1, 1] at the stage's size, cropped from wider and taller images."""
     from ltx_pipelines.utils.media_io import load_image_conditioning
 

@@ -6,7 +6,12 @@ import torch
 from PIL import Image
 
 from ltx_duo.ltx_core.errors import ConditioningError
-from ltx_duo.nodes.image_compression import add_condition, compress, prepared, single_rgb
+from ltx_duo.ltx_core.image_compression import compress
+from ltx_duo.ltx_core.sampling.conditions.images import prepared
+from ltx_duo.ltx_core.sampling.geometry import LatentGeometry
+from ltx_duo.nodes.images import add_condition, single_rgb
+
+SMALL = LatentGeometry(96, 64, 9, 24.0)
 
 
 def photo(height: int, width: int) -> torch.Tensor:
@@ -41,14 +46,14 @@ def test_compression_grows_with_crf():
 @pytest.mark.parametrize("size", [(8, 16384), (16384, 8), (64, 90)])
 def test_compression_is_at_the_images_own_size(size):
     image = photo(*size)
-    assert torch.equal(prepared(image, 33, 96, 64), compress(image, 33))
+    assert torch.equal(prepared(image, 33, SMALL), compress(image, 33))
 
 
 @pytest.mark.parametrize("size", [(20, 16386), (16400, 20), (6100, 6100)])
 @pytest.mark.parametrize("crf", [0, 33])
 def test_larger_than_h264_allows_is_fitted_first(size, crf):
     image = photo(max(size), 1).expand(*size, 3) if size[0] > size[1] else photo(1, max(size)).expand(*size, 3)
-    result = prepared(image, crf, 96, 64)
+    result = prepared(image, crf, SMALL)
     if crf == 0:
         assert result is image
         return

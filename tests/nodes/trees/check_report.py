@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ltx_duo.ltx_core.checkpoint import Checkpoint
-from ltx_duo.ltx_core.kind import Kind
+from ltx_duo.ltx_core.variants import Kind
 from ltx_duo.nodes.comfyui import report
 
 SIGMAS = torch.tensor([0.909375, 0.725, 0.421875, 0.0])

@@ -6,12 +6,14 @@ import torch
 from ltx_duo.ltx_core import two_stage
 from ltx_duo.ltx_core.errors import ConditioningError, GeometryError
 from ltx_duo.ltx_core.sampling.geometry import LatentGeometry
+from ltx_duo.ltx_core.sampling.guidance import OFF
 from ltx_duo.nodes.comfyui import latents, pipeline
+from ltx_duo.nodes.comfyui.stage_run import StageRun
 
 
 def test_conditioned_frame_comes_out_bit_identical(model, vae, conditions, stage_one, stage_two, upsampled):
     for latent, size in ((stage_one(model), (64, 32)), (stage_two(model, upsampled), (128, 64))):
-        stage = pipeline.Stage(model, 1, LatentGeometry(*size, 9, 25.0), conditions, pipeline.OFF, (("", ""), None))
+        stage = StageRun(model, 1, LatentGeometry(*size, 9, 25.0), conditions, OFF, (("", ""), None))
         encoded = stage.encode_images(vae)[0].latent
         assert torch.equal(latents.take(latent)[0][:, :, :1], encoded)
 

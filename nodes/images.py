@@ -1,0 +1,36 @@
+"""A chain of images as the nodes pass it on."""
+
+import torch
+from torch import Tensor
+
+from ..ltx_core.errors import ConditioningError
+from ..ltx_core.sampling.conditions import GivenImage
+from ..ltx_core.sampling.conditions.fitting import resolve_frames
+
+_ROWS_AT_ONCE = 1024
+
+
+def add_condition(
+    conditions: tuple[GivenImage, ...], image: Tensor, frame: int, strength: float, crf: int | None
+) -> tuple[GivenImage, ...]:
+    """A new chain with one more condition; `image` is a ComfyUI IMAGE (1, H, W, 1, 3 or 4), values 0..1.
+
+    ConditioningError for a batch of images, a strange shape, values that are no numbers, or a frame that is taken.
+    """
+    resolve_frames([*(existing.frame for existing in conditions), frame], None)
+    return (*conditions, GivenImage(single_rgb(image), frame, strength, crf))
+
+
+def single_rgb(image: Tensor) -> Tensor:
+    """The one picture of an IMAGE as (H, W, 3) float32: grey is repeated, alpha is dropped, as the vendor does."""
+    if image.ndim != 4 or image.shape[-1] not in (1, 3, 4):
+        raise ConditioningError(f"The image has shape {tuple(image.shape)}; expected (1, height, width, 1, 3 or 4).")
+    if image.shape[0] != 1:
+        raise ConditioningError(
+            f"The image input holds {image.shape[0]} images; a condition takes one. Pick it with ImageFromBatch, "
+            "and chain one LTX Image Condition for each image."
+        )
+    rgb = image[0, ..., :3] if image.shape[-1] > 1 else image[0].expand(-1, -1, 3)
+    if not all(torch.isfinite(rows).all() for rows in rgb.split(_ROWS_AT_ONCE)):
+        raise ConditioningError("The image holds values that are not numbers (NaN or infinite).")
+    return rgb.float().cpu().contiguous()
