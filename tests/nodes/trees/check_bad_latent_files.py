@@ -22,6 +22,7 @@ HUGE = 2**62
 
 
 def place() -> str:
+    os.makedirs(folder_paths.get_output_directory(), exist_ok=True)
     return os.path.join(folder_paths.get_output_directory(), "strange.latent")
 
 
