@@ -10,6 +10,7 @@ from ..errors import ConditioningError
 from ..progress import SILENT, Reporter
 from ..transformer.model import AVTransformer
 from .conditions.condition import Condition
+from .denoiser import guided_denoiser
 from .euler import sample_euler
 from .geometry import LatentGeometry
 from .guidance import OFF, Contexts, Guidance
@@ -76,7 +77,8 @@ def sample_stage(
 ) -> AVLatent:
     """Samples a stage from its beginning to clean latents."""
     state = begin(stage, generator, dtype=dtype, device=device, reporter=reporter)
-    return AVLatent(*stage.sampler(model, state, stage.sigmas, stage.guidance, contexts, reporter).latents())
+    denoise = guided_denoiser(model, state, stage.guidance, contexts, reporter)
+    return AVLatent(*stage.sampler(denoise, state, stage.sigmas, reporter).latents())
 
 
 def begin(

@@ -9,7 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ltx_duo.ltx_core import two_stage
 from ltx_duo.ltx_core.errors import GeometryError
-from ltx_duo.nodes.comfyui import compat, decoding, latents, pipeline
+from ltx_duo.nodes.comfyui import compat, decoding, latents, stage_run
 
 # Operations that can take long on a GPU: a cancel that comes during one is seen after it.
 HEAVY = ("conv", "linear", "matmul", "mm", "attention")
@@ -38,15 +38,15 @@ def calls(run, encoder, model, vae, stage_one, stage_two, upsampler, names):
 
     return {
         "encoding prompt 1": encode,
-        pipeline.ENCODING: one,
-        pipeline.SAMPLING: one,
+        stage_run.ENCODING: one,
+        stage_run.SAMPLING: one,
         "upsampling": lambda: latents.take(run("LatentUpsampler", latent=first, upsampler=upsampler, vae=vae))[0],
         decoding.PICTURE: lambda: decode(1),
         decoding.SOUND: lambda: decode(2)["waveform"],
     }
 
 
-PHASES = ["encoding prompt 1", pipeline.ENCODING, pipeline.SAMPLING, "upsampling", decoding.PICTURE, decoding.SOUND]
+PHASES = ["encoding prompt 1", stage_run.ENCODING, stage_run.SAMPLING, "upsampling", decoding.PICTURE, decoding.SOUND]
 
 
 class Checks:
@@ -129,7 +129,7 @@ def test_cancel_between_two_nodes_stops_the_next(monkeypatch, calls):
     mm.interrupt_current_processing()
     try:
         with contextlib.suppress(mm.InterruptProcessingException):
-            calls[pipeline.SAMPLING]()
+            calls[stage_run.SAMPLING]()
             pytest.fail("went on")
     finally:
         mm.interrupt_current_processing(False)

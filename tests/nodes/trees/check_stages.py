@@ -7,7 +7,7 @@ from ltx_duo.ltx_core import two_stage
 from ltx_duo.ltx_core.errors import ConditioningError, GeometryError
 from ltx_duo.ltx_core.sampling.geometry import LatentGeometry
 from ltx_duo.ltx_core.sampling.guidance import OFF
-from ltx_duo.nodes.comfyui import latents, pipeline
+from ltx_duo.nodes.comfyui import latents
 from ltx_duo.nodes.comfyui.stage_run import StageRun
 
 
