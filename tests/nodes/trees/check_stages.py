@@ -124,7 +124,7 @@ def test_own_guidance_and_sigmas(run, model, stage_one, same):
     off = run("Guidance", preset="none", stg_blocks="auto", skip_step=0, **scales)
     assert same(stage_one(model, guidance=neutral), stage_one(model, guidance=off))
     assert not same(stage_one(model, guidance=off), stage_one(model))
-    sigmas = model.default_sigmas(2)
+    sigmas = model.variant.stage_one_schedule(2)
     assert same(stage_one(model, sigmas=sigmas, steps=7), stage_one(model))
 
 
