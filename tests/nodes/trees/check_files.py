@@ -324,9 +324,9 @@ def test_a_distilled_model_is_known_by_its_name(run, models, folder):
 
     shutil.copy(models / "checkpoints" / CHECKPOINT, folder("checkpoints") / "ltx-2.3-distilled.safetensors")
     handle = run("ModelLoader", checkpoint="ltx-2.3-distilled.safetensors", weight_dtype="auto")
-    assert handle.variant.guidance == OFF and len(handle.default_sigmas(30)) == 9
+    assert handle.variant.guidance == OFF and len(handle.variant.stage_one_schedule(30)) == 9
     dev = run("ModelLoader", checkpoint=CHECKPOINT, weight_dtype="auto")
-    assert dev.variant.guidance != OFF and len(dev.default_sigmas(30)) == 31
+    assert dev.variant.guidance != OFF and len(dev.variant.stage_one_schedule(30)) == 31
 
 
 @pytest.mark.parametrize(("name", "steps"), [("undistilled", 30), ("distil", 8), ("distilled/model", 30)])
@@ -335,13 +335,13 @@ def test_only_a_word_of_the_name_makes_a_model_distilled(run, models, folder, na
     path.parent.mkdir(exist_ok=True)
     shutil.copy(models / "checkpoints" / CHECKPOINT, path)
     handle = run("ModelLoader", checkpoint=f"{name}.safetensors", weight_dtype="auto")
-    assert len(handle.default_sigmas(30)) - 1 == steps
+    assert len(handle.variant.stage_one_schedule(30)) - 1 == steps
 
 
 def test_the_kind_that_is_chosen_counts_more_than_the_name(run, nodes):
     from ltx_duo.ltx_core.sampling.guidance import OFF
 
     chosen = run("ModelLoader", checkpoint=CHECKPOINT, weight_dtype="auto", kind="distilled")
-    assert chosen.variant.guidance == OFF and len(chosen.default_sigmas(30)) == 9
+    assert chosen.variant.guidance == OFF and len(chosen.variant.stage_one_schedule(30)) == 9
     named = asyncio.run(nodes["LTXDuoModelLoader"].execute(checkpoint=CHECKPOINT, weight_dtype="auto"))
     assert "dev (by its name)" in named.ui["text"][0]
