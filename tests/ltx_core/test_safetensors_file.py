@@ -1,5 +1,6 @@
 """Headers of .safetensors files: what is read, and that whatever is wrong ends in one clear error."""
 
+import itertools
 import json
 import os
 import pickle
@@ -77,6 +78,17 @@ def test_parts_are_the_whole_file(tmp_path, monkeypatch):
     assert len(parts) > 3 and sum(map(len, parts)) == len(tensors)
     assert all(torch.equal(found[name], tensor) for name, tensor in tensors.items())
     assert file.size == sum(tensor.numel() * 4 for tensor in tensors.values())
+
+
+@pytest.mark.parametrize("limit", [100, 161])
+def test_parts_are_as_large_as_the_limit_lets_them(tmp_path, monkeypatch, limit):
+    """None is larger, but for a single tensor; and tensors do not take a mapping each, at the end of the file either."""
+    monkeypatch.setattr("ltx_duo.ltx_core.safetensors_file._MAPPED_TOGETHER", limit)
+    sizes = [4, 10, 3, 60, 5, 20, 40, 1, 1, 1]
+    save_file({str(i): torch.zeros(size) for i, size in enumerate(sizes)}, tmp_path / "model.safetensors")
+    parts = [[t.nbytes for t in part.values()] for part in SafetensorsFile.open(tmp_path / "model.safetensors").parts()]
+    assert all(sum(part) <= limit or len(part) == 1 for part in parts), parts
+    assert all(sum(part) + after[0] > limit for part, after in itertools.pairwise(parts)), parts
 
 
 def test_empty_table_of_tensors_is_a_file(write):

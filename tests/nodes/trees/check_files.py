@@ -136,6 +136,36 @@ def test_fingerprint_follows_the_file(models, folder, nodes):
     assert fingerprint() is None
 
 
+def test_fingerprint_of_a_vae_follows_both_of_its_files(models, folder, nodes):
+    target = folder("vae")
+    for name in ("video.safetensors", "sound.safetensors"):
+        shutil.copy(models / "checkpoints" / CHECKPOINT, target / name)
+
+    def fingerprint(audio_file="sound.safetensors"):
+        return nodes["LTXDuoVAELoader"].fingerprint_inputs(checkpoint="video.safetensors", audio_file=audio_file)
+
+    seen = [fingerprint(), fingerprint("same file")]
+    for name in ("sound.safetensors", "video.safetensors"):
+        os.utime(target / name, ns=(1, 1))
+        seen.append(fingerprint())
+    assert len({repr(found) for found in seen}) == 4
+
+
+def test_fingerprint_of_a_folder_follows_each_of_its_files(models, folder, nodes):
+    target = folder("text_encoders") / "gemma"
+    shutil.copytree(models / "text_encoders" / "gemma-3-small", target)
+
+    def fingerprint():
+        found = nodes["LTXDuoTextEncoderLoader"].fingerprint_inputs(text_encoder="gemma", projection=CHECKPOINT)
+        return repr(found)
+
+    seen = [fingerprint()]
+    for path in sorted(target.iterdir()):
+        os.utime(path, ns=(1, 1))
+        seen.append(fingerprint())
+    assert len(seen) > 3 and len(set(seen)) == len(seen)
+
+
 def test_a_replaced_file_is_read_again(models, folder, nodes):
     path = folder("latent_upscale_models") / "x.safetensors"
     shutil.copy(models / "latent_upscale_models" / UPSAMPLER, path)
