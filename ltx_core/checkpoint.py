@@ -14,6 +14,7 @@ from torch import Tensor
 from .errors import CheckpointError, VariantError
 from .key_maps import STATISTICS_ALIASES, STATISTICS_NAMES, Component, KeyMap, component_keys, unrecognised
 from .safetensors_file import SafetensorsFile, TensorInfo
+from .stubs import read_json
 from .variant import Variant, guessed_variant, marked_variant
 from .weights import backfill_audio_statistics, check_finite, load_module
 
@@ -104,16 +105,12 @@ class Checkpoint:
     @property
     def gemma_config(self) -> dict[str, Any] | None:
         """The Hugging Face `config.json` beside a folder's shards; None for single files, whose shapes must do."""
+        if not self.path.is_dir():
+            return None
         try:
-            text = (self.path / "config.json").read_text(encoding="utf-8") if self.path.is_dir() else "null"
-            config = json.loads(text)
+            return read_json(self.path / "config.json", "the Hugging Face config of Gemma-3")
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, RecursionError) as error:
-            raise CheckpointError(f"{self.path / 'config.json'} cannot be read ({error}). Download it again.") from None
-        if not isinstance(config, dict | None):
-            raise CheckpointError(f"{self.path / 'config.json'} is not a JSON table. Download it again.")
-        return config
 
     def tensors(self, component: Component) -> dict[str, TensorInfo]:
         """dtype and shape of a component's tensors by their module names, as `state_dict` will give them."""
@@ -204,9 +201,9 @@ def _shards(folder: Path) -> list[Path]:
     index = folder / "model.safetensors.index.json"
     if index.is_file():
         try:
-            wanted = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-        except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
-            raise CheckpointError(f"{index} cannot be read ({error}). Download it again.") from None
+            wanted = set(read_json(index, "the list of a model's weight files")["weight_map"].values())
+        except (KeyError, TypeError, AttributeError) as error:
+            raise CheckpointError(f"{index} has no list of weight files ({error!r}). Download it again.") from None
     else:
         wanted = set(present)
         for name in present:

@@ -18,8 +18,12 @@ import torch
 from torch import Tensor
 
 from .errors import CheckpointError
+from .stubs import LOOKED_AT, shown, stub
 
-MAX_HEADER_BYTES = 100_000_000  # the format's own limit
+# Headers are read while ComfyUI's server waits.  The largest official one has 6,000 tensors in 1 MB; quantised files have
+# up to four entries a weight, and metadata may carry a whole workflow.
+MAX_HEADER_BYTES = 16_000_000
+MAX_TENSORS = 50_000
 _MAPPED_TOGETHER = 2**30  # bytes
 _MAX_DIMENSIONS = 32
 _MAX_SIZE = 2**63 - 1
@@ -42,16 +46,6 @@ _TORCH_DTYPES = {
     "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2, "F8_E8M0": torch.float8_e8m0fnu,
     "F8_E4M3FNUZ": torch.float8_e4m3fnuz, "F8_E5M2FNUZ": torch.float8_e5m2fnuz,
 }  # fmt: skip
-
-# What people save under the name by mistake, by how it begins.
-_OTHER_KINDS = (
-    (b"PK\x03\x04", "a zip archive, probably a PyTorch .pt/.ckpt file"),
-    (b"GGUF", "a GGUF file"),
-    (b"\x80", "a pickle, probably an old PyTorch .pt/.bin file"),
-    (b"version https://git-lfs", "a Git LFS pointer, a few lines of text instead of the file itself"),
-    (b"<", "a web page: the download saved an error or log-in page"),
-    (b"{", "a JSON text"),
-)
 
 
 @dataclass(frozen=True)
@@ -177,11 +171,14 @@ def _read_header(path: Path, file: BinaryIO, size: int) -> tuple[dict[str, str],
     """The metadata, and tensors by name with the places in the file where their bytes begin."""
     if size == 0:
         raise _damaged(path, "it is empty")
-    start = file.read(32)
+    start = file.read(LOOKED_AT)
     length = struct.unpack("<Q", start[:8])[0] if len(start) >= 8 else None
-    if length is None or start[8:9] != b"{" or length > MAX_HEADER_BYTES:
-        kind = next((kind for begin, kind in _OTHER_KINDS if start.startswith(begin)), "not in the .safetensors format")
-        raise _bad(path, f"it is {kind}", "Download the .safetensors version of the file.")
+    if length is None or start[8:9] != b"{" or length >= 2**32:
+        kind, to_do = stub(start) or _unknown(start)
+        raise _bad(path, f"it is {kind}", to_do)
+    if length > MAX_HEADER_BYTES:
+        found = f"its header takes {length:,} bytes, and more than {MAX_HEADER_BYTES:,} are not read"
+        raise _bad(path, found, "Use the file as its publisher released it, or save it with less metadata.")
     if 8 + length > size:
         raise _damaged(path, f"it ends inside its header ({size:,} bytes, the header alone takes {8 + length:,})")
     file.seek(8)
@@ -193,7 +190,28 @@ def _read_header(path: Path, file: BinaryIO, size: int) -> tuple[dict[str, str],
     return metadata, tensors, {name: 8 + length + begin for name, _, begin in entries}
 
 
+def _unknown(start: bytes) -> tuple[str, str]:
+    kind = f"a JSON text{shown(start)}" if start.startswith(b"{") else f"not in the .safetensors format{shown(start)}"
+    return kind, "Download the .safetensors version of the file."
+
+
+def _check_amount(path: Path, raw: bytes) -> None:
+    """CheckpointError if the header holds far more than any model has, told without building it.
+
+    A table of tensors has a few brackets, commas and quotes for each; texts inside metadata may hold any number.
+    """
+    plain = raw.replace(b"\\\\", b"").replace(b'\\"', b"")
+    amount = plain.count(b'"') // 12
+    if amount <= MAX_TENSORS:
+        outside = b"".join(plain.split(b'"')[::2])
+        amount = max((outside.count(b"[") + outside.count(b"{")) // 4, outside.count(b",") // 12)
+    if amount > MAX_TENSORS:
+        found = f"its header holds more than {MAX_TENSORS:,} tensors need, eight times as many as LTX-2.3 has"
+        raise _bad(path, found, "Use the file as its publisher released it.")
+
+
 def _parse_header(path: Path, raw: bytes, data_size: int) -> tuple[dict[str, str], list[tuple[str, TensorInfo, int]]]:
+    _check_amount(path, raw)
     try:
         header = json.loads(raw.decode("utf-8"), object_pairs_hook=_without_duplicates)
     except (ValueError, RecursionError) as error:

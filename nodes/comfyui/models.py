@@ -11,6 +11,7 @@ from functools import lru_cache
 from ...ltx_core.checkpoint import Checkpoint, common_variant
 from ...ltx_core.errors import CheckpointError, VariantError
 from ...ltx_core.lora import LoRA
+from ...ltx_core.text.tokenizer import tokenizer_file
 from ...ltx_core.upsampler.params import UpsamplerParams
 from ...ltx_core.variant import Variant
 from . import components, files
@@ -130,13 +131,10 @@ def _check_text(gemma: Checkpoint, projection: Checkpoint) -> None:
     components.check_text_encoder(gemma, projection)
     _check_variant(gemma)  # only files that name a model have one
     _check_variant(projection)
-    if not gemma.path.is_dir():
+    if gemma.path.is_dir():
+        tokenizer_file(gemma.path)
+    else:
         gemma.require(Part.TOKENIZER)
-    elif not any((gemma.path / name).is_file() for name in ("tokenizer.json", "tokenizer.model")):
-        raise CheckpointError(
-            f"The folder {gemma.path} has neither tokenizer.json nor tokenizer.model. Download the whole folder of "
-            "the text encoder, not only its weights."
-        )
 
 
 @lru_cache(maxsize=8)

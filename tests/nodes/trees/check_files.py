@@ -232,6 +232,37 @@ def test_text_encoder_folder_without_tokenizer(nodes, models, folder):
     assert "tokenizer.json" in message
 
 
+STUBS = {
+    "Git LFS pointer": b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 46139\n",
+    "web page": b"<!DOCTYPE html>\n<html>404</html>\n",
+}
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "config.json", "model.safetensors"])
+@pytest.mark.parametrize("kind", STUBS)
+def test_stub_in_a_text_encoders_folder(nodes, models, folder, name, kind):
+    target = folder("text_encoders") / "stub"
+    shutil.copytree(models / "text_encoders" / "gemma-3-small", target)
+    (target / name).write_bytes(STUBS[kind])
+    message = refusal(nodes, "TextEncoderLoader", text_encoder="stub", projection=CHECKPOINT)
+    assert str(target / name) in message and kind in message
+    assert STUBS[kind].splitlines()[0].decode() in message
+
+
+@pytest.mark.parametrize(
+    "node, slot, kind",
+    [
+        ("ModelLoader", "checkpoint", "checkpoints"),
+        ("LoraLoader", "lora", "loras"),
+        ("UpsamplerLoader", "upsampler", "latent_upscale_models"),
+    ],
+)
+def test_stub_in_place_of_weights(nodes, folder, node, slot, kind):
+    (folder(kind) / "stub.safetensors").write_bytes(STUBS["Git LFS pointer"])
+    message = refusal(nodes, node, **{slot: "stub.safetensors"})
+    assert "Git LFS pointer" in message and "'version https://git-lfs.github.com/spec/v1'" in message
+
+
 @pytest.mark.parametrize("version, words", [("2.0.0", "LTX-2.0"), ("2.5.1", "LTX-2.5"), ("0.9.8", "0.9.8")])
 def test_other_generations(nodes, rewritten, version, words):
     name = rewritten("checkpoints", CHECKPOINT, mark(version))

@@ -27,7 +27,7 @@ BARS = {(how, dtype): 1e-5 for how in (LAID, STREAMED, ADDED) for dtype in DTYPE
 
 @dataclass(frozen=True)
 class Case:
-    """A model and LoRAs of ranks min(384, in, out) in `folder`; deltas at strength 1 by the LoRA's and weight's name."""
+    """A model and LoRAs of ranks min(384, in, out) in `folder`; deltas at strength 1 by names of LoRA and weight."""
 
     folder: Path
     model: WideModel
