@@ -10,6 +10,7 @@ from ..prompt_graph import PromptGraph
 from .files import check_files
 from .frames import check_frames
 from .guidance import check_guidance
+from .loras import check_loras
 from .rates import CREATE_VIDEO, check_fps
 from .report import Files, Report
 from .stage_two import check_stage_two
@@ -24,6 +25,7 @@ def check(graph: PromptGraph, files: Files, has_gpu: bool) -> Report:
         if FAULTY_UPSAMPLER.search(loader.value("upsampler", str) or ""):
             report.warn(loader, "Version 1.0 of the x2 upsampler is known to be faulty (flicker, mosaic). Take 1.1: "
                         "ltx-2.3-spatial-upscaler-x2-1.1.safetensors.")  # fmt: skip
+    check_loras(graph, files, report)
     for sampler in graph.of_type(STAGE_ONE_SAMPLER, STAGE_TWO_SAMPLER):
         check_files(graph, sampler, files, report)
     for sampler in graph.of_type(STAGE_ONE_SAMPLER):

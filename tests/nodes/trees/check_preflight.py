@@ -26,6 +26,7 @@ class OfficialFiles:
     text_width = 4096
     variant = Variant.V2_3
     lora_fits = True
+    reference = made_for = None
 
     def checkpoint(self, loader):
         second = loader.type != "LTXDuoModelLoader"
@@ -33,6 +34,7 @@ class OfficialFiles:
         return SimpleNamespace(
             path=Path(f"{loader.type}.safetensors"),
             variant=self.variant if second else Variant.V2_3,
+            generation=str(self.variant if second else Variant.V2_3),
             config=CONFIG,
             components={Component.TRANSFORMER},
             tensors=lambda part: {name: SimpleNamespace(shape=(width,)) for name, width in widths.items()},
@@ -43,7 +45,7 @@ class OfficialFiles:
             if not self.lora_fits:
                 raise VariantError("a LoRA of another model")
 
-        return SimpleNamespace(check=check)
+        return SimpleNamespace(check=check, reference=self.reference, made_for=self.made_for)
 
 
 class Scene:
@@ -93,6 +95,24 @@ def test_lora_of_another_model():
     scene = Scene("text-to-video")
     scene.files.lora_fits = False
     assert list(scene.errors()) == ["LTXDuoLoraLoader"]
+
+
+def test_ic_lora():
+    scene = Scene("text-to-video")
+    scene.files.reference = "its metadata has reference_downscale_factor '2'"
+    warnings = scene.warnings()
+    assert list(warnings) == ["LTXDuoLoraLoader"]
+    assert "IC-LoRA because its metadata has reference_downscale_factor '2'" in warnings["LTXDuoLoraLoader"]
+
+
+def test_lora_of_another_generation_with_the_same_sizes():
+    scene = Scene("text-to-video")
+    scene.files.made_for = (Variant.V2_0, "its name says so")
+    warnings = scene.warnings()
+    assert list(warnings) == ["LTXDuoLoraLoader"]
+    assert "LTX-2.0 (its name says so)" in warnings["LTXDuoLoraLoader"]
+    scene.files.made_for = (Variant.V2_3, "its name says so")
+    assert not scene.warnings()
 
 
 @pytest.mark.parametrize("name", ["text-to-video", "preview-first", "continue-from-preview"])
