@@ -15,8 +15,8 @@ from .errors import CheckpointError, VariantError
 from .key_maps import STATISTICS_ALIASES, STATISTICS_NAMES, Component, KeyMap, component_keys, unrecognised
 from .safetensors_file import SafetensorsFile, TensorInfo
 from .stubs import read_json
-from .variant import Variant, guessed_variant, marked_variant
-from .weights import backfill_audio_statistics, check_finite, load_module
+from .variant import Variant, guessed_variant, marked_variant, stated_version, version_tuple
+from .weights import backfill_audio_statistics, check_finite, check_latent_statistics, load_module
 
 __all__ = ["Checkpoint", "Component", "Variant", "backfill_audio_statistics", "check_finite", "common_variant",
            "load_module"]  # fmt: skip
@@ -92,6 +92,14 @@ class Checkpoint:
         )
 
     @property
+    def generation(self) -> str:
+        """What messages call its generation: by the version that the file states, if it does."""
+        version = stated_version(self.metadata)
+        if version is None or self.variant is None:
+            return str(self.variant)
+        return "LTX-" + ".".join(map(str, version_tuple(version)[:2]))
+
+    @property
     def components(self) -> frozenset[Component]:
         return frozenset(self.key_maps)
 
@@ -112,6 +120,11 @@ class Checkpoint:
         except FileNotFoundError:
             return None
 
+    def check_not_written_over(self) -> None:
+        """CheckpointError if one of the files was; see `SafetensorsFile.check_not_written_over`."""
+        for file in self.files:
+            file.check_not_written_over()
+
     def tensors(self, component: Component) -> dict[str, TensorInfo]:
         """dtype and shape of a component's tensors by their module names, as `state_dict` will give them."""
         keys = self.key_maps.get(component, {})
@@ -129,6 +142,23 @@ class Checkpoint:
                 advice = _ADVICE.get(component, "Choose the full LTX-2.3 checkpoint, or the file with this part of it.")
                 holds = ", ".join(c.value for c in Component if c in self.key_maps)
                 raise CheckpointError(f"{self.path} has no {component.value}: it holds {holds}. {advice}")
+
+    def check_statistics(self, component: Component) -> None:
+        """CheckpointError unless a VAE's latent statistics are there, finite, and deviations above zero."""
+        kind, film = ("audio", "sound") if component in _WITH_AUDIO_STATISTICS else ("video", "picture")
+        aliases = STATISTICS_ALIASES if kind == "audio" else STATISTICS_NAMES
+        keys = self.key_maps.get(component, {})
+        for name, alias in zip(STATISTICS_NAMES, aliases, strict=True):
+            if name not in keys.values() and alias not in keys.values():
+                raise CheckpointError(
+                    f"The {kind} VAE in {self.path} has no latent statistics: expected a tensor {name}"
+                    f"{f' or {alias}' if alias != name else ''}. Without them the {film} would be noise. Use the "
+                    f"official checkpoint, or a {kind} VAE file that kept them."
+                )
+        statistics = {key: name for key, name in keys.items() if name in (*STATISTICS_NAMES, *aliases)}
+        for file in self.files:
+            for key, values in file.read([key for key in statistics if key in file.tensors]).items():
+                check_latent_statistics(statistics[key], values, self.path)
 
     def check_finite(self, component: Component) -> None:
         """CheckpointError if a weight of the component holds NaN or infinity; looks at one weight after another."""
@@ -176,8 +206,8 @@ def common_variant(*checkpoints: Checkpoint) -> Variant:
     for other in known[1:]:
         if other.variant is not first.variant:
             raise VariantError(
-                f"{first.path} is of {first.variant}, but {other.path} is of {other.variant}; files of one generation "
-                "belong together. Choose both of the same one."
+                f"{first.path} is of {first.generation}, but {other.path} is of {other.generation}; files of one "
+                "generation belong together. Choose both of the same one."
             )
     return first.variant
 

@@ -20,13 +20,14 @@ from torch import Tensor
 from .errors import CheckpointError
 from .stubs import LOOKED_AT, shown, stub
 
-# Headers are read while ComfyUI's server waits.  The largest official one has 6,000 tensors in 1 MB; quantised files have
-# up to four entries a weight, and metadata may carry a whole workflow.
+# Headers are read while ComfyUI's server waits.  The largest official one has 6,000 tensors in 1 MB; quantised files
+# have up to four entries a weight, and metadata may carry a whole workflow.
 MAX_HEADER_BYTES = 16_000_000
 MAX_TENSORS = 50_000
 _MAPPED_TOGETHER = 2**30  # bytes
 _MAX_DIMENSIONS = 32
 _MAX_SIZE = 2**63 - 1
+_CHANGED = "Was it changed or deleted meanwhile? Queue again; if it is gone, put it back or choose another one."
 
 # Bits of one element by the format's dtype name.
 DTYPE_BITS = {
@@ -70,6 +71,7 @@ class SafetensorsFile:
     tensors: Mapping[str, TensorInfo]
     _places: Mapping[str, int] = field(repr=False)  # where in the file each tensor's bytes begin
     _stamp: tuple[int, int] = field(repr=False)  # size and time of the last change
+    _place: tuple[int, int] = field(repr=False)  # device and inode: another file of the same name has another one
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> "SafetensorsFile":
@@ -79,13 +81,14 @@ class SafetensorsFile:
             raise _bad(path, "it is a folder", "Choose the .safetensors file inside it.")
         try:
             with path.open("rb") as file:
-                stamp = _stamp(file)
-                metadata, tensors, places = _read_header(path, file, stamp[0])
+                stat = os.fstat(file.fileno())
+                metadata, tensors, places = _read_header(path, file, stat.st_size)
         except FileNotFoundError:
             raise _bad(path, "there is no such file", "Check the name and the folder.") from None
         except OSError as error:
             raise _bad(path, f"it cannot be read ({error.strerror})", "Check its name and its permissions.") from error
-        return cls(path, MappingProxyType(metadata), MappingProxyType(tensors), MappingProxyType(places), stamp)
+        tables = map(MappingProxyType, (metadata, tensors, places))
+        return cls(path, *tables, _stamp(stat), (stat.st_dev, stat.st_ino))
 
     def read(self, names: Iterable[str]) -> dict[str, Tensor]:
         """The named tensors on the CPU, mapped into memory: their bytes are read from the disk when they are used.
@@ -103,17 +106,39 @@ class SafetensorsFile:
             raise _bad(self.path, found, "Use a bf16 or fp8 version of the file.")
         if not names:
             return {}
-        changed = "Was it changed or deleted meanwhile? Load it again."
         try:
             with self.path.open("rb") as file:
-                if _stamp(file) == self._stamp:
+                if _stamp(os.fstat(file.fileno())) == self._stamp:
                     tensors: dict[str, Tensor] = {}
                     for run in self._runs(names):
                         tensors.update(self._map(file, run))
                     return {name: tensors[name] for name in names}
         except (OSError, ValueError) as error:
-            raise _bad(self.path, f"it cannot be read ({error})", changed) from error
-        raise _bad(self.path, "it cannot be read as it was when it was opened", changed)
+            raise _bad(self.path, f"it cannot be read ({error})", _CHANGED) from error
+        raise _bad(self.path, "it cannot be read as it was when it was opened", _CHANGED)
+
+    def check_unchanged(self) -> None:
+        """CheckpointError if the file is not there as it was when it was opened; for before its tensors are mapped."""
+        try:
+            same = _stamp(os.stat(self.path)) == self._stamp
+        except OSError as error:
+            raise _bad(self.path, f"it cannot be read ({error})", _CHANGED) from error
+        if not same:
+            raise _bad(self.path, "it cannot be read as it was when it was opened", _CHANGED)
+
+    def check_not_written_over(self) -> None:
+        """CheckpointError if the file was written over since it was opened; for before mapped tensors are read.
+
+        The system ends a process that reads what was cut off a mapped file.  One that was deleted, or that another file
+        took the place of, is kept for those who map it.
+        """
+        try:
+            stat = os.stat(self.path)
+        except OSError:
+            return
+        if (stat.st_dev, stat.st_ino) == self._place and _stamp(stat) != self._stamp:
+            raise _bad(self.path, "it was written over while it was in use, perhaps by a download that began again",
+                       "Wait until it is complete, and queue again.")  # fmt: skip
 
     def parts(self) -> Iterator[dict[str, Tensor]]:
         """All tensors as `read` gives them, about 1 GB at a time: who copies them can let go of what was read."""
@@ -154,8 +179,7 @@ class SafetensorsFile:
                 yield name, torch.frombuffer(mapping, dtype=dtype, count=info.count, offset=place).view(info.shape)
 
 
-def _stamp(file: BinaryIO) -> tuple[int, int]:
-    stat = os.fstat(file.fileno())
+def _stamp(stat: os.stat_result) -> tuple[int, int]:
     return stat.st_size, stat.st_mtime_ns
 
 

@@ -107,12 +107,20 @@ def backfill_audio_statistics(state_dict: Mapping[str, Tensor], source: str | Pa
         filled.setdefault(name, filled.get(alias))
         filled.setdefault(alias, filled[name])
         for values in (filled[name], filled[alias]):
-            if values.is_meta:
-                continue
-            values = values.float()
-            if not torch.isfinite(values).all() or (name.endswith("std-of-means") and not (values > 0).all()):
-                raise CheckpointError(
-                    f"The audio VAE's latent statistics {name} in {source} are not finite, or not above zero where "
-                    "they are deviations. The file is damaged: download it again."
-                )
+            check_latent_statistics(name, values, source)
     return filled
+
+
+def check_latent_statistics(name: str, values: Tensor, source: str | Path) -> None:
+    """CheckpointError if a VAE's statistics of that name are not finite, or are deviations and not above zero."""
+    if values.is_meta:
+        return
+    values = values.float()
+    deviations = name.endswith(("std-of-means", STATISTICS_ALIASES[1]))
+    if not torch.isfinite(values).all() or (deviations and not (values > 0).all()):
+        below = f"{int((values <= 0).sum()):,} of {values.numel():,} numbers that are not above zero"
+        found = below if deviations and torch.isfinite(values).all() else "NaN or infinity"
+        raise CheckpointError(
+            f"The VAE's latent statistics {name} in {source} hold {found}; expected finite numbers"
+            f"{', above zero' if deviations else ''}. Without them nothing can be decoded: download the file again."
+        )

@@ -108,6 +108,8 @@ def open_upsampler(name: str, folders: Folders) -> UpsamplerHandle:
 def _check_parts(checkpoint: Checkpoint, parts: tuple[Part, ...]) -> None:
     checkpoint.require(*parts)
     _check_variant(checkpoint)
+    for part in {Part.VIDEO_DECODER, Part.AUDIO_DECODER}.intersection(parts):
+        checkpoint.check_statistics(part)
     components.check_parts(checkpoint, *parts)
 
 
@@ -121,8 +123,8 @@ def _check_numbers(checkpoint: Checkpoint, parts: tuple[Part, ...]) -> None:
 def _check_variant(checkpoint: Checkpoint) -> None:
     if checkpoint.variant not in (None, Variant.V2_3):
         raise VariantError(
-            f"{checkpoint.path} is of {checkpoint.variant}, which these nodes do not run: LTX-2.3 is the one that is "
-            "proven from prompt to film. Choose an LTX-2.3 file, such as ltx-2.3-22b-dev.safetensors."
+            f"{checkpoint.path} is of {checkpoint.generation}, which these nodes do not run: LTX-2.3 is the one that "
+            "is proven from prompt to film. Choose an LTX-2.3 file, such as ltx-2.3-22b-dev.safetensors."
         )
 
 

@@ -7,8 +7,7 @@ import shutil
 import folder_paths
 import pytest
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from ltx_duo.ltx_core.errors import CheckpointError, VariantError
 from ltx_duo.nodes.comfyui import files
@@ -17,39 +16,6 @@ from ltx_duo.nodes.comfyui.models import open_model
 CHECKPOINT = "ltx-2.3-small-dev.safetensors"
 LORA = "ltx-2.3-small-distilled-lora.safetensors"
 UPSAMPLER = "ltx-2.3-small-spatial-upscaler-x2.safetensors"
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """A folder for each kind of model, as extra_model_paths.yaml adds them."""
-    known = {key: (list(paths), kinds) for key, (paths, kinds) in folder_paths.folder_names_and_paths.items()}
-    monkeypatch.setattr(folder_paths, "folder_names_and_paths", known)
-    monkeypatch.setattr(folder_paths, "filename_list_cache", {})
-    files.register_folders()
-
-    def add(kind: str):
-        path = tmp_path / kind
-        path.mkdir(exist_ok=True)
-        folder_paths.add_model_folder_path(kind, str(path))
-        return path
-
-    return add
-
-
-@pytest.fixture
-def rewritten(models, folder):
-    """Saves a changed copy of one of the small files: `change(tensors, metadata)` works in place."""
-
-    def save(kind: str, name: str, change, target: str | None = None) -> str:
-        source = models / kind / name
-        with safe_open(source, "pt") as file:
-            metadata = file.metadata() or {}
-        tensors = load_file(source)
-        change(tensors, metadata)
-        save_file(tensors, folder(target or kind) / "changed.safetensors", metadata)
-        return "changed.safetensors"
-
-    return save
 
 
 def drop(*prefixes):
@@ -199,12 +165,9 @@ def test_vae_without_sound(nodes, run, rewritten):
     assert handle.video.path.name == name and handle.audio.path.name == CHECKPOINT
 
 
-@pytest.mark.parametrize(
-    "prefix, words", [("vocoder.", "vocoder"), ("audio_vae.per_channel_statistics.", "mean-of-means")]
-)
-def test_vae_without_vocoder_or_statistics(nodes, rewritten, prefix, words):
-    name = rewritten("checkpoints", CHECKPOINT, drop(prefix))
-    assert words in refusal(nodes, "VAELoader", checkpoint=name, audio_file="same file")
+def test_vae_without_vocoder(nodes, rewritten):
+    name = rewritten("checkpoints", CHECKPOINT, drop("vocoder."))
+    assert "vocoder" in refusal(nodes, "VAELoader", checkpoint=name, audio_file="same file")
 
 
 def test_split_vae_files_of_two_generations(nodes, rewritten):
@@ -232,38 +195,16 @@ def test_text_encoder_folder_without_tokenizer(nodes, models, folder):
     assert "tokenizer.json" in message
 
 
-STUBS = {
-    "Git LFS pointer": b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 46139\n",
-    "web page": b"<!DOCTYPE html>\n<html>404</html>\n",
-}
-
-
-@pytest.mark.parametrize("name", ["tokenizer.json", "config.json", "model.safetensors"])
-@pytest.mark.parametrize("kind", STUBS)
-def test_stub_in_a_text_encoders_folder(nodes, models, folder, name, kind):
-    target = folder("text_encoders") / "stub"
-    shutil.copytree(models / "text_encoders" / "gemma-3-small", target)
-    (target / name).write_bytes(STUBS[kind])
-    message = refusal(nodes, "TextEncoderLoader", text_encoder="stub", projection=CHECKPOINT)
-    assert str(target / name) in message and kind in message
-    assert STUBS[kind].splitlines()[0].decode() in message
-
-
 @pytest.mark.parametrize(
-    "node, slot, kind",
+    "version, words",
     [
-        ("ModelLoader", "checkpoint", "checkpoints"),
-        ("LoraLoader", "lora", "loras"),
-        ("UpsamplerLoader", "upsampler", "latent_upscale_models"),
+        ("2.0.0", "LTX-2.0"),
+        ("2.4-rc2", "LTX-2.4"),
+        ("2.5.1", "LTX-2.5"),
+        ("3.0", "LTX-3.0"),
+        ("0.9.8", "0.9.8"),
     ],
 )
-def test_stub_in_place_of_weights(nodes, folder, node, slot, kind):
-    (folder(kind) / "stub.safetensors").write_bytes(STUBS["Git LFS pointer"])
-    message = refusal(nodes, node, **{slot: "stub.safetensors"})
-    assert "Git LFS pointer" in message and "'version https://git-lfs.github.com/spec/v1'" in message
-
-
-@pytest.mark.parametrize("version, words", [("2.0.0", "LTX-2.0"), ("2.5.1", "LTX-2.5"), ("0.9.8", "0.9.8")])
 def test_other_generations(nodes, rewritten, version, words):
     name = rewritten("checkpoints", CHECKPOINT, mark(version))
     message = refusal(nodes, "ModelLoader", checkpoint=name)
