@@ -15,8 +15,9 @@ from .errors import CheckpointError, VariantError
 from .key_maps import STATISTICS_ALIASES, STATISTICS_NAMES, Component, KeyMap, component_keys, unrecognised
 from .safetensors_file import SafetensorsFile, TensorInfo
 from .stubs import read_json
+from .unfinished import marks
 from .variant import Variant, guessed_variant, marked_variant, stated_version, version_tuple
-from .weights import backfill_audio_statistics, check_finite, check_latent_statistics, load_module
+from .weights import backfill_audio_statistics, check_finite, check_latent_statistics, check_written, load_module
 
 __all__ = ["Checkpoint", "Component", "Variant", "backfill_audio_statistics", "check_finite", "common_variant",
            "load_module"]  # fmt: skip
@@ -161,10 +162,15 @@ class Checkpoint:
                 check_latent_statistics(statistics[key], values, self.path)
 
     def check_finite(self, component: Component) -> None:
-        """CheckpointError if a weight of the component holds NaN or infinity; looks at one weight after another."""
+        """CheckpointError if a weight of the component holds NaN or infinity, or was never written.
+
+        Looks at samples of one weight after another.
+        """
         for key, name in self.key_maps[component].items():
             file = next(file for file in self.files if key in file.tensors)
-            check_finite({name: file.read([key])[key]}, self.path)
+            weight = {name: file.read([key])[key]}
+            check_finite(weight, self.path)
+            check_written(weight, file)
 
     def state_dict(self, component: Component, tensors: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
         """A component's weights under the module's names.
@@ -243,7 +249,7 @@ def _shards(folder: Path) -> list[Path]:
     missing = sorted(wanted - present, key=str)
     if missing or not wanted:
         what = f"lacks {', '.join(map(str, missing[:4]))}" if missing else "has no .safetensors file"
-        raise CheckpointError(
-            f"The folder {folder} {what}; expected all weight files of a Hugging Face model. Download it again."
-        )
+        mark = next((mark for name in missing for mark in marks(folder / str(name))), None)
+        to_do = f"Its download is not finished ({mark}): wait for it." if mark else "Download it again."
+        raise CheckpointError(f"The folder {folder} {what}; expected all weight files of a Hugging Face model. {to_do}")
     return [folder / name for name in sorted(wanted)]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from .errors import CheckpointError, VariantError
 from .safetensors_file import SafetensorsFile, TensorInfo
 from .variant import Variant, named_variant, variant_of_version, version_tuple
-from .weights import check_finite
+from .weights import check_finite, check_written
 
 _DOWN = (".lora_A.weight", ".lora_down.weight")
 _UP = (".lora_B.weight", ".lora_up.weight")
@@ -120,6 +120,7 @@ class LoRA:
         """A (rank, in), B (out, rank) and scale of each layer, mapped from the file; CheckpointError if not finite."""
         tensors = self.file.read(self.file.tensors)
         check_finite(tensors, self.path)
+        check_written(tensors, self.file)
         factors = {}
         for name, layer in self.layers.items():
             scale = 1.0

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from .errors import CheckpointError
 from .stubs import LOOKED_AT, shown, stub
+from .unfinished import marks
 
 # Headers are read while ComfyUI's server waits.  The largest official one has 6,000 tensors in 1 MB; quantised files
 # have up to four entries a weight, and metadata may carry a whole workflow.
@@ -188,7 +189,9 @@ def _bad(path: Path, found: str, to_do: str) -> CheckpointError:
 
 
 def _damaged(path: Path, found: str) -> CheckpointError:
-    return _bad(path, found, "The file is damaged or incomplete: download it again.")
+    mark = next(marks(path), None)
+    to_do = "The file is damaged or incomplete: download it again."
+    return _bad(path, found, f"Its download is not finished ({mark} lies beside it): wait for it." if mark else to_do)
 
 
 def _read_header(path: Path, file: BinaryIO, size: int) -> tuple[dict[str, str], dict[str, TensorInfo], dict[str, int]]:

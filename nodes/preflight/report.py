@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from ...ltx_core.checkpoint import Checkpoint
@@ -16,6 +17,10 @@ class Files(Protocol):
     def checkpoint(self, loader: Node) -> Checkpoint | None: ...
 
     def lora(self, loader: Node) -> LoRA | None: ...
+
+    def paths(self, loader: Node) -> list[Path]:
+        """All weight files that the loader names, as far as they are there."""
+        ...
 
 
 @dataclass

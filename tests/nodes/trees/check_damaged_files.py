@@ -9,6 +9,10 @@ from safetensors.torch import save_file
 
 from ltx_duo.ltx_core.errors import CheckpointError
 from ltx_duo.nodes.comfyui import files
+from ltx_duo.nodes.comfyui.preflight import OpenedFiles
+from ltx_duo.nodes.preflight.downloads import check_downloads
+from ltx_duo.nodes.preflight.report import Report
+from ltx_duo.nodes.prompt_graph import PromptGraph
 
 CHECKPOINT = "ltx-2.3-small-dev.safetensors"
 LORA = "ltx-2.3-small-distilled-lora.safetensors"
@@ -91,6 +95,47 @@ def test_statistics_that_nothing_can_be_decoded_with(nodes, rewritten, kind, nam
     file = rewritten("checkpoints", CHECKPOINT, change)
     message = refusal(nodes, "VAELoader", checkpoint=file, audio_file="same file")
     assert f"latent statistics per_channel_statistics.{name}-of-means" in message and file in message
+
+
+LOADERS = {
+    "LTXDuoModelLoader": {"checkpoint": ("checkpoints", "diffusion_models")},
+    "LTXDuoLoraLoader": {"lora": ("loras",)},
+    "LTXDuoVAELoader": {"checkpoint": ("vae",), "audio_file": ("vae",)},
+    "LTXDuoTextEncoderLoader": {"text_encoder": ("text_encoders",), "projection": ("text_encoders",)},
+    "LTXDuoUpsamplerLoader": {"upsampler": ("latent_upscale_models",)},
+}
+INPUTS = [(node, slot, kind) for node, slots in LOADERS.items() for slot, kinds in slots.items() for kind in kinds]
+
+
+@pytest.mark.parametrize("node, slot, kind", INPUTS)
+def test_downloads_that_are_not_finished_are_told_on_their_loader(folder, node, slot, kind):
+    path = folder(kind) / "new.safetensors"
+    save_file({"a": torch.ones(2)}, path)
+    others = dict.fromkeys(LOADERS[node], "same file")
+    prompt = {"1": {"class_type": node, "inputs": {**others, slot: path.name}}}
+
+    def told():
+        report = Report()
+        check_downloads(PromptGraph(prompt), OpenedFiles(), report)
+        assert not report.errors
+        return [(found.id, text) for found, text in report.warnings]
+
+    assert told() == []
+    path.with_suffix(".safetensors.crdownload").touch()
+    ((owner, text),) = told()
+    assert owner == "1" and "new.safetensors.crdownload lies beside it" in text
+
+
+def test_a_shard_that_is_not_finished(models, folder):
+    target = folder("text_encoders") / "gemma"
+    shutil.copytree(models / "text_encoders" / "gemma-3-small", target)
+    shard = next(target.glob("*.safetensors"))
+    shard.with_name(shard.name + ".aria2").touch()
+    inputs = {"text_encoder": "gemma", "projection": ["2", 0]}
+    report = Report()
+    graph = PromptGraph({"1": {"class_type": "LTXDuoTextEncoderLoader", "inputs": inputs}})
+    check_downloads(graph, OpenedFiles(), report)
+    assert [shard.name in text for _, text in report.warnings] == [True]
 
 
 @pytest.fixture

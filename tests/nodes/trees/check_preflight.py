@@ -40,6 +40,9 @@ class OfficialFiles:
             tensors=lambda part: {name: SimpleNamespace(shape=(width,)) for name, width in widths.items()},
         )
 
+    def paths(self, loader):
+        return []
+
     def lora(self, loader):
         def check(shapes, model):
             if not self.lora_fits:
