@@ -6,6 +6,7 @@ What is planted where, and who is asked, stands in plants/*.toml.  Prints a tabl
 """
 
 import argparse
+import json
 import os
 import queue
 import re
@@ -14,6 +15,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -82,6 +84,7 @@ class Bed:
         (self.pack / ".local").symlink_to(PACK / ".local", target_is_directory=True)
         self.base.mkdir()
         (self.base / "models").symlink_to(models, target_is_directory=True)
+        self.nurseries: dict[str | None, subprocess.Popen] = {}  # by ComfyUI
         self.sound: dict[tuple, str | None] = {}  # what each set of tests says without any error
 
     def judge(self, plant: Plant) -> Verdict:
@@ -97,7 +100,7 @@ class Bed:
         path.write_text(sound.replace(plant.old, plant.new), encoding="utf-8")
         try:
             by = self._ask(plant)
-        except subprocess.TimeoutExpired:
+        except TimeoutError:
             return Verdict(plant, UNJUDGED, f"no end within {self.limit:.0f} s")
         finally:
             path.write_text(sound, encoding="utf-8")
@@ -107,34 +110,44 @@ class Bed:
         """The first test that fails; None when all pass."""
         files = sorted({str(path.relative_to(self.pack)) for ask in plant.ask for path in self.pack.glob(ask)})
         inside = [name for name in files if name.startswith(TREES)]
-        tree = {
-            "LTXDUO_COMFYUI_TREE": str(self.pack / ".local" / plant.tree),
-            "LTXDUO_BASE_DIRECTORY": str(self.base),
-        }
-        for names, more in (([n for n in files if n not in inside], {}), (inside, tree)):
-            if names and (failed := self._pytest([*names, *(["-k", plant.k] if plant.k else [])], more)):
+        for names, tree in (([n for n in files if n not in inside], None), (inside, plant.tree)):
+            if names and (failed := self._pytest([*names, *(["-k", plant.k] if plant.k else [])], tree)):
                 return failed
         return None
 
-    def _pytest(self, arguments: Sequence[str], environment: dict[str, str]) -> str | None:
-        # Without bytecode: Python would take that of the sound file where size and second are the same.
-        variables = {"OMP_NUM_THREADS": "1", **os.environ, **environment, "PYTHONDONTWRITEBYTECODE": "1"}
+    def _pytest(self, arguments: Sequence[str], tree: str | None) -> str | None:
+        if tree not in self.nurseries:
+            self.nurseries[tree] = self._nursery(tree)
+        nursery, output = self.nurseries[tree], self.pack.parent / "output"
         how = ["-x", "-q", "--tb=line", "-rfE", "-p", "no:cacheprovider"]
-        process = subprocess.Popen(
-            [sys.executable, "-m", "pytest", *how, *arguments],
-            cwd=self.pack, env=variables, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )  # fmt: skip
-        try:
-            output, _ = process.communicate(timeout=self.limit)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)  # with the servers that tests start
-            process.communicate()
-            raise
-        if process.returncode == 0:
+        nursery.stdin.write(json.dumps([str(output), *how, *arguments]) + "\n")
+        nursery.stdin.flush()
+        late = threading.Timer(self.limit, os.killpg, (int(nursery.stdout.readline()), signal.SIGKILL))
+        late.start()
+        code = int(nursery.stdout.readline())
+        if late.finished.is_set():
+            raise TimeoutError
+        late.cancel()
+        if code == 0:
             return None
-        failed = re.search(r"^(?:FAILED|ERROR) (?:\S*/)?(\S+)", output, re.MULTILINE)
-        return failed[1] if failed else f"pytest ended with {process.returncode}"
+        text = output.read_text(encoding="utf-8", errors="replace")
+        failed = re.search(r"^(?:FAILED|ERROR) (?:\S*/)?(.+?)(?: - .*)?$", text, re.MULTILINE)
+        return failed[1] if failed else f"pytest ended with {code}"
+
+    def _nursery(self, tree: str | None) -> subprocess.Popen:
+        # Without bytecode: Python would take that of the sound file where size and second are the same.
+        variables = {"OMP_NUM_THREADS": "1", **os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+        command = [sys.executable, str(self.pack / "tests" / "mutations" / "nursery.py")]
+        if tree is not None:
+            command.append(str(self.pack / ".local" / tree))
+            variables |= {"LTXDUO_COMFYUI_TREE": command[-1], "LTXDUO_BASE_DIRECTORY": str(self.base)}
+        return subprocess.Popen(
+            command, cwd=self.pack, env=variables, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+
+    def close(self) -> None:
+        for nursery in self.nurseries.values():
+            nursery.communicate()
 
 
 def judge_all(plants: Iterable[Plant], jobs: int, limit: float) -> Iterator[Verdict]:
@@ -145,20 +158,23 @@ def judge_all(plants: Iterable[Plant], jobs: int, limit: float) -> Iterator[Verd
         make = [sys.executable, str(script), str(models), "--tokenizer", str(tokenizer)]
         subprocess.run(make, check=True, stdout=subprocess.DEVNULL)
         free: queue.Queue[Bed] = queue.Queue()
-        for number in range(jobs):
-            free.put(Bed(root / str(number), models, limit))
+        beds = [Bed(root / str(number), models, limit) for number in range(jobs)]
+        for bed in beds:
+            free.put(bed)
 
         def judge(plant: Plant) -> Verdict:
             bed = free.get()
             try:
                 return bed.judge(plant)
-            except subprocess.TimeoutExpired:
+            except TimeoutError:
                 return Verdict(plant, UNJUDGED, f"no end within {limit:.0f} s without the error")
             finally:
                 free.put(bed)
 
         with ThreadPoolExecutor(jobs) as pool:
             yield from pool.map(judge, plants)
+        for bed in beds:
+            bed.close()
 
 
 def main() -> int:
