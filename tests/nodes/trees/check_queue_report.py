@@ -7,6 +7,8 @@ from types import SimpleNamespace
 
 import folder_paths
 import pytest
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from ltx_duo.nodes.comfyui import preflight
 from ltx_duo.nodes.preflight import check
@@ -141,3 +143,22 @@ def test_a_chain_ends_where_it_comes_round():
     graph = PromptGraph({"1": linked("1"), "2": linked("3"), "3": linked("2")})
     assert not list(graph.chain(graph.nodes["1"], "model"))
     assert [node.id for node in graph.chain(graph.nodes["2"], "model")] == ["3"]
+
+
+def test_files_are_not_at_fault_for_a_model_that_its_loader_refuses(shown, models, names, tmp_path, monkeypatch):
+    """The model is of LTX-2.0, which its own loader says; the VAE's file of 2.3 is a good one."""
+    monkeypatch.setitem(folder_paths.folder_names_and_paths, "diffusion_models", ([str(tmp_path)], {".safetensors"}))
+    with safe_open(models / "checkpoints" / names.checkpoint, "pt") as file:
+        metadata = {**file.metadata(), "model_version": "2.0.0"}
+    save_file(load_file(models / "checkpoints" / names.checkpoint), tmp_path / "old.safetensors", metadata)
+    given = prompt()
+    only(given, "ModelLoader")["checkpoint"] = "old.safetensors"
+    only(given, "VAELoader")["checkpoint"] = names.checkpoint
+    only(given, "LoraLoader")["lora"] = names.lora
+    queue(given)
+    assert preflight.error_of(number(given, "VAELoader")) is None
+    only(given, "ModelLoader")["checkpoint"] = names.checkpoint
+    only(given, "VAELoader")["checkpoint"] = "old.safetensors"
+    monkeypatch.setitem(folder_paths.folder_names_and_paths, "vae", ([str(tmp_path)], {".safetensors"}))
+    queue(given)
+    assert "LTX-2.0" in preflight.error_of(number(given, "VAELoader"))
