@@ -30,11 +30,6 @@ def test_only_models_on_the_same_device_can_go(monkeypatch):
     assert fitting.available_memory(Loaded(0, here)) == 13 * GIB
 
 
-def test_small_weights_take_no_more_room_than_they_have():
-    """0.1 GiB of weights beside two passes of 1 GiB."""
-    assert fitting.choose_pieces(2, lambda p: p.together * GIB, 0.1 * GIB, 2.2 * GIB) == Pieces(2)
-
-
 class Asked:
     """A component that only notes how much room it was asked to leave."""
 
