@@ -1,4 +1,4 @@
-"""Files that are opened once and again: capital endings, replaced files, mapping off, and NaN in the second of two."""
+"""Files that are opened once and again: capital endings, mapping off, and NaN in the second of two."""
 
 import shutil
 import weakref
@@ -49,19 +49,6 @@ def test_capital_endings_are_offered_and_opened(models, names, folder):
     shutil.copy(models / "loras" / names.lora, folder("loras") / "STYLE.SAFETENSORS")
     assert "STYLE.SAFETENSORS" in files.names("loras")
     assert files.open_checkpoint("STYLE.SAFETENSORS", ("loras",)).components == {Component.LORA}
-
-
-def test_a_replaced_file_is_opened_anew(models, names, folder):
-    path = folder("latent_upscale_models") / "changing.safetensors"
-    shutil.copy(models / "latent_upscale_models" / names.upsampler, path)
-
-    def opened() -> Checkpoint:
-        return files.open_checkpoint("changing.safetensors", ("latent_upscale_models",))
-
-    first = opened()
-    assert opened() is first and first.components == {Component.UPSAMPLER}
-    shutil.copy(models / "loras" / names.lora, path)
-    assert opened().components == {Component.LORA}
 
 
 @pytest.mark.parametrize("mapped", [True, False])

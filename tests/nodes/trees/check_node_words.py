@@ -37,11 +37,6 @@ def test_distilled_or_dev_is_told():
     assert " dev, " in model_text(WHOLE, {"BF16": 10**9}, distilled=False)
 
 
-def test_dtypes_are_those_of_the_weights_not_of_a_few_scales():
-    assert ", F8_E4M3;" in model_text(WHOLE, {"F8_E4M3": 10**9, "F32": 10**6})
-    assert ", BF16 and F8_E4M3;" in model_text(WHOLE, {"F8_E4M3": 8 * 10**8, "BF16": 2 * 10**8})
-
-
 @pytest.mark.parametrize("masked", [0, 1])
 def test_a_mask_on_picture_or_sound_alone_is_refused(masked):
     masks = [torch.ones(1, 1, 3, 1, 1), torch.ones(1, 1, 18, 1)]
