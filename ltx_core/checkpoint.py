@@ -14,8 +14,10 @@ from torch import Tensor
 from .errors import CheckpointError, VariantError
 from .key_maps import STATISTICS_ALIASES, STATISTICS_NAMES, Component, KeyMap, component_keys, unrecognised
 from .safetensors_file import SafetensorsFile, TensorInfo
-from .variant import Variant, guessed_variant, marked_variant
-from .weights import backfill_audio_statistics, check_finite, load_module
+from .stubs import read_json
+from .unfinished import marks
+from .variant import Variant, guessed_variant, marked_variant, stated_version, version_tuple
+from .weights import backfill_audio_statistics, check_finite, check_latent_statistics, check_written, load_module
 
 __all__ = ["Checkpoint", "Component", "Variant", "backfill_audio_statistics", "check_finite", "common_variant",
            "load_module"]  # fmt: skip
@@ -91,6 +93,14 @@ class Checkpoint:
         )
 
     @property
+    def generation(self) -> str:
+        """What messages call its generation: by the version that the file states, if it does."""
+        version = stated_version(self.metadata)
+        if version is None or self.variant is None:
+            return str(self.variant)
+        return "LTX-" + ".".join(map(str, version_tuple(version)[:2]))
+
+    @property
     def components(self) -> frozenset[Component]:
         return frozenset(self.key_maps)
 
@@ -104,16 +114,17 @@ class Checkpoint:
     @property
     def gemma_config(self) -> dict[str, Any] | None:
         """The Hugging Face `config.json` beside a folder's shards; None for single files, whose shapes must do."""
+        if not self.path.is_dir():
+            return None
         try:
-            text = (self.path / "config.json").read_text(encoding="utf-8") if self.path.is_dir() else "null"
-            config = json.loads(text)
+            return read_json(self.path / "config.json", "the Hugging Face config of Gemma-3")
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, RecursionError) as error:
-            raise CheckpointError(f"{self.path / 'config.json'} cannot be read ({error}). Download it again.") from None
-        if not isinstance(config, dict | None):
-            raise CheckpointError(f"{self.path / 'config.json'} is not a JSON table. Download it again.")
-        return config
+
+    def check_not_written_over(self) -> None:
+        """CheckpointError if one of the files was; see `SafetensorsFile.check_not_written_over`."""
+        for file in self.files:
+            file.check_not_written_over()
 
     def tensors(self, component: Component) -> dict[str, TensorInfo]:
         """dtype and shape of a component's tensors by their module names, as `state_dict` will give them."""
@@ -133,11 +144,33 @@ class Checkpoint:
                 holds = ", ".join(c.value for c in Component if c in self.key_maps)
                 raise CheckpointError(f"{self.path} has no {component.value}: it holds {holds}. {advice}")
 
+    def check_statistics(self, component: Component) -> None:
+        """CheckpointError unless a VAE's latent statistics are there, finite, and deviations above zero."""
+        kind, film = ("audio", "sound") if component in _WITH_AUDIO_STATISTICS else ("video", "picture")
+        aliases = STATISTICS_ALIASES if kind == "audio" else STATISTICS_NAMES
+        keys = self.key_maps.get(component, {})
+        for name, alias in zip(STATISTICS_NAMES, aliases, strict=True):
+            if name not in keys.values() and alias not in keys.values():
+                raise CheckpointError(
+                    f"The {kind} VAE in {self.path} has no latent statistics: expected a tensor {name}"
+                    f"{f' or {alias}' if alias != name else ''}. Without them the {film} would be noise. Use the "
+                    f"official checkpoint, or a {kind} VAE file that kept them."
+                )
+        statistics = {key: name for key, name in keys.items() if name in (*STATISTICS_NAMES, *aliases)}
+        for file in self.files:
+            for key, values in file.read([key for key in statistics if key in file.tensors]).items():
+                check_latent_statistics(statistics[key], values, self.path)
+
     def check_finite(self, component: Component) -> None:
-        """CheckpointError if a weight of the component holds NaN or infinity; looks at one weight after another."""
+        """CheckpointError if a weight of the component holds NaN or infinity, or was never written.
+
+        Looks at samples of one weight after another.
+        """
         for key, name in self.key_maps[component].items():
             file = next(file for file in self.files if key in file.tensors)
-            check_finite({name: file.read([key])[key]}, self.path)
+            weight = {name: file.read([key])[key]}
+            check_finite(weight, self.path)
+            check_written(weight, file)
 
     def state_dict(self, component: Component, tensors: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
         """A component's weights under the module's names.
@@ -179,8 +212,8 @@ def common_variant(*checkpoints: Checkpoint) -> Variant:
     for other in known[1:]:
         if other.variant is not first.variant:
             raise VariantError(
-                f"{first.path} is of {first.variant}, but {other.path} is of {other.variant}; files of one generation "
-                "belong together. Choose both of the same one."
+                f"{first.path} is of {first.generation}, but {other.path} is of {other.generation}; files of one "
+                "generation belong together. Choose both of the same one."
             )
     return first.variant
 
@@ -204,9 +237,9 @@ def _shards(folder: Path) -> list[Path]:
     index = folder / "model.safetensors.index.json"
     if index.is_file():
         try:
-            wanted = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-        except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
-            raise CheckpointError(f"{index} cannot be read ({error}). Download it again.") from None
+            wanted = set(read_json(index, "the list of a model's weight files")["weight_map"].values())
+        except (KeyError, TypeError, AttributeError) as error:
+            raise CheckpointError(f"{index} has no list of weight files ({error!r}). Download it again.") from None
     else:
         wanted = set(present)
         for name in present:
@@ -216,7 +249,7 @@ def _shards(folder: Path) -> list[Path]:
     missing = sorted(wanted - present, key=str)
     if missing or not wanted:
         what = f"lacks {', '.join(map(str, missing[:4]))}" if missing else "has no .safetensors file"
-        raise CheckpointError(
-            f"The folder {folder} {what}; expected all weight files of a Hugging Face model. Download it again."
-        )
+        mark = next((mark for name in missing for mark in marks(folder / str(name))), None)
+        to_do = f"Its download is not finished ({mark}): wait for it." if mark else "Download it again."
+        raise CheckpointError(f"The folder {folder} {what}; expected all weight files of a Hugging Face model. {to_do}")
     return [folder / name for name in sorted(wanted)]

@@ -85,7 +85,7 @@ def inspect_file(path: str | Path) -> tuple[FileReport, Checkpoint]:
     problems = [f"{part.name}: {part.problem}" for part in components if part.problem]
     broken = {Component(part.name) for part in components if part.problem}
     if checkpoint.variant not in (None, Variant.V2_3):
-        problems.append(f"It is of {checkpoint.variant}; LTX Duo runs LTX-2.3.")
+        problems.append(f"It is of {checkpoint.generation}; LTX Duo runs LTX-2.3.")
         broken.update(checkpoint.components)
     formats: Counter[str] = Counter()
     for component in (Component.TRANSFORMER, Component.GEMMA):
@@ -144,6 +144,8 @@ def _problem(checkpoint: Checkpoint, component: Component) -> str | None:
         return f"it enlarges {params.enlarges}; between the stages stands the spatial x2 upsampler"
     if layers:
         return None
+    if component in _VAES:
+        checkpoint.check_statistics(component)
     module = build_module(checkpoint, component, device="meta")
     expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
     return differences(expected, {name: info.shape for name, info in checkpoint.tensors(component).items()}) or None
@@ -199,7 +201,7 @@ def _text(report: FileReport) -> str:
     version = f" (model_version {report.model_version!r})" if report.model_version else ""
     lines = [
         report.path,
-        f"  generation  {'LTX-' + report.variant if report.variant else 'not stated'}{version}",
+        f"  generation  {Variant(report.variant) if report.variant else 'not stated'}{version}",
         f"  size        {_size(report.bytes)}",
     ]
     for part in report.components:

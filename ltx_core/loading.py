@@ -139,8 +139,8 @@ def load_components(
     Everything is in memory together: a machine for the 22B model needs about 80 GB.
     """
     main, text, upscale = map(Checkpoint.open, (checkpoint, gemma, upsampler))
-    if common_variant(main, text, upscale) is Variant.V2_5:
-        raise CheckpointError(f"{main.path} is of {main.variant}, which this engine does not run. Use LTX-2.3.")
+    if common_variant(main, text, upscale) in (Variant.V2_5, Variant.LATER):
+        raise CheckpointError(f"{main.path} is of {main.generation}, which this engine does not run. Use LTX-2.3.")
     text.require(Component.GEMMA)
     upscale.require(Component.UPSAMPLER)
     placement = {"dtype": dtype, "device": device}

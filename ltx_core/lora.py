@@ -4,6 +4,7 @@ A layer's weight W becomes W + strength * scale * B @ A, where scale is 1, or al
 """
 
 import os
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,12 +15,19 @@ from torch import Tensor, nn
 
 from .errors import CheckpointError, VariantError
 from .safetensors_file import SafetensorsFile, TensorInfo
-from .weights import check_finite
+from .variant import Variant, named_variant, variant_of_version, version_tuple
+from .weights import check_finite, check_written
 
 _DOWN = (".lora_A.weight", ".lora_down.weight")
 _UP = (".lora_B.weight", ".lora_up.weight")
 _ALPHA = ".alpha"
-_FACTOR = "reference_downscale_factor"
+_NUMBERS = ("F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2")
+_ALPHAS = (*_NUMBERS, "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8")
+# Metadata of IC-LoRAs: how much smaller, and how much slower, the reference video is.
+_REFERENCE = ("reference_downscale_factor", "reference_spatial_scale_factor", "reference_temporal_scale_factor")
+_IC_NAME = re.compile(r"(?<![a-z])ic[-_ ]?lora", re.IGNORECASE)
+# Where trainers name the model that a LoRA was made for.
+_MADE_FOR = ("model_version", "ss_base_model_version", "modelspec.architecture", "base_model", "ss_sd_model_name")
 
 
 @dataclass(frozen=True)
@@ -37,13 +45,15 @@ class LoraLayer:
 class LoRA:
     """An opened LoRA.  `layers` go by the transformer's module names, such as "transformer_blocks.0.attn1.to_q".
 
-    `reference_downscale_factor` is how much smaller than the video the reference video of an IC-LoRA is, else 1.
+    `reference` says why it is taken for an IC-LoRA, which changes a reference video: None for an ordinary one.
+    `made_for` is the generation of LTX-2 that it names, with where it does; None where nothing tells.
     """
 
     path: Path
     layers: Mapping[str, LoraLayer] = field(repr=False)
-    reference_downscale_factor: int
-    _file: SafetensorsFile = field(repr=False)
+    reference: str | None
+    made_for: tuple[Variant, str] | None
+    file: SafetensorsFile = field(repr=False)
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> "LoRA":
@@ -65,7 +75,7 @@ class LoRA:
         if not parts:
             raise CheckpointError(f"{file.path} is not a LoRA: it is empty. Choose a LoRA file for LTX-2.3.")
         layers = {layer: _layer(file, layer, found) for layer, found in parts.items()}
-        return cls(file.path, layers, _downscale_factor(file), file)
+        return cls(file.path, layers, _reference(file), _made_for(file), file)
 
     def target_names(self) -> list[str]:
         """The transformer's Linear layers that the LoRA changes."""
@@ -93,23 +103,24 @@ class LoRA:
 
     def parts(self) -> Iterator[dict[str, Tensor]]:
         """The file's tensors by its own names, some at a time; see `SafetensorsFile.parts`."""
-        return self._file.parts()
+        return self.file.parts()
 
     @property
     def size(self) -> int:
         """Bytes of all tensors."""
-        return self._file.size
+        return self.file.size
 
     def alphas(self) -> dict[str, float]:
         """The alpha of each layer that has one."""
         keys = {name: layer.alpha for name, layer in self.layers.items() if layer.alpha is not None}
-        tensors = self._file.read(list(keys.values()))
+        tensors = self.file.read(list(keys.values()))
         return {name: tensors[key].float().item() for name, key in keys.items()}
 
     def factors(self) -> dict[str, tuple[Tensor, Tensor, float]]:
         """A (rank, in), B (out, rank) and scale of each layer, mapped from the file; CheckpointError if not finite."""
-        tensors = self._file.read(self._file.tensors)
+        tensors = self.file.read(self.file.tensors)
         check_finite(tensors, self.path)
+        check_written(tensors, self.file)
         factors = {}
         for name, layer in self.layers.items():
             scale = 1.0
@@ -186,12 +197,19 @@ def _layer(file: SafetensorsFile, name: str, parts: Mapping[str, str]) -> LoraLa
             "weight. The file is incomplete: download it again."
         )
     down, up = file.tensors[parts["down"]], file.tensors[parts["up"]]
+    alpha = file.tensors[parts["alpha"]] if "alpha" in parts else None
+    for part, info, dtypes in (("down", down, _NUMBERS), ("up", up, _NUMBERS), ("alpha", alpha, _ALPHAS)):
+        if info is not None and info.dtype not in dtypes:
+            raise CheckpointError(
+                f"{file.path} stores {parts[part]} as {info.dtype}; expected bf16, float16, float32 or float8 numbers. "
+                "Use the LoRA as its publisher released it, in one of these types."
+            )
     if not _is_pair(down, up):
         raise CheckpointError(
             f"{file.path} has weights of shapes {down.shape} and {up.shape} for the layer {name}; expected (rank, in) "
             "and (out, rank) of a Linear layer. Use a LoRA made for LTX-2.3."
         )
-    if "alpha" in parts and file.tensors[parts["alpha"]].count != 1:
+    if alpha is not None and alpha.count != 1:
         raise CheckpointError(f"{file.path} has several numbers as alpha of {name}; expected one. Download it again.")
     return LoraLayer(parts["down"], parts["up"], parts.get("alpha"), down.shape[0], (up.shape[0], down.shape[1]))
 
@@ -200,15 +218,25 @@ def _is_pair(down: TensorInfo, up: TensorInfo) -> bool:
     return len(down.shape) == len(up.shape) == 2 and down.shape[0] == up.shape[1] and down.count * up.count > 0
 
 
-def _downscale_factor(file: SafetensorsFile) -> int:
-    text = next((value for key, value in file.metadata.items() if key.endswith(_FACTOR)), "1")
-    try:
-        factor = float(text)
-    except ValueError:
-        factor = 0
-    if not 1 <= factor <= 64:
-        raise CheckpointError(
-            f"{file.path} says {_FACTOR} = {text!r}; expected a whole number from 1. The metadata is damaged: download "
-            "the file again."
-        )
-    return round(factor)
+def _reference(file: SafetensorsFile) -> str | None:
+    """Why the file is taken for an IC-LoRA: the trainer's metadata, whatever it says there, or the name."""
+    for key, value in file.metadata.items():
+        if key.endswith(_REFERENCE):
+            return f"its metadata has {key} {value[:40]!r}"
+    return "of its name" if _IC_NAME.search(file.path.name) else None
+
+
+def _made_for(file: SafetensorsFile) -> tuple[Variant, str] | None:
+    """Layers of the blocks have the same sizes in several generations: only metadata and the name tell."""
+    for key in _MADE_FOR:
+        text = file.metadata.get(key, "")
+        variant = variant_of_version(text) if key == "model_version" and _is_ltx_2(text) else named_variant(text)
+        if variant is not None:
+            return variant, f"its metadata has {key} {text[:40]!r}"
+    variant = named_variant(file.path.name)
+    return None if variant is None else (variant, "its name says so")
+
+
+def _is_ltx_2(version: str) -> bool:
+    # A LoRA's own version is 1.0 more often than not.
+    return version_tuple(version) >= (2, 0)

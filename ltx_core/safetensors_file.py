@@ -18,11 +18,17 @@ import torch
 from torch import Tensor
 
 from .errors import CheckpointError
+from .stubs import LOOKED_AT, shown, stub
+from .unfinished import marks
 
-MAX_HEADER_BYTES = 100_000_000  # the format's own limit
+# Headers are read while ComfyUI's server waits.  The largest official one has 6,000 tensors in 1 MB; quantised files
+# have up to four entries a weight, and metadata may carry a whole workflow.
+MAX_HEADER_BYTES = 16_000_000
+MAX_TENSORS = 50_000
 _MAPPED_TOGETHER = 2**30  # bytes
 _MAX_DIMENSIONS = 32
 _MAX_SIZE = 2**63 - 1
+_CHANGED = "Was it changed or deleted meanwhile? Queue again; if it is gone, put it back or choose another one."
 
 # Bits of one element by the format's dtype name.
 DTYPE_BITS = {
@@ -42,16 +48,6 @@ _TORCH_DTYPES = {
     "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2, "F8_E8M0": torch.float8_e8m0fnu,
     "F8_E4M3FNUZ": torch.float8_e4m3fnuz, "F8_E5M2FNUZ": torch.float8_e5m2fnuz,
 }  # fmt: skip
-
-# What people save under the name by mistake, by how it begins.
-_OTHER_KINDS = (
-    (b"PK\x03\x04", "a zip archive, probably a PyTorch .pt/.ckpt file"),
-    (b"GGUF", "a GGUF file"),
-    (b"\x80", "a pickle, probably an old PyTorch .pt/.bin file"),
-    (b"version https://git-lfs", "a Git LFS pointer, a few lines of text instead of the file itself"),
-    (b"<", "a web page: the download saved an error or log-in page"),
-    (b"{", "a JSON text"),
-)
 
 
 @dataclass(frozen=True)
@@ -76,6 +72,7 @@ class SafetensorsFile:
     tensors: Mapping[str, TensorInfo]
     _places: Mapping[str, int] = field(repr=False)  # where in the file each tensor's bytes begin
     _stamp: tuple[int, int] = field(repr=False)  # size and time of the last change
+    _place: tuple[int, int] = field(repr=False)  # device and inode: another file of the same name has another one
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> "SafetensorsFile":
@@ -85,13 +82,14 @@ class SafetensorsFile:
             raise _bad(path, "it is a folder", "Choose the .safetensors file inside it.")
         try:
             with path.open("rb") as file:
-                stamp = _stamp(file)
-                metadata, tensors, places = _read_header(path, file, stamp[0])
+                stat = os.fstat(file.fileno())
+                metadata, tensors, places = _read_header(path, file, stat.st_size)
         except FileNotFoundError:
             raise _bad(path, "there is no such file", "Check the name and the folder.") from None
         except OSError as error:
             raise _bad(path, f"it cannot be read ({error.strerror})", "Check its name and its permissions.") from error
-        return cls(path, MappingProxyType(metadata), MappingProxyType(tensors), MappingProxyType(places), stamp)
+        tables = map(MappingProxyType, (metadata, tensors, places))
+        return cls(path, *tables, _stamp(stat), (stat.st_dev, stat.st_ino))
 
     def read(self, names: Iterable[str]) -> dict[str, Tensor]:
         """The named tensors on the CPU, mapped into memory: their bytes are read from the disk when they are used.
@@ -109,17 +107,39 @@ class SafetensorsFile:
             raise _bad(self.path, found, "Use a bf16 or fp8 version of the file.")
         if not names:
             return {}
-        changed = "Was it changed or deleted meanwhile? Load it again."
         try:
             with self.path.open("rb") as file:
-                if _stamp(file) == self._stamp:
+                if _stamp(os.fstat(file.fileno())) == self._stamp:
                     tensors: dict[str, Tensor] = {}
                     for run in self._runs(names):
                         tensors.update(self._map(file, run))
                     return {name: tensors[name] for name in names}
         except (OSError, ValueError) as error:
-            raise _bad(self.path, f"it cannot be read ({error})", changed) from error
-        raise _bad(self.path, "it cannot be read as it was when it was opened", changed)
+            raise _bad(self.path, f"it cannot be read ({error})", _CHANGED) from error
+        raise _bad(self.path, "it cannot be read as it was when it was opened", _CHANGED)
+
+    def check_unchanged(self) -> None:
+        """CheckpointError if the file is not there as it was when it was opened; for before its tensors are mapped."""
+        try:
+            same = _stamp(os.stat(self.path)) == self._stamp
+        except OSError as error:
+            raise _bad(self.path, f"it cannot be read ({error})", _CHANGED) from error
+        if not same:
+            raise _bad(self.path, "it cannot be read as it was when it was opened", _CHANGED)
+
+    def check_not_written_over(self) -> None:
+        """CheckpointError if the file was written over since it was opened; for before mapped tensors are read.
+
+        The system ends a process that reads what was cut off a mapped file.  One that was deleted, or that another file
+        took the place of, is kept for those who map it.
+        """
+        try:
+            stat = os.stat(self.path)
+        except OSError:
+            return
+        if (stat.st_dev, stat.st_ino) == self._place and _stamp(stat) != self._stamp:
+            raise _bad(self.path, "it was written over while it was in use, perhaps by a download that began again",
+                       "Wait until it is complete, and queue again.")  # fmt: skip
 
     def parts(self) -> Iterator[dict[str, Tensor]]:
         """All tensors as `read` gives them, about 1 GB at a time: who copies them can let go of what was read."""
@@ -160,8 +180,7 @@ class SafetensorsFile:
                 yield name, torch.frombuffer(mapping, dtype=dtype, count=info.count, offset=place).view(info.shape)
 
 
-def _stamp(file: BinaryIO) -> tuple[int, int]:
-    stat = os.fstat(file.fileno())
+def _stamp(stat: os.stat_result) -> tuple[int, int]:
     return stat.st_size, stat.st_mtime_ns
 
 
@@ -170,18 +189,23 @@ def _bad(path: Path, found: str, to_do: str) -> CheckpointError:
 
 
 def _damaged(path: Path, found: str) -> CheckpointError:
-    return _bad(path, found, "The file is damaged or incomplete: download it again.")
+    mark = next(marks(path), None)
+    to_do = "The file is damaged or incomplete: download it again."
+    return _bad(path, found, f"Its download is not finished ({mark} lies beside it): wait for it." if mark else to_do)
 
 
 def _read_header(path: Path, file: BinaryIO, size: int) -> tuple[dict[str, str], dict[str, TensorInfo], dict[str, int]]:
     """The metadata, and tensors by name with the places in the file where their bytes begin."""
     if size == 0:
         raise _damaged(path, "it is empty")
-    start = file.read(32)
+    start = file.read(LOOKED_AT)
     length = struct.unpack("<Q", start[:8])[0] if len(start) >= 8 else None
-    if length is None or start[8:9] != b"{" or length > MAX_HEADER_BYTES:
-        kind = next((kind for begin, kind in _OTHER_KINDS if start.startswith(begin)), "not in the .safetensors format")
-        raise _bad(path, f"it is {kind}", "Download the .safetensors version of the file.")
+    if length is None or start[8:9] != b"{" or length >= 2**32:
+        kind, to_do = stub(start) or _unknown(start)
+        raise _bad(path, f"it is {kind}", to_do)
+    if length > MAX_HEADER_BYTES:
+        found = f"its header takes {length:,} bytes, and more than {MAX_HEADER_BYTES:,} are not read"
+        raise _bad(path, found, "Use the file as its publisher released it, or save it with less metadata.")
     if 8 + length > size:
         raise _damaged(path, f"it ends inside its header ({size:,} bytes, the header alone takes {8 + length:,})")
     file.seek(8)
@@ -193,7 +217,28 @@ def _read_header(path: Path, file: BinaryIO, size: int) -> tuple[dict[str, str],
     return metadata, tensors, {name: 8 + length + begin for name, _, begin in entries}
 
 
+def _unknown(start: bytes) -> tuple[str, str]:
+    kind = f"a JSON text{shown(start)}" if start.startswith(b"{") else f"not in the .safetensors format{shown(start)}"
+    return kind, "Download the .safetensors version of the file."
+
+
+def _check_amount(path: Path, raw: bytes) -> None:
+    """CheckpointError if the header holds far more than any model has, told without building it.
+
+    A table of tensors has a few brackets, commas and quotes for each; texts inside metadata may hold any number.
+    """
+    plain = raw.replace(b"\\\\", b"").replace(b'\\"', b"")
+    amount = plain.count(b'"') // 12
+    if amount <= MAX_TENSORS:
+        outside = b"".join(plain.split(b'"')[::2])
+        amount = max((outside.count(b"[") + outside.count(b"{")) // 4, outside.count(b",") // 12)
+    if amount > MAX_TENSORS:
+        found = f"its header holds more than {MAX_TENSORS:,} tensors need, eight times as many as LTX-2.3 has"
+        raise _bad(path, found, "Use the file as its publisher released it.")
+
+
 def _parse_header(path: Path, raw: bytes, data_size: int) -> tuple[dict[str, str], list[tuple[str, TensorInfo, int]]]:
+    _check_amount(path, raw)
     try:
         header = json.loads(raw.decode("utf-8"), object_pairs_hook=_without_duplicates)
     except (ValueError, RecursionError) as error:

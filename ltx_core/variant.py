@@ -1,6 +1,7 @@
 """Which generation of the model a file is of."""
 
 import json
+import re
 from collections.abc import Mapping
 from enum import Enum
 from typing import Any
@@ -16,14 +17,18 @@ class Variant(Enum):
     V2_0 = "2.0"
     V2_3 = "2.3"
     V2_5 = "2.5"
+    LATER = "later than 2.5"
 
     def __str__(self) -> str:
-        return f"LTX-{self.value}"
+        return f"LTX-{self.value}" if self is not Variant.LATER else "a generation later than LTX-2.5"
 
 
 _MARKERS = {
     "ltx_2": Variant.V2_0, "ltx_2_0": Variant.V2_0, "ltx_2_3": Variant.V2_3, "ltx_2_5": Variant.V2_5,
 }  # fmt: skip
+
+
+_NAMED = re.compile(r"ltx[-_ ]?(?:v|av|video)?[-_ ]?2(?:[._-](?P<minor>\d)(?![\db]))?(?:[-_ ](?P<size>\d+)b)?(?!\d)")
 
 
 def version_tuple(version: str) -> tuple[int, ...]:
@@ -48,6 +53,8 @@ def variant_of_version(version: str) -> Variant | None:
         raise VariantError(
             f"its model_version is {version!r}, a model before LTX-2; expected LTX-2.3. Use an LTX-2.3 checkpoint."
         )
+    if numbers >= (2, 6):
+        return Variant.LATER
     # 2.4 was the working title of pre-releases of 2.5.
     if numbers >= (2, 4):
         return Variant.V2_5
@@ -75,14 +82,35 @@ def marked_variant(metadata: Mapping[str, str], config: Mapping[str, Any]) -> Va
     return next(iter(found.values()), None)
 
 
+def stated_version(metadata: Mapping[str, str]) -> str | None:
+    """What the file calls its version, as it stands there: `model_version`, or a text encoder's `ltx_version`."""
+    version = metadata.get("model_version") or _version_of_gemma_source(metadata.get("gemma_source_checkpoint", ""))
+    return version if version and version_tuple(version) else None
+
+
+def named_variant(text: str) -> Variant | None:
+    """The generation in a name such as "ltx-2.3-22b-dev" or "ltx-2-19b-lora"; None for what tells none, as "ltx2"."""
+    found = _NAMED.search(text.lower())
+    if found is None:
+        return None
+    minor, size = found["minor"], found["size"]
+    by_minor = {"0": Variant.V2_0, "3": Variant.V2_3, "5": Variant.V2_5}
+    return by_minor.get(minor) if minor else {"19": Variant.V2_0, "22": Variant.V2_3}.get(size)
+
+
 def _variant_of_gemma_source(text: str) -> Variant | None:
+    version = _version_of_gemma_source(text)
+    return None if version is None else variant_of_version(version)
+
+
+def _version_of_gemma_source(text: str) -> str | None:
     """Text encoder files since 2.5 name the model and the Gemma that they belong to, in a JSON table."""
     try:
         source = json.loads(text or "{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     version = source.get("ltx_version") if isinstance(source, dict) else None
-    return variant_of_version(version) if isinstance(version, str) else None
+    return version if isinstance(version, str) else None
 
 
 def guessed_variant(maps: Mapping[Component, KeyMap], tensors: Mapping[str, TensorInfo]) -> Variant | None:

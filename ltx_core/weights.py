@@ -1,7 +1,8 @@
 """From a state dict to a module: audio statistics, NaN check, strict load."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from math import prod
 from pathlib import Path
 
 import torch
@@ -9,6 +10,8 @@ from torch import Tensor, nn
 
 from .errors import CheckpointError
 from .key_maps import STATISTICS_ALIASES, STATISTICS_NAMES, Component
+from .safetensors_file import SafetensorsFile
+from .unfinished import signs
 
 # A large tensor is sampled in runs, so that of a file that is mapped into memory only a few pages are read.
 _WHOLLY_CHECKED = 65_536
@@ -76,18 +79,55 @@ def check_finite(state_dict: Mapping[str, Tensor], source: str | Path) -> None:
     for name, tensor in state_dict.items():
         if tensor.is_meta or not tensor.is_floating_point():
             continue
-        flat = tensor.reshape(-1) if tensor.is_contiguous() else tensor.contiguous().reshape(-1)
-        if flat.numel() <= _WHOLLY_CHECKED:
-            samples = [flat]
-        else:
-            last = flat.numel() - _RUN_LENGTH
-            samples = [flat[last * i // (_RUNS - 1) :][:_RUN_LENGTH] for i in range(_RUNS)]
         # float32 first: float8 has no isfinite of its own.
-        if not all(torch.isfinite(sample.float()).all() for sample in samples):
+        if not all(torch.isfinite(sample.float()).all() for sample in _samples(tensor)):
             raise CheckpointError(
                 f"Weight {name} in {source} holds NaN or infinity; expected finite numbers. The file is damaged, or "
                 "was converted to a type that its numbers do not fit into: download it again."
             )
+
+
+def check_written(state_dict: Mapping[str, Tensor], file: SafetensorsFile) -> None:
+    """CheckpointError if a large matrix is zero where it is looked at, and the file looks unfinished otherwise too.
+
+    Zeros alone are no fault: there are LoRAs that leave layers as they are, and tables that are not used.  They are one
+    with the mark of a download beside the file, with parts of it that were never written, or where the
+    file's last two matrices are zeros as well.
+    """
+    zeros = [name for name, tensor in state_dict.items() if name.endswith(".weight") and _is_zero(tensor)]
+    if not zeros:
+        return
+    sign = signs(file.path)
+    if sign is None:
+        # Two, because the last layer of a LoRA may have been left as it was: its A is no zeros then.
+        large = [name for name, info in file.tensors.items() if name.endswith(".weight") and _is_large(info.shape)]
+        last = file.read(large[-2:])
+        if len(last) < 2 or not all(map(_is_zero, last.values())):
+            return
+        sign = f"so do the file's last matrices, {' and '.join(last)}"
+    raise CheckpointError(
+        f"Weight {zeros[0]} in {file.path} holds nothing but zeros, and {sign}; expected a trained weight. The "
+        "download is not finished, or the file is damaged: download it again."
+    )
+
+
+def _is_zero(tensor: Tensor) -> bool:
+    if tensor.is_meta or not tensor.is_floating_point() or not _is_large(tensor.shape):
+        return False
+    return not any(sample.float().any() for sample in _samples(tensor))
+
+
+def _is_large(shape: Sequence[int]) -> bool:
+    return len(shape) > 1 and prod(shape) > _WHOLLY_CHECKED
+
+
+def _samples(tensor: Tensor) -> list[Tensor]:
+    """Runs of a large tensor, the whole of a small one."""
+    flat = tensor.reshape(-1) if tensor.is_contiguous() else tensor.contiguous().reshape(-1)
+    if flat.numel() <= _WHOLLY_CHECKED:
+        return [flat]
+    last = flat.numel() - _RUN_LENGTH
+    return [flat[last * i // (_RUNS - 1) :][:_RUN_LENGTH] for i in range(_RUNS)]
 
 
 def backfill_audio_statistics(state_dict: Mapping[str, Tensor], source: str | Path = "the file") -> dict[str, Tensor]:
@@ -107,12 +147,20 @@ def backfill_audio_statistics(state_dict: Mapping[str, Tensor], source: str | Pa
         filled.setdefault(name, filled.get(alias))
         filled.setdefault(alias, filled[name])
         for values in (filled[name], filled[alias]):
-            if values.is_meta:
-                continue
-            values = values.float()
-            if not torch.isfinite(values).all() or (name.endswith("std-of-means") and not (values > 0).all()):
-                raise CheckpointError(
-                    f"The audio VAE's latent statistics {name} in {source} are not finite, or not above zero where "
-                    "they are deviations. The file is damaged: download it again."
-                )
+            check_latent_statistics(name, values, source)
     return filled
+
+
+def check_latent_statistics(name: str, values: Tensor, source: str | Path) -> None:
+    """CheckpointError if a VAE's statistics of that name are not finite, or are deviations and not above zero."""
+    if values.is_meta:
+        return
+    values = values.float()
+    deviations = name.endswith(("std-of-means", STATISTICS_ALIASES[1]))
+    if not torch.isfinite(values).all() or (deviations and not (values > 0).all()):
+        below = f"{int((values <= 0).sum()):,} of {values.numel():,} numbers that are not above zero"
+        found = below if deviations and torch.isfinite(values).all() else "NaN or infinity"
+        raise CheckpointError(
+            f"The VAE's latent statistics {name} in {source} hold {found}; expected finite numbers"
+            f"{', above zero' if deviations else ''}. Without them nothing can be decoded: download the file again."
+        )

@@ -16,7 +16,7 @@ SHIPPED = [PACK / "__init__.py", *ENGINE, *NODES]
 STANDARD = set(sys.stdlib_module_names)
 # tokenizers and sentencepiece come with transformers: Gemma's tokenizer without its models.
 ENGINE_MAY = {"torch", "numpy", "einops", "safetensors", "transformers", "tokenizers", "sentencepiece"}
-NODES_MAY = {"torch", "numpy", "PIL", "av", "comfy_api"}
+NODES_MAY = {"torch", "numpy", "PIL", "av", "comfy_api", "safetensors"}
 # Modules of ComfyUI itself, which change from version to version.
 COMFYUI = {"comfy", "comfy_extras", "comfy_execution", "folder_paths", "latent_preview", "nodes", "server", "execution"}
 

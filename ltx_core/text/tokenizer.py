@@ -7,6 +7,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from ..errors import CheckpointError
+from ..stubs import LOOKED_AT, check_json, stub
 
 BOS_ID = 2
 MAX_LENGTH = 1024
@@ -26,15 +27,9 @@ class GemmaTokenizer:
     @classmethod
     def from_folder(cls, path: str | Path) -> "GemmaTokenizer":
         """A Hugging Face folder with `tokenizer.json` or, failing that, `tokenizer.model`."""
-        folder = Path(path)
-        if (folder / "tokenizer.json").is_file():
-            return cls.from_tokenizer_json((folder / "tokenizer.json").read_bytes())
-        if (folder / "tokenizer.model").is_file():
-            return cls.from_sentencepiece((folder / "tokenizer.model").read_bytes())
-        raise CheckpointError(
-            f"{folder} holds no tokenizer: expected tokenizer.json or tokenizer.model there. Download the whole folder "
-            "of the Gemma-3 text encoder, not only its weights."
-        )
+        file = tokenizer_file(Path(path))
+        read = cls.from_tokenizer_json if file.suffix == ".json" else cls.from_sentencepiece
+        return read(file.read_bytes())
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> "GemmaTokenizer":
@@ -94,6 +89,27 @@ class GemmaTokenizer:
 def whole_characters(text: str) -> str:
     """Surrogates that stand as a pair become the character that they are, lone ones U+FFFD."""
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def tokenizer_file(folder: Path) -> Path:
+    """The tokenizer in a Hugging Face folder; CheckpointError if there is none, or another thing lies in its place.
+
+    Only the beginning is read: for use before the tokenizer is needed.
+    """
+    found = next((folder / name for name in ("tokenizer.json", "tokenizer.model") if (folder / name).is_file()), None)
+    if found is None:
+        raise CheckpointError(
+            f"{folder} holds no tokenizer: expected tokenizer.json or tokenizer.model there. Download the whole folder "
+            "of the Gemma-3 text encoder, not only its weights."
+        )
+    with found.open("rb") as file:
+        start = file.read(LOOKED_AT)
+    if found.suffix == ".json":
+        check_json(found, start, "the tokenizer of Gemma-3")
+    elif not start or stub(start):
+        kind, to_do = stub(start) or ("empty", "Download it again.")
+        raise CheckpointError(f"{found} is {kind}; expected the tokenizer of Gemma-3. {to_do}")
+    return found
 
 
 def _unreadable(what: str, error: Exception) -> CheckpointError:

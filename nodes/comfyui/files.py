@@ -12,10 +12,12 @@ from weakref import WeakKeyDictionary
 import comfy.utils
 import folder_paths
 from comfy.cli_args import args
+from safetensors import SafetensorError
 from torch import Tensor
 
 from ...ltx_core.checkpoint import Checkpoint
 from ...ltx_core.errors import CheckpointError
+from ...ltx_core.safetensors_file import SafetensorsFile
 from ..declared import shortened
 from .folder_lists import files_below
 
@@ -89,10 +91,22 @@ def load_tensors(checkpoint: Checkpoint) -> dict[str, Tensor]:
     if tensors is None:
         tensors = {}
         for file in checkpoint.files:
-            tensors.update(comfy.utils.load_torch_file(str(file.path), safe_load=True))
+            tensors.update(load_file(file))
         if not getattr(args, "disable_mmap", False):
             _mapped[checkpoint] = tensors
     return tensors
+
+
+def load_file(file: SafetensorsFile) -> dict[str, Tensor]:
+    """All tensors of a file as ComfyUI loads them; CheckpointError if it is not there as it was when it was opened."""
+    file.check_unchanged()
+    try:
+        return comfy.utils.load_torch_file(str(file.path), safe_load=True)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise CheckpointError(
+            f"ComfyUI cannot load {file.path}: {error}; it could be opened a moment ago. Was it changed or deleted "
+            "meanwhile? Queue again."
+        ) from error
 
 
 _mapped: WeakKeyDictionary[Checkpoint, dict[str, Tensor]] = WeakKeyDictionary()

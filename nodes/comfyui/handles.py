@@ -92,9 +92,12 @@ class ModelHandle(Handle):
 
     def stage(self, number: int) -> Component:
         """The transformer with the LoRAs of stage 1 or 2; stages with the same ones share a component."""
+        self.checkpoint.check_not_written_over()
         base = self.built.get("model", lambda: build_model(self.checkpoint, self.weight_dtype))
         if not (active := self.active_loras(number)):
             return base
+        for lora, _ in active:
+            lora.file.check_not_written_over()
         key = repr([(str(lora.path), strength) for lora, strength in active])
         return self.patched.get(key, lambda: with_loras(base, active))
 
@@ -113,6 +116,7 @@ class ModelHandle(Handle):
         given = [feature for feature in features if feature is not None]
         connectors = None
         if any(unprocessed for *_, unprocessed in given):
+            self.checkpoint.check_not_written_over()
             connectors = self.built.get(
                 "connectors", partial(build_model, self.checkpoint, self.weight_dtype, CONNECTORS)
             )
@@ -168,6 +172,7 @@ class VAEHandle(Handle):
         return statistics
 
     def _part(self, part: Part, checkpoint: Checkpoint, compute_dtype: torch.dtype | None = None) -> Component:
+        checkpoint.check_not_written_over()
         return self.built.get(part.name, lambda: build_vae_part(part, checkpoint, compute_dtype))
 
 
@@ -182,6 +187,8 @@ class TextEncoderHandle(Handle):
     encoded: EncodedTexts = field(default_factory=EncodedTexts)
 
     def component(self) -> Component:
+        self.gemma.check_not_written_over()
+        self.projection.check_not_written_over()
         return self.built.get("text", lambda: build_text_encoder(self.gemma, self.projection, self.device))
 
     @cached_property
@@ -202,4 +209,5 @@ class UpsamplerHandle(Handle):
     built: Built = field(default_factory=Built)
 
     def component(self) -> Component:
+        self.checkpoint.check_not_written_over()
         return self.built.get("upsampler", lambda: build_vae_part(Part.UPSAMPLER, self.checkpoint))

@@ -11,13 +11,13 @@ from functools import partial
 from weakref import WeakKeyDictionary
 
 import comfy.lora
-import comfy.utils
 import torch
 from torch import Tensor, nn
 
 from ...ltx_core.errors import LTXError
 from ...ltx_core.lora import LoRA
 from . import memory
+from .files import load_file
 from .memory import Component
 from .pinned import pinned
 
@@ -69,7 +69,7 @@ class AddProducts:
 
 
 def _build_factors(lora: LoRA, component: Component) -> Component:
-    tensors = comfy.utils.load_torch_file(str(lora.path), safe_load=True)
+    tensors = load_file(lora.file)
     state = {}
     for index, layer in enumerate(lora.layers.values()):
         state |= {f"down.{index}.weight": tensors[layer.down], f"up.{index}.weight": tensors[layer.up]}
@@ -113,7 +113,7 @@ def _patches(lora: LoRA, transformer: nn.Module, device: torch.device) -> dict:
     if tensors is None:
         tensors = pinned(lora.parts(), lora.size, device)
         if tensors is None:
-            tensors = comfy.utils.load_torch_file(str(lora.path), safe_load=True)
+            tensors = load_file(lora.file)
         else:
             _PINNED[lora] = tensors
     alphas = _alphas(lora, transformer)

@@ -11,6 +11,7 @@ from functools import lru_cache
 from ...ltx_core.checkpoint import Checkpoint, common_variant
 from ...ltx_core.errors import CheckpointError, VariantError
 from ...ltx_core.lora import LoRA
+from ...ltx_core.text.tokenizer import tokenizer_file
 from ...ltx_core.upsampler.params import UpsamplerParams
 from ...ltx_core.variant import Variant
 from ...ltx_core.variants import Kind, kind_of_name
@@ -115,6 +116,8 @@ def open_upsampler(name: str, folders: Folders) -> UpsamplerHandle:
 def _check_parts(checkpoint: Checkpoint, parts: tuple[Part, ...]) -> None:
     checkpoint.require(*parts)
     _check_variant(checkpoint)
+    for part in {Part.VIDEO_DECODER, Part.AUDIO_DECODER}.intersection(parts):
+        checkpoint.check_statistics(part)
     components.check_parts(checkpoint, *parts)
 
 
@@ -128,8 +131,8 @@ def _check_numbers(checkpoint: Checkpoint, parts: tuple[Part, ...]) -> None:
 def _check_variant(checkpoint: Checkpoint) -> None:
     if checkpoint.variant not in (None, Variant.V2_3):
         raise VariantError(
-            f"{checkpoint.path} is of {checkpoint.variant}, which these nodes do not run: LTX-2.3 is the one that is "
-            "proven from prompt to film. Choose an LTX-2.3 file, such as ltx-2.3-22b-dev.safetensors."
+            f"{checkpoint.path} is of {checkpoint.generation}, which these nodes do not run: LTX-2.3 is the one that "
+            "is proven from prompt to film. Choose an LTX-2.3 file, such as ltx-2.3-22b-dev.safetensors."
         )
 
 
@@ -138,13 +141,10 @@ def _check_text(gemma: Checkpoint, projection: Checkpoint) -> None:
     components.check_text_encoder(gemma, projection)
     _check_variant(gemma)  # only files that name a model have one
     _check_variant(projection)
-    if not gemma.path.is_dir():
+    if gemma.path.is_dir():
+        tokenizer_file(gemma.path)
+    else:
         gemma.require(Part.TOKENIZER)
-    elif not any((gemma.path / name).is_file() for name in ("tokenizer.json", "tokenizer.model")):
-        raise CheckpointError(
-            f"The folder {gemma.path} has neither tokenizer.json nor tokenizer.model. Download the whole folder of "
-            "the text encoder, not only its weights."
-        )
 
 
 @lru_cache(maxsize=8)

@@ -8,6 +8,7 @@ the log and to the browser that queued the prompt.  A prompt that comes another 
 import logging
 import shutil
 from collections.abc import Mapping
+from pathlib import Path
 
 import comfy.model_management as mm
 import folder_paths
@@ -139,6 +140,27 @@ class OpenedFiles:
             return LoRA.open(files.path(name, names.LORA_FOLDERS)) if name else None
         except LTXError:
             return None
+
+    def paths(self, loader: Node) -> list[Path]:
+        found = []
+        for slot, folders in _SLOTS[loader.type].items():
+            name = loader.value(slot, str)
+            try:
+                path = Path(files.path(name, folders)) if name and name != names.SAME_FILE else None
+            except LTXError:
+                continue
+            if path is not None:
+                found += sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
+        return found
+
+
+_SLOTS = {
+    names.MODEL_LOADER: {"checkpoint": names.MODEL_FOLDERS},
+    names.LORA_LOADER: {"lora": names.LORA_FOLDERS},
+    names.VAE_LOADER: {"checkpoint": names.VAE_FOLDERS, "audio_file": names.VAE_FOLDERS},
+    names.TEXT_ENCODER_LOADER: {"text_encoder": names.ENCODER_FOLDERS, "projection": names.PROJECTION_FOLDERS},
+    names.UPSAMPLER_LOADER: {"upsampler": names.UPSAMPLER_FOLDERS},
+}
 
 
 def _file_of(loader: Node) -> tuple[str | None, tuple[str, ...]]:

@@ -7,10 +7,12 @@ import re
 
 from ..names import DECODE, STAGE_ONE_SAMPLER, STAGE_TWO_SAMPLER, UPSAMPLER_LOADER
 from ..prompt_graph import PromptGraph
+from .downloads import check_downloads
 from .files import check_files
 from .frames import check_frames
 from .guidance import check_guidance
 from .latents import check_batch, check_start
+from .loras import check_loras
 from .rates import FILM_MAKERS, check_conditioning_rate, check_film_rate
 from .report import Files, Report
 from .sigmas import check_sigmas
@@ -26,6 +28,8 @@ def check(graph: PromptGraph, files: Files, has_gpu: bool) -> Report:
         if FAULTY_UPSAMPLER.search(loader.value("upsampler", str) or ""):
             report.warn(loader, "Version 1.0 of the x2 upsampler is known to be faulty (flicker, mosaic). Take 1.1: "
                         "ltx-2.3-spatial-upscaler-x2-1.1.safetensors.")  # fmt: skip
+    check_downloads(graph, files, report)
+    check_loras(graph, files, report)
     for sampler in graph.of_type(STAGE_ONE_SAMPLER, STAGE_TWO_SAMPLER):
         check_files(graph, sampler, files, report)
         check_sigmas(graph, sampler, report)

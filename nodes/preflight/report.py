@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from ...ltx_core.checkpoint import Checkpoint
@@ -35,6 +36,10 @@ class Files(Protocol):
 
     def saved_latent(self, loader: Node) -> tuple[int, ...] | None:
         """The shape (B, 128, F', H', W') of a saved latent's picture."""
+        ...
+
+    def paths(self, loader: Node) -> list[Path]:
+        """All weight files that the loader names, as far as they are there."""
         ...
 
 

@@ -11,6 +11,7 @@ from torch import nn
 
 from ltx_duo.ltx_core.errors import CheckpointError, VariantError
 from ltx_duo.ltx_core.lora import LoRA, fused, lora_deltas
+from ltx_duo.ltx_core.variant import Variant
 
 # Official LoRAs have min(384, in, out): all four kinds of rank occur.
 LAYERS = {"to_q": (512, 400, 384), "linear_1": (512, 256, 256), "patchify_proj": (512, 128, 128), "gate": (32, 512, 32)}
@@ -60,7 +61,7 @@ class TestOpen:
         assert lora.target_names() == [f"blocks.{name}" for name in sorted(LAYERS)]
         assert lora.ranks() == {f"blocks.{name}": rank for name, (_, _, rank) in LAYERS.items()}
         assert lora.layers["blocks.to_q"].shape == (512, 400)
-        assert lora.reference_downscale_factor == 1
+        assert lora.reference is None
         assert all(scale == 1 for _, _, scale in lora.factors().values())
 
     @pytest.mark.parametrize(
@@ -75,14 +76,68 @@ class TestOpen:
             f"blocks.{name}": 64 / rank for name, (_, _, rank) in LAYERS.items()
         }
 
-    @pytest.mark.parametrize(("text", "factor"), [("2", 2), ("1.0", 1)])
-    def test_reference_downscale_factor(self, write, text, factor):
-        assert LoRA.open(write(reference_downscale_factor=text)).reference_downscale_factor == factor
+    @pytest.mark.parametrize("text", ["1", "2", "1.0", "", "two", "-1", "nan", "x" * 999])
+    @pytest.mark.parametrize("key", ["reference_downscale_factor", "reference_temporal_scale_factor"])
+    def test_ic_lora_by_its_metadata(self, write, key, text):
+        """Whatever stands there: it is not for us to judge."""
+        reference = LoRA.open(write(**{key: text})).reference
+        assert f"its metadata has {key}" in reference and repr(text[:40]) in reference
 
-    @pytest.mark.parametrize("text", ["", "two", "0", "-1", "nan", "inf", "1e9"])
-    def test_reference_downscale_factor_that_is_none(self, write, text):
-        with pytest.raises(CheckpointError, match="reference_downscale_factor"):
-            LoRA.open(write(reference_downscale_factor=text))
+    @pytest.mark.parametrize(
+        ("name", "reference"),
+        [
+            ("ltx-2.3-22b-ic-lora-deblur-0.9", True),
+            ("LTX23_IC_LoRA", True),
+            ("my iclora", True),
+            ("magic-lora", False),
+            ("ltx-2.3-22b-distilled-lora-384-1.1", False),
+        ],
+    )
+    def test_ic_lora_by_its_name(self, write, name, reference):
+        assert (LoRA.open(write(name=name)).reference is not None) == reference
+
+    @pytest.mark.parametrize(
+        ("name", "metadata", "variant"),
+        [
+            ("ltx-2-19b-lora-camera-control-dolly-left", {}, Variant.V2_0),
+            ("ltx-2-19b-distilled-lora-384", {}, Variant.V2_0),
+            ("LTX-2.0_style", {}, Variant.V2_0),
+            ("ltx-2.3-22b-distilled-lora-384-1.1", {}, Variant.V2_3),
+            ("ltx2.3_style_v2.0", {}, Variant.V2_3),
+            ("LTX_2_3_style", {}, Variant.V2_3),
+            ("style", {"model_version": "2.0.0"}, Variant.V2_0),
+            ("style", {"model_version": "2.3.0"}, Variant.V2_3),
+            ("ltx-2-19b-style", {"ss_base_model_version": "ltx2.3"}, Variant.V2_3),
+            ("style", {"modelspec.architecture": "ltx-video-2.0/lora"}, Variant.V2_0),
+            # What does not tell.
+            ("ltx2_style", {}, None),
+            ("ltx-2-style", {"ss_base_model_version": "ltx2"}, None),
+            ("style", {"model_version": "1.0"}, None),
+            ("ltx-20-steps", {}, None),
+            ("ltxv-13b-0.9.8", {}, None),
+        ],
+    )
+    def test_generation_that_it_was_made_for(self, write, name, metadata, variant):
+        made_for = LoRA.open(write(name=name, **metadata)).made_for
+        assert (made_for and made_for[0]) is variant
+
+    @pytest.mark.parametrize("dtype", [torch.int8, torch.int64, torch.bool, torch.complex64])
+    @pytest.mark.parametrize("part", ["lora_A", "lora_B"])
+    def test_factors_that_are_no_real_numbers(self, write, part, dtype):
+        tensors = {"a.lora_A.weight": torch.ones(2, 4), "a.lora_B.weight": torch.ones(4, 2)}
+        tensors[f"a.{part}.weight"] = tensors[f"a.{part}.weight"].to(dtype)
+        with pytest.raises(CheckpointError, match=f"stores a.{part}.weight as .*; expected bf16"):
+            LoRA.open(write(tensors))
+
+    @pytest.mark.parametrize(("dtype", "good"), [(torch.int64, True), (torch.bool, False), (torch.complex64, False)])
+    def test_alpha_may_be_a_whole_number(self, write, dtype, good):
+        tensors = {"a.lora_A.weight": torch.ones(2, 4), "a.lora_B.weight": torch.ones(4, 2)}
+        path = write(tensors | {"a.alpha": torch.tensor(1).to(dtype)})
+        if good:
+            assert LoRA.open(path).factors()["a"][2] == 0.5
+        else:
+            with pytest.raises(CheckpointError, match="stores a.alpha as"):
+                LoRA.open(path)
 
     @pytest.mark.parametrize(
         ("tensors", "words"),

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from ltx_duo.ltx_core.checkpoint import Checkpoint, Component
 from ltx_duo.ltx_core.errors import CheckpointError
 from ltx_duo.ltx_core.loading import load_component
-from ltx_duo.ltx_core.quantization import LayerQuantization, check_supported, dequantize, quantization
+from ltx_duo.ltx_core.quantization import LayerQuantization, check_supported, dequantize, keep_fp8, quantization
 from ltx_duo.scripts.small_model_parts.sizes import model_config
 from ltx_duo.scripts.small_model_parts.values import RandomValues
 from ltx_duo.scripts.small_model_parts.write import _transformer
@@ -149,9 +149,37 @@ class TestForms:
             restored = dequantize(state, torch.float32)[f"{LAYER}.weight"]
             assert ((restored - full).abs() <= full.abs().amax(1, keepdim=True) / 16).all()
 
-    def test_scale_beside_a_weight_that_is_not_float8(self):
-        state = {"a.weight": torch.full((2, 2), 3.0), "a.scale_weight": torch.tensor([2.0])}
-        assert dequantize(state)["a.weight"].tolist() == [[6.0, 6.0], [6.0, 6.0]]
+    @pytest.mark.parametrize("read", [dequantize, lambda state: keep_fp8(state)[0]])
+    def test_scale_beside_a_weight_that_is_not_float8(self, read):
+        """The product keeps the weight's own dtype: 3.01 x 2 is not a bfloat16."""
+        state = {"a.weight": torch.full((2, 2), 3.01), "a.scale_weight": torch.tensor([2.0])}
+        assert torch.equal(read(state)["a.weight"], torch.full((2, 2), 6.02))
+
+
+class TestKept:
+    """What stays float8: e4m3 matrices with one scale, for those are what the GPU's float8 units are fed with."""
+
+    def test_scaled(self, plain):
+        state = scaled(plain)
+        kept, scales = keep_fp8(state)
+        assert set(kept) == set(plain) and set(scales) == set(quantizable(plain))
+        for layer, scale in scales.items():
+            assert kept[f"{layer}.weight"] is state[f"{layer}.weight"]
+            assert scale == state[f"{layer}.weight_scale"].item()
+
+    def test_cast(self, plain):
+        kept, scales = keep_fp8(cast(plain))
+        assert scales == dict.fromkeys(quantizable(plain), 1.0)
+        biases = [tensor for name, tensor in kept.items() if name.endswith(".bias")]
+        assert all(bias.dtype == torch.bfloat16 for bias in biases)
+
+    def test_e5m2_is_expanded(self, plain):
+        """The products take e4m3 on both sides."""
+        kept, scales = keep_fp8(cast(plain, E5M2), torch.float32)
+        assert not scales
+        names = [f"{layer}.weight" for layer in quantizable(plain)]
+        assert {kept[name].dtype for name in names} == {torch.float32}
+        assert all(torch.equal(kept[name], plain[name].to(E5M2).float()) for name in names)
 
 
 def test_module_of_an_fp8_file_computes_with_the_weights_it_stands_for(opened, plain):

@@ -1,5 +1,6 @@
 """Headers of .safetensors files: what is read, and that whatever is wrong ends in one clear error."""
 
+import itertools
 import json
 import os
 import pickle
@@ -7,6 +8,8 @@ import resource
 import struct
 import subprocess
 import sys
+import time
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -79,6 +82,17 @@ def test_parts_are_the_whole_file(tmp_path, monkeypatch):
     assert file.size == sum(tensor.numel() * 4 for tensor in tensors.values())
 
 
+@pytest.mark.parametrize("limit", [100, 161])
+def test_parts_are_as_large_as_the_limit_lets_them(tmp_path, monkeypatch, limit):
+    """None is larger, but for a single tensor; and tensors do not take a mapping each, wherever in the file."""
+    monkeypatch.setattr("ltx_duo.ltx_core.safetensors_file._MAPPED_TOGETHER", limit)
+    sizes = [4, 10, 3, 60, 5, 20, 40, 1, 1, 1]
+    save_file({str(i): torch.zeros(size) for i, size in enumerate(sizes)}, tmp_path / "model.safetensors")
+    parts = [[t.nbytes for t in part.values()] for part in SafetensorsFile.open(tmp_path / "model.safetensors").parts()]
+    assert all(sum(part) <= limit or len(part) == 1 for part in parts), parts
+    assert all(sum(part) + after[0] > limit for part, after in itertools.pairwise(parts)), parts
+
+
 def test_empty_table_of_tensors_is_a_file(write):
     assert dict(SafetensorsFile.open(write(raw({}))).tensors) == {}
 
@@ -93,7 +107,8 @@ DAMAGED = {
     "gguf": (b"GGUF" + b"\0" * 50, "GGUF"),
     "lfs pointer": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "Git LFS pointer"),
     "json": (b'{"a": 1}' * 20, "JSON text"),
-    "length above the limit": (struct.pack("<Q", MAX_HEADER_BYTES + 1) + b"{}", "not in the .safetensors format"),
+    "length above the limit": (struct.pack("<Q", MAX_HEADER_BYTES + 1) + b"{}", "its header takes 16,000,001 bytes"),
+    "zeros": (b"\0" * 5000, "nothing but zeros at its beginning: the download is not finished"),
     "cut inside the header": (raw({"a": entry()}, b"\0" * 8)[:30], "ends inside its header"),
     "header is a list": (raw(b'{"a"]'), "not valid JSON"),
     "not UTF-8": (raw(b'{"\xff": 1}'), "not valid JSON"),
@@ -134,6 +149,85 @@ def test_damaged_files_are_named_with_what_is_wrong(kind, write):
     assert words in message
     assert "expected a complete .safetensors file" in message
     assert len(message) < 2000
+
+
+LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 46139\n"
+FIRST_LINES = {
+    "Git LFS": (LFS, "begins with 'version https://git-lfs.github.com/spec/v1'", "git lfs pull"),
+    "page": (b"\n <!DOCTYPE html>\n<html>404</html>" * 9, "begins with '<!DOCTYPE html>'", "log in"),
+    "JSON": (b'{"error": "Unauthorized"}\n' * 9, """begins with '{"error": "Unauthorized"}'""", "Download"),
+    "text": (
+        "Zugriff verweigert, größer als\n".encode() * 9,
+        "begins with 'Zugriff verweigert, größer als'",
+        "Download",
+    ),
+    "cut inside a letter": (b"a" * 511 + "ü".encode() + b"b" * 50, "begins with 'aaaa", "Download"),
+}
+
+
+@pytest.mark.parametrize("kind", FIRST_LINES)
+def test_text_in_place_of_a_file_is_quoted(kind, write):
+    content, line, to_do = FIRST_LINES[kind]
+    with pytest.raises(CheckpointError) as error:
+        SafetensorsFile.open(write(content))
+    assert line in str(error.value) and to_do in str(error.value)
+    assert len(str(error.value)) < 600
+
+
+def test_binary_is_not_quoted(write):
+    with pytest.raises(CheckpointError) as error:
+        SafetensorsFile.open(write(bytes(range(1, 256)) * 4))
+    assert "begins with" not in str(error.value)
+
+
+def _filled(unit: bytes, begin: bytes, end: bytes) -> bytes:
+    size = MAX_HEADER_BYTES - len(begin) - len(end)
+    return begin + (unit * (size // len(unit) + 1))[: size // len(unit) * len(unit)].rstrip(b",") + end
+
+
+def _entries() -> bytes:
+    lines = (b'"%x":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}' % i for i in range(MAX_HEADER_BYTES // 60))
+    return b"{" + b",".join(lines) + b"}"
+
+
+LARGE_HEADERS = {
+    "tensors": _entries,
+    "one name": lambda: _filled(b'"a":1,', b"{", b"}"),
+    "lists": lambda: _filled(b"[],", b'{"a":[', b"]}"),
+    "tables": lambda: _filled(b"{},", b'{"a":[', b"]}"),
+    "numbers": lambda: _filled(b"1e1,", b'{"a":[', b"]}"),
+    "deep": lambda: _filled(b"[", b'{"a":', b"}"),
+    "metadata of many names": lambda: _filled(b'"a":"",', b'{"__metadata__":{', b"}}"),
+    "shape": lambda: _filled(b"1,", b'{"a":{"dtype":"U8","data_offsets":[0,1],"shape":[', b"]}}"),
+}
+
+
+@pytest.mark.parametrize("kind", LARGE_HEADERS)
+def test_the_largest_hostile_header_is_refused_at_once(kind, write):
+    """Headers are read while ComfyUI's server waits: the work is bounded before anything is built."""
+    path = write(raw(LARGE_HEADERS[kind]()))
+    tracemalloc.start()
+    begin = time.process_time()
+    with pytest.raises(CheckpointError, match="eight times as many as LTX-2.3 has"):
+        SafetensorsFile.open(path)
+    seconds, memory = time.process_time() - begin, tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert seconds < 2
+    assert memory < 8 * MAX_HEADER_BYTES
+
+
+def test_a_header_as_large_as_files_need_is_read(write):
+    """Every layer of LTX-2.3 quantised with four entries, and a workflow with a picture inside in the metadata."""
+    names = [f"model.diffusion_model.transformer_blocks.{i}.{part}" for i in range(6000)
+             for part in ("weight", "weight_scale", "weight_scale_2", "comfy_quant")]  # fmt: skip
+    header = {name: entry("U8", (8,), (8 * i, 8 * i + 8)) for i, name in enumerate(names)}
+    nodes = [{"id": i, "type": "X", "pos": [i, 2], "inputs": [{"name": "a"}], "text": '"\\,['} for i in range(20_000)]
+    workflow = json.dumps({"nodes": nodes, "picture": "A" * 5_000_000})
+    path = write(raw({"__metadata__": {"workflow": workflow}, **header}, b"\0" * 8 * len(names)))
+    begin = time.process_time()
+    file = SafetensorsFile.open(path)
+    assert time.process_time() - begin < 3
+    assert file.metadata["workflow"] == workflow and len(file.tensors) == 24_000
 
 
 def test_missing_file_and_folder(tmp_path):

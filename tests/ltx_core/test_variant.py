@@ -47,10 +47,10 @@ def opened(tmp_path):
         ("2.3.0-small", (2, 3, 0), V.V2_3),
         ("2.4-rc2", (2, 4), V.V2_5),
         ("2.5.0", (2, 5, 0), V.V2_5),
-        ("3.0", (3, 0), V.V2_5),
+        ("3.0", (3, 0), V.LATER),
         ("2", (2,), V.V2_0),
         ("2.0.1", (2, 0, 1), V.V2_0),
-        ("2.10", (2, 10), V.V2_5),
+        ("2.10", (2, 10), V.LATER),
         ("", (), None),
         ("rc1", (), None),
         ("²", (), None),
@@ -124,6 +124,19 @@ def test_contradicting_markers_are_an_error(opened, tmp_path):
     assert str(tmp_path) in message
     assert "config.vae.ltx_variant 'ltx_2' means LTX-2.0" in message
     assert "config.transformer.ltx_variant 'ltx_2_3' means LTX-2.3" in message
+
+
+@pytest.mark.parametrize(
+    ("version", "said"),
+    [("2.4-rc2", "LTX-2.4"), ("2.5.1", "LTX-2.5"), ("3.0", "LTX-3.0"), ("2.10.3", "LTX-2.10"), ("2", "LTX-2")],
+)
+def test_messages_say_the_version_that_is_found(opened, version, said):
+    assert opened(VOCODER_2_0, model_version=version).generation == said
+
+
+def test_messages_say_what_the_tensors_look_like_where_no_version_is_found(opened):
+    assert opened(VOCODER_2_0).generation == "LTX-2.0"
+    assert opened(VOCODER_2_0, model_version="unknown").generation == "LTX-2.0"
 
 
 def test_models_before_ltx_2_are_refused(opened):

@@ -91,7 +91,7 @@ def test_size_from_another_node_is_refused_when_it_runs(client, prompt, width, w
     assert str(width) in str(failed.value) and words in str(failed.value)
 
 
-def test_advanced_inputs_may_be_left_out(either_client, prompt):
+def test_advanced_inputs_may_be_left_out(client, prompt):
     """Files for the API of today name them all; those that leave them out run with the defaults."""
     left_out = {
         "LTXDuoTextEncoderLoader": ["device"],
@@ -103,7 +103,7 @@ def test_advanced_inputs_may_be_left_out(either_client, prompt):
     for entry in prompt.values():
         for name in left_out.get(entry["class_type"], ()):
             del entry["inputs"][name]
-    assert either_client.run(prompt).outputs
+    assert client.run(prompt).outputs
 
 
 def test_a_link_to_nowhere_among_the_saved_latents_changes_nothing(client, server):

@@ -1,4 +1,7 @@
-"""A LoRA with the official ranks, small where a layer is small, laid over weights and streamed: against W + s B A."""
+"""A LoRA with the official ranks, small where a layer is small, laid over weights and streamed: against W + s B A.
+
+Also with an alpha of its own in each layer: W + s alpha / rank B A.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,6 +18,7 @@ from ltx_duo.tests.nodes.trees.wide_model import Velocities, WideModel, draw_vel
 EXACT = "W + s B A in float32"
 RANKS = {32, 128, 256, 384}
 STRENGTHS = (0.4, 1.0)
+PLAIN, WITH_ALPHA = "lora.safetensors", "alpha.safetensors"
 LAID, STREAMED, ADDED = "laid over the weights", "streamed", "added at each use"
 DTYPES = (torch.float32, torch.bfloat16)
 # The same sums in another order.  Laid over a bfloat16 file the sum is rounded to its dtype, by up to 2^-9 of itself.
@@ -23,17 +27,18 @@ BARS = {(how, dtype): 1e-5 for how in (LAID, STREAMED, ADDED) for dtype in DTYPE
 
 @dataclass(frozen=True)
 class Case:
-    """A model and a LoRA of ranks min(384, in, out) in `folder`; deltas at strength 1 by weight name."""
+    """A model and LoRAs of ranks min(384, in, out) in `folder`; deltas at strength 1 by names of LoRA and weight."""
 
     folder: Path
     model: WideModel
-    deltas: Mapping[str, Tensor]
+    deltas: Mapping[str, Mapping[str, Tensor]]
     velocities: Callable[..., Velocities]
 
-    def exact(self, dtype: torch.dtype, strength: float) -> Velocities:
+    def exact(self, dtype: torch.dtype, strength: float, lora: str = PLAIN) -> Velocities:
         """Velocities with every weight, rounded to the file's dtype, replaced by its sum."""
+        deltas = self.deltas[lora]
         weights = {name: tensor.to(dtype).double() for name, tensor in self.model.weights.items()}
-        return self.velocities(self.model.exact({n: w + strength * self.deltas.get(n, 0) for n, w in weights.items()}))
+        return self.velocities(self.model.exact({n: w + strength * deltas.get(n, 0) for n, w in weights.items()}))
 
 
 def file_name(dtype: torch.dtype) -> str:
@@ -45,7 +50,7 @@ def case(tmp_path_factory) -> Case:
     seed = torch.seed() % 2**31
     model = WideModel.draw(seed)
     generator = torch.Generator().manual_seed(seed)
-    tensors, deltas = {}, {}
+    tensors, alphas, deltas = {}, {}, {}
     for name in model.layers:
         weight = model.weights[f"{name}.weight"]
         rank = min(384, *weight.shape)
@@ -53,13 +58,17 @@ def case(tmp_path_factory) -> Case:
         up = torch.randn(weight.shape[0], rank, generator=generator) * rank**-0.5 * weight.std() * 0.3
         up = up.bfloat16()
         tensors |= {f"diffusion_model.{name}.lora_A.weight": down, f"diffusion_model.{name}.lora_B.weight": up}
+        alphas[name] = rank * (0.25 + 1.5 * torch.rand((), generator=generator)).bfloat16()
         deltas[f"{name}.weight"] = up.double() @ down.double()
     assert {tensor.shape[0] for name, tensor in tensors.items() if "lora_A" in name} == RANKS
     folder = tmp_path_factory.mktemp("ranks")
     for dtype in DTYPES:
         model.write(folder / file_name(dtype), {name: tensor.to(dtype) for name, tensor in model.weights.items()})
-    save_file(tensors, folder / "lora.safetensors")
-    return Case(folder, model, deltas, draw_velocities(seed))
+    save_file(tensors, folder / PLAIN)
+    save_file(tensors | {f"diffusion_model.{n}.alpha": alpha for n, alpha in alphas.items()}, folder / WITH_ALPHA)
+    ranks = {name: min(384, *model.weights[f"{name}.weight"].shape) for name in model.layers}
+    scaled = {f"{n}.weight": deltas[f"{n}.weight"] * alphas[n].double() / ranks[n] for n in model.layers}
+    return Case(folder, model, {PLAIN: deltas, WITH_ALPHA: scaled}, draw_velocities(seed))
 
 
 @pytest.fixture
@@ -76,13 +85,13 @@ def way(monkeypatch, streaming):
 
 @pytest.fixture
 def loaded(run, case, monkeypatch):
-    """`loaded(dtype, one, two)`: a fresh model from the file of that dtype with the LoRA at these strengths."""
+    """`loaded(dtype, one, two)`: a fresh model from the file of that dtype with a LoRA at these strengths."""
     monkeypatch.setattr(files, "path", lambda name, _folders: str(case.folder / name))
 
-    def load(dtype: torch.dtype, one: float, two: float):
+    def load(dtype: torch.dtype, one: float, two: float, lora: str = PLAIN):
         model = run("ModelLoader", checkpoint=file_name(dtype), weight_dtype="auto")
         strengths = {"strength_stage_one": one, "strength_stage_two": two}
-        return run("LoraLoader", model=model, lora="lora.safetensors", **strengths)
+        return run("LoraLoader", model=model, lora=lora, **strengths)
 
     return load
 
@@ -99,6 +108,17 @@ def test_lora_of_official_ranks(how, dtype, loaded, case, way, measured):
             assert (other - without).abs().max() > 10 * BARS[how, dtype] * other.abs().max(), "the LoRA does too little"
             what = f"LoRA of ranks 32 to 384, {how}, {file_name(dtype)[:-12]} file, strength {strength:g}: {name}"
             measured(what, EXACT, one, other, BARS[how, dtype])
+
+
+@pytest.mark.parametrize("how", [LAID, STREAMED, ADDED])
+def test_each_layers_alpha_scales_its_product(how, loaded, case, way, measured):
+    way(how)
+    model = loaded(torch.float32, 0.0, 0.7, WITH_ALPHA)
+    ours = case.velocities(model.stage(2).load().transformer)
+    exact, without = case.exact(torch.float32, 0.7, WITH_ALPHA), case.exact(torch.float32, 0.7)
+    for name, one, other, unscaled in zip(("video", "audio"), ours, exact, without, strict=True):
+        assert (other - unscaled).abs().max() > 0.01 * other.abs().max(), "the alphas do too little"
+        measured(f"LoRA with alpha, {how}: {name}", EXACT, one, other, BARS[how, torch.float32])
 
 
 @pytest.mark.parametrize("how", [LAID, STREAMED, ADDED])

@@ -85,3 +85,9 @@ def test_dynamic_vram_pins_no_patch_twice(lies_pinned):
     for subset in ("patches", "patches-loaded"):
         assert not pins.pin_memory(patch, subset=subset, size=2**20)
         assert pins.get_pin(patch, subset=subset) is None
+
+
+def test_the_tensors_own_size_counts_as_used(blocks, monkeypatch):
+    monkeypatch.setattr(mm, "get_free_memory", lambda device: pinned.SPARE + 1000)
+    assert pinned.pinned(PARTS, 1001, CUDA) is None and not blocks
+    assert pinned.pinned(PARTS, 1000, CUDA) is not None

@@ -30,6 +30,24 @@ def test_lora_of_another_model():
     assert list(scene.errors()) == ["LTXDuoLoraLoader"]
 
 
+def test_ic_lora():
+    scene = Scene("text-to-video")
+    scene.files.reference = "its metadata has reference_downscale_factor '2'"
+    warnings = scene.warnings()
+    assert list(warnings) == ["LTXDuoLoraLoader"]
+    assert "IC-LoRA because its metadata has reference_downscale_factor '2'" in warnings["LTXDuoLoraLoader"]
+
+
+def test_lora_of_another_generation_with_the_same_sizes():
+    scene = Scene("text-to-video")
+    scene.files.made_for = (Variant.V2_0, "its name says so")
+    warnings = scene.warnings()
+    assert list(warnings) == ["LTXDuoLoraLoader"]
+    assert "LTX-2.0 (its name says so)" in warnings["LTXDuoLoraLoader"]
+    scene.files.made_for = (Variant.V2_3, "its name says so")
+    assert not scene.warnings()
+
+
 @pytest.mark.parametrize("name", ["text-to-video", "preview-first", "continue-from-preview"])
 def test_files_of_two_generations(name):
     scene = Scene(name)

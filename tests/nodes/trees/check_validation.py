@@ -316,12 +316,17 @@ def test_advanced_inputs_may_be_left_out(prompt, nodes):
             assert nodes[entry["class_type"]].INPUT_TYPES()["optional"][name][1]["default"] is not None
             entry["inputs"].pop(name, None)
     assert queue(prompt) == {}
-    assert run_defaults(nodes["LTXDuoGuidance"]).skip_step == 0
 
 
-def run_defaults(guidance):
+def test_what_is_left_out_runs_with_its_default(run, names, model, vae, texts, same):
     scales = {f"{m}_{n}": 1.0 for m in ("video", "audio") for n in ("cfg", "stg", "modality", "rescale")}
-    return guidance.execute(preset="custom", stg_blocks="auto", **scales).args[0]
+    assert run("Guidance", preset="custom", stg_blocks="auto", **scales).skip_step == 0
+    encoder = run("TextEncoderLoader", text_encoder="gemma-3-small", projection=names.checkpoint)
+    assert encoder.device == "default"
+    inputs = {"model": model, "vae": vae, "positive": texts[0], "negative": texts[1], "seed": 1, **names.size}
+    latent = run("StageOneSampler", **inputs)
+    assert same(latent, run("StageOneSampler", **inputs, noise_device="gpu"))
+    assert run("AVDecode", latent=latent, vae=vae, tiling="off")[1].shape[0] == names.size["frames"]
 
 
 def test_a_default_counts_for_the_whole_prompt(prompt, monkeypatch):

@@ -10,6 +10,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 import ltx_duo
 
@@ -103,6 +105,43 @@ def run(nodes):
 @pytest.fixture(scope="session")
 def image():
     return torch.rand(1, 70, 90, 3, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder for each kind of model, as extra_model_paths.yaml adds them."""
+    import folder_paths
+
+    from ltx_duo.nodes.comfyui import files
+
+    known = {key: (list(paths), kinds) for key, (paths, kinds) in folder_paths.folder_names_and_paths.items()}
+    monkeypatch.setattr(folder_paths, "folder_names_and_paths", known)
+    monkeypatch.setattr(folder_paths, "filename_list_cache", {})
+    files.register_folders()
+
+    def add(kind: str):
+        path = tmp_path / kind
+        path.mkdir(exist_ok=True)
+        folder_paths.add_model_folder_path(kind, str(path))
+        return path
+
+    return add
+
+
+@pytest.fixture
+def rewritten(models, folder):
+    """Saves a changed copy of one of the small files: `change(tensors, metadata)` works in place."""
+
+    def save(kind: str, name: str, change, target: str | None = None) -> str:
+        source = models / kind / name
+        with safe_open(source, "pt") as file:
+            metadata = file.metadata() or {}
+        tensors = load_file(source)
+        change(tensors, metadata)
+        save_file(tensors, folder(target or kind) / "changed.safetensors", metadata)
+        return "changed.safetensors"
+
+    return save
 
 
 @pytest.fixture

@@ -22,14 +22,17 @@ class OfficialFiles:
     variant = Variant.V2_3
     old = ()  # ids of loaders whose files are of LTX-2.0
     lora_fits = True
+    reference = made_for = None
     saved = None  # the shape of every saved latent
 
     def checkpoint(self, loader):
         second = loader.type != "LTXDuoModelLoader"
+        variant = Variant.V2_0 if loader.id in self.old else self.variant if second else Variant.V2_3
         widths = {"video_aggregate_embed.bias": self.text_width, "audio_aggregate_embed.bias": 2048}
         return SimpleNamespace(
             path=Path(f"{loader.type}.safetensors"),
-            variant=Variant.V2_0 if loader.id in self.old else self.variant if second else Variant.V2_3,
+            variant=variant,
+            generation=str(variant),
             config=CONFIG,
             components={Component.TRANSFORMER},
             tensors=lambda part: {name: SimpleNamespace(shape=(width,)) for name, width in widths.items()},
@@ -40,7 +43,10 @@ class OfficialFiles:
             if not self.lora_fits:
                 raise VariantError("a LoRA of another model")
 
-        return SimpleNamespace(check=check)
+        return SimpleNamespace(check=check, reference=self.reference, made_for=self.made_for)
+
+    def paths(self, loader):
+        return []
 
     def saved_latent(self, loader):
         return self.saved

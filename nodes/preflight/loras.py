@@ -1,0 +1,30 @@
+"""LoRAs that fit by their sizes, but are made for something else."""
+
+from ..names import LORA_LOADER, MODEL_LOADER
+from ..prompt_graph import Node, PromptGraph
+from .report import Files, Report
+
+
+def check_loras(graph: PromptGraph, files: Files, report: Report) -> None:
+    """An IC-LoRA needs a reference video, and a LoRA belongs to one generation of the model."""
+    for loader in graph.of_type(LORA_LOADER):
+        _check(graph, loader, files, report)
+
+
+def _check(graph: PromptGraph, loader: Node, files: Files, report: Report) -> None:
+    lora = files.lora(loader)
+    if lora is None:
+        return
+    if lora.reference is not None:
+        report.warn(loader, f"This is taken for an IC-LoRA because {lora.reference}: it is trained to change a "
+                    "reference video, which LTX Duo cannot give it yet. It runs as an ordinary LoRA, without what it "
+                    "is for. Choose an ordinary LoRA.")  # fmt: skip
+    model_loader = next((node for node in graph.chain(loader, "model") if node.type == MODEL_LOADER), None)
+    model = files.checkpoint(model_loader) if model_loader else None
+    if model is None or model.variant is None or lora.made_for is None:
+        return
+    variant, evidence = lora.made_for
+    if variant is not model.variant:
+        report.warn(loader, f"This LoRA is for {variant} ({evidence}), but {model.path.name} is of "
+                    f"{model.variant}. Its layers have the same sizes, so it runs, but it was trained on other "
+                    f"weights. Choose a LoRA for {model.variant}.")  # fmt: skip
