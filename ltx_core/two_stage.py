@@ -14,6 +14,7 @@ from torch import Tensor
 
 from .audio_vae.decoder import AudioDecoder
 from .errors import LTXError
+from .execution.precompile import finish_video_decoder
 from .progress import SILENT, Reporter
 from .sampling.conditioning import ImageLatent, resize_and_crop
 from .sampling.euler import sample_euler
@@ -181,6 +182,7 @@ def decode_video(
     decoder: VideoDecoder, latent: Tensor, tiling: Tiling | None = None, reporter: Reporter = SILENT
 ) -> Tensor:
     """Frames (F, H, W, 3) float32 in 0..1 on the CPU of a video latent (1, 128, F', H', W'); whole without `tiling`."""
+    finish_video_decoder(decoder, latent)
     if tiling is None:
         return decode_whole(decoder, latent, reporter)
     return decode_tiled(decoder, latent, tiling, reporter)

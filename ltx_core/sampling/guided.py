@@ -1,16 +1,18 @@
 """One guided prediction of the clean latents: what every sampler asks for at every noise level."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ..errors import LTXError
+from ..execution.graphs import BlockGraphs
+from ..execution.precompile import finish_transformer
 from ..progress import Reporter
-from ..transformer.graphs import BlockGraphs
 from ..transformer.inputs import GuidancePass, ModalityInput, ModalityRope
 from ..transformer.model import AVTransformer
+from ..transformer.runner import BlockRunner
 from .guidance import Contexts, Guidance, combine, passes
 from .state import AVState, ModalityState
 
@@ -23,8 +25,7 @@ class GuidedPrediction:
     guidance: Guidance
     passes: tuple[GuidancePass, ...]
     ropes: tuple[ModalityRope | None, ModalityRope | None]
-    reporter: Reporter
-    graphs: BlockGraphs = field(default_factory=BlockGraphs)
+    run_blocks: BlockRunner
 
     def __call__(
         self, state: AVState, sigma: Tensor, step: int, last: Sequence[Tensor] | None = None
@@ -48,18 +49,19 @@ class GuidedPrediction:
     def _velocities(self, video: ModalityInput, audio: ModalityInput | None) -> list[tuple[Tensor, Tensor | None]]:
         # The model runs several passes only for a single sample.
         batches = [self.passes] if video.tokens.shape[0] == 1 else [(p,) for p in self.passes]
-        with self.graphs.in_force():
-            return [v for batch in batches for v in self.model(video, audio, batch, reporter=self.reporter)]
+        return [v for batch in batches for v in self.model(video, audio, batch, self.run_blocks)]
 
 
 def guided_prediction(
     model: AVTransformer, state: AVState, guidance: Guidance, contexts: Contexts, reporter: Reporter
 ) -> GuidedPrediction:
-    """Prepares a stage: the passes that guidance needs, and the rotary tables, which only depend on positions."""
+    """Prepares a stage: the passes that guidance needs, the rotary tables, which only depend on positions, compiled
+    kernels, and the runner of the blocks, which asks `reporter` between them whether to go on."""
     needed = passes(guidance, contexts, model.params.num_layers, with_audio=state.audio is not None)
     positions = [m.positions for m in state.modalities]
     ropes = model.rope_tables(positions[0], positions[1] if len(positions) > 1 else None)
-    return GuidedPrediction(model, guidance, tuple(needed), ropes, reporter)
+    finish_transformer(model, state.video.latent)
+    return GuidedPrediction(model, guidance, tuple(needed), ropes, BlockGraphs(reporter))
 
 
 def _model_input(state: ModalityState, sigma: Tensor, rope: ModalityRope) -> ModalityInput:

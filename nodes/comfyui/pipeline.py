@@ -6,12 +6,13 @@ import comfy.model_management as mm
 import torch
 from torch import Tensor
 
-from ...ltx_core import activations, two_stage
+from ...ltx_core import two_stage
 from ...ltx_core.errors import ConditioningError, GeometryError
+from ...ltx_core.execution import memory_estimates
+from ...ltx_core.execution.splitting import Pieces
 from ...ltx_core.sampling.conditioning import ImageLatent, resolve_frame
 from ...ltx_core.sampling.geometry import LatentGeometry, check_two_stage, geometry_of_latent
 from ...ltx_core.sampling.guidance import OFF, Contexts, Guidance, passes
-from ...ltx_core.sampling.piecewise import Pieces
 from ...ltx_core.sampling.schedule import STAGE_TWO, checked_sigmas
 from ...ltx_core.two_stage import AVLatent, ImageCondition
 from ...ltx_core.upsampler.model import upsample_latent
@@ -33,7 +34,7 @@ def encode_text(handle: TextEncoderHandle, prompts: Sequence[str]) -> list[list]
     progress = NodeProgress({READING: 1, **{f"encoding prompt {i + 1}": 4 for i in range(len(prompts))}})
     progress.phase(READING)
     component = handle.component()
-    need = activations.text_encoder(handle.params, PROMPT_TOKENS, component.compute_dtype.itemsize)
+    need = memory_estimates.text_encoder(handle.params, PROMPT_TOKENS, component.compute_dtype.itemsize)
     component.load(need)
     result = []
     for i, prompt in enumerate(prompts):
@@ -142,7 +143,7 @@ def run_upsampler(latent: dict, upsampler: UpsamplerHandle, vae: VAEHandle) -> d
     statistics, component = vae.statistics(), upsampler.component()
     frames, height, width = video.shape[2:]
     scale = float(upsampler.params.spatial_scale)
-    need = activations.upsampler(
+    need = memory_estimates.upsampler(
         upsampler.params, frames, int(height * scale), int(width * scale), component.compute_dtype.itemsize
     )
     component.load(need)
@@ -198,7 +199,7 @@ class Stage:
             reporter.check_cancel()
         component = vae.video_encoder()
         placement = {"dtype": component.compute_dtype, "device": component.device}
-        need = activations.video_encoder(
+        need = memory_estimates.video_encoder(
             component.module.params, 1, self.geometry.height, self.geometry.width, component.compute_dtype.itemsize
         )
         component.load(need)
@@ -221,7 +222,7 @@ class Stage:
         appended = sum(resolve_frame(image.frame, geometry.frames) != 0 for image in images)
 
         def need(pieces: Pieces) -> float:
-            return activations.transformer(
+            return memory_estimates.transformer(
                 params, geometry, pieces.together, appended, dtype.itemsize, pieces.chunks, component.in_fp8
             )
 
