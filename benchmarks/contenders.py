@@ -8,9 +8,10 @@ import vendor
 from torch import Tensor, nn
 from workload import Scene
 
+from ltx_duo.ltx_core.execution.graphs import BlockGraphs
+from ltx_duo.ltx_core.execution.precompile import finish_transformer
 from ltx_duo.ltx_core.kernels.attention import fastest_attention
-from ltx_duo.ltx_core.transformer.fp8_linear import convert_linears
-from ltx_duo.ltx_core.transformer.graphs import BlockGraphs
+from ltx_duo.ltx_core.kernels.fp8_linear import convert_linears
 from ltx_duo.ltx_core.transformer.model import AVTransformer
 
 # Prepares a scene once, as a stage does, and returns what is timed: one evaluation of all its passes.
@@ -27,8 +28,8 @@ def ours(model: AVTransformer) -> Prepare:
         inputs, passes, graphs = scene.inputs(ropes), scene.passes(), BlockGraphs()
 
         def call() -> list[tuple[Tensor, Tensor]]:
-            with graphs.in_force():
-                return model(*inputs, passes)
+            finish_transformer(model, scene.video.dtype, device)
+            return model(*inputs, passes, graphs)
 
         return call
 

@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 import torch
 from workload import Case, randomise
 
-from ltx_duo.ltx_core.video_vae import DEFAULT_TILING, VideoDecoder, VideoVAEParams, decode_tiled, decode_whole
+from ltx_duo.ltx_core.two_stage import decode_video
+from ltx_duo.ltx_core.video_vae import DEFAULT_TILING, VideoDecoder, VideoVAEParams
 from ltx_duo.ltx_core.video_vae.tiling import even_tiling
 
 DIFFUSERS = {
@@ -39,9 +40,9 @@ def calls(
     latent = torch.randn(1, *geometry.video_shape, generator=generator, device=device).to(dtype)
     size = geometry.frames, geometry.height, geometry.width
     result = {
-        "ours whole": lambda: decode_whole(decoder, latent),
-        "ours in 3x3 tiles": lambda: decode_tiled(decoder, latent, even_tiling(*size, 3)),
-        "ours tiled as the vendor": lambda: decode_tiled(decoder, latent, DEFAULT_TILING),
+        "ours whole": lambda: decode_video(decoder, latent),
+        "ours in 3x3 tiles": lambda: decode_video(decoder, latent, even_tiling(*size, 3)),
+        "ours tiled as the vendor": lambda: decode_video(decoder, latent, DEFAULT_TILING),
     }
     if "vendor 1.0" in peers:
         theirs = _vendor(settings, decoder)

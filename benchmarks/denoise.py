@@ -6,6 +6,8 @@ import torch
 from workload import CASES, Scene
 
 from ltx_duo.ltx_core import two_stage
+from ltx_duo.ltx_core.execution.graphs import BlockGraphs
+from ltx_duo.ltx_core.execution.precompile import finish_transformer
 from ltx_duo.ltx_core.sampling.guidance import LTX_2_3_DEV, Contexts
 from ltx_duo.ltx_core.sampling.schedule import ltx2_sigmas
 from ltx_duo.ltx_core.sampling.stage import sample_stage
@@ -25,11 +27,13 @@ def run(model: AVTransformer, scene: Scene, steps: int, seed: int) -> dict[str, 
     placement = {"dtype": dtype, "device": device}
     begin = _now(device)
     stage = two_stage.stage_one(small, ltx2_sigmas(steps), LTX_2_3_DEV)
-    first = sample_stage(model, stage, contexts, generator, **placement)
+    finish_transformer(model, dtype, device)
+    first = sample_stage(model, stage, contexts, generator, **placement, run_blocks=BlockGraphs())
     middle = _now(device)
     video = first.video.repeat_interleave(2, dim=3).repeat_interleave(2, dim=4)
     latent = two_stage.AVLatent(video, first.audio)
-    second = sample_stage(model, two_stage.stage_two(large, latent), contexts, generator, **placement)
+    stage = two_stage.stage_two(large, latent)
+    second = sample_stage(model, stage, contexts, generator, **placement, run_blocks=BlockGraphs())
     end = _now(device)
     assert torch.isfinite(second.video).all() and torch.isfinite(second.audio).all()
     return {"stage one": middle - begin, "stage two": end - middle, "together": end - begin}

@@ -1,4 +1,4 @@
-"""Memory of activations: what `ltx_core.activations` predicts, and what is measured.
+"""Memory of activations: what `ltx_core.execution.memory_estimates` predicts, and what is measured.
 
     python benchmarks/memory.py [--part transformer ...] [--out FILE]
 
@@ -21,9 +21,10 @@ from contenders import in_fp8  # noqa: E402
 from live_memory import peak_bytes  # noqa: E402
 from workload import CASES, Scene, config, randomise  # noqa: E402
 
-from ltx_duo.ltx_core import activations, two_stage  # noqa: E402
+from ltx_duo.ltx_core import two_stage  # noqa: E402
 from ltx_duo.ltx_core.audio_vae import AudioDecoder, AudioVAEParams  # noqa: E402
-from ltx_duo.ltx_core.sampling.piecewise import Pieces, PiecewiseModel  # noqa: E402
+from ltx_duo.ltx_core.execution import memory_estimates  # noqa: E402
+from ltx_duo.ltx_core.execution.splitting import Pieces, PiecewiseModel  # noqa: E402
 from ltx_duo.ltx_core.text.encoder import TextEncoder  # noqa: E402
 from ltx_duo.ltx_core.text.gemma_params import GemmaParams  # noqa: E402
 from ltx_duo.ltx_core.text.params import FeatureExtractorParams  # noqa: E402
@@ -68,9 +69,9 @@ class Machine:
         return model_config() if self.small else config()
 
     @property
-    def copies(self) -> activations.Copies:
+    def copies(self) -> memory_estimates.Copies:
         """On the CPU nothing is counted but tensors."""
-        return dataclasses.replace(activations.COPIES, fixed=0) if self.small else activations.COPIES
+        return dataclasses.replace(memory_estimates.COPIES, fixed=0) if self.small else memory_estimates.COPIES
 
     def random(self, *shape: int) -> torch.Tensor:
         return torch.randn(shape, device=self.device, dtype=self.dtype)
@@ -97,7 +98,7 @@ def _transformer_cases(machine: Machine, params: TransformerParams, model: AVTra
             rows = min(pieces.together, len(scene.passes()))
             if rows < pieces.together:
                 continue
-            predicted = activations.transformer(
+            predicted = memory_estimates.transformer(
                 params, geometry, rows, 0, machine.itemsize, pieces.chunks, fp8, copies=machine.copies
             )
             piecewise = PiecewiseModel(model, pieces)
@@ -119,12 +120,12 @@ def decoder_cases(machine: Machine) -> Iterator[Case]:
         size = (frames, height, width)
         yield (
             f"whole {size}",
-            activations.video_decoder(params, *size, machine.itemsize, machine.copies),
+            memory_estimates.video_decoder(params, *size, machine.itemsize, machine.copies),
             lambda latent=latent: two_stage.decode_video(decoder, latent),
         )
         for tiling in tilings:
             tile = largest_tile(latent.shape, tiling)
-            predicted = activations.tiled_decoder(params, size, tile, machine.itemsize, machine.copies)
+            predicted = memory_estimates.tiled_decoder(params, size, tile, machine.itemsize, machine.copies)
             yield (
                 f"{size} in tiles {tile}",
                 predicted,
@@ -141,7 +142,7 @@ def encoder_cases(machine: Machine) -> Iterator[Case]:
         pixels = machine.random(1, 3, frames, height, width)
         yield (
             f"{(frames, height, width)}",
-            activations.video_encoder(params, frames, height, width, machine.itemsize, machine.copies),
+            memory_estimates.video_encoder(params, frames, height, width, machine.itemsize, machine.copies),
             lambda pixels=pixels: encoder(pixels),
         )
 
@@ -153,7 +154,7 @@ def upsampler_cases(machine: Machine) -> Iterator[Case]:
         latent = machine.random(1, 128, frames, height, width)
         yield (
             f"to {(frames, 2 * height, 2 * width)} cells",
-            activations.upsampler(params, frames, 2 * height, 2 * width, machine.itemsize, machine.copies),
+            memory_estimates.upsampler(params, frames, 2 * height, 2 * width, machine.itemsize, machine.copies),
             lambda latent=latent: module(latent),
         )
 
@@ -173,7 +174,7 @@ def _text_cases(machine: Machine, layers: int) -> Iterator[Case]:
     encoder = machine.module(TextEncoder(params, projection, dtype=machine.dtype, device=machine.device))
     for tokens in [32] if machine.small else [64, 256, 1024]:
         ids = torch.randint(0, 500, (1, tokens), device=machine.device)
-        predicted = activations.text_encoder(params, tokens, machine.itemsize, machine.copies)
+        predicted = memory_estimates.text_encoder(params, tokens, machine.itemsize, machine.copies)
         yield f"{tokens} tokens, {params.layers} layers", predicted, lambda ids=ids: encoder.features(ids)
 
 
@@ -185,7 +186,7 @@ def sound_cases(machine: Machine) -> Iterator[Case]:
         latent = torch.randn(1, 8, latents, 16, device=machine.device)
         yield (
             f"{latents} latents",
-            activations.audio_decoder(latents, machine.copies),
+            memory_estimates.audio_decoder(latents, machine.copies),
             lambda latent=latent: two_stage.decode_audio(decoder, vocoder, latent),
         )
 
@@ -202,7 +203,7 @@ def main() -> None:
     arguments = parser.parse_args()
     machine = Machine("cpu", torch.float32, True) if arguments.cpu else Machine("cuda", torch.bfloat16, False)
     report = {"machine": "cpu" if arguments.cpu else torch.cuda.get_device_name(), "torch": torch.__version__,
-              "copies": dataclasses.asdict(activations.COPIES), "parts": {}}  # fmt: skip
+              "copies": dataclasses.asdict(memory_estimates.COPIES), "parts": {}}  # fmt: skip
 
     def save() -> None:
         if arguments.out:

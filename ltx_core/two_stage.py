@@ -14,6 +14,8 @@ from torch import Tensor
 
 from .audio_vae.decoder import AudioDecoder
 from .errors import LTXError
+from .execution.graphs import BlockGraphs
+from .execution.precompile import finish_transformer, finish_video_decoder
 from .progress import SILENT, Reporter
 from .sampling.conditions import Condition, GivenImage, encode_images
 from .sampling.euler import sample_euler
@@ -123,6 +125,7 @@ def decode_video(
     decoder: VideoDecoder, latent: Tensor, tiling: Tiling | None = None, reporter: Reporter = SILENT
 ) -> Tensor:
     """Frames (F, H, W, 3) float32 in 0..1 on the CPU of a video latent (1, 128, F', H', W'); whole without `tiling`."""
+    finish_video_decoder(decoder, latent)
     if tiling is None:
         return decode_whole(decoder, latent, reporter)
     return decode_tiled(decoder, latent, tiling, reporter)
@@ -222,14 +225,19 @@ def generate(
     half = r.geometry.half()
     conditions = encode_images(c.video_encoder, r.images, half, crf, **placement, reporter=reporter)
     stage = stage_one(half, r.stage_one_sigmas, r.guidance, conditions=conditions, sampler=r.sampler)
+    finish_transformer(c.transformer, c.dtype, c.device)
     with stage_weights(1):
-        first = sample_stage(c.transformer, stage, contexts, generator, **placement, reporter=reporter)
+        first = sample_stage(
+            c.transformer, stage, contexts, generator, **placement, reporter=reporter, run_blocks=BlockGraphs(reporter)
+        )
 
     larger = upsample(c.upsampler, c.video_encoder, first, reporter)
     conditions = encode_images(c.video_encoder, r.images, r.geometry, crf, **placement, reporter=reporter)
     stage = stage_two(r.geometry, larger, r.stage_two_sigmas, conditions=conditions, sampler=r.sampler)
     with stage_weights(2):
-        second = sample_stage(c.transformer, stage, contexts, generator, **placement, reporter=reporter)
+        second = sample_stage(
+            c.transformer, stage, contexts, generator, **placement, reporter=reporter, run_blocks=BlockGraphs(reporter)
+        )
 
     frames = decode_video(c.video_decoder, second.video, r.tiling, reporter)
     sound = first.audio if r.stage_one_sound else second.audio

@@ -7,12 +7,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ...ltx_core.kernels.norm import Runs
 from ...ltx_core.transformer.inputs import ModalityInput
-from ...ltx_core.transformer.modulation import TokenTimesteps
 from .latents import geometry
 from .network import Ropes, TextToAV
 from .pools import Pools
+from .runs import Runs, RunTimesteps
 from .sizes import USED_CHANNELS
 
 TEXT_PLACES = 128  # more than the longest caption has tokens
@@ -125,11 +124,11 @@ def token_levels(levels: Tensor, size: int) -> Tensor:
 def velocities(network: TextToAV, batch: Batch, kind: Kind, ropes: Ropes) -> tuple[Tensor, Tensor]:
     """What the network answers for video and audio."""
     first = geometry(kind.size).frame_tokens
-    runs = Runs((first, batch.video.shape[1] - first))
     contexts = network.contexts(batch.text, batch.lengths, kind.places, ropes)
-    video = ModalityInput(batch.video, TokenTimesteps(batch.video_timesteps.flatten(), runs), batch.sigmas, ropes.video)
-    whole = Runs((batch.audio.shape[1],))
-    audio = ModalityInput(batch.audio, TokenTimesteps(batch.sigmas, whole), batch.sigmas, ropes.audio)
+    timesteps = RunTimesteps.of_runs(batch.video_timesteps.flatten(), first, batch.video.shape[1] - first)
+    video = ModalityInput(batch.video, timesteps, batch.sigmas, ropes.video)
+    timesteps = RunTimesteps.of_runs(batch.sigmas, batch.audio.shape[1])
+    audio = ModalityInput(batch.audio, timesteps, batch.sigmas, ropes.audio)
     return network(video, audio, contexts, **kind.guidance)
 
 

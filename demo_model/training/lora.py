@@ -13,13 +13,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ...ltx_core.kernels.norm import Runs
 from ...ltx_core.sampling.guidance import LTX_2_3_DEV, Contexts
 from ...ltx_core.sampling.patchify import patchify_video, unpatchify_audio, unpatchify_video
 from ...ltx_core.sampling.schedule import STAGE_TWO
 from ...ltx_core.transformer.inputs import GuidancePass, ModalityInput
 from ...ltx_core.transformer.model import AVTransformer
-from ...ltx_core.transformer.modulation import TokenTimesteps
 from ...ltx_core.transformer.params import TransformerParams
 from ...ltx_core.upsampler import upsample_latent
 from . import final_size
@@ -32,6 +30,7 @@ from .lora_layers import LoraOps, begin, official
 from .network import Ropes, TextToAV, attention
 from .pools import SHARE, Pools, pools, stage_sizes
 from .run import Run
+from .runs import Runs, RunTimesteps
 from .samples import CONTEXT, sample
 from .showing import held_out, show_both_stages, upsampler, video_autoencoder
 from .sizes import USED_CHANNELS, model_config
@@ -172,9 +171,9 @@ def distillation_loss(
 
     `first` tokens are the first latent frame's.  No gradient flows from one step to the one before.
     """
-    runs = Runs((first, batch.drawn.shape[1] - first))
+    lengths = first, batch.drawn.shape[1] - first
     levels = torch.stack((batch.masks, torch.ones_like(batch.masks)), dim=1)
-    mask = runs.spread(levels.flatten()[:, None])
+    mask = Runs(lengths).spread(levels.flatten()[:, None])
     drawn, audio_drawn = batch.drawn.float(), batch.audio.float()
     # As `noised` does it; what an image keeps is the drawn clip's own first frame.
     mixed = torch.lerp(batch.upsampled.float(), batch.video_noise.float(), STAGE_TWO[0])
@@ -184,8 +183,8 @@ def distillation_loss(
     for sigma, following in itertools.pairwise(STAGE_TWO):
         sigmas = torch.full_like(batch.masks, sigma)
         video_velocity, audio_velocity = velocities(
-            ModalityInput(video, TokenTimesteps((levels * sigma).flatten(), runs), sigmas, ropes.video),
-            ModalityInput(audio, TokenTimesteps(sigmas, Runs((audio.shape[1],))), sigmas, ropes.audio),
+            ModalityInput(video, RunTimesteps.of_runs((levels * sigma).flatten(), *lengths), sigmas, ropes.video),
+            ModalityInput(audio, RunTimesteps.of_runs(sigmas, audio.shape[1]), sigmas, ropes.audio),
         )
         video_x0 = video.float() - video_velocity.float() * mask * sigma
         audio_x0 = audio.float() - audio_velocity.float() * sigma

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...ltx_core.kernels.rotary import RotaryTable
 from ...ltx_core.sampling.geometry import LatentGeometry
 from ...ltx_core.text.connector import EmbeddingsConnector
 from ...ltx_core.text.feature_extractor import FeatureExtractor
@@ -14,7 +15,6 @@ from ...ltx_core.text.params import ConnectorParams, FeatureExtractorParams
 from ...ltx_core.transformer.inputs import GuidancePass, ModalityInput, ModalityRope
 from ...ltx_core.transformer.model import AVTransformer
 from ...ltx_core.transformer.params import TransformerParams
-from ...ltx_core.transformer.rope import RotaryTable
 from .sizes import USED_CHANNELS
 from .text_features import Components
 

@@ -23,7 +23,7 @@ def triton_works(device: torch.device) -> bool:
         from .triton_norm import residual_norm
 
         x = torch.ones(1, 1, 64, device=device)
-        _, (normed,) = residual_norm(x, None, None, ((None, None),), 1e-6)
+        _, (normed,), _ = residual_norm(x, None, None, ((None, None),), 1e-6)
         working = bool(torch.allclose(normed, x, atol=1e-3))
     except Exception as error:  # any failure of a compiler means the same: use the plain functions
         logger.warning("LTX Duo: fused kernels are off on %s, everything still works but slower: %s", device, error)

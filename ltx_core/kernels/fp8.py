@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .dispatch import fused
+from .layer_protocols import TakesFp8Rows, offers
 
 logger = logging.getLogger("ltx_duo")
 
@@ -21,7 +22,6 @@ DTYPE = torch.float8_e4m3fn
 LARGEST = torch.finfo(DTYPE).max
 # Both sides of a weight are multiples of this where float8 units multiply it.
 SIDES = 16
-_ATTRIBUTE = "_ltx_duo_fp8_rows"
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,11 @@ class Fp8Rows:
     scales: Tensor
     shape: torch.Size
     dtype: torch.dtype
+
+    def first(self, shape: torch.Size) -> "Fp8Rows":
+        """Those of a tensor of `shape` that begins where this one does."""
+        count = shape[:-1].numel()
+        return Fp8Rows(self.values[:count], self.scales[:count], shape, self.dtype)
 
 
 def quantize_rows(x: Tensor) -> Fp8Rows:
@@ -54,38 +59,12 @@ def gelu_rows(x: Tensor) -> Fp8Rows:
     return quantize_rows(F.gelu(x, approximate="tanh"))
 
 
-def keep_rows(x: Tensor, values: Tensor, scales: Tensor) -> Tensor:
-    """x, with its float8 rows beside it for the linear layers that will read it."""
-    setattr(x, _ATTRIBUTE, Fp8Rows(values, scales, x.shape, x.dtype))
-    return x
-
-
-def rows_of(x: Tensor | Fp8Rows) -> Fp8Rows:
-    """The float8 rows of x: those that came with it, else made now and kept for the next reader."""
-    if isinstance(x, Fp8Rows):
-        return x
-    rows = getattr(x, _ATTRIBUTE, None)
-    if rows is None:
-        rows = quantize_rows(x)
-        setattr(x, _ATTRIBUTE, rows)
-    return rows
-
-
-def first_entries(x: Tensor, count: int) -> Tensor:
-    """x[:count], whose float8 rows come along."""
-    part, rows = x[:count], getattr(x, _ATTRIBUTE, None)
-    if rows is None:
-        return part
-    kept = part.numel() // part.shape[-1]
-    return keep_rows(part, rows.values[:kept], rows.scales[:kept])
-
-
 def fp8_linear(x: Tensor | Fp8Rows, weight: Tensor, weight_scales: Tensor, bias: Tensor | None) -> Tensor:
     """x (..., K) @ (weight * scale).T + bias on float8 units: weight (N, K) float8, weight_scales (1, N) float32.
 
     Returns (..., N).  Needs `fp8_matmul_works` on the weight's device, and a weight that `sides_fit`.
     """
-    rows = rows_of(x)
+    rows = x if isinstance(x, Fp8Rows) else quantize_rows(x)
     try:
         out = torch._scaled_mm(
             rows.values, weight.t(), rows.scales, weight_scales, bias=bias, out_dtype=rows.dtype, use_fast_accum=True
@@ -137,13 +116,17 @@ def sides_fit(weight: Tensor) -> bool:
     return all(side % SIDES == 0 for side in weight.shape)
 
 
-def takes_rows(linear: torch.nn.Module, x: Tensor) -> bool:
-    """Whether a linear layer multiplies x in float8, so that whoever makes x may leave its float8 rows too.
+def takes_rows(linear: torch.nn.Module | None, x: Tensor) -> bool:
+    """Whether a linear layer multiplies x in float8, so that whoever makes x may give it float8 rows.
 
     Where it does not, a float8 weight is expanded.
     """
-    own = getattr(linear, "takes_fp8_rows", None)
-    return own is not None and x.dtype in (torch.bfloat16, torch.float16) and own(x) and sides_fit(linear.weight)
+    return (
+        offers(linear, TakesFp8Rows)
+        and x.dtype in (torch.bfloat16, torch.float16)
+        and linear.takes_fp8_rows(x)
+        and sides_fit(linear.weight)
+    )
 
 
 @functools.cache

@@ -4,6 +4,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .activation import Activation, read
+from .fp8 import Fp8Rows, gelu_rows, takes_rows
+from .layer_protocols import FusesGelu, offers
+
 
 def linear_gelu(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """gelu(x @ weight.T + bias), tanh form, of x (..., K) and weight (N, K): (..., N).
@@ -16,9 +20,14 @@ def linear_gelu(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return F.gelu(F.linear(x, weight, bias), approximate="tanh")
 
 
-def apply_gelu(linear: nn.Module, x: Tensor) -> Tensor:
-    """gelu(linear(x)), in one step where the layer is PyTorch's own or offers one (`forward_gelu`)."""
-    if type(linear) is nn.Linear and linear.weight.dtype == x.dtype:
-        return linear_gelu(x, linear.weight, linear.bias)
-    own = getattr(linear, "forward_gelu", None)
-    return F.gelu(linear(x), approximate="tanh") if own is None else own(x)
+def read_gelu(layer: nn.Module, x: Tensor | Activation, reader: nn.Module) -> Tensor | Fp8Rows:
+    """gelu(layer(x)), tanh form: in one step where the layer is PyTorch's own or offers one, in float8 where `reader`,
+    the linear layer that takes the result, multiplies in it."""
+    tensor = x if isinstance(x, Tensor) else x.tensor
+    if takes_rows(reader, tensor):
+        return gelu_rows(read(layer, x))
+    if type(layer) is nn.Linear and layer.weight.dtype == tensor.dtype:
+        return linear_gelu(tensor, layer.weight, layer.bias)
+    if offers(layer, FusesGelu) and not takes_rows(layer, tensor):
+        return layer.forward_gelu(tensor)
+    return F.gelu(read(layer, x), approximate="tanh")

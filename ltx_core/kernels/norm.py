@@ -1,48 +1,48 @@
 """RMS norm with modulation, alone or together with the gated residual that comes before it."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .activation import Activation
 from .dispatch import fused
+from .fp8 import Fp8Rows, takes_rows
 
 
-@dataclass(frozen=True)
-class Runs:
-    """An index for training, where an indexed lookup's gradient would be slow: each sample's tokens in a few runs.
-
-    `values` then hold one vector for each run, sample by sample: (B * runs, D) for runs of `lengths` tokens.
-    """
-
-    lengths: tuple[int, ...]
+class TokenIndex(Protocol):
+    """Another way than a tensor to say which vector each token has.  The fused kernels do not take it."""
 
     def spread(self, values: Tensor) -> Tensor:
-        """(B, T, D), T tokens of all runs together."""
-        runs = values.unflatten(0, (-1, len(self.lengths))).split(1, dim=1)
-        return torch.cat([run.expand(-1, length, -1) for run, length in zip(runs, self.lengths, strict=True)], dim=1)
+        """Each token's own of the vectors (N, D): (B, T, D)."""
 
 
 @dataclass(frozen=True)
-class TokenRow:
-    """A vector for every token: `values` (N, D) looked up through `index` (B, T), or one (1, D) for all of them.
-
-    `Runs` are for training: the fused kernels, which no gradient flows through, do not take them.
-    """
+class TokenVector:
+    """A vector for every token: `values` (N, D) looked up through `index` (B, T), or one (1, D) for all of them."""
 
     values: Tensor
-    index: Tensor | Runs | None
+    index: Tensor | TokenIndex | None
 
     def per_token(self) -> Tensor:
         """(B, T, D), or (1, 1, D) when all tokens share one."""
-        if isinstance(self.index, Runs):
-            return self.index.spread(self.values)
-        return self.values[None] if self.index is None else self.values[self.index]
+        if self.index is None:
+            return self.values[None]
+        return self.values[self.index] if isinstance(self.index, Tensor) else self.index.spread(self.values)
 
 
-Norm = tuple[TokenRow | None, TokenRow | None]
-PLAIN: Norm = (None, None)
+@dataclass(frozen=True)
+class Norm:
+    """A norm's shift and scale, both None for a plain one, and the linear layer that reads the result.
+
+    The result has float8 rows if that layer takes them.
+    """
+
+    shift: TokenVector | None
+    scale: TokenVector | None
+    reader: nn.Module | None = None
 
 
 def rms_norm(x: Tensor, eps: float) -> Tensor:
@@ -50,49 +50,76 @@ def rms_norm(x: Tensor, eps: float) -> Tensor:
     return F.rms_norm(x, (x.shape[-1],), eps=eps)
 
 
-def modulated_norm(x: Tensor, norm: Norm, eps: float, *, fp8_rows: bool = False) -> Tensor:
-    """rms_norm(x) * (1 + scale) + shift of x (R, T, D); `norm` is (shift, scale), or PLAIN.
-
-    With `fp8_rows` the fused kernel leaves the result's float8 rows beside it (see `kernels.fp8`).
-    """
-    if fused(x) and _for_kernels(norm):
-        from .triton_norm import residual_norm
-
-        return residual_norm(x.contiguous(), None, None, (norm,), eps, fp8_rows)[1][0]
-    return _modulate(rms_norm(x, eps), norm)
+def modulated_norm(x: Tensor, norm: Norm, eps: float) -> Activation:
+    """rms_norm(x) * (1 + scale) + shift of x (R, T, D)."""
+    if fused(x) and _in_tensors(norm.shift):
+        return _fused(x, None, None, (norm,), eps)[1][0]
+    return _modulated(rms_norm(x, eps), norm)
 
 
-def modulate(x: Tensor, norm: Norm, *, fp8_rows: bool = False) -> Tensor:
+def modulate(x: Tensor, norm: Norm) -> Activation:
     """x * (1 + scale) + shift of x (R, T, D): `modulated_norm` of what is normalised already."""
-    # Where only the modulation learns, as under a LoRA in training, x alone would not tell.
-    if fused(x) and fused(norm[0].values) and _for_kernels(norm):
-        from .triton_norm import residual_norm
-
-        return residual_norm(x.contiguous(), None, None, (norm,), 0.0, fp8_rows, normalised=False)[1][0]
-    return _modulate(x, norm)
+    # Where the modulation alone asks for a gradient, x would not tell.
+    if fused(x) and fused(norm.shift.values) and _in_tensors(norm.shift):
+        return _fused(x, None, None, (norm,), 0.0, normalised=False)[1][0]
+    return _modulated(x, norm)
 
 
 def residual_norm(
-    x: Tensor, update: Tensor, gate: TokenRow | None, norms: tuple[Norm, ...], eps: float, *, fp8_rows: bool = False
-) -> tuple[Tensor, tuple[Tensor, ...]]:
+    x: Tensor, update: Tensor, gate: TokenVector | None, norms: tuple[Norm, ...], eps: float
+) -> tuple[Tensor, tuple[Activation, ...]]:
     """x + update * gate for x, update (R, T, D), and its modulated norms (up to two, which share their index).
 
-    x is given away: the fused kernel writes the sum into its storage.  A gate of None is one.  With `fp8_rows` the
-    fused kernel leaves the norms' float8 rows beside them.
+    x is given away: the sum may lie in its storage, and only what is returned counts.  A gate of None is one.
     """
-    if fused(x) and all(map(_for_kernels, norms)):
-        from .triton_norm import residual_norm as kernel
-
-        return kernel(x.contiguous(), update, gate, norms, eps, fp8_rows)
-    x = x + (update if gate is None else update * gate.per_token())
+    if fused(x) and _in_tensors(gate, *(norm.shift for norm in norms)):
+        return _fused(x, update, gate, norms, eps)
+    x = x + _gated(update, gate)
     normed = rms_norm(x, eps) if norms else None
-    return x, tuple(_modulate(normed, norm) for norm in norms)
+    return x, tuple(_modulated(normed, norm) for norm in norms)
 
 
-def _for_kernels(norm: Norm) -> bool:
-    return norm[0] is None or not isinstance(norm[0].index, Runs)
+def residual(x: Tensor, update: Tensor, gate: TokenVector | None) -> Tensor:
+    """x (R, T, D) with update * gate added to its first rows, as many as the update (r, T, D) has.
+
+    x is given away: the sum may lie in its storage, and only what is returned counts.  A gate of None is one.
+    """
+    if fused(x) and _in_tensors(gate):
+        x = x.contiguous()
+        _fused(x[: update.shape[0]], update, gate, (), 0.0)
+        return x
+    first, rest = x[: update.shape[0]], x[update.shape[0] :]
+    changed = first + _gated(update, gate)
+    return torch.cat((changed, rest)) if len(rest) else changed
 
 
-def _modulate(normed: Tensor, norm: Norm) -> Tensor:
-    shift, scale = norm
-    return normed if shift is None else normed * (1 + scale.per_token()) + shift.per_token()
+def _fused(
+    x: Tensor, update: Tensor | None, gate: TokenVector | None, norms: tuple[Norm, ...], eps: float, **how: bool
+) -> tuple[Tensor, tuple[Activation, ...]]:
+    """All of it in one kernel, which writes the sum into x."""
+    from .triton_norm import residual_norm as kernel
+
+    rows = any(takes_rows(norm.reader, x) for norm in norms)
+    pairs = tuple((norm.shift, norm.scale) for norm in norms)
+    x, normed, quantised = kernel(x.contiguous(), update, gate, pairs, eps, rows, **how)
+    if not rows:
+        return x, tuple(map(Activation, normed))
+    return x, tuple(
+        Activation(tensor, Fp8Rows(*own, tensor.shape, tensor.dtype))
+        for tensor, own in zip(normed, quantised, strict=True)
+    )
+
+
+def _in_tensors(*vectors: TokenVector | None) -> bool:
+    """Whether the kernels can look these vectors up."""
+    return all(v is None or v.index is None or isinstance(v.index, Tensor) for v in vectors)
+
+
+def _gated(update: Tensor, gate: TokenVector | None) -> Tensor:
+    return update if gate is None else update * gate.per_token()
+
+
+def _modulated(normed: Tensor, norm: Norm) -> Activation:
+    if norm.shift is not None:
+        normed = normed * (1 + norm.scale.per_token()) + norm.shift.per_token()
+    return Activation.made_for(norm.reader, normed)

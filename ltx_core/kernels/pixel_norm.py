@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .dispatch import fused
+from .layer_protocols import LeavesBias, offers
 
 EPS = 1e-8
 
@@ -52,5 +53,4 @@ def convolve_apart(conv: nn.Module, x: Tensor) -> tuple[Tensor, Tensor | None]:
         return conv(x), None
     if type(conv) is nn.Conv3d:
         return F.conv3d(x, conv.weight, None, conv.stride, conv.padding), conv.bias
-    own = getattr(conv, "forward_apart", None)
-    return (conv(x), None) if own is None else own(x)
+    return conv.forward_apart(x) if offers(conv, LeavesBias) else (conv(x), None)

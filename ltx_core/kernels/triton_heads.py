@@ -7,7 +7,6 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .fp8 import Fp8Rows
 from .triton_fp8 import empty_rows, store_rows
 
 
@@ -84,8 +83,11 @@ def norm_rotate(x: Tensor, weight: Tensor, heads: int, table, eps: float) -> Ten
     return out.unflatten(-1, (heads, -1)).transpose(1, 2)
 
 
-def gate_heads(parts: Sequence[Tensor], logits: Tensor, fp8_rows: bool) -> Tensor | Fp8Rows:
-    """See `ltx_core.kernels.heads`: parts (r, H, T, D), logits (R, T, H) -> (R, T, H*D) contiguous."""
+def gate_heads(parts: Sequence[Tensor], logits: Tensor, fp8_rows: bool) -> Tensor | tuple[Tensor, Tensor]:
+    """See `ltx_core.kernels.heads`: parts (r, H, T, D), logits (R, T, H) -> (R, T, H*D) contiguous.
+
+    With `fp8_rows` only its float8 values (R*T, H*D) and scales.
+    """
     rows, tokens, heads = logits.shape
     head_dim = parts[0].shape[-1]
     width, dtype = heads * head_dim, parts[0].dtype
@@ -100,4 +102,4 @@ def gate_heads(parts: Sequence[Tensor], logits: Tensor, fp8_rows: bool) -> Tenso
             FP8_ROWS=fp8_rows, BLOCK=triton.next_power_of_2(width), num_warps=8,
         )  # fmt: skip
         first += count
-    return Fp8Rows(out, scales, torch.Size((rows, tokens, width)), dtype) if fp8_rows else like
+    return (out, scales) if fp8_rows else like

@@ -7,7 +7,6 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .fp8 import keep_rows
 from .triton_fp8 import empty_rows, store_rows
 
 
@@ -66,10 +65,11 @@ def _residual_norm(
 
 def residual_norm(
     x: Tensor, update: Tensor | None, gate, norms, eps: float, fp8_rows: bool = False, normalised: bool = True
-) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """See `ltx_core.kernels.norm`.  x (R, T, D) contiguous takes the sum in place; at most two norms.
+) -> tuple[Tensor, tuple[Tensor, ...], list[tuple[Tensor, Tensor]]]:
+    """See `ltx_core.kernels.norm`.  x (R, T, D) contiguous takes the sum in place; at most two norms (shift, scale).
 
-    Without `normalised` the norms are only modulated.
+    Without `normalised` the norms are only modulated.  Returns x, the norms, and with `fp8_rows` the float8 values and
+    scales of each norm.
     """
     width = x.shape[-1]
     tokens = x.numel() // width
@@ -77,11 +77,11 @@ def residual_norm(
     outputs = tuple(torch.empty_like(x) for _ in norms)
     quantized = [empty_rows(tokens, width, x.device) for _ in norms] if fp8_rows else []
     modulated = bool(norms) and norms[0][0] is not None
-    rows = [row for pair in norms for row in pair] if modulated else []
+    vectors = [vector for pair in norms for vector in pair] if modulated else []
     _residual_norm[(tokens,)](
         x, x if update is None else update, x,
         x if gate is None else gate.values, *_lookup(gate, x.device),
-        *_padded([row.values for row in rows], x, 4), *_lookup(rows[0] if modulated else None, x.device),
+        *_padded([vector.values for vector in vectors], x, 4), *_lookup(vectors[0] if modulated else None, x.device),
         *_padded(outputs, x, 2), *_padded([own[0] for own in quantized], x, 2),
         *_padded([own[1] for own in quantized], x, 2),
         width, eps,
@@ -89,15 +89,13 @@ def residual_norm(
         NORMS=len(norms), NORMALISED=normalised, MODULATED=modulated,
         FP8_ROWS=fp8_rows, BLOCK=triton.next_power_of_2(width), num_warps=8 if len(norms) == 2 else 4,
     )  # fmt: skip
-    for output, own in zip(outputs, quantized, strict=False):
-        keep_rows(output, *own)
-    return x, outputs
+    return x, outputs, quantized
 
 
-def _lookup(row, device: torch.device) -> tuple[Tensor, int, int]:
+def _lookup(vector, device: torch.device) -> tuple[Tensor, int, int]:
     """Kernel arguments that find a token's vector: index, stride between vectors, length of the index."""
-    index = _zero(device) if row is None or row.index is None else row.index
-    return index, 0 if row is None else row.values.stride(0), index.numel()
+    index = _zero(device) if vector is None or vector.index is None else vector.index
+    return index, 0 if vector is None else vector.values.stride(0), index.numel()
 
 
 @functools.cache

@@ -1,16 +1,16 @@
 """One guided prediction of the clean latents: what every sampler asks for at every noise level."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ..errors import NotFiniteError
 from ..progress import SILENT, Reporter
-from ..transformer.graphs import BlockGraphs
 from ..transformer.inputs import GuidancePass, ModalityInput, ModalityRope
 from ..transformer.model import AVTransformer
+from ..transformer.runner import BlockRunner, InOrder
 from .guidance import Contexts, Guidance, combine, passes
 from .state import AVState, ModalityState
 
@@ -23,8 +23,7 @@ class Denoiser:
     guidance: Guidance
     passes: tuple[GuidancePass, ...]
     ropes: tuple[ModalityRope | None, ModalityRope | None]
-    reporter: Reporter
-    graphs: BlockGraphs = field(default_factory=BlockGraphs)
+    run_blocks: BlockRunner
 
     def __call__(
         self, state: AVState, sigma: Tensor, step: int, last: Sequence[Tensor] | None = None
@@ -48,18 +47,25 @@ class Denoiser:
     def _velocities(self, video: ModalityInput, audio: ModalityInput | None) -> list[tuple[Tensor, Tensor | None]]:
         # The model runs several passes only for a single sample.
         batches = [self.passes] if video.tokens.shape[0] == 1 else [(p,) for p in self.passes]
-        with self.graphs.in_force():
-            return [v for batch in batches for v in self.model(video, audio, batch, reporter=self.reporter)]
+        return [v for batch in batches for v in self.model(video, audio, batch, self.run_blocks)]
 
 
 def guided_denoiser(
-    model: AVTransformer, state: AVState, guidance: Guidance, contexts: Contexts, reporter: Reporter = SILENT
+    model: AVTransformer,
+    state: AVState,
+    guidance: Guidance,
+    contexts: Contexts,
+    reporter: Reporter = SILENT,
+    run_blocks: BlockRunner | None = None,
 ) -> Denoiser:
-    """Prepares a stage: the passes that guidance needs, and the rotary tables, which only depend on positions."""
+    """Prepares a stage: the passes that guidance needs, and the rotary tables, which only depend on positions.
+
+    `run_blocks` None: one after another, with a look at `reporter` before each whether to go on.
+    """
     needed = passes(guidance, contexts, model.params.num_layers, with_audio=state.audio is not None)
     positions = [m.positions for m in state.modalities]
     ropes = model.rope_tables(positions[0], positions[1] if len(positions) > 1 else None, reporter)
-    return Denoiser(model, guidance, tuple(needed), ropes, reporter)
+    return Denoiser(model, guidance, tuple(needed), ropes, run_blocks or InOrder(reporter))
 
 
 def _model_input(state: ModalityState, sigma: Tensor, rope: ModalityRope) -> ModalityInput:

@@ -9,6 +9,7 @@ from torch import Tensor
 from ..errors import ConditioningError
 from ..progress import SILENT, Reporter
 from ..transformer.model import AVTransformer
+from ..transformer.runner import BlockRunner
 from .conditions.condition import Condition
 from .denoiser import guided_denoiser
 from .euler import sample_euler
@@ -74,10 +75,14 @@ def sample_stage(
     dtype: torch.dtype = torch.bfloat16,
     device: torch.device | str | None = None,
     reporter: Reporter = SILENT,
+    run_blocks: BlockRunner | None = None,
 ) -> AVLatent:
-    """Samples a stage from its beginning to clean latents."""
+    """Samples a stage from its beginning to clean latents.
+
+    `run_blocks`: how the transformer's blocks are run; None is one after another, see `guided_denoiser`.
+    """
     state = begin(stage, generator, dtype=dtype, device=device, reporter=reporter)
-    denoise = guided_denoiser(model, state, stage.guidance, contexts, reporter)
+    denoise = guided_denoiser(model, state, stage.guidance, contexts, reporter, run_blocks)
     return AVLatent(*stage.sampler(denoise, state, stage.sigmas, reporter).latents())
 
 

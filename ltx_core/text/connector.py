@@ -4,9 +4,10 @@ import torch
 from torch import Tensor, nn
 
 from ..kernels.norm import rms_norm
+from ..kernels.rotary import RotaryTable
 from ..transformer.attention import Attention, AttentionFunction, scaled_dot_product
 from ..transformer.feed_forward import FeedForward
-from ..transformer.rope import RotaryTable, rotary_table
+from ..transformer.rope import rotary_table
 from .params import ConnectorParams
 
 

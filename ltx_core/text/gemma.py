@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..kernels.rotary import Rotation, apply_rotary
 from ..progress import SILENT, Reporter
 from ..transformer.attention import AttentionFunction, scaled_dot_product
-from ..transformer.rope import Rotation, apply_rotary
 from .gemma_params import GemmaParams, GemmaRope
 
 

@@ -6,10 +6,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from ..kernels.activation import Activation, read
 from ..kernels.attention import scaled_dot_product
-from ..kernels.fp8 import takes_rows
 from ..kernels.heads import gate_heads, norm_rotate
-from .rope import RotaryTable
+from ..kernels.rotary import RotaryTable
 
 AttentionFunction = Callable[..., Tensor]
 
@@ -65,8 +65,8 @@ class Attention(nn.Module):
 
     def forward(
         self,
-        x: Tensor,
-        context: Tensor | None = None,
+        x: Tensor | Activation,
+        context: Tensor | Activation | None = None,
         *,
         rope: RotaryTable | None = None,
         context_rope: RotaryTable | None = None,
@@ -77,11 +77,11 @@ class Attention(nn.Module):
         context = x if context is None else context
         context_rope = rope if context_rope is None else context_rope
         if all(bypass) and bypass:
-            return self._leave(x, [self._split(self.to_v(context))])
+            return self._leave(x, [self._split(read(self.to_v, context))])
         if not any(bypass):
             k, v = self.keys_values(context, context_rope)
             return self._leave(x, [self._attend(x, k, v, rope, mask)])
-        v = self._split(self.to_v(context))
+        v = self._split(read(self.to_v, context))
         heads = []
         for row, skip in enumerate(bypass):
             own = slice(row, row + 1)
@@ -89,11 +89,11 @@ class Attention(nn.Module):
             heads.append(v[own] if skip else self._attend(x[own], k, v[own], rope, mask))
         return self._leave(x, heads)
 
-    def keys_values(self, context: Tensor, rope: RotaryTable | None = None) -> tuple[Tensor, Tensor]:
+    def keys_values(self, context: Tensor | Activation, rope: RotaryTable | None = None) -> tuple[Tensor, Tensor]:
         """Keys and values (B, H, Tk, D) of a context, to share between the rows that attend to it."""
-        return self._keys(context, rope), self._split(self.to_v(context))
+        return self._keys(context, rope), self._split(read(self.to_v, context))
 
-    def attend(self, x: Tensor, k: Tensor, v: Tensor, contexts: tuple[int, ...] | None = None) -> Tensor:
+    def attend(self, x: Tensor | Activation, k: Tensor, v: Tensor, contexts: tuple[int, ...] | None = None) -> Tensor:
         """Attention of x (R, Tq, query_dim) over keys and values (C, H, Tk, D) of `keys_values`, without positions.
 
         `contexts` says which of them each row takes (None: its own); neighbours that share one are attended together,
@@ -101,7 +101,7 @@ class Attention(nn.Module):
         """
         if contexts is None:
             return self._leave(x, [self._attend(x, k, v, None, None)])
-        q, heads, first = self.q_norm(self.to_q(x), None), [], 0
+        q, heads, first = self.q_norm(read(self.to_q, x), None), [], 0
         for context, run in itertools.groupby(contexts):
             count = len(list(run))
             own = q[first : first + count].transpose(1, 2).flatten(0, 1)[None].transpose(1, 2)
@@ -110,16 +110,18 @@ class Attention(nn.Module):
             first += count
         return self._leave(x, heads)
 
-    def _keys(self, context: Tensor, rope: RotaryTable | None) -> Tensor:
-        return self.k_norm(self.to_k(context), rope)
+    def _keys(self, context: Tensor | Activation, rope: RotaryTable | None) -> Tensor:
+        return self.k_norm(read(self.to_k, context), rope)
 
-    def _attend(self, x: Tensor, k: Tensor, v: Tensor, rope: RotaryTable | None, mask: Tensor | None) -> Tensor:
-        return self.attention(self.q_norm(self.to_q(x), rope), k, v, mask)
+    def _attend(
+        self, x: Tensor | Activation, k: Tensor, v: Tensor, rope: RotaryTable | None, mask: Tensor | None
+    ) -> Tensor:
+        return self.attention(self.q_norm(read(self.to_q, x), rope), k, v, mask)
 
-    def _leave(self, x: Tensor, heads: list[Tensor]) -> Tensor:
+    def _leave(self, x: Tensor | Activation, heads: list[Tensor]) -> Tensor:
         """Gates the heads, parts (b, H, Tq, D), by the query side's input and projects them: (B, Tq, query_dim)."""
-        logits = None if self.to_gate_logits is None else self.to_gate_logits(x)
-        return self.to_out(gate_heads(heads, logits, fp8_rows=takes_rows(self.to_out[0], x)))
+        logits = None if self.to_gate_logits is None else read(self.to_gate_logits, x)
+        return self.to_out(gate_heads(heads, logits, reader=self.to_out[0]))
 
     def _split(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)

@@ -1,28 +1,28 @@
 """One transformer block: self-attention, text attention, audio-video attention and feed-forward of both streams."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from ..kernels.dispatch import fused
-from ..kernels.fp8 import first_entries, takes_rows
-from ..kernels.norm import PLAIN, Norm, TokenRow, modulate, modulated_norm, residual_norm
+from ..kernels.activation import Activation
+from ..kernels.norm import Norm, TokenVector, modulate, modulated_norm, residual, residual_norm
+from .arrangement import IN_ORDER, Arrangement
 from .attention import Attention, AttentionFunction
 from .feed_forward import FeedForward
 from .inputs import ModalityRope
-from .lanes import ONE_LANE, OneLane
-from .modulation import Modulation
+from .modulation import BlockModulation, Modulation
 from .params import TransformerParams
-from .plan import BlockPlan
+from .pass_sharing import BlockPlan
 
 
 @dataclass(frozen=True)
 class StreamConditioning:
     """What a modality's stream is modulated and conditioned by, the same in every block of one evaluation.
 
-    modulation: 9 rows (6 without text modulation): shift, scale, gate of self-attention, feed-forward, text attention.
-    prompt: shift and scale of the text context, 2 rows, or None.
+    modulation: 9 vectors (6 without text modulation), see `BlockModulation`.
+    prompt: shift and scale of the text context, 2 vectors, or None.
     cross: scale, shift for audio-to-video, then for video-to-audio; cross_gate: the gate of what enters this stream.
     contexts: (C, S, D), one for each distinct prompt.
     """
@@ -32,7 +32,18 @@ class StreamConditioning:
     cross: Modulation | None
     cross_gate: Modulation | None
     rope: ModalityRope
-    contexts: Tensor
+    contexts: Activation
+
+
+class _Layers(NamedTuple):
+    """What one modality has of its own in a block."""
+
+    self_attention: Attention
+    text_attention: Attention
+    feed_forward: FeedForward
+    table: Tensor
+    prompt_table: Tensor | None
+    cross_table: Tensor
 
 
 class AVTransformerBlock(nn.Module):
@@ -53,12 +64,12 @@ class AVTransformerBlock(nn.Module):
         self.ff = FeedForward(video.width, **factory)
         self.audio_ff = FeedForward(audio.width, **factory)
 
-        def table(rows: int, width: int) -> nn.Parameter:
-            return nn.Parameter(torch.empty(rows, width, dtype=dtype, device=device))
+        def table(count: int, width: int) -> nn.Parameter:
+            return nn.Parameter(torch.empty(count, width, dtype=dtype, device=device))
 
-        rows = 9 if params.text_adaln else 6
-        self.scale_shift_table = table(rows, video.width)
-        self.audio_scale_shift_table = table(rows, audio.width)
+        count = 9 if params.text_adaln else 6
+        self.scale_shift_table = table(count, video.width)
+        self.audio_scale_shift_table = table(count, audio.width)
         self.prompt_scale_shift_table = table(2, video.width) if params.text_adaln else None
         self.audio_prompt_scale_shift_table = table(2, audio.width) if params.text_adaln else None
         self.scale_shift_table_a2v_ca_video = table(5, video.width)
@@ -71,99 +82,129 @@ class AVTransformerBlock(nn.Module):
         video_conditioning: StreamConditioning | None,
         audio_conditioning: StreamConditioning | None,
         plan: BlockPlan,
-        lanes: OneLane = ONE_LANE,
+        arrangement: Arrangement = IN_ORDER,
     ) -> tuple[Tensor | None, Tensor | None]:
+        """Both streams after the block.  Those that go in are given away: kernels may write into their storage."""
         v, a = video_conditioning, audio_conditioning
+        a2v, v2a = self.audio_to_video_attn, self.video_to_audio_attn
         crossing = v is not None and a is not None and plan.joined != ()
         to_video = to_audio = None
         if v is not None:
-            tables = (self.prompt_scale_shift_table, self.scale_shift_table_a2v_ca_video if crossing else None)
-            rows = v.modulation.rows(self.scale_shift_table)
-            video, query = self._self_attention(video, self.attn1, rows, v, plan, plan.video_bypass)
-            video, video_norms = self._text_attention(video, query, self.attn2, rows, tables, v, plan)
-        with lanes.audio():
+            video_layers = self._video_layers()
+            video_modulation = BlockModulation.of(v.modulation, video_layers.table)
+            video, query = self._self_attention(video, video_layers, video_modulation, v, plan, plan.video_bypass)
+            cross = _cross_norms(v, video_layers.cross_table, a2v.to_q, v2a.to_k) if crossing else ()
+            video, video_norms = self._text_attention(video, query, video_layers, video_modulation, cross, v, plan)
+        with arrangement.audio():
             if a is not None:
-                tables = (
-                    self.audio_prompt_scale_shift_table,
-                    self.scale_shift_table_a2v_ca_audio if crossing else None,
-                )
-                audio_rows = a.modulation.rows(self.audio_scale_shift_table)
-                audio, query = self._self_attention(audio, self.audio_attn1, audio_rows, a, plan, plan.audio_bypass)
-                audio, audio_norms = self._text_attention(audio, query, self.audio_attn2, audio_rows, tables, a, plan)
+                audio_layers = self._audio_layers()
+                audio_modulation = BlockModulation.of(a.modulation, audio_layers.table)
+                audio, query = self._self_attention(audio, audio_layers, audio_modulation, a, plan, plan.audio_bypass)
+                cross = _cross_norms(a, audio_layers.cross_table, a2v.to_k, v2a.to_q) if crossing else ()
+                audio, audio_norms = self._text_attention(audio, query, audio_layers, audio_modulation, cross, a, plan)
         if crossing:
             # Both sides' norms were taken before either stream is updated by the other.
-            lanes.exchange(*video_norms, *audio_norms)
-            ropes = {"rope": v.rope.cross, "context_rope": a.rope.cross}
-            to_video = self.audio_to_video_attn(video_norms[0], audio_norms[0], **ropes)
-            with lanes.audio():
-                ropes = {"rope": a.rope.cross, "context_rope": v.rope.cross}
-                to_audio = self.video_to_audio_attn(audio_norms[1], video_norms[1], **ropes)
+            arrangement.exchange(*video_norms, *audio_norms)
+            to_video = a2v(video_norms[0], audio_norms[0], rope=v.rope.cross, context_rope=a.rope.cross)
+            with arrangement.audio():
+                to_audio = v2a(audio_norms[1], video_norms[1], rope=a.rope.cross, context_rope=v.rope.cross)
         if v is not None:
-            gate = v.cross_gate and v.cross_gate.rows(self.scale_shift_table_a2v_ca_video[4:])[0]
-            video = self._feed_forward(video, to_video, gate, plan.joined, self.ff, rows)
-        with lanes.audio():
+            video = self._feed_forward(video, to_video, video_layers, video_modulation, v, arrangement)
+        with arrangement.audio():
             if a is not None:
-                gate = a.cross_gate and a.cross_gate.rows(self.scale_shift_table_a2v_ca_audio[4:])[0]
-                audio = self._feed_forward(audio, to_audio, gate, plan.joined, self.audio_ff, audio_rows)
+                audio = self._feed_forward(audio, to_audio, audio_layers, audio_modulation, a, arrangement)
         return video, audio
 
-    def _self_attention(self, x, attn: Attention, rows, conditioning: StreamConditioning, plan: BlockPlan, bypass):
+    def _video_layers(self) -> _Layers:
+        return _Layers(
+            self.attn1, self.attn2, self.ff,
+            self.scale_shift_table, self.prompt_scale_shift_table, self.scale_shift_table_a2v_ca_video,
+        )  # fmt: skip
+
+    def _audio_layers(self) -> _Layers:
+        return _Layers(
+            self.audio_attn1, self.audio_attn2, self.audio_ff,
+            self.audio_scale_shift_table, self.audio_prompt_scale_shift_table, self.scale_shift_table_a2v_ca_audio,
+        )  # fmt: skip
+
+    def _self_attention(
+        self,
+        x: Tensor,
+        layers: _Layers,
+        modulation: BlockModulation,
+        conditioning: StreamConditioning,
+        plan: BlockPlan,
+        bypass: tuple[bool, ...],
+    ) -> tuple[Tensor, Activation]:
         """The stream after self-attention, and its norm as the query of text attention."""
         x = _take(x, plan.split_self)
-        bypass = bypass if any(bypass) else ()
-        fp8 = takes_rows(attn.to_q, x)
-        normed = modulated_norm(x, rows[:2], self.eps, fp8_rows=fp8)
-        update = attn(normed, rope=conditioning.rope.tokens, bypass=bypass)
-        query = PLAIN if conditioning.prompt is None else rows[6:8]
-        x, (query,) = residual_norm(x, update, rows[2], (query,), self.eps, fp8_rows=fp8)
+        attn, own, text = layers.self_attention, modulation.self_attention, modulation.text_attention
+        normed = modulated_norm(x, Norm(own.shift, own.scale, reader=attn.to_q), self.eps)
+        update = attn(normed, rope=conditioning.rope.tokens, bypass=bypass if any(bypass) else ())
+        norm = Norm(text and text.shift, text and text.scale, reader=layers.text_attention.to_q)
+        x, (query,) = residual_norm(x, update, own.gate, (norm,), self.eps)
         return _take(x, plan.split_text), _take(query, plan.split_text)
 
     def _text_attention(
-        self, x, query, attn: Attention, rows, tables, conditioning: StreamConditioning, plan: BlockPlan
-    ):
+        self,
+        x: Tensor,
+        query: Activation,
+        layers: _Layers,
+        modulation: BlockModulation,
+        cross: tuple[Norm, ...],
+        conditioning: StreamConditioning,
+        plan: BlockPlan,
+    ) -> tuple[Tensor, list[Activation]]:
         """The stream after text attention, and the norms that audio-video attention takes of the rows that have it."""
-        prompt_table, cross_table = tables
-        context, gate = conditioning.contexts, None
-        if conditioning.prompt is not None:
-            fp8 = takes_rows(attn.to_k, context)
-            context = modulate(context, conditioning.prompt.rows(prompt_table), fp8_rows=fp8)
-            gate = rows[8]
+        attn, context, gate = layers.text_attention, conditioning.contexts, None
+        if modulation.text_attention is not None:
+            gate = modulation.text_attention.gate
+            shift, scale = conditioning.prompt.vectors(layers.prompt_table)
+            context = modulate(context.tensor, Norm(shift, scale, reader=attn.to_k))
         update = attn.attend(query, *attn.keys_values(context), plan.contexts)
-        cross = () if cross_table is None else _cross_norms(conditioning, cross_table)
-        x, norms = residual_norm(x, update, gate, cross, self.eps, fp8_rows=takes_rows(attn.to_q, x))
-        return _take(x, plan.split_cross), [_take(_take(norm, plan.split_cross), plan.joined) for norm in norms]
+        x, norms = residual_norm(x, update, gate, cross, self.eps)
+        return _take(x, plan.split_cross), [_take(norm, plan.joined_before) for norm in norms]
 
-    def _feed_forward(self, x, update, update_gate, joined, ff: FeedForward, rows) -> Tensor:
-        """Adds what came from the other modality to its rows, then the feed-forward network's output."""
-        shift, scale, gate = rows[3:6]
-        fp8 = takes_rows(ff.net[0].proj, x)
-        if update is not None and joined is None:
-            x, (query,) = residual_norm(x, update, update_gate, ((shift, scale),), self.eps, fp8_rows=fp8)
+    def _feed_forward(
+        self,
+        x: Tensor,
+        from_other: Tensor | None,
+        layers: _Layers,
+        modulation: BlockModulation,
+        conditioning: StreamConditioning,
+        arrangement: Arrangement,
+    ) -> Tensor:
+        """Adds what came from the other modality to the rows that have it, then the feed-forward network's output."""
+        network, own = layers.feed_forward, modulation.feed_forward
+        norm = Norm(own.shift, own.scale, reader=network.reader)
+        gate = None if from_other is None else _cross_gate(conditioning, layers.cross_table)
+        if from_other is not None and from_other.shape[0] == x.shape[0]:
+            x, (query,) = residual_norm(x, from_other, gate, (norm,), self.eps)
         else:
-            x = x if update is None else _add_rows(x, update, update_gate, joined, self.eps)
-            query = modulated_norm(x, (shift, scale), self.eps, fp8_rows=fp8)
-        return residual_norm(x, ff(query), gate, (), self.eps)[0]
+            x = x if from_other is None else residual(x, from_other, gate)
+            query = modulated_norm(x, norm, self.eps)
+        return residual(x, arrangement.feed_forward(network, query), own.gate)
 
 
-def _cross_norms(conditioning: StreamConditioning, table: Tensor) -> tuple[Norm, Norm]:
-    """(shift, scale) of a stream in audio-to-video and in video-to-audio attention; the table has scales first."""
-    a2v_scale, a2v_shift, v2a_scale, v2a_shift = conditioning.cross.rows(table[:4])
-    return (a2v_shift, a2v_scale), (v2a_shift, v2a_scale)
+def _cross_norms(
+    conditioning: StreamConditioning, table: Tensor, a2v_reader: nn.Module, v2a_reader: nn.Module
+) -> tuple[Norm, Norm]:
+    """A stream's norms for audio-to-video and for video-to-audio attention; the table has scales first."""
+    a2v_scale, a2v_shift, v2a_scale, v2a_shift = conditioning.cross.vectors(table[:4])
+    return Norm(a2v_shift, a2v_scale, a2v_reader), Norm(v2a_shift, v2a_scale, v2a_reader)
 
 
-def _take(x: Tensor | None, rows: tuple[int, ...] | None) -> Tensor | None:
+def _cross_gate(conditioning: StreamConditioning, table: Tensor) -> TokenVector:
+    """The gate of what a stream gets from the other."""
+    return conditioning.cross_gate.vectors(table[4:])[0]
+
+
+def _take(x: Tensor | Activation, rows: tuple[int, ...] | None) -> Tensor | Activation:
     """The named rows of x, without a copy where they are its first ones; all of x when rows is None."""
-    if x is None or rows is None:
+    if rows is None:
         return x
-    return (
-        first_entries(x, len(rows))
-        if rows == tuple(range(len(rows)))
-        else torch.cat([x[row : row + 1] for row in rows])
-    )
-
-
-def _add_rows(x: Tensor, update: Tensor, gate: TokenRow, rows: tuple[int, ...], eps: float) -> Tensor:
-    """x with the gated update added to its first rows, which the plan has made the ones with audio-video attention."""
-    count = len(rows)
-    changed, _ = residual_norm(x[:count], update, gate, (), eps)
-    return x if fused(x) else torch.cat((changed, x[count:]))
+    if isinstance(x, Activation):
+        return x.select(rows)
+    if rows == tuple(range(len(rows))):
+        return x[: len(rows)]
+    return torch.cat([x[row : row + 1] for row in rows])

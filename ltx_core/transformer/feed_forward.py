@@ -2,9 +2,8 @@
 
 from torch import Tensor, nn
 
-from ..kernels.fp8 import gelu_rows, takes_rows
-from ..kernels.linear import apply_gelu
-from .chunks import by_tokens
+from ..kernels.activation import Activation
+from ..kernels.linear import read_gelu
 
 
 class _GeluProjection(nn.Module):
@@ -25,9 +24,11 @@ class FeedForward(nn.Module):
             ops.Linear(hidden, width, bias=bias, dtype=dtype, device=device),
         )
 
-    def forward(self, x: Tensor) -> Tensor:
-        return by_tokens(self._network, x)
+    @property
+    def reader(self) -> nn.Module:
+        """The layer that reads its input."""
+        return self.net[0].proj
 
-    def _network(self, x: Tensor) -> Tensor:
-        up, down = self.net[0].proj, self.net[2]
-        return down(gelu_rows(up(x)) if takes_rows(down, x) else apply_gelu(up, x))
+    def forward(self, x: Tensor | Activation) -> Tensor:
+        down = self.net[2]
+        return down(read_gelu(self.reader, x, reader=down))

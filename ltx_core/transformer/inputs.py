@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from ..kernels.rotary import RotaryTable
 from .modulation import TokenTimesteps
-from .rope import RotaryTable
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,8 @@ class ModalityRope:
 class ModalityInput:
     """The noisy state of one modality.
 
-    tokens: (B, T, 128); timesteps: (B, T) float32, denoise mask times sigma, or the distinct ones of each sample as
-    training knows them beforehand; sigma: (B,) float32.
+    tokens: (B, T, 128); timesteps: (B, T) float32, denoise mask times sigma, or where the distinct ones are known
+    beforehand these and their index; sigma: (B,) float32.
     """
 
     tokens: Tensor

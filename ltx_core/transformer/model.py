@@ -7,19 +7,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import GeometryError, LTXError
-from ..kernels.dispatch import fused
-from ..kernels.fp8 import takes_rows
-from ..kernels.norm import Runs
+from ..kernels.activation import Activation
 from ..progress import SILENT, Reporter
-from .ahead import compile_ahead
 from .attention import AttentionFunction, scaled_dot_product
 from .block import AVTransformerBlock, StreamConditioning
-from .graphs import run_blocks
 from .inputs import GuidancePass, ModalityInput, ModalityRope
 from .modulation import AdaLayerNormSingle, Modulation, TokenTimesteps
 from .params import StreamParams, TransformerParams
-from .plan import plan_passes
+from .pass_sharing import plan_passes
 from .rope import interval_middles, rotary_table
+from .runner import BlockRunner, one_after_another
 
 Velocities = tuple[Tensor | None, Tensor | None]
 
@@ -52,15 +49,15 @@ class AVTransformer(nn.Module):
         self.params = params
         factory = {"dtype": dtype, "device": device}
         video, audio = params.video, params.audio
-        rows = 9 if params.text_adaln else 6
+        count = 9 if params.text_adaln else 6
 
-        def adaln(width: int, rows: int) -> AdaLayerNormSingle:
-            return AdaLayerNormSingle(width, rows, ops=ops, **factory)
+        def adaln(width: int, count: int) -> AdaLayerNormSingle:
+            return AdaLayerNormSingle(width, count, ops=ops, **factory)
 
         self.patchify_proj = ops.Linear(video.in_channels, video.width, **factory)
         self.audio_patchify_proj = ops.Linear(audio.in_channels, audio.width, **factory)
-        self.adaln_single = adaln(video.width, rows)
-        self.audio_adaln_single = adaln(audio.width, rows)
+        self.adaln_single = adaln(video.width, count)
+        self.audio_adaln_single = adaln(audio.width, count)
         self.prompt_adaln_single = adaln(video.width, 2) if params.text_adaln else None
         self.audio_prompt_adaln_single = adaln(audio.width, 2) if params.text_adaln else None
         self.av_ca_video_scale_shift_adaln_single = adaln(video.width, 4)
@@ -111,36 +108,29 @@ class AVTransformer(nn.Module):
         video: ModalityInput | None,
         audio: ModalityInput | None,
         passes: Sequence[GuidancePass],
-        reporter: Reporter = SILENT,
+        run_blocks: BlockRunner = one_after_another,
     ) -> list[Velocities]:
         """Velocities (noise minus data) of video (B, T, 128) and audio (B, T, 128) for every pass, in their order.
 
         A modality that is None is left out together with audio-video attention.  Several passes at once need batch
-        size 1.
+        size 1.  `run_blocks` says how the blocks are run, see `transformer.runner`.
         """
         batch = (video or audio).tokens.shape[0]
         if batch > 1 and len(passes) > 1:
             raise LTXError(f"{len(passes)} guidance passes with batch size {batch}: run one of them at a time.")
         plan = plan_passes(passes, self.params.num_layers)
-        self._compile((video or audio).tokens)
         firsts = [passes[i] for i in plan.context_passes]
         video_stream, video_conditioning, video_embedded = self._enter(video, audio, firsts, of_video=True)
         audio_stream, audio_conditioning, audio_embedded = self._enter(audio, video, firsts, of_video=False)
         video_stream, audio_stream = run_blocks(
             self.transformer_blocks, plan.blocks, (video_stream, audio_stream),
-            (video_conditioning, audio_conditioning), reporter,
+            (video_conditioning, audio_conditioning),
         )  # fmt: skip
         video_velocity = self._leave(video_stream, video_embedded, self.scale_shift_table, self.proj_out)
         audio_velocity = self._leave(audio_stream, audio_embedded, self.audio_scale_shift_table, self.audio_proj_out)
         if len(passes) == 1:
             return [(video_velocity, audio_velocity)]
         return [(_row(video_velocity, row), _row(audio_velocity, row)) for row in plan.row_of_pass]
-
-    def _compile(self, tokens: Tensor) -> None:
-        """The kernels for this model, all at once, unless that was done while the weights were read."""
-        if fused(tokens) and not torch.is_grad_enabled():
-            fp8 = takes_rows(self.transformer_blocks[0].attn1.to_q, tokens)
-            compile_ahead(self.params, tokens.dtype, tokens.device, fp8).result()
 
     def _enter(
         self, own: ModalityInput | None, other: ModalityInput | None, firsts: list[GuidancePass], of_video: bool
@@ -164,36 +154,31 @@ class AVTransformer(nn.Module):
         timesteps = TokenTimesteps.of(own.timesteps)
         modulation, embedded = adaln(timesteps.values * p.timestep_scale, dtype)
         prompt = None
-        if prompt_adaln is not None:
-            # Neighbouring samples may share a context, and with it their sigma (training does).
+        if prompt_adaln is None:
+            block = self.transformer_blocks[0]
+            context = Activation.made_for((block.attn2 if of_video else block.audio_attn2).to_k, contexts)
+        else:
+            context = Activation(contexts)
+            # Neighbouring samples may share a context, and with it their sigma.
             sigma = own.sigma[:: max(1, len(own.sigma) // len(contexts))]
-            prompt = Modulation(*_per_sample(prompt_adaln(sigma * p.timestep_scale, dtype)[0], contexts))
+            prompt = timesteps.by_sample(prompt_adaln(sigma * p.timestep_scale, dtype)[0], contexts.shape[1])
         cross = gate = None
         if other is not None:
+            tokens = own.tokens.shape[1]
             if p.cross_timestep == "own":
-                cross = Modulation(cross_adaln(timesteps.values * p.timestep_scale, dtype)[0], timesteps.index)
+                cross = timesteps.by_token(cross_adaln(timesteps.values * p.timestep_scale, dtype)[0])
             else:
-                cross = Modulation(*_per_sample(cross_adaln(other.sigma * p.timestep_scale, dtype)[0], own.tokens))
-            gate = Modulation(*_per_sample(gate_adaln(other.sigma * p.cross_gate_timestep_scale, dtype)[0], own.tokens))
-        conditioning = StreamConditioning(
-            Modulation(modulation, timesteps.index), prompt, cross, gate, own.rope, contexts
-        )
-        return patchify(own.tokens), conditioning, Modulation(embedded[:, None], timesteps.index)
+                cross = timesteps.by_sample(cross_adaln(other.sigma * p.timestep_scale, dtype)[0], tokens)
+            gate = timesteps.by_sample(gate_adaln(other.sigma * p.cross_gate_timestep_scale, dtype)[0], tokens)
+        conditioning = StreamConditioning(timesteps.by_token(modulation), prompt, cross, gate, own.rope, context)
+        return patchify(own.tokens), conditioning, timesteps.by_token(embedded[:, None])
 
     def _leave(self, stream: Tensor | None, embedded: Modulation | None, table: Tensor, projection) -> Tensor | None:
         if stream is None:
             return None
         normed = F.layer_norm(stream, (stream.shape[-1],), eps=self.params.norm_eps)
-        shift, scale = (embedded.rows(table[row : row + 1])[0].per_token() for row in (0, 1))
+        shift, scale = (embedded.vectors(table[own : own + 1])[0].per_token() for own in (0, 1))
         return projection(normed * (1 + scale) + shift)
-
-
-def _per_sample(values: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor | Runs | None]:
-    """Modulation values (B, rows, D) of whole samples with the index that spreads them over the tokens."""
-    if values.requires_grad:
-        return values, Runs((tokens.shape[1],))
-    batch = torch.arange(values.shape[0], device=values.device)
-    return values, None if values.shape[0] == 1 else batch[:, None].repeat(1, tokens.shape[1])
 
 
 def _row(x: Tensor | None, row: int) -> Tensor | None:

@@ -5,8 +5,6 @@ from functools import partial
 from torch import Tensor, nn
 
 from ..errors import GeometryError
-from ..kernels.dispatch import fused
-from .ahead import compile_ahead
 from .layers import ResidualBlocks, Upsample, VideoConv3d, unpatchify
 from .params import PIXEL_CHANNELS, SPATIAL_FACTOR, ResidualStage, VideoVAEParams
 from .statistics import PerChannelStatistics
@@ -53,8 +51,6 @@ class VideoDecoder(nn.Module):
                 f"{2 * SPATIAL_FACTOR} each way; choose a larger size, or if this is a tile a spatial_overlap of at "
                 f"least {SPATIAL_FACTOR}"
             )
-        if fused(latent):
-            compile_ahead(self.params, latent.dtype, latent.device).result()
         x = self.conv_in(self.per_channel_statistics.unnormalize(latent))
         for block in self.up_blocks:
             x = block(x)

@@ -6,9 +6,10 @@ from fractions import Fraction
 import comfy.model_management as mm
 from torch import Tensor
 
-from ...ltx_core import activations, two_stage
+from ...ltx_core import two_stage
+from ...ltx_core.execution import memory_estimates
+from ...ltx_core.execution.precompile import compile_video_decoder
 from ...ltx_core.sampling.geometry import geometry_of_latent, pixel_frames
-from ...ltx_core.video_vae.ahead import compile_ahead
 from ...ltx_core.video_vae.tiling import DEFAULT_TILING, Tiling, even_tiling, largest_tile
 from . import compat, latents
 from .checks import custom_tiling
@@ -67,7 +68,7 @@ def _first_that_fits(component: Component, video: Tensor, ways: tuple[Tiling | N
         room -= component.patcher.model_size()
     room = min(room, max(MODEST, needs[-1]))
     if component.device.type == "cuda":
-        compile_ahead(component.module.params, component.compute_dtype, component.device)
+        compile_video_decoder(component.module.params, component.compute_dtype, component.device)
     first = next((i for i, need in enumerate(needs) if need <= room), len(ways) - 1)
     for i in range(first, len(ways)):
         way, last = ways[i], i == len(ways) - 1
@@ -93,8 +94,8 @@ def _need(component: Component, video: Tensor, way: Tiling | None) -> float:
     geometry = geometry_of_latent(video, 1.0)
     size = geometry.frames, geometry.height, geometry.width
     if way is None:
-        return activations.video_decoder(params, *size, itemsize)
-    return activations.tiled_decoder(params, size, largest_tile(video.shape, way), itemsize)
+        return memory_estimates.video_decoder(params, *size, itemsize)
+    return memory_estimates.tiled_decoder(params, size, largest_tile(video.shape, way), itemsize)
 
 
 def _words(way: Tiling | None) -> str:
@@ -103,7 +104,7 @@ def _words(way: Tiling | None) -> str:
 
 def _decode_audio(vae: VAEHandle, audio: Tensor, reporter: PhaseReporter) -> dict:
     decoder, vocoder = vae.audio_decoder(), vae.vocoder()
-    need = activations.audio_decoder(audio.shape[2])
+    need = memory_estimates.audio_decoder(audio.shape[2])
     load_together([decoder, vocoder], need)
     audio = audio.to(decoder.device, decoder.compute_dtype)
 

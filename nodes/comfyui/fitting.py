@@ -13,9 +13,9 @@ import comfy.model_management as mm
 import torch
 
 from ...ltx_core.errors import LTXError
+from ...ltx_core.execution.precompile import compile_transformer
+from ...ltx_core.execution.splitting import Pieces, PiecewiseModel
 from ...ltx_core.kernels.fp8 import fp8_matmul_works
-from ...ltx_core.sampling.piecewise import Pieces, PiecewiseModel
-from ...ltx_core.transformer.ahead import compile_ahead
 from ...ltx_core.transformer.model import AVTransformer
 from . import compat
 from .memory import Component
@@ -90,7 +90,7 @@ def fit_transformer(component: Component, passes: int, need: Need, what: str) ->
     if component.device.type == "cuda":
         # Compiles in threads while weights are read.
         fp8 = component.in_fp8 and fp8_matmul_works(component.device)
-        compile_ahead(component.module.transformer.params, component.compute_dtype, component.device, fp8)
+        compile_transformer(component.module.transformer.params, component.compute_dtype, component.device, fp8)
     module = component.load(need(pieces))
     if component.is_dynamic():
         fetch_ahead(module.transformer.transformer_blocks, component.device)

@@ -1,7 +1,7 @@
 """ComfyUI's layers with what the engine's kernels fuse: GELU in a product's epilogue, float8 products, biases apart."""
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 
 import comfy.ops
@@ -11,8 +11,8 @@ from torch.nn import functional as F
 
 from ...ltx_core.kernels import fp8
 from ...ltx_core.kernels.fp8 import Fp8Rows
+from ...ltx_core.kernels.fp8_linear import Fp8Product, converts
 from ...ltx_core.kernels.linear import linear_gelu
-from ...ltx_core.transformer.fp8_linear import converts
 from . import compat
 
 # Given a layer's weight in the dtype to compute in, returns the one to compute with.
@@ -33,14 +33,11 @@ def with_products(ops: type) -> type:
     return Operations
 
 
-class _Products:
-    """Mixed into ComfyUI's Linear.  A float8 weight stands for itself times `weight_scale`.
+class _Products(Fp8Product):
+    """Mixed into ComfyUI's Linear: what the engine's `layer_protocols` offer, and the float8 product.
 
-    ComfyUI loads, streams and patches the weight as it is stored: LoRAs are laid over it in units of that scale.
+    ComfyUI loads, streams and patches the weight as it is stored: LoRAs are laid over it in units of `weight_scale`.
     """
-
-    weight_scale = 1.0
-    _scales: Tensor | None = None
 
     def takes_fp8_rows(self, x: Tensor) -> bool:
         return self.weight.dtype == fp8.DTYPE and not self._patched() and fp8.fp8_matmul_works(x.device)
@@ -59,26 +56,19 @@ class _Products:
             return linear_gelu(x, weight, bias)
 
     def forward_comfy_cast_weights(self, x: Tensor | Fp8Rows) -> Tensor:
-        if self.weight.dtype.itemsize > 1:
-            return super().forward_comfy_cast_weights(x)
-        if isinstance(x, Fp8Rows) or fp8.takes_rows(self, x):
-            rows = fp8.rows_of(x)
-            with _cast(self, rows.values, self.weight.dtype, bias_dtype=rows.dtype) as (weight, bias):
-                return fp8.fp8_linear(rows, weight, self._row_of_scales(weight), bias)
-        with _cast(self, x, x.dtype) as (weight, bias):
-            return fp8.expanded_linear(x, weight, self.weight_scale, bias)
+        return super().forward_comfy_cast_weights(x) if self.weight.dtype.itemsize > 1 else self.product(x)
+
+    def ready_weight(
+        self, like: Tensor, dtype: torch.dtype, bias_dtype: torch.dtype
+    ) -> AbstractContextManager[tuple[Tensor, Tensor | None]]:
+        return _cast(self, like, dtype, bias_dtype)
 
     def _patched(self) -> bool:
         return bool(self.weight_function or self.bias_function)
 
-    def _row_of_scales(self, weight: Tensor) -> Tensor:
-        if self._scales is None or self._scales.device != weight.device:
-            [self._scales] = fp8.rows_of_scales([(weight.shape[0], self.weight_scale)], weight.device)
-        return self._scales
-
 
 class _BiasApart:
-    """Mixed into ComfyUI's Conv3d: its bias can be left to the layer that reads the result."""
+    """Mixed into ComfyUI's Conv3d (`LeavesBias`): its bias can be left to the layer that reads the result."""
 
     def forward_apart(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """The convolution of x without the bias, and the bias."""

@@ -4,8 +4,9 @@ import comfy.model_management as mm
 import torch
 from torch import Tensor
 
-from ...ltx_core import activations, two_stage
+from ...ltx_core import two_stage
 from ...ltx_core.errors import GeometryError
+from ...ltx_core.execution import memory_estimates
 from ...ltx_core.sampling.conditions import GivenImage
 from ...ltx_core.sampling.geometry import LatentGeometry, check_two_stage, geometry_of_latent
 from ...ltx_core.sampling.guidance import OFF, Guidance
@@ -121,7 +122,7 @@ def run_upsampler(latent: dict, upsampler: UpsamplerHandle, vae: VAEHandle) -> d
     statistics, component = vae.statistics(), upsampler.component()
     frames, height, width = video.shape[2:]
     scale = float(upsampler.params.spatial_scale)
-    need = activations.upsampler(
+    need = memory_estimates.upsampler(
         upsampler.params, frames, int(height * scale), int(width * scale), component.compute_dtype.itemsize
     )
     component.load(need)

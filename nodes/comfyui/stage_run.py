@@ -5,12 +5,14 @@ from functools import partial
 
 import torch
 
-from ...ltx_core import activations
+from ...ltx_core.execution import memory_estimates
+from ...ltx_core.execution.graphs import BlockGraphs
+from ...ltx_core.execution.precompile import finish_transformer
+from ...ltx_core.execution.splitting import Pieces
 from ...ltx_core.sampling.conditions import Condition, GivenImage, encode_images
 from ...ltx_core.sampling.conditions.fitting import resolve_frames
 from ...ltx_core.sampling.geometry import LatentGeometry
 from ...ltx_core.sampling.guidance import Contexts, Guidance, passes
-from ...ltx_core.sampling.piecewise import Pieces
 from ...ltx_core.sampling.stage import AVLatent, Stage, sample_stage
 from ..preflight.possible import check_stage
 from . import not_finite
@@ -54,7 +56,7 @@ class StageRun:
         reporter = self.progress.phase(ENCODING)
         component = vae.video_encoder()
         placement = {"dtype": component.compute_dtype, "device": component.device}
-        need = activations.video_encoder(
+        need = memory_estimates.video_encoder(
             component.module.params, 1, self.geometry.height, self.geometry.width, component.compute_dtype.itemsize
         )
         component.load(need)
@@ -85,7 +87,11 @@ class StageRun:
             partial(broken_weights, component), component.in_fp8, self.model.active_loras(self.number)
         )
         with report.sampling(stage.sigmas, self.passes, device), explained:
-            return sample_stage(transformer, stage, contexts, generator, dtype=dtype, device=device, reporter=reporter)
+            finish_transformer(transformer, dtype, device)
+            return sample_stage(
+                transformer, stage, contexts, generator,
+                dtype=dtype, device=device, reporter=reporter, run_blocks=BlockGraphs(reporter),
+            )  # fmt: skip
 
     def _need(self, component, stage: Stage):
         """Bytes of activations by the pieces that an evaluation is cut into."""
@@ -93,7 +99,7 @@ class StageRun:
         appended = sum(condition.appended_tokens for condition in stage.video.conditions) / geometry.frame_tokens
 
         def need(pieces: Pieces) -> float:
-            return activations.transformer(
+            return memory_estimates.transformer(
                 params, geometry, pieces.together, appended, component.compute_dtype.itemsize, pieces.chunks,
                 component.in_fp8,
             )  # fmt: skip

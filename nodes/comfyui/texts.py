@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Mapping, Sequence
 from numbers import Number
 
-from ...ltx_core import activations, two_stage
+from ...ltx_core import two_stage
 from ...ltx_core.errors import ConditioningError
+from ...ltx_core.execution import memory_estimates
 from ...ltx_core.text.tokenizer import MAX_LENGTH, whole_characters
 from ..prompt_syntax import without_effect
 from . import conditioning
@@ -56,7 +57,7 @@ def _encode(handle: TextEncoderHandle, texts: Sequence[str]) -> dict[str, Featur
     progress.phase(READING)
     component = handle.component()
     # Prompts are rarely longer: this asks for memory once, whatever their length.
-    need = activations.text_encoder(handle.params, MAX_LENGTH, component.compute_dtype.itemsize)
+    need = memory_estimates.text_encoder(handle.params, MAX_LENGTH, component.compute_dtype.itemsize)
     component.load(need)
     encoded = {}
     for i, text in enumerate(texts):

@@ -1,9 +1,9 @@
 """Sizes that this computer cannot make, however the work is cut into pieces."""
 
-from ...ltx_core import activations
 from ...ltx_core.errors import GeometryError, LTXError
+from ...ltx_core.execution import memory_estimates
+from ...ltx_core.execution.splitting import MOST_CHUNKS
 from ...ltx_core.sampling.geometry import LatentGeometry, check_two_stage
-from ...ltx_core.sampling.piecewise import MOST_CHUNKS
 from ...ltx_core.transformer.params import TransformerParams
 from ..names import LATENT_UPSAMPLER, MODEL_LOADER, STAGE_ONE_SAMPLER, STAGE_TWO_SAMPLER
 from ..prompt_graph import Node, PromptGraph
@@ -36,8 +36,8 @@ def check_stage(stage: str, geometry: LatentGeometry, params: TransformerParams 
     """
 
     def least(geometry: LatentGeometry) -> float:
-        network = 0 if params is None else activations.transformer(params, geometry, rows=1, chunks=MOST_CHUNKS)
-        return activations.sampling_state(geometry) + network
+        network = 0 if params is None else memory_estimates.transformer(params, geometry, rows=1, chunks=MOST_CHUNKS)
+        return memory_estimates.sampling_state(geometry) + network
 
     if (need := least(geometry)) > memory:
         raise GeometryError(

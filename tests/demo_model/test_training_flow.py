@@ -23,10 +23,11 @@ from ltx_duo.demo_model.training.lora import distillation_loss
 from ltx_duo.demo_model.training.lora_layers import LoraOps, begin
 from ltx_duo.demo_model.training.network import TextToAV, attention
 from ltx_duo.demo_model.training.pools import Pools
+from ltx_duo.demo_model.training.runs import Runs
 from ltx_duo.demo_model.training.sizes import model_config
 from ltx_duo.demo_model.training.text_features import Components, TextPool, principal_components
 from ltx_duo.demo_model.world import draw_scene
-from ltx_duo.ltx_core.kernels.norm import Runs, TokenRow, modulate, modulated_norm, residual_norm
+from ltx_duo.ltx_core.kernels.norm import Norm, TokenVector, modulate, modulated_norm, residual, residual_norm
 from ltx_duo.ltx_core.sampling.denoiser import guided_denoiser
 from ltx_duo.ltx_core.sampling.euler import sample_euler
 from ltx_duo.ltx_core.sampling.guidance import OFF, Contexts
@@ -229,7 +230,7 @@ def test_lora_learns_on_the_steps_that_the_pipeline_takes(network, rng):
     start = AVState(geometry(32), noised(state, noise, STAGE_TWO[0]), noised(sounds, sound_noise, STAGE_TWO[0]))
     expected = []
 
-    def spy(video, audio, passes, reporter=None):
+    def spy(video, audio, passes, run_blocks=None):
         expected.append((video.tokens, audio.tokens))
         return model(video, audio, passes)
 
@@ -250,19 +251,27 @@ def test_modulation_that_learns_alone_keeps_its_gradient(monkeypatch, rng):
     """Under a LoRA the text context needs no gradient, what it is modulated by does: no fused kernel then."""
     monkeypatch.setattr("ltx_duo.ltx_core.kernels.norm.fused", lambda x: not x.requires_grad)
     shift, scale = (torch.randn(2, 8, generator=rng, requires_grad=True) for _ in range(2))
-    rows = (TokenRow(shift, Runs((3,))), TokenRow(scale, Runs((3,))))
-    modulate(torch.randn(2, 3, 8, generator=rng), rows).square().sum().backward()
+    norm = Norm(TokenVector(shift, Runs((3,))), TokenVector(scale, Runs((3,))))
+    modulate(torch.randn(2, 3, 8, generator=rng), norm).tensor.square().sum().backward()
     assert shift.grad.abs().min() > 0 and scale.grad.abs().min() > 0
 
 
 def test_runs_are_left_to_the_plain_functions(monkeypatch, rng):
     """Where only the blocks learn, as under a LoRA, what enters the first of them needs no gradient."""
     x, update, *values = (torch.randn(shape, generator=rng) for shape in ((2, 3, 8), (2, 3, 8), (2, 8), (2, 8)))
-    norm = tuple(TokenRow(each, Runs((3,))) for each in values)
+    shift, scale = (TokenVector(each, Runs((3,))) for each in values)
+    norm = Norm(shift, scale)
 
     def results() -> list[torch.Tensor]:
         total, normed = residual_norm(x, update, None, (norm,), 1e-6)
-        return [modulated_norm(x, norm, 1e-6), modulate(x, norm), total, *normed]
+        added = [residual(x, update, shift), residual(torch.cat((x, x)), update, shift)]
+        return [
+            modulated_norm(x, norm, 1e-6).tensor,
+            modulate(x, norm).tensor,
+            total,
+            *(n.tensor for n in normed),
+            *added,
+        ]
 
     plain = results()
     monkeypatch.setattr("ltx_duo.ltx_core.kernels.norm.fused", lambda x: True)

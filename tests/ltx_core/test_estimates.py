@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from ltx_duo.ltx_core import activations
-from ltx_duo.ltx_core.activations import COPIES
+from ltx_duo.ltx_core.execution import memory_estimates
+from ltx_duo.ltx_core.execution.memory_estimates import COPIES
 from ltx_duo.ltx_core.video_vae.params import Resample, ResidualStage, VideoVAEParams
 
 BYTES = 2  # of bfloat16
@@ -20,17 +20,17 @@ WIDE = replace(PARAMS, decoder_blocks=(ENLARGING,) * 3, decoder_base_channels=51
 
 def test_enlarging_with_a_residual_holds_a_second_enlarged_tensor():
     residual = replace(WIDE, decoder_blocks=(replace(ENLARGING, residual=True),) * 3)
-    plain, more = (activations.video_decoder(params, 121, 1024, 1536) for params in (WIDE, residual))
+    plain, more = (memory_estimates.video_decoder(params, 121, 1024, 1536) for params in (WIDE, residual))
     last = 121 * (1024 // 4) * (1536 // 4) * WIDE.decoder_base_channels
     assert more - plain == pytest.approx(last * COPIES.enlarged * BYTES)
 
 
 def test_an_image_is_encoded_with_frames_in_front_of_it():
-    one, three = (activations.video_encoder(PARAMS, frames, 1024, 1536) for frames in (1, 3))
+    one, three = (memory_estimates.video_encoder(PARAMS, frames, 1024, 1536) for frames in (1, 3))
     assert one / three == pytest.approx(2 / 4, rel=0.02)
 
 
-@pytest.mark.parametrize("estimate", [activations.video_decoder, activations.video_encoder])
+@pytest.mark.parametrize("estimate", [memory_estimates.video_decoder, memory_estimates.video_encoder])
 def test_an_estimate_follows_the_size(estimate):
     small, twice = (estimate(PARAMS, 17, 512, width) - COPIES.fixed for width in (512, 1024))
     assert twice == pytest.approx(2 * small, rel=0.02)

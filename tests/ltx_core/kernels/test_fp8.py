@@ -9,13 +9,12 @@ from torch.nn import functional as F
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # has to be set before triton is imported
 
-from ltx_duo.ltx_core.kernels import fp8, triton_fp8, triton_heads, triton_norm
-from ltx_duo.ltx_core.kernels import norm as plain_norm
+from ltx_duo.ltx_core.kernels import fp8, heads, norm, triton_fp8, triton_heads, triton_norm
+from ltx_duo.ltx_core.kernels.activation import Activation, read
+from ltx_duo.ltx_core.kernels.fp8_linear import Fp8Linear, convert_linears
 from ltx_duo.ltx_core.kernels.heads import gate_heads
-from ltx_duo.ltx_core.kernels.norm import TokenRow
-from ltx_duo.ltx_core.transformer import fp8_linear
+from ltx_duo.ltx_core.kernels.norm import Norm, TokenVector
 from ltx_duo.ltx_core.transformer.feed_forward import FeedForward
-from ltx_duo.ltx_core.transformer.fp8_linear import Fp8Linear, convert_linears
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 # e4m3 has three bits behind the point: half a step is at most a sixteenth of a number.
@@ -61,28 +60,70 @@ def test_rows_hold_the_numbers_to_half_a_step(draw, gelu, dtype):
 
 
 def test_norm_kernel_leaves_the_rows_of_what_it_returns(draw):
-    x, update, row = draw(2, 3, 64), draw(2, 3, 64), TokenRow(draw(1, 64), None)
-    _, results = triton_norm.residual_norm(x.clone(), update, row, ((row, row),) * 2, 1e-6, True)
-    for result in results:
-        rows = fp8.rows_of(result)
-        assert rows.shape == result.shape
+    x, update, vector = draw(2, 3, 64), draw(2, 3, 64), TokenVector(draw(1, 64), None)
+    _, results, quantised = triton_norm.residual_norm(x.clone(), update, vector, ((vector, vector),) * 2, 1e-6, True)
+    for result, rows in zip(results, quantised, strict=True):
         assert_within_steps(rows, result)
-        assert torch.equal(rows.values.float(), triton_fp8.quantize_rows(result, False)[0].float())
+        for own, other in zip(rows, triton_fp8.quantize_rows(result, False), strict=True):
+            assert torch.equal(own.float(), other.float())
 
 
 def test_gate_kernel_gives_rows(draw):
     x, logits = draw(2, 6, 4, 24).transpose(1, 2), draw(2, 6, 4)
     rows = triton_heads.gate_heads([x[:1], x[1:]], logits, True)
-    assert rows.shape == (2, 6, 96)
+    assert rows[0].shape == (12, 96)
     assert_within_steps(rows, gate_heads([x.cpu()], logits.cpu()).to(DEVICE))
 
 
-def test_first_entries_keep_their_rows(draw):
-    x = draw(3, 5, 32)
-    fp8.rows_of(x)
-    part = fp8.first_entries(x, 2)
-    assert_within_steps(fp8.rows_of(part), x[:2])
-    assert fp8.rows_of(part).values.data_ptr() == fp8.rows_of(x).values.data_ptr()  # no second quantisation
+class Reader(torch.nn.Linear):
+    """A layer of somebody's that reads float8, if it is told so; it keeps what it got."""
+
+    takes = True
+
+    def takes_fp8_rows(self, x):
+        return self.takes
+
+    def forward(self, x):
+        self.got = x
+        return x.shape
+
+
+@pytest.fixture
+def reader():
+    return Reader(32, 16, device=DEVICE, dtype=torch.bfloat16)
+
+
+def test_an_activation_has_rows_for_a_reader_that_takes_them(draw, reader):
+    x = draw(3, 5, 32, dtype=torch.bfloat16)
+    made = Activation.made_for(reader, x)
+    assert_within_steps(made.rows, x)
+    assert read(reader, made) == x.shape and reader.got is made.rows
+    for other in (None, torch.nn.Linear(32, 16)):
+        assert Activation.made_for(other, x).rows is None
+    assert Activation.made_for(reader, x.float()).rows is None
+    reader.takes = False
+    assert Activation.made_for(reader, x).rows is None
+    read(reader, made)
+    assert reader.got is x
+    read(reader, x)
+    assert reader.got is x
+
+
+def test_entries_keep_their_rows_where_they_lie_in_front(draw, reader):
+    whole = Activation.made_for(reader, draw(3, 5, 32, dtype=torch.bfloat16))
+    for part in (whole[:2], whole.select((0, 1))):
+        assert_within_steps(part.rows, whole.tensor[:2])
+        assert part.rows.shape == part.tensor.shape == (2, 5, 32)
+        assert part.rows.values.data_ptr() == whole.rows.values.data_ptr()  # no second quantisation
+    assert whole[1:2].rows is None and torch.equal(whole[1:2].tensor, whole.tensor[1:2])
+
+
+def test_entries_in_another_order_are_quantised_again_once(draw, reader):
+    whole = Activation.made_for(reader, draw(3, 5, 32, dtype=torch.bfloat16))
+    chosen = whole.select((2, 0, 0))
+    assert torch.equal(chosen.tensor, whole.tensor[[2, 0, 0]])
+    assert_within_steps(chosen.rows, chosen.tensor)
+    assert Activation(whole.tensor).select((2, 0)).rows is None
 
 
 def test_quantised_weight(draw):
@@ -114,7 +155,7 @@ def test_product_that_the_library_lacks_is_made_otherwise_and_other_failures_are
     x, bias = draw(2, 3, 64, dtype=torch.bfloat16), draw(48, dtype=torch.bfloat16)
     values, scale = fp8.quantize_weight(draw(48, 64))
     scales = torch.full((1, 48), scale, device=DEVICE)
-    exact = number(fp8.rows_of(x)).double() @ (values.double() * scale).T
+    exact = number(fp8.quantize_rows(x)).double() @ (values.double() * scale).T
     for added, expected in ((bias, exact + bias.double()), (None, exact)):
         result = fp8.fp8_linear(x, values, scales, added)
         assert result.shape == (2, 3, 48) and result.dtype == torch.bfloat16
@@ -133,14 +174,15 @@ def test_weights_of_odd_sides_are_expanded(draw, monkeypatch, outputs, columns, 
         made.append(weight.shape)
         return ((values.float() * scales) @ weight.float() * weight_scales + bias).to(out_dtype)
 
-    monkeypatch.setattr(fp8_linear, "fp8_matmul_works", lambda device: True)
+    monkeypatch.setattr(fp8, "fp8_matmul_works", lambda device: True)
     monkeypatch.setattr(torch, "_scaled_mm", product)
     x, bias = draw(2, 3, columns, dtype=torch.bfloat16), draw(outputs, dtype=torch.bfloat16)
     layer = Fp8Linear(*fp8.quantize_weight(draw(outputs, columns)), bias)
-    fp8.rows_of(x)
     assert fp8.takes_rows(layer, x) == units
+    given = Activation(x, fp8.quantize_rows(x))
     result = layer(x)
-    assert bool(made) == units
+    assert torch.equal(read(layer, given), result)
+    assert len(made) == 2 * units
     exact = F.linear(x.double(), layer.weight.double() * layer.weight_scale, bias.double())
     error = (result.double() - exact).norm() / exact.norm()
     assert error < (0.05 if units else 5e-3)
@@ -189,7 +231,22 @@ def test_gates_and_odd_sizes_stay(draw):
     assert kinds == {"to_gate_logits": "Linear", "odd": "Linear", "to_q": "Fp8Linear"}
 
 
-def test_plain_norms_have_no_rows_of_their_own(draw):
-    x = draw(1, 2, 32)
-    normed = plain_norm.modulated_norm(x, plain_norm.PLAIN, 1e-6, fp8_rows=True)
-    assert_within_steps(fp8.rows_of(normed), normed)
+@pytest.mark.parametrize("fused", [False, True])
+@pytest.mark.parametrize("takes", [False, True])
+def test_norms_and_gates_make_what_their_readers_take(draw, reader, monkeypatch, fused, takes):
+    for module in (norm, heads):
+        monkeypatch.setattr(module, "fused", lambda x: fused)
+    reader.takes = takes
+    x, update, vector = (draw(*shape, dtype=torch.bfloat16) for shape in ((2, 3, 32), (2, 3, 32), (1, 32)))
+    vector = TokenVector(vector, None)
+    of_reader, of_nobody = Norm(vector, vector, reader), Norm(vector, vector)
+    _, pair = norm.residual_norm(x.clone(), update, None, (of_reader, of_reader), 1e-6)
+    for made in (norm.modulated_norm(x, of_reader, 1e-6), norm.modulate(x, of_reader), *pair):
+        assert (made.rows is not None) == takes
+        if takes:
+            assert_within_steps(made.rows, made.tensor)
+            assert made.rows.shape == x.shape and made.rows.dtype == x.dtype
+    assert norm.modulated_norm(x, of_nobody, 1e-6).rows is None
+    gated = gate_heads([x.unflatten(-1, (2, 16)).transpose(1, 2)], draw(2, 3, 2, dtype=torch.bfloat16), reader)
+    assert isinstance(gated, fp8.Fp8Rows) == (takes and fused)
+    assert gated.shape == x.shape and gated.dtype == x.dtype

@@ -14,10 +14,11 @@ if not torch.cuda.is_available():
 from ltx_duo.ltx_core.kernels import norm as plain_norm
 from ltx_duo.ltx_core.kernels import triton_heads, triton_norm, triton_pixel_norm
 from ltx_duo.ltx_core.kernels.heads import gate_heads, norm_rotate
-from ltx_duo.ltx_core.kernels.norm import PLAIN, TokenRow
+from ltx_duo.ltx_core.kernels.norm import Norm, TokenVector
 from ltx_duo.ltx_core.kernels.pixel_norm import EPS as PIXEL_EPS
 from ltx_duo.ltx_core.kernels.pixel_norm import add_update, convolve_apart, repeat_ends
-from ltx_duo.ltx_core.transformer.rope import RotaryTable, rotary_table
+from ltx_duo.ltx_core.kernels.rotary import RotaryTable
+from ltx_duo.ltx_core.transformer.rope import rotary_table
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 EPS = 1e-6
@@ -45,8 +46,8 @@ def assert_close(result: torch.Tensor, exact: torch.Tensor, dtype: torch.dtype) 
     assert error <= TOLERANCE[dtype], f"{error:.1e}"  # NaN fails
 
 
-def widened(row: TokenRow | None) -> TokenRow | None:
-    return None if row is None else TokenRow(row.values.double(), row.index)
+def widened(vector: TokenVector) -> TokenVector:
+    return TokenVector(vector.values.double(), vector.index)
 
 
 def poisoned(monkeypatch):
@@ -65,29 +66,30 @@ def test_residual_norm(draw, rng, monkeypatch, dtype, width, indexed, norms, gat
     rows, tokens, distinct = 3, 5, 4 if indexed else 1
     index = torch.randint(distinct, (1, tokens), generator=rng).to(DEVICE) if indexed else None
     table = draw(distinct, 5, width, dtype=dtype)
-    shift_a, scale_a, shift_b, scale_b, gate = (TokenRow(row, index) for row in table.unbind(1))
+    shift_a, scale_a, shift_b, scale_b, gate = (TokenVector(vector, index) for vector in table.unbind(1))
     pairs = ((shift_a, scale_a), (shift_b, scale_b))[:norms]
     x, update = draw(rows, tokens, width, dtype=dtype), draw(rows, tokens, width, dtype=dtype)
     exact, _ = plain_norm.residual_norm(x.double(), update.double(), widened(gate) if gated else None, (), EPS)
-    wide = tuple((widened(shift), widened(scale)) for shift, scale in pairs)
-    exact_norms = [plain_norm.modulated_norm(exact.to(dtype).double(), pair, EPS) for pair in wide]
-    twin, twin_norms = plain_norm.residual_norm(x, update, gate if gated else None, pairs, EPS)
+    wide = [Norm(widened(shift), widened(scale)) for shift, scale in pairs]
+    exact_norms = [plain_norm.modulated_norm(exact.to(dtype).double(), norm, EPS).tensor for norm in wide]
+    own = tuple(Norm(*pair) for pair in pairs)
+    twin, twin_norms = plain_norm.residual_norm(x, update, gate if gated else None, own, EPS)
     poisoned(monkeypatch)
-    result, results = triton_norm.residual_norm(x.clone(), update, gate if gated else None, pairs, EPS)
+    result, results, quantised = triton_norm.residual_norm(x.clone(), update, gate if gated else None, pairs, EPS)
     assert_close(result, exact, dtype)
     assert_close(twin, exact, dtype)
-    assert len(results) == norms
+    assert len(results) == norms and quantised == []
     for kernel, plain, reference in zip(results, twin_norms, exact_norms, strict=True):
         assert_close(kernel, reference, dtype)
         if dtype == torch.float32:  # in bfloat16 the twin rounds after every operation
-            assert_close(plain, reference, dtype)
+            assert_close(plain.tensor, reference, dtype)
 
 
 def test_norm_alone_leaves_its_input(draw, monkeypatch):
     x = draw(2, 3, 64)
     before = x.clone()
     poisoned(monkeypatch)
-    _, (normed,) = triton_norm.residual_norm(x, None, None, (PLAIN,), EPS)
+    _, (normed,), _ = triton_norm.residual_norm(x, None, None, ((None, None),), EPS)
     assert torch.equal(x, before)
     assert_close(normed, plain_norm.rms_norm(before.double(), EPS), torch.float32)
 

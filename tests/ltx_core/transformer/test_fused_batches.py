@@ -17,7 +17,7 @@ from ltx_duo.ltx_core.transformer.params import TransformerParams
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 GEOMETRY = LatentGeometry(32, 32, 9, 24.0)
 SAMPLES = 2
-DISPATCHED = ("kernels.norm", "kernels.heads", "transformer.block")
+DISPATCHED = ("kernels.norm", "kernels.heads")
 
 
 def test_samples_are_those_of_the_plain_functions(rng, monkeypatch):

@@ -2,7 +2,12 @@
 
 import torch
 
-from ltx_duo.ltx_core.transformer.modulation import AdaLayerNormSingle, Modulation, TokenTimesteps, timestep_embedding
+from ltx_duo.ltx_core.transformer.modulation import (
+    AdaLayerNormSingle,
+    BlockModulation,
+    TokenTimesteps,
+    timestep_embedding,
+)
 
 
 def test_sinusoids():
@@ -20,12 +25,13 @@ def test_one_evaluation_per_distinct_timestep_equals_one_per_token(rng):
     distinct = TokenTimesteps.of(timesteps)
     assert len(distinct.values) <= 4
     with torch.no_grad():
-        shared = Modulation(adaln(distinct.values * 1000, torch.float32)[0], distinct.index).rows(table)[3:6]
+        modulation = distinct.by_token(adaln(distinct.values * 1000, torch.float32)[0])
+        shared = BlockModulation.of(modulation, table).feed_forward
         naive = adaln(timesteps.flatten() * 1000, torch.float32)[0].unflatten(0, (2, 11)) + table
-    for row, expected in zip(shared, naive[:, :, 3:6].unbind(2), strict=True):
-        torch.testing.assert_close(row.per_token(), expected, rtol=1e-5, atol=1e-5)
+    for vector, expected in zip((shared.shift, shared.scale, shared.gate), naive[:, :, 3:6].unbind(2), strict=True):
+        torch.testing.assert_close(vector.per_token(), expected, rtol=1e-5, atol=1e-5)
 
 
-def test_one_timestep_for_all_tokens_stays_one_row():
+def test_one_timestep_for_all_tokens_stays_one_vector():
     distinct = TokenTimesteps.of(torch.full((1, 5000), 0.7))
     assert distinct.index is None and distinct.values.shape == (1,)

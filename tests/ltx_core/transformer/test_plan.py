@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ltx_duo.ltx_core.transformer.inputs import GuidancePass
-from ltx_duo.ltx_core.transformer.plan import plan_passes
+from ltx_duo.ltx_core.transformer.pass_sharing import plan_passes
 
 LAYERS = 5
 CONTEXTS = [(torch.zeros(1), torch.zeros(1)) for _ in range(3)]

@@ -4,7 +4,8 @@ import math
 
 import torch
 
-from ltx_duo.ltx_core.transformer.rope import apply_rotary, rope_frequencies, rotary_table
+from ltx_duo.ltx_core.kernels.rotary import apply_rotary
+from ltx_duo.ltx_core.transformer.rope import rope_frequencies, rotary_table
 
 VIDEO_LIMITS = (20.0, 2048.0, 2048.0)
 # Token (1, 2, 3) at 24 fps: middles of its time (seconds), height and width (pixels).

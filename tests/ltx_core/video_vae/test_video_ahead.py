@@ -8,8 +8,8 @@ import torch
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # has to be set before triton is imported
 
+from ltx_duo.ltx_core.execution.precompile import compile_video_decoder
 from ltx_duo.ltx_core.kernels import triton_pixel_norm
-from ltx_duo.ltx_core.video_vae.ahead import compile_ahead
 
 KERNELS = (triton_pixel_norm._norm_silu_pad, triton_pixel_norm._add_update)
 
@@ -24,8 +24,8 @@ def test_gpu_nothing_is_left_to_compile(decoder, rng):
     decoder = decoder.to("cuda", torch.bfloat16)
     for kernel in KERNELS:
         kernel.device_caches.clear()
-    compile_ahead.cache_clear()
-    compile_ahead(decoder.params, torch.bfloat16, torch.device("cuda", 0)).result()
+    compile_video_decoder.cache_clear()
+    compile_video_decoder(decoder.params, torch.bfloat16, torch.device("cuda", 0)).result()
     before = compiled()
     for size in ((3, 2, 2), (4, 3, 5)):
         latent = torch.randn(1, decoder.params.latent_channels, *size, generator=rng).to("cuda", torch.bfloat16)

@@ -9,7 +9,7 @@ import comfy.model_management as mm
 import pytest
 import torch
 
-from ltx_duo.ltx_core import activations
+from ltx_duo.ltx_core.execution import memory_estimates
 from ltx_duo.nodes.comfyui import fitting, latents
 
 GPU = torch.device("cpu", 0)
@@ -60,7 +60,7 @@ def gpu(monkeypatch):
     # The small model's own share of a real one's.
     monkeypatch.setattr(fitting, "LEAST_WEIGHTS", MIB // 4)
     monkeypatch.setattr(fitting, "SWEEP_PRICE", MIB // 4)
-    monkeypatch.setattr(activations, "transformer", lambda *_, **__: NEED)
+    monkeypatch.setattr(memory_estimates, "transformer", lambda *_, **__: NEED)
     monkeypatch.setattr("ltx_duo.nodes.comfyui.dtypes.usual", lambda device: torch.float32)
     monkeypatch.setattr(mm, "vae_dtype", lambda *_: torch.float32)
     monkeypatch.setattr(mm, "unet_dtype", lambda *_, **__: torch.float32)

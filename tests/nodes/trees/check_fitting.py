@@ -6,10 +6,11 @@ import comfy.model_management as mm
 import pytest
 import torch
 
-from ltx_duo.ltx_core import activations, two_stage
+from ltx_duo.ltx_core import two_stage
 from ltx_duo.ltx_core.errors import LTXError
+from ltx_duo.ltx_core.execution import memory_estimates
+from ltx_duo.ltx_core.execution.splitting import Pieces
 from ltx_duo.ltx_core.sampling.geometry import LatentGeometry
-from ltx_duo.ltx_core.sampling.piecewise import Pieces
 from ltx_duo.ltx_core.transformer.chunks import chunk_count
 from ltx_duo.nodes.comfyui import decoding, fitting, latents
 
@@ -74,7 +75,7 @@ def test_what_is_needed_reaches_comfyui(monkeypatch, model, stage_one):
     monkeypatch.setattr(mm, "load_models_gpu", record)
     stage_one(model, conditions=None)
     params = model.transformer_params
-    expected = int(activations.transformer(params, LatentGeometry(64, 32, 9, 25.0), 4, 0, 4))
+    expected = int(memory_estimates.transformer(params, LatentGeometry(64, 32, 9, 25.0), 4, 0, 4))
     # The text connectors come first, and need next to nothing.
     assert asked == [(0, 0), (expected, expected)]
 
@@ -99,19 +100,19 @@ def test_images_behind_the_film_are_counted(run, asked, model, stage_one, stage_
         chain = run("ImageCondition", image=image, frame=frame, strength=1.0, crf=0, conditions=chain)
     stage_one(model, conditions=chain)
     params = model.transformer_params
-    assert asked[-1] == int(activations.transformer(params, LatentGeometry(64, 32, 9, 25.0), 4, 2, 4))
+    assert asked[-1] == int(memory_estimates.transformer(params, LatentGeometry(64, 32, 9, 25.0), 4, 2, 4))
     stage_two(model, upsampled, conditions=chain)
-    assert asked[-1] == int(activations.transformer(params, LatentGeometry(128, 64, 9, 25.0), 1, 2, 4))
+    assert asked[-1] == int(memory_estimates.transformer(params, LatentGeometry(128, 64, 9, 25.0), 1, 2, 4))
 
 
 def test_what_decoding_needs_reaches_comfyui(run, asked, vae, upsampled, names):
     video, audio = latents.take(upsampled)
     run("AVDecode", latent=upsampled, vae=vae, tiling="custom", **names.tiles)
     params = vae.video_decoder().module.params
-    picture = activations.tiled_decoder(params, (9, 64, 128), (9, 64, 64), 4)
+    picture = memory_estimates.tiled_decoder(params, (9, 64, 128), (9, 64, 64), 4)
     # The picture's memory has room for whole frames of 9 x 64 x 128 pixels beside the tile.
-    assert picture >= activations.video_decoder(params, 9, 64, 64, 4) + 9 * 64 * 128 * 3 * 4
-    assert int(picture) in asked and int(activations.audio_decoder(audio.shape[2])) in asked
+    assert picture >= memory_estimates.video_decoder(params, 9, 64, 64, 4) + 9 * 64 * 128 * 3 * 4
+    assert int(picture) in asked and int(memory_estimates.audio_decoder(audio.shape[2])) in asked
 
 
 def test_decoding_again_makes_room_for_the_smaller_tiles(run, asked, vae, upsampled, monkeypatch, names):
@@ -223,7 +224,7 @@ def test_more_room_is_asked_for_after_a_failure(failing, model, stage_one, monke
     monkeypatch.setattr(mm, "load_models_gpu", record)
     stage_one(model, conditions=None)
     geometry, params = LatentGeometry(64, 32, 9, 25.0), model.transformer_params
-    four, two = (activations.transformer(params, geometry, rows, 0, 4) for rows in (4, 2))
+    four, two = (memory_estimates.transformer(params, geometry, rows, 0, 4) for rows in (4, 2))
     assert asked == [0, int(four), int(fitting.MORE_ROOM * two)]  # the first are the text connectors
 
 

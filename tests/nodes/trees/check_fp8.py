@@ -8,7 +8,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from ltx_duo.ltx_core.kernels import fp8
-from ltx_duo.ltx_core.transformer.fp8_linear import converts
+from ltx_duo.ltx_core.kernels.fp8_linear import converts
 from ltx_duo.nodes.comfyui import components, handles, latents, layers, lora, memory
 from ltx_duo.nodes.comfyui.components import Part
 from ltx_duo.nodes.comfyui.files import load_tensors, open_checkpoint
@@ -172,7 +172,7 @@ def test_scales_are_laid_once_and_used_where_they_lie(open_model, names, models,
     found = float8_layers(transformer(open_model(name)))
     assert len(found) > 20
     for layer in found.values():
-        assert layer._row_of_scales(layer.weight) is layer._scales
+        assert layer.scales(layer.weight) is layer._scales
         assert layer._scales.shape == (1, len(layer.weight)) and (layer._scales == layer.weight_scale).all()
     assert len({layer._scales.untyped_storage().data_ptr() for layer in found.values()}) == 1
 
@@ -194,7 +194,6 @@ def test_float8_weight_of_odd_sides_is_expanded(monkeypatch, outputs, units):
     layer.load_state_dict({"weight": values}, assign=True)
     layer.weight_scale = scale
     x = torch.randn(2, 3, 64, dtype=torch.bfloat16)
-    fp8.rows_of(x)
     exact = x.float() @ (values.float() * scale).T
     assert (layer(x).float() - exact).norm() / exact.norm() < 0.05
     assert bool(made) == units

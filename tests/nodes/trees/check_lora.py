@@ -4,7 +4,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ltx_duo.ltx_core.transformer.graphs import _weights
+from ltx_duo.ltx_core.execution.graphs import _weights
 from ltx_duo.nodes.comfyui import handles, latents, lora
 
 WAYS = {"as with dynamic VRAM": lora.with_patches, "as without it": lora.with_factors}

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from ltx_duo.ltx_core.sampling.piecewise import Pieces
+from ltx_duo.ltx_core.execution.splitting import Pieces
 from ltx_duo.nodes.comfyui import compat, fitting, latents, memory
 from ltx_duo.nodes.comfyui.prefetch import fetch_ahead
 
@@ -80,7 +80,7 @@ def test_evaluation_that_broke_off_leaves_nothing(log):
 def test_out_of_memory_lets_go_before_room_is_made(log, monkeypatch):
     monkeypatch.setattr(compat, "is_out_of_memory", lambda error: True)
     monkeypatch.setattr(fitting, "make_room", lambda component, need: log.append("room"))
-    model = SimpleNamespace(params=None, rope_tables=None)
+    model = SimpleNamespace(params=None, rope_tables=None, transformer_blocks=None)
     ladder = fitting.laddered(model, None, Pieces(2), lambda pieces: 0.0, "a test")
     assert ladder.retry(RuntimeError(), Pieces(2), Pieces(1))
     assert log == ["drop", "room"]

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ltx_duo.ltx_core import two_stage
-from ltx_duo.ltx_core.sampling.piecewise import Pieces
+from ltx_duo.ltx_core.execution.splitting import Pieces
 from ltx_duo.ltx_core.transformer.inputs import GuidancePass
 from ltx_duo.nodes.comfyui import compat, decoding, fitting, latents
 

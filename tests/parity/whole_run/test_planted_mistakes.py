@@ -76,9 +76,9 @@ def video_to_audio_sees_the_updated_video(run: Run) -> None:
     forward, text_attention, attend = model.forward, model._text_attention, attention.forward
     seen = {}
 
-    def forward_noted(self, video, audio, v, a, plan, *lanes):
+    def forward_noted(self, video, audio, v, a, plan, *arrangement):
         seen.update(block=self, v=v, plan=plan, streams=[])
-        return forward(self, video, audio, v, a, plan, *lanes)
+        return forward(self, video, audio, v, a, plan, *arrangement)
 
     def text_attention_noted(self, *arguments):
         stream, norms = text_attention(self, *arguments)
@@ -89,8 +89,8 @@ def video_to_audio_sees_the_updated_video(run: Run) -> None:
         of = seen.get("block")
         if of is not None and self is of.video_to_audio_attn:
             table, v = of.scale_shift_table_a2v_ca_video, seen["v"]
-            video, gate = block._take(seen["streams"][0], seen["plan"].joined), v.cross_gate.rows(table[4:])[0]
-            norm = block._cross_norms(v, table)[1]
+            video, gate = block._take(seen["streams"][0], seen["plan"].joined), block._cross_gate(v, table)
+            _, norm = block._cross_norms(v, table, of.audio_to_video_attn.to_q, self.to_k)
             _, (context,) = block.residual_norm(video, seen["to_video"], gate, (norm,), of.eps)
         result = attend(self, x, context, **how)
         if of is not None and self is of.audio_to_video_attn:

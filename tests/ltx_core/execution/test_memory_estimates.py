@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ltx_duo.ltx_core import activations
+from ltx_duo.ltx_core.execution import memory_estimates
 from ltx_duo.ltx_core.sampling.geometry import LatentGeometry
 from ltx_duo.ltx_core.transformer.params import TransformerParams
 from ltx_duo.ltx_core.video_vae.params import VideoVAEParams
@@ -20,12 +20,12 @@ SIZES = [1, 4]
 @pytest.mark.parametrize("rows", SIZES)
 @pytest.mark.parametrize("chunks", SIZES)
 def test_images_behind_the_film_are_tokens_like_its_own(rows, chunks):
-    plain, keyframes = (activations.transformer(PARAMS, FILM, rows, extra, chunks=chunks) for extra in (0, 2))
+    plain, keyframes = (memory_estimates.transformer(PARAMS, FILM, rows, extra, chunks=chunks) for extra in (0, 2))
     stream = rows * 2 * FILM.frame_tokens * PARAMS.video.width * 2
     assert keyframes - plain >= 6 * stream
     # Two images of a frame each cost what two more latent frames do, up to sound.
     longer = LatentGeometry(768, 512, 121 + 16, 24.0 * 137 / 121)
-    assert keyframes == pytest.approx(activations.transformer(PARAMS, longer, rows, chunks=chunks), rel=1e-3)
+    assert keyframes == pytest.approx(memory_estimates.transformer(PARAMS, longer, rows, chunks=chunks), rel=1e-3)
 
 
 @pytest.mark.parametrize("rows", SIZES)
@@ -34,14 +34,14 @@ def test_sound_is_a_stream_too(rows):
     slow = LatentGeometry(768, 512, 121, 1.0)
     more = slow.audio_frames - FILM.audio_frames
     assert more > 2000
-    grown = activations.transformer(PARAMS, slow, rows) - activations.transformer(PARAMS, FILM, rows)
+    grown = memory_estimates.transformer(PARAMS, slow, rows) - memory_estimates.transformer(PARAMS, FILM, rows)
     stream = rows * more * PARAMS.audio.width * 2
     assert 4 * stream <= grown <= 10 * stream
 
 
 def test_decoding_sound_grows_with_it():
     """A second is 48000 samples of two channels, and layers before them are wider."""
-    assert activations.audio_decoder(250) - activations.audio_decoder(125) > 100 * 5 * 48000 * 4
+    assert memory_estimates.audio_decoder(250) - memory_estimates.audio_decoder(125) > 100 * 5 * 48000 * 4
 
 
 @pytest.mark.parametrize("tile_frames", [16, 48, 121])
@@ -51,13 +51,13 @@ def test_tiles_are_laid_into_whole_frames(tile_frames):
     In float32, three channels a pixel.
     """
     size, tile = (121, 1024, 1536), (tile_frames, 256, 384)
-    beside = activations.tiled_decoder(VAE, size, tile) - activations.video_decoder(VAE, *tile)
+    beside = memory_estimates.tiled_decoder(VAE, size, tile) - memory_estimates.video_decoder(VAE, *tile)
     frame = 1024 * 1536 * 3 * 4
     assert tile_frames * frame <= beside <= min(2 * tile_frames, 121) * frame
 
 
 def test_a_stage_holds_its_tokens_three_times():
-    plain, keyframes = (activations.sampling_state(FILM, extra) for extra in (0, 1))
+    plain, keyframes = (memory_estimates.sampling_state(FILM, extra) for extra in (0, 1))
     tokens = FILM.video_tokens + FILM.audio_frames
     assert plain == tokens * (3 * 128 * 2 + 64)
     assert keyframes - plain == FILM.frame_tokens * (3 * 128 * 2 + 64)

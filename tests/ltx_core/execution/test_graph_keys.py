@@ -5,10 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ltx_duo.ltx_core.transformer.chunks import chunked
-from ltx_duo.ltx_core.transformer.graphs import BlockGraphs
+from ltx_duo.ltx_core.execution.splitting import TokenChunks
+from ltx_duo.tests.ltx_core.execution.test_graphs import PIECES, block_graphs, check, recorded, recorder  # noqa: F401
 from ltx_duo.tests.ltx_core.transformer.scenes import Scene
-from ltx_duo.tests.ltx_core.transformer.test_graphs import PIECES, check, recorded  # noqa: F401
 
 
 def blocks_of_another_model(rng):
@@ -31,12 +30,12 @@ def one_timestep_for_all_tokens(rng):
 @pytest.fixture
 def asks(request, rng):
     """Evaluates a scene with passes of its own in graphs that all share; gives what was recorded and replayed."""
-    log, graphs = request.getfixturevalue("recorded"), BlockGraphs()
+    log, graphs = request.getfixturevalue("recorded"), request.getfixturevalue("block_graphs")()
 
-    def ask(kind) -> list[str]:
+    def ask(kind, arrangement=None) -> list[str]:
         scene, passes, held = (*kind, True)[:3] if isinstance(kind, tuple) else (kind, None, True)
         del log[:]
-        check(scene, graphs, scene.inputs(0.7, held), passes)
+        check(scene, graphs, scene.inputs(0.7, held), passes, arrangement)
         return list(log)
 
     return ask
@@ -58,9 +57,8 @@ def test_other_pieces_have_recordings_of_their_own(rng, asks):
     """Chunks are chosen for want of memory: what was recorded without them takes what is not there."""
     with torch.no_grad():
         scene, found = Scene(rng), []
-        for count in (1, 1, 4, 4, 1, 4):
-            with chunked(count):
-                found.append(asks(scene))
+        for count in (None, None, 4, 4, None, 4):
+            found.append(asks(scene, count and TokenChunks(count)))
     assert found == EXPECTED
 
 

@@ -21,7 +21,7 @@ class BlockPlan:
 
     Each `split_*` lists, for every row after that point, the row it comes from; None when no row splits.
     `contexts` names the context of each row (None: one pass, one context), `joined` the rows that have audio-video
-    attention (None: all).
+    attention (None: all), which are the first ones, and `joined_before` where these come from, as `split_cross` does.
     """
 
     split_self: tuple[int, ...] | None
@@ -31,6 +31,7 @@ class BlockPlan:
     contexts: tuple[int, ...] | None
     split_cross: tuple[int, ...] | None
     joined: tuple[int, ...] | None
+    joined_before: tuple[int, ...] | None
 
 
 @dataclass(frozen=True)
@@ -81,8 +82,10 @@ def _plan(passes: tuple[_Kind, ...], context_passes: tuple[int, ...], num_layers
         bypass = [perturbed[row[0]] for row in rows]
         rows, split_text = _split(rows, lambda i: passes[i].context)
         contexts = tuple(passes[row[0]].context for row in rows)
+        before = tuple(range(len(rows)))
         rows, split_cross = _split(rows, lambda i: passes[i].isolated, sort=True)
         joined = tuple(number for number, row in enumerate(rows) if not passes[row[0]].isolated)
+        joined_before = tuple((split_cross or before)[number] for number in joined)
         blocks.append(
             BlockPlan(
                 split_self,
@@ -92,6 +95,7 @@ def _plan(passes: tuple[_Kind, ...], context_passes: tuple[int, ...], num_layers
                 contexts if len(passes) > 1 else None,
                 split_cross,
                 joined if len(joined) < len(rows) else None,
+                None if joined_before == before else joined_before,
             )
         )
     row_of_pass = tuple(next(n for n, row in enumerate(rows) if i in row) for i in range(len(passes)))

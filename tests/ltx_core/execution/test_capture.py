@@ -11,8 +11,8 @@ import sys
 import pytest
 import torch
 
+from ltx_duo.ltx_core.execution.graphs import BlockGraphs
 from ltx_duo.ltx_core.transformer.block import AVTransformerBlock
-from ltx_duo.ltx_core.transformer.graphs import BlockGraphs
 from ltx_duo.tests.ltx_core.transformer.scenes import LAYERS, Scene
 
 CHILD = "LTXDUO_ALLOCATOR_CHILD"
@@ -58,8 +58,7 @@ FAILURES = [raise_error, interrupt, synchronize, read, allocate_too_much, draw_a
 
 
 def evaluate(scene: Scene, graphs: BlockGraphs, inputs) -> list[torch.Tensor]:
-    with graphs.in_force():
-        return [x for pair in scene.model(*inputs, scene.passes()) for x in pair]
+    return [x for pair in scene.model(*inputs, scene.passes(), graphs) for x in pair]
 
 
 def equal(results, expected) -> bool:

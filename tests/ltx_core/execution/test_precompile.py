@@ -8,9 +8,8 @@ import torch
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # has to be set before triton is imported
 
+from ltx_duo.ltx_core.execution.precompile import compile_transformer, run_ahead
 from ltx_duo.ltx_core.kernels import triton_fp8, triton_heads, triton_norm
-from ltx_duo.ltx_core.kernels.ahead import run_ahead
-from ltx_duo.ltx_core.transformer.ahead import compile_ahead
 from ltx_duo.tests.ltx_core.transformer.scenes import Scene
 
 KERNELS = (
@@ -29,8 +28,8 @@ def test_gpu_nothing_is_left_to_compile(rng, fp8):
     scene = Scene(rng, fp8)
     for kernel in KERNELS:
         kernel.device_caches.clear()
-    compile_ahead.cache_clear()
-    compile_ahead(scene.params, torch.bfloat16, torch.device("cuda", 0), fp8).result()
+    compile_transformer.cache_clear()
+    compile_transformer(scene.params, torch.bfloat16, torch.device("cuda", 0), fp8).result()
     before = compiled()
     assert before >= 15
     velocities = scene.model(*scene.inputs(0.5), scene.passes())

@@ -4,12 +4,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from ltx_duo.ltx_core.execution.splitting import Pieces, PiecewiseModel, TokenChunks, group_passes
+from ltx_duo.ltx_core.kernels.activation import Activation
 from ltx_duo.ltx_core.sampling.euler import sample_euler
 from ltx_duo.ltx_core.sampling.geometry import LatentGeometry
 from ltx_duo.ltx_core.sampling.guidance import LTX_2_3_DEV, OFF, Contexts, passes
-from ltx_duo.ltx_core.sampling.piecewise import Pieces, PiecewiseModel, group_passes
 from ltx_duo.ltx_core.sampling.schedule import ltx2_sigmas
-from ltx_duo.ltx_core.transformer.chunks import by_tokens, chunk_count, chunked
 from ltx_duo.ltx_core.transformer.feed_forward import FeedForward
 from ltx_duo.ltx_core.transformer.model import AVTransformer
 from ltx_duo.ltx_core.transformer.params import TransformerParams
@@ -153,14 +153,10 @@ def test_chunks_bound_what_a_network_sees(rng):
     network.net[2].register_forward_hook(lambda _m, args, _out: sizes.append(args[0].shape[1]))
     with torch.no_grad():
         whole = network(x)
-        with chunked(4):
-            assert torch.allclose(network(x), whole, atol=1e-6)
-            assert chunk_count() == 4
-        assert torch.equal(network(x), whole)
-    assert sizes == [10, 3, 3, 3, 1, 10]
+        assert torch.allclose(TokenChunks(4).feed_forward(network, Activation(x)), whole, atol=1e-6)
+    assert sizes == [10, 3, 3, 3, 1]
 
 
 def test_more_chunks_than_tokens():
     x = torch.arange(6.0).reshape(1, 3, 2)
-    with chunked(16):
-        assert torch.equal(by_tokens(lambda part: part + 1, x), x + 1)
+    assert torch.equal(TokenChunks(16).feed_forward(lambda part: part + 1, Activation(x)), x + 1)

@@ -8,8 +8,7 @@ checked before every replay; where it does not hold, or cannot, the blocks run a
 
 import logging
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from contextvars import ContextVar
+from contextlib import nullcontext
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
 from typing import Any
@@ -17,13 +16,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .. import transformer
 from ..kernels.attention import scaled_dot_product
-from ..kernels.dispatch import fused
+from ..kernels.layer_protocols import TellsFixedWeights, offers
 from ..progress import SILENT, Reporter
-from .capture import recorder
-from .chunks import chunk_count
-from .lanes import ONE_LANE, OneLane, TwoLanes
-from .plan import BlockPlan
+from ..transformer.arrangement import IN_ORDER, Arrangement
+from ..transformer.pass_sharing import BlockPlan
+from ..transformer.runner import Conditionings, Streams
+from .capture import CudaRecorder
 
 logger = logging.getLogger("ltx_duo")
 
@@ -31,52 +31,6 @@ logger = logging.getLogger("ltx_duo")
 BLOCKS_PER_GRAPH = 6
 # Video tokens times rows, up to which launching takes longer than computing.
 MOST_TOKENS = 12288
-# Free memory that a recording asks for: at most about a tenth of it is used.
-ROOM = 2 * 2**30
-
-Streams = tuple[Tensor | None, Tensor | None]
-_CURRENT: ContextVar["BlockGraphs | None"] = ContextVar("graphs", default=None)
-
-
-def run_blocks(
-    blocks: nn.ModuleList, plans: Sequence[BlockPlan], streams: Streams, conditionings: tuple, reporter: Reporter
-) -> Streams:
-    """Both streams after all blocks: replayed where that is possible and `BlockGraphs` are in force."""
-    graphs = _CURRENT.get()
-    if graphs is None or not _may_be_recorded(streams, plans):
-        return _run_eagerly(blocks, plans, streams, conditionings, reporter)
-    return graphs.run(blocks, plans, streams, conditionings, reporter)
-
-
-def _run_eagerly(
-    blocks, plans, streams: Streams, conditionings: tuple, reporter: Reporter, lanes: OneLane = ONE_LANE
-) -> Streams:
-    for block, plan in zip(blocks, plans, strict=True):
-        reporter.check_cancel()
-        streams = block(*streams, *conditionings, plan, lanes)
-    return streams
-
-
-def _run_side_by_side(blocks, plans, streams: Streams, conditionings: tuple) -> Streams:
-    """Video and audio on lanes of their own: worth it where neither fills the GPU.  The caller holds `streams`."""
-    with TwoLanes(_device(streams)) if None not in streams else nullcontext(ONE_LANE) as lanes:
-        return _run_eagerly(blocks, plans, streams, conditionings, SILENT, lanes)
-
-
-def _device(streams: Streams) -> torch.device:
-    return next(stream.device for stream in streams if stream is not None)
-
-
-def _suits(streams: Streams) -> bool:
-    """Whether GPU work may be arranged in ways that gradients and casts would not follow."""
-    first = next(stream for stream in streams if stream is not None)
-    return first.is_cuda and not torch.is_grad_enabled() and not torch.is_autocast_enabled() and fused(first)
-
-
-def _may_be_recorded(streams: Streams, plans: Sequence[BlockPlan]) -> bool:
-    first = next(stream for stream in streams if stream is not None)
-    small = first.shape[0] * len(plans[-1].contexts or (0,)) * first.shape[1] <= MOST_TOKENS
-    return small and _suits(streams) and not torch.cuda.is_current_stream_capturing()
 
 
 @dataclass(frozen=True)
@@ -98,73 +52,103 @@ class _Recording:
 
 
 class BlockGraphs:
-    """The recordings of one stage; their memory is free again when this object goes."""
+    """Runs the blocks of one stage's evaluations (a `BlockRunner`); what is small is recorded and replayed.
 
-    def __init__(self):
+    The recordings' memory is free again when this object goes, or when a run of it raises.
+    """
+
+    def __init__(
+        self,
+        reporter: Reporter = SILENT,
+        *,
+        recorder: CudaRecorder | None = None,
+        blocks_per_graph: int = BLOCKS_PER_GRAPH,
+        most_tokens: int = MOST_TOKENS,
+    ):
+        self._reporter = reporter
+        self._recorder = CudaRecorder() if recorder is None else recorder
+        self._blocks_per_graph, self._most_tokens = blocks_per_graph, most_tokens
         self._seen: set[Hashable] = set()
         self._recordings: dict[Hashable, _Recording] = {}
         self._broken = False
 
-    @contextmanager
-    def in_force(self) -> Iterator[None]:
-        """Inside, the model's evaluations are recorded and replayed here."""
-        token = _CURRENT.set(self)
+    def __call__(
+        self,
+        blocks: nn.ModuleList,
+        plans: Sequence[BlockPlan],
+        streams: Streams,
+        conditionings: Conditionings,
+        arrangement: Arrangement = IN_ORDER,
+    ) -> Streams:
+        """Both streams after all blocks, as one after another; the reporter is asked between them whether to go on."""
         try:
-            yield
+            if self._may_be_recorded(streams, plans):
+                return self._replayed(blocks, plans, streams, conditionings, arrangement)
+            return self._run(blocks, plans, streams, conditionings, arrangement)
         except BaseException:
             self._recordings.clear()  # whoever tries again needs the memory
             raise
-        finally:
-            _CURRENT.reset(token)
 
-    def run(
-        self, blocks: nn.ModuleList, plans: Sequence[BlockPlan], streams: Streams, conditionings: tuple,
-        reporter: Reporter,
-    ) -> Streams:  # fmt: skip
-        """As the blocks one after another."""
+    def _may_be_recorded(self, streams: Streams, plans: Sequence[BlockPlan]) -> bool:
+        first = next(stream for stream in streams if stream is not None)
+        rows = first.shape[0] * len(plans[-1].contexts or (0,))
+        return rows * first.shape[1] <= self._most_tokens and self._recorder.suits(first)
+
+    def _run(self, blocks, plans, streams: Streams, conditionings: Conditionings, arrangement: Arrangement) -> Streams:
+        for block, plan in zip(blocks, plans, strict=True):
+            self._reporter.check_cancel()
+            streams = block(*streams, *conditionings, plan, arrangement)
+        return streams
+
+    def _replayed(
+        self, blocks, plans, streams: Streams, conditionings: Conditionings, arrangement: Arrangement
+    ) -> Streams:
         tensors: list[Tensor] = []
         structure = _structure((streams, conditionings), tensors)
-        key = (id(blocks), tuple(plans), structure, chunk_count(), torch.is_inference_mode_enabled())
+        key = (id(blocks), tuple(plans), structure, arrangement, torch.is_inference_mode_enabled())
         if key in self._seen and key not in self._recordings:
-            self._record(key, blocks, plans, (streams, conditionings), tensors)
+            self._record(key, blocks, plans, (streams, conditionings), tensors, arrangement)
         self._seen.add(key)
         recording = self._recordings.get(key)
         if recording is None:
-            return _run_eagerly(blocks, plans, streams, conditionings, reporter)
+            return self._run(blocks, plans, streams, conditionings, arrangement)
         for own, new in zip(recording.inputs, tensors, strict=True):
             own.copy_(new)
         done = []
         for piece in recording.pieces:
-            reporter.check_cancel()
+            self._reporter.check_cancel()
             if _weights(blocks[piece.start : piece.stop], tensors[0].device) != piece.weights:
                 del self._recordings[key]
                 rest = slice(piece.start, None)
-                return _run_eagerly(blocks[rest], plans[rest], streams, recording.conditionings, reporter)
+                return self._run(blocks[rest], plans[rest], streams, recording.conditionings, arrangement)
             if len(done) > 1:
                 done[-2].synchronize()
             piece.replay()
-            done.append(_mark())
+            done.append(self._recorder.mark())
             streams = piece.outputs
         return streams
 
-    def _record(self, key: Hashable, blocks, plans, inputs: tuple, tensors: list[Tensor]) -> None:
+    def _record(
+        self, key: Hashable, blocks, plans, inputs: tuple, tensors: list[Tensor], arrangement: Arrangement
+    ) -> None:
         device = tensors[0].device
-        if self._broken or not _has_room(device):
+        if self._broken or not self._recorder.has_room(device):
             return
-        starts = range(0, len(blocks), BLOCKS_PER_GRAPH)
-        weights = [_weights(blocks[start : start + BLOCKS_PER_GRAPH], device) for start in starts]
+        starts = range(0, len(blocks), self._blocks_per_graph)
+        weights = [_weights(blocks[start : start + self._blocks_per_graph], device) for start in starts]
         if None in weights:
             return
         own = [torch.empty_like(tensor).copy_(tensor) for tensor in tensors]
         streams, conditionings = _rebuilt(inputs, iter(own))
         pieces = []
         try:
-            capture = recorder(device)
+            capture = self._recorder.open(device)
             for start, marks in zip(starts, weights, strict=True):
-                stop = min(start + BLOCKS_PER_GRAPH, len(blocks))
+                stop = min(start + self._blocks_per_graph, len(blocks))
 
                 def some(streams=streams, start=start, stop=stop) -> Streams:
-                    return _run_side_by_side(blocks[start:stop], plans[start:stop], streams, conditionings)
+                    own = blocks[start:stop], plans[start:stop]
+                    return self._side_by_side(*own, streams, conditionings, arrangement)
 
                 replay, streams = capture(some)
                 pieces.append(_Piece(start, stop, replay, streams, marks))
@@ -174,6 +158,17 @@ class BlockGraphs:
             return
         self._recordings[key] = _Recording(own, conditionings, pieces)
 
+    def _side_by_side(
+        self, blocks, plans, streams: Streams, conditionings: Conditionings, arrangement: Arrangement
+    ) -> Streams:
+        """Video and audio at once, which is worth it where neither fills the GPU.  The caller holds `streams`."""
+        device = next(stream.device for stream in streams if stream is not None)
+        both = None not in streams
+        with self._recorder.side_by_side(device, arrangement) if both else nullcontext(arrangement) as arranged:
+            for block, plan in zip(blocks, plans, strict=True):
+                streams = block(*streams, *conditionings, plan, arranged)
+        return streams
+
 
 def _weights(blocks: Sequence[nn.Module], device: torch.device) -> Hashable | None:
     """Where the weights of some blocks lie, and as what; None unless all are there to stay, and nothing but their
@@ -182,11 +177,13 @@ def _weights(blocks: Sequence[nn.Module], device: torch.device) -> Hashable | No
     waiting: list[nn.Module] = list(blocks)
     while waiting:
         module = waiting.pop()
-        # A layer of the caller's own says so by `fixed_weights()`.
-        own, fixed = module.__dict__, getattr(type(module), "fixed_weights", None)
+        own = module.__dict__
         if own["_forward_hooks"] or own["_forward_pre_hooks"] or "forward" in own:
             return None
-        if not (_computes_plainly(type(module)) if fixed is None else fixed(module)):
+        if offers(module, TellsFixedWeights):
+            if not module.fixed_weights():
+                return None
+        elif not _computes_plainly(type(module)):
             return None
         if own.get("attention", scaled_dot_product) is not scaled_dot_product:
             return None
@@ -204,7 +201,7 @@ def _weights(blocks: Sequence[nn.Module], device: torch.device) -> Hashable | No
 def _computes_plainly(kind: type) -> bool:
     """Whether modules of this class are known to compute with their parameters as these are."""
     known = nn.Linear.forward, nn.Sequential.forward, nn.Identity.forward, nn.Module.forward
-    return kind.forward in known or kind.forward.__module__.startswith(__package__)
+    return kind.forward in known or kind.forward.__module__.startswith(transformer.__name__)
 
 
 def _structure(value: Any, tensors: list[Tensor]) -> Hashable:
@@ -233,13 +230,3 @@ def _rebuilt(value: Any, tensors: Iterator[Tensor]) -> Any:
 @cache
 def _tell(reason: str) -> None:
     logger.warning("LTX Duo: no CUDA graphs, everything still works but small sizes are slower: %s", reason)
-
-
-def _has_room(device: torch.device) -> bool:
-    return torch.cuda.mem_get_info(device)[0] >= ROOM
-
-
-def _mark() -> torch.cuda.Event:
-    event = torch.cuda.Event()
-    event.record()
-    return event

@@ -2,13 +2,35 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
-from ..progress import SILENT, Reporter
-from ..transformer.chunks import chunked
+import torch
+from torch import Tensor
+
+from ..kernels.activation import Activation
+from ..transformer.arrangement import IN_ORDER, Arrangement
 from ..transformer.inputs import GuidancePass, ModalityInput
 from ..transformer.model import AVTransformer, Velocities
+from ..transformer.runner import BlockRunner, one_after_another
 
 MOST_CHUNKS = 16
+
+
+@dataclass(frozen=True)
+class TokenChunks(Arrangement):
+    """Feed-forward networks work through their tokens in `count` pieces: less memory, the same up to rounding."""
+
+    count: int
+
+    def feed_forward(self, network: Callable[[Tensor | Activation], Tensor], x: Activation) -> Tensor:
+        tokens = x.tensor
+        count = min(self.count, tokens.shape[-2])
+        if count <= 1:
+            return network(x)
+        result = torch.empty_like(tokens)
+        for source, target in zip(tokens.chunk(count, dim=-2), result.chunk(count, dim=-2), strict=True):
+            target.copy_(network(source))
+        return result
 
 
 @dataclass(frozen=True)
@@ -62,31 +84,33 @@ class PiecewiseModel:
     def __init__(self, model: AVTransformer, pieces: Pieces, retry: Retry = _never):
         self.model, self.pieces, self.retry = model, pieces, retry
         self.params, self.rope_tables = model.params, model.rope_tables
+        self.transformer_blocks = model.transformer_blocks
 
     def __call__(
         self,
         video: ModalityInput | None,
         audio: ModalityInput | None,
         passes: Sequence[GuidancePass],
-        reporter: Reporter = SILENT,
+        run_blocks: BlockRunner = one_after_another,
     ) -> list[Velocities]:
         """As `AVTransformer.forward`."""
         while True:
             # More passes than there are need no smaller steps on the way down.
             self.pieces = replace(self.pieces, together=min(self.pieces.together, len(passes)))
             try:
-                return self._run(video, audio, passes, reporter)
+                return self._run(video, audio, passes, run_blocks)
             except BaseException as error:
                 if not self.retry(error, self.pieces, self.pieces.smaller()):
                     raise
             # Outside of the handler: there the error would keep the tensors of its frames alive.
             self.pieces = self.pieces.smaller()
 
-    def _run(self, video, audio, passes: Sequence[GuidancePass], reporter: Reporter) -> list[Velocities]:
+    def _run(self, video, audio, passes: Sequence[GuidancePass], run_blocks: BlockRunner) -> list[Velocities]:
         results: list[Velocities | None] = [None] * len(passes)
-        with chunked(self.pieces.chunks):
-            for group in group_passes(passes, self.pieces.together):
-                velocities = self.model(video, audio, [passes[i] for i in group], reporter=reporter)
-                for index, velocity in zip(group, velocities, strict=True):
-                    results[index] = velocity
+        arrangement = IN_ORDER if self.pieces.chunks == 1 else TokenChunks(self.pieces.chunks)
+        run_blocks = partial(run_blocks, arrangement=arrangement)
+        for group in group_passes(passes, self.pieces.together):
+            velocities = self.model(video, audio, [passes[i] for i in group], run_blocks)
+            for index, velocity in zip(group, velocities, strict=True):
+                results[index] = velocity
         return results

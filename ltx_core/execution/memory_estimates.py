@@ -7,11 +7,11 @@ copies are in `COPIES` and nowhere else; `benchmarks/memory.py` measures them on
 from dataclasses import dataclass
 from math import prod
 
-from .sampling.geometry import AUDIO_BINS, AUDIO_CHANNELS, VIDEO_CHANNELS, LatentGeometry
-from .text.gemma_params import GemmaParams
-from .transformer.params import TransformerParams
-from .upsampler.params import UpsamplerParams
-from .video_vae.params import PIXEL_CHANNELS, SPATIAL_FACTOR, TEMPORAL_FACTOR, Resample, VideoVAEParams
+from ..sampling.geometry import AUDIO_BINS, AUDIO_CHANNELS, VIDEO_CHANNELS, LatentGeometry
+from ..text.gemma_params import GemmaParams
+from ..transformer.params import TransformerParams
+from ..upsampler.params import UpsamplerParams
+from ..video_vae.params import PIXEL_CHANNELS, SPATIAL_FACTOR, TEMPORAL_FACTOR, Resample, VideoVAEParams
 
 # Text contexts are filled up to this length.
 TEXT_TOKENS = 1024
@@ -77,7 +77,7 @@ def transformer(
 ) -> float:
     """`rows` guidance passes at once over a stage's tokens; each image that is no first frame adds a frame of tokens.
 
-    `chunks` as in `transformer.chunks`; `fp8`: with float8 weights.
+    `chunks` as in `splitting.Pieces`; `fp8`: with float8 weights.
     """
     c = copies
     hidden = c.hidden_fp8 if fp8 else c.hidden
