@@ -10,7 +10,7 @@ from ltx_duo.ltx_core.sampling.geometry import LatentGeometry
 from ltx_duo.ltx_core.transformer.params import TransformerParams
 from ltx_duo.ltx_core.video_vae.params import VideoVAEParams
 
-CONFIG = json.loads((Path(__file__).parents[1] / "data" / "ltx-2.3-config.json").read_text())
+CONFIG = json.loads((Path(__file__).parents[2] / "data" / "ltx-2.3-config.json").read_text())
 PARAMS = TransformerParams.from_config(CONFIG)
 VAE = VideoVAEParams.from_config(CONFIG)
 FILM = LatentGeometry(768, 512, 121, 24.0)

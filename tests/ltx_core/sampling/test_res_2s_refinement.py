@@ -8,7 +8,7 @@ import torch
 from ltx_duo.ltx_core.sampling.geometry import LatentGeometry
 from ltx_duo.ltx_core.sampling.guidance import OFF, Contexts
 from ltx_duo.ltx_core.sampling.res_2s import coefficients, sample_res_2s, sde_step, standardised_noise
-from ltx_duo.ltx_core.sampling.stage import start_stage
+from ltx_duo.tests.ltx_core.sampling.starts import run_sampler, start_stage
 
 GEOMETRY = LatentGeometry(96, 64, 9, 24.0)
 CONTEXTS = Contexts(torch.zeros(1, 4, 8), torch.zeros(1, 4, 8))
@@ -53,7 +53,7 @@ def one_step(latent: torch.Tensor, sigmas: torch.Tensor, refined: bool) -> torch
 def test_where_the_anchor_is_refined(toy_model, sigma, sigma_next, refined):
     sigmas = torch.tensor([sigma, sigma_next])
     state = start_stage(GEOMETRY, torch.Generator().manual_seed(2), with_audio=False, dtype=torch.float32)
-    found = sample_res_2s(toy_model(velocity), state, sigmas, OFF, CONTEXTS).video.latent
+    found = run_sampler(sample_res_2s, toy_model(velocity), state, sigmas, OFF, CONTEXTS).video.latent
     expected, other = (one_step(state.video.latent, sigmas, choice) for choice in (refined, not refined))
     assert (found - expected).abs().max() < 1e-4
     assert (found - other).abs().max() > 2e-3
