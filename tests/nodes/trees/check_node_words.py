@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 
 from ltx_duo.ltx_core.checkpoint import Component
 from ltx_duo.ltx_core.errors import CheckpointError, ConditioningError
+from ltx_duo.ltx_core.kind import Kind
 from ltx_duo.ltx_core.safetensors_file import TensorInfo
 from ltx_duo.nodes.comfyui import compat, conditioning, latent_files, latents, report
 
@@ -19,11 +20,11 @@ VIDEO, AUDIO = torch.randn(1, 128, 3, 2, 4), torch.randn(1, 8, 18, 16)
 WHOLE = {part for part in Component if part not in (Component.GEMMA, Component.LORA, Component.UPSAMPLER)}
 
 
-def model_text(components: set[Component], sizes: dict[str, int], distilled: bool = False) -> str:
+def model_text(components: set[Component], sizes: dict[str, int], kind: Kind = Kind.DEV) -> str:
     """What the loader says of a file with these parts, and so many of the transformer's numbers in each dtype."""
     tensors = {f"weight {dtype}": TensorInfo(dtype, (count,)) for dtype, count in sizes.items()}
     file = SimpleNamespace(components=frozenset(components), tensors=lambda part: tensors, variant=None)
-    return report.model_text(file, distilled)
+    return report.model_text(file, kind, chosen=False)
 
 
 def test_what_a_file_lacks_is_told_even_where_half_of_it_is_there():
@@ -33,8 +34,8 @@ def test_what_a_file_lacks_is_told_even_where_half_of_it_is_there():
 
 
 def test_distilled_or_dev_is_told():
-    assert " distilled, " in model_text(WHOLE, {"BF16": 10**9}, distilled=True)
-    assert " dev, " in model_text(WHOLE, {"BF16": 10**9}, distilled=False)
+    assert " distilled " in model_text(WHOLE, {"BF16": 10**9}, Kind.DISTILLED)
+    assert " dev " in model_text(WHOLE, {"BF16": 10**9}, Kind.DEV)
 
 
 @pytest.mark.parametrize("masked", [0, 1])

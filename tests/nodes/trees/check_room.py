@@ -152,7 +152,7 @@ def test_decoding_leaves_room_for_its_own_weights(decode, tried, vae, upsampled,
 def test_rates_of_television_stay_exact(decode, upsampled):
     info = latents.info_of(upsampled)
     timed = latents.StageInfo(24000 / 1001, info.generator_device, info.generator_state)
-    video = decode({**upsampled, latents.KEY: timed})[0]
+    video = decode(latents.make(*latents.take(upsampled), timed))[0]
     rate = video.get_components().frame_rate
     assert (rate.numerator, rate.denominator) == (24000, 1001)
 
