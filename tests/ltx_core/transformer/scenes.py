@@ -5,8 +5,8 @@ from pathlib import Path
 
 import torch
 
-from ltx_duo.ltx_core.sampling.geometry import LatentGeometry
 from ltx_duo.ltx_core.kernels.fp8_linear import convert_linears
+from ltx_duo.ltx_core.sampling.geometry import LatentGeometry
 from ltx_duo.ltx_core.transformer.inputs import GuidancePass, ModalityInput
 from ltx_duo.ltx_core.transformer.model import AVTransformer
 from ltx_duo.ltx_core.transformer.params import TransformerParams

@@ -2,7 +2,12 @@
 
 import torch
 
-from ltx_duo.ltx_core.transformer.modulation import AdaLayerNormSingle, BlockModulation, TokenTimesteps, timestep_embedding
+from ltx_duo.ltx_core.transformer.modulation import (
+    AdaLayerNormSingle,
+    BlockModulation,
+    TokenTimesteps,
+    timestep_embedding,
+)
 
 
 def test_sinusoids():

@@ -8,8 +8,8 @@ import torch
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # has to be set before triton is imported
 
-from ltx_duo.ltx_core.kernels import triton_pixel_norm
 from ltx_duo.ltx_core.execution.precompile import compile_video_decoder
+from ltx_duo.ltx_core.kernels import triton_pixel_norm
 
 KERNELS = (triton_pixel_norm._norm_silu_pad, triton_pixel_norm._add_update)
 

@@ -6,11 +6,11 @@ import comfy.model_management as mm
 import pytest
 import torch
 
-from ltx_duo.ltx_core import activations, two_stage
+from ltx_duo.ltx_core import two_stage
 from ltx_duo.ltx_core.errors import LTXError
+from ltx_duo.ltx_core.execution import memory_estimates
+from ltx_duo.ltx_core.execution.splitting import Pieces, TokenChunks
 from ltx_duo.ltx_core.sampling.geometry import LatentGeometry
-from ltx_duo.ltx_core.sampling.piecewise import Pieces
-from ltx_duo.ltx_core.transformer.chunks import chunk_count
 from ltx_duo.nodes.comfyui import decoding, fitting, latents
 
 GIB = 2**30
@@ -74,7 +74,7 @@ def test_what_is_needed_reaches_comfyui(monkeypatch, model, stage_one):
     monkeypatch.setattr(mm, "load_models_gpu", record)
     stage_one(model, conditions=None)
     params = model.transformer_params
-    expected = int(activations.transformer(params, LatentGeometry(64, 32, 9, 25.0), 4, 0, 4))
+    expected = int(memory_estimates.transformer(params, LatentGeometry(64, 32, 9, 25.0), 4, 0, 4))
     # The text connectors come first, and need next to nothing.
     assert asked == [(0, 0), (expected, expected)]
 
@@ -87,7 +87,9 @@ class Failing:
         self.handle = layer.register_forward_hook(self._hook)
 
     def _hook(self, _module, arguments, _output):
-        self.calls.append((arguments[0].shape[0], chunk_count()))
+        arrangement = arguments[-1]  # of a transformer block
+        chunks = arrangement.count if isinstance(arrangement, TokenChunks) else 1
+        self.calls.append((arguments[0].shape[0], chunks))
         if self.times > 0:
             self.times -= 1
             raise torch.OutOfMemoryError("planted")
@@ -107,7 +109,7 @@ def failing():
 
 
 def block(model):
-    return model.stage(1).module.transformer.transformer_blocks[-1].ff
+    return model.stage(1).module.transformer.transformer_blocks[-1]
 
 
 @pytest.mark.parametrize("times, rows, chunks", [(1, 2, 1), (2, 1, 1), (3, 1, 4), (4, 1, 16)])
@@ -168,7 +170,7 @@ def test_more_room_is_asked_for_after_a_failure(failing, model, stage_one, monke
     monkeypatch.setattr(mm, "load_models_gpu", record)
     stage_one(model, conditions=None)
     geometry, params = LatentGeometry(64, 32, 9, 25.0), model.transformer_params
-    four, two = (activations.transformer(params, geometry, rows, 0, 4) for rows in (4, 2))
+    four, two = (memory_estimates.transformer(params, geometry, rows, 0, 4) for rows in (4, 2))
     assert asked == [0, int(four), int(fitting.MORE_ROOM * two)]  # the first are the text connectors
 
 
