@@ -12,7 +12,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from ..kernels.dispatch import fused
+from ..kernels.dispatch import can_fuse
 from ..transformer.arrangement import Arrangement
 from .streams import TwoStreams
 
@@ -33,7 +33,7 @@ class CudaRecorder:
             x.is_cuda
             and not torch.is_grad_enabled()
             and not torch.is_autocast_enabled()
-            and fused(x)
+            and can_fuse(x)
             and not torch.cuda.is_current_stream_capturing()
         )
 

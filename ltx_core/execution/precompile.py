@@ -12,7 +12,7 @@ from functools import cache, partial
 import torch
 from torch import Tensor
 
-from ..kernels.dispatch import fused, triton_works
+from ..kernels.dispatch import can_fuse, triton_works
 from ..kernels.fp8 import gelu_rows, quantize_rows, takes_rows
 from ..kernels.heads import gate_heads, norm_rotate
 from ..kernels.norm import Norm, TokenVector, modulate, modulated_norm, residual_norm
@@ -32,14 +32,14 @@ Calls = Sequence[Callable[[], object]]
 def finish_transformer(model: AVTransformer, dtype: torch.dtype, device: torch.device) -> None:
     """Compiles what the model runs for tokens of `dtype` on `device`, and returns when that is done."""
     tokens = torch.empty(0, dtype=dtype, device=device)
-    if fused(tokens) and not torch.is_grad_enabled():
+    if can_fuse(tokens) and not torch.is_grad_enabled():
         fp8 = takes_rows(model.transformer_blocks[0].attn1.to_q, tokens)
         compile_transformer(model.params, tokens.dtype, tokens.device, fp8).result()
 
 
 def finish_video_decoder(decoder: VideoDecoder, latent: Tensor) -> None:
     """Compiles what the decoder runs for latents like this one, and returns when that is done."""
-    if fused(latent):
+    if can_fuse(latent):
         compile_video_decoder(decoder.params, latent.dtype, latent.device).result()
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 logger = logging.getLogger("ltx_duo")
 
 
-def fused(x: Tensor) -> bool:
+def can_fuse(x: Tensor) -> bool:
     """Whether fused kernels serve x: it is on a GPU where Triton works, and no gradient has to flow through it."""
     if not x.is_cuda or (torch.is_grad_enabled() and x.requires_grad):
         return False

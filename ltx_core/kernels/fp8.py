@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .dispatch import fused
+from .dispatch import can_fuse
 from .layer_protocols import TakesFp8Rows, offers
 
 logger = logging.getLogger("ltx_duo")
@@ -41,7 +41,7 @@ class Fp8Rows:
 
 def quantize_rows(x: Tensor) -> Fp8Rows:
     """The rows of x (..., K) in float8, each with the scale that brings its largest number to the format's largest."""
-    if fused(x):
+    if can_fuse(x):
         from .triton_fp8 import quantize_rows as kernel
 
         return Fp8Rows(*kernel(x.contiguous(), gelu=False), x.shape, x.dtype)
@@ -52,7 +52,7 @@ def quantize_rows(x: Tensor) -> Fp8Rows:
 
 def gelu_rows(x: Tensor) -> Fp8Rows:
     """`quantize_rows` of gelu(x), tanh form, which itself is never stored."""
-    if fused(x):
+    if can_fuse(x):
         from .triton_fp8 import quantize_rows as kernel
 
         return Fp8Rows(*kernel(x.contiguous(), gelu=True), x.shape, x.dtype)
@@ -112,8 +112,9 @@ def rows_of_scales(layers: Sequence[tuple[int, float]], device: torch.device) ->
 
 
 def sides_fit(weight: Tensor) -> bool:
-    """Whether float8 units can multiply a weight of this shape."""
-    return all(side % SIDES == 0 for side in weight.shape)
+    """Whether float8 units can multiply a weight (N, K) of this shape."""
+    rows, columns = weight.shape
+    return rows % SIDES == 0 and columns % SIDES == 0
 
 
 def takes_rows(linear: torch.nn.Module | None, x: Tensor) -> bool:

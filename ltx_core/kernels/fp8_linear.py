@@ -66,8 +66,7 @@ class Fp8Linear(Fp8Product, nn.Module):
     ) -> AbstractContextManager[tuple[Tensor, Tensor | None]]:
         return nullcontext((self.weight, self.bias))
 
-    def forward(self, x: Tensor | Fp8Rows) -> Tensor:
-        return self.product(x)
+    forward = Fp8Product.product
 
 
 def convert_linears(transformer: nn.Module) -> nn.Module:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .dispatch import fused
+from .dispatch import can_fuse
 from .fp8 import Fp8Rows, takes_rows
 from .rotary import RotaryTable, apply_rotary
 
@@ -16,7 +16,7 @@ def norm_rotate(x: Tensor, weight: Tensor, heads: int, table: RotaryTable | None
 
     Returns (R, H, T, D) whose storage is (R, T, H, D).
     """
-    if fused(x):
+    if can_fuse(x):
         from .triton_heads import norm_rotate as kernel
 
         return kernel(x.contiguous(), weight, heads, table, eps)
@@ -30,7 +30,7 @@ def gate_heads(parts: Sequence[Tensor], logits: Tensor | None, reader: nn.Module
     The heads (r, H, T, D) come in one or more parts, R rows in all.  For a reader that multiplies in float8, the fused
     kernel gives the rows alone.
     """
-    if logits is not None and fused(parts[0]):
+    if logits is not None and can_fuse(parts[0]):
         from .triton_heads import gate_heads as kernel
 
         if not takes_rows(reader, parts[0]):

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .activation import Activation
-from .dispatch import fused
+from .dispatch import can_fuse
 from .fp8 import Fp8Rows, takes_rows
 
 
@@ -52,7 +52,7 @@ def rms_norm(x: Tensor, eps: float) -> Tensor:
 
 def modulated_norm(x: Tensor, norm: Norm, eps: float) -> Activation:
     """rms_norm(x) * (1 + scale) + shift of x (R, T, D)."""
-    if fused(x) and _in_tensors(norm.shift):
+    if can_fuse(x) and _in_tensors(norm.shift):
         return _fused(x, None, None, (norm,), eps)[1][0]
     return _modulated(rms_norm(x, eps), norm)
 
@@ -60,7 +60,7 @@ def modulated_norm(x: Tensor, norm: Norm, eps: float) -> Activation:
 def modulate(x: Tensor, norm: Norm) -> Activation:
     """x * (1 + scale) + shift of x (R, T, D): `modulated_norm` of what is normalised already."""
     # Where the modulation alone asks for a gradient, x would not tell.
-    if fused(x) and fused(norm.shift.values) and _in_tensors(norm.shift):
+    if can_fuse(x) and can_fuse(norm.shift.values) and _in_tensors(norm.shift):
         return _fused(x, None, None, (norm,), 0.0, normalised=False)[1][0]
     return _modulated(x, norm)
 
@@ -72,7 +72,7 @@ def residual_norm(
 
     x is given away: the sum may lie in its storage, and only what is returned counts.  A gate of None is one.
     """
-    if fused(x) and _in_tensors(gate, *(norm.shift for norm in norms)):
+    if can_fuse(x) and _in_tensors(gate) and (not norms or _in_tensors(norms[0].shift)):
         return _fused(x, update, gate, norms, eps)
     x = x + _gated(update, gate)
     normed = rms_norm(x, eps) if norms else None
@@ -84,7 +84,7 @@ def residual(x: Tensor, update: Tensor, gate: TokenVector | None) -> Tensor:
 
     x is given away: the sum may lie in its storage, and only what is returned counts.  A gate of None is one.
     """
-    if fused(x) and _in_tensors(gate):
+    if can_fuse(x) and _in_tensors(gate):
         x = x.contiguous()
         _fused(x[: update.shape[0]], update, gate, (), 0.0)
         return x
@@ -100,19 +100,18 @@ def _fused(
     from .triton_norm import residual_norm as kernel
 
     rows = any(takes_rows(norm.reader, x) for norm in norms)
-    pairs = tuple((norm.shift, norm.scale) for norm in norms)
+    pairs = [(norm.shift, norm.scale) for norm in norms]
     x, normed, quantised = kernel(x.contiguous(), update, gate, pairs, eps, rows, **how)
     if not rows:
-        return x, tuple(map(Activation, normed))
-    return x, tuple(
-        Activation(tensor, Fp8Rows(*own, tensor.shape, tensor.dtype))
-        for tensor, own in zip(normed, quantised, strict=True)
-    )
+        return x, tuple([Activation(tensor) for tensor in normed])
+    shape, dtype = x.shape, x.dtype
+    made = zip(normed, quantised, strict=True)
+    return x, tuple([Activation(tensor, Fp8Rows(*own, shape, dtype)) for tensor, own in made])
 
 
-def _in_tensors(*vectors: TokenVector | None) -> bool:
-    """Whether the kernels can look these vectors up."""
-    return all(v is None or v.index is None or isinstance(v.index, Tensor) for v in vectors)
+def _in_tensors(vector: TokenVector | None) -> bool:
+    """Whether the kernels can look the vector up."""
+    return vector is None or vector.index is None or isinstance(vector.index, Tensor)
 
 
 def _gated(update: Tensor, gate: TokenVector | None) -> Tensor:

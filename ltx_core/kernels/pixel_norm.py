@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .dispatch import fused
+from .dispatch import can_fuse
 from .layer_protocols import LeavesBias, offers
 
 EPS = 1e-8
@@ -21,7 +21,7 @@ def repeat_ends(x: Tensor, before: int, after: int, *, activate: bool, bias: Ten
     A `bias` (C,) is first added to x: that of the convolution that made it.  Returns (B, C, before + F + after, H, W);
     from the fused kernel with channels last in memory, as cuDNN's fastest convolutions want it.
     """
-    if fused(x):
+    if can_fuse(x):
         from .triton_pixel_norm import norm_silu_pad
 
         return norm_silu_pad(x, before, after, activate, EPS, bias)
@@ -33,7 +33,7 @@ def repeat_ends(x: Tensor, before: int, after: int, *, activate: bool, bias: Ten
 
 def add_update(x: Tensor, update: Tensor, bias: Tensor | None) -> Tensor:
     """x + update, both (B, C, F, H, W), and the bias (C,) of the convolution that made the update."""
-    if bias is not None and fused(x):
+    if bias is not None and can_fuse(x):
         from .triton_pixel_norm import add_update as kernel
 
         return kernel(x, update, bias)
@@ -49,7 +49,7 @@ def convolve_apart(conv: nn.Module, x: Tensor) -> tuple[Tensor, Tensor | None]:
 
     cuDNN's convolutions in three dimensions add their bias in a pass of its own over the result.
     """
-    if not fused(x):
+    if not can_fuse(x):
         return conv(x), None
     if type(conv) is nn.Conv3d:
         return F.conv3d(x, conv.weight, None, conv.stride, conv.padding), conv.bias

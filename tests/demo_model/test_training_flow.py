@@ -249,7 +249,7 @@ def test_lora_learns_on_the_steps_that_the_pipeline_takes(network, rng):
 
 def test_modulation_that_learns_alone_keeps_its_gradient(monkeypatch, rng):
     """Under a LoRA the text context needs no gradient, what it is modulated by does: no fused kernel then."""
-    monkeypatch.setattr("ltx_duo.ltx_core.kernels.norm.fused", lambda x: not x.requires_grad)
+    monkeypatch.setattr("ltx_duo.ltx_core.kernels.norm.can_fuse", lambda x: not x.requires_grad)
     shift, scale = (torch.randn(2, 8, generator=rng, requires_grad=True) for _ in range(2))
     norm = Norm(TokenVector(shift, Runs((3,))), TokenVector(scale, Runs((3,))))
     modulate(torch.randn(2, 3, 8, generator=rng), norm).tensor.square().sum().backward()
@@ -274,7 +274,7 @@ def test_runs_are_left_to_the_plain_functions(monkeypatch, rng):
         ]
 
     plain = results()
-    monkeypatch.setattr("ltx_duo.ltx_core.kernels.norm.fused", lambda x: True)
+    monkeypatch.setattr("ltx_duo.ltx_core.kernels.norm.can_fuse", lambda x: True)
     assert all(map(torch.equal, results(), plain))
 
 

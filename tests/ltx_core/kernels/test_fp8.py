@@ -235,7 +235,7 @@ def test_gates_and_odd_sizes_stay(draw):
 @pytest.mark.parametrize("takes", [False, True])
 def test_norms_and_gates_make_what_their_readers_take(draw, reader, monkeypatch, fused, takes):
     for module in (norm, heads):
-        monkeypatch.setattr(module, "fused", lambda x: fused)
+        monkeypatch.setattr(module, "can_fuse", lambda x: fused)
     reader.takes = takes
     x, update, vector = (draw(*shape, dtype=torch.bfloat16) for shape in ((2, 3, 32), (2, 3, 32), (1, 32)))
     vector = TokenVector(vector, None)

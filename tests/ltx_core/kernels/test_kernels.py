@@ -30,9 +30,9 @@ TOLERANCE = {torch.float32: 2e-6, torch.bfloat16: 6e-3 if DEVICE == "cuda" else 
 @pytest.fixture(autouse=True)
 def plain_twins(monkeypatch):
     """The functions of kernels.norm and kernels.heads take their plain path, whatever the device."""
-    monkeypatch.setattr(plain_norm, "fused", lambda x: False)
-    monkeypatch.setattr("ltx_duo.ltx_core.kernels.heads.fused", lambda x: False)
-    monkeypatch.setattr("ltx_duo.ltx_core.kernels.pixel_norm.fused", lambda x: False)
+    monkeypatch.setattr(plain_norm, "can_fuse", lambda x: False)
+    monkeypatch.setattr("ltx_duo.ltx_core.kernels.heads.can_fuse", lambda x: False)
+    monkeypatch.setattr("ltx_duo.ltx_core.kernels.pixel_norm.can_fuse", lambda x: False)
 
 
 @pytest.fixture
@@ -148,7 +148,7 @@ def test_add_update(draw, monkeypatch, dtype, shape):
 def test_a_convolution_apart_from_its_bias_is_the_whole(draw, monkeypatch):
     conv = torch.nn.Conv3d(6, 4, 3, padding=(0, 1, 1), device=DEVICE)
     x = draw(1, 6, 4, 5, 3)
-    monkeypatch.setattr("ltx_duo.ltx_core.kernels.pixel_norm.fused", lambda x: True)
+    monkeypatch.setattr("ltx_duo.ltx_core.kernels.pixel_norm.can_fuse", lambda x: True)
     with torch.no_grad():
         result, bias = convolve_apart(conv, x)
         assert_close(result + bias[:, None, None, None], conv(x).double(), torch.float32)

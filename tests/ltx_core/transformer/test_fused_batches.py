@@ -40,7 +40,7 @@ def test_samples_are_those_of_the_plain_functions(rng, monkeypatch):
 
     def answers(fused: bool) -> list[torch.Tensor]:
         for module in DISPATCHED:
-            monkeypatch.setattr(importlib.import_module(f"ltx_duo.ltx_core.{module}"), "fused", lambda x: fused)
+            monkeypatch.setattr(importlib.import_module(f"ltx_duo.ltx_core.{module}"), "can_fuse", lambda x: fused)
         return model(*inputs, [GuidancePass("cond", *contexts)])[0]
 
     for fused, plain in zip(answers(True), answers(False), strict=True):

@@ -9,9 +9,8 @@ import torch
 from ltx_duo.ltx_core import two_stage
 from ltx_duo.ltx_core.errors import LTXError
 from ltx_duo.ltx_core.execution import memory_estimates
-from ltx_duo.ltx_core.execution.splitting import Pieces
+from ltx_duo.ltx_core.execution.splitting import Pieces, TokenChunks
 from ltx_duo.ltx_core.sampling.geometry import LatentGeometry
-from ltx_duo.ltx_core.transformer.chunks import chunk_count
 from ltx_duo.nodes.comfyui import decoding, fitting, latents
 
 GIB = 2**30
@@ -143,7 +142,9 @@ class Failing:
         self.handle = layer.register_forward_hook(self._hook)
 
     def _hook(self, _module, arguments, _output):
-        self.calls.append((arguments[0].shape[0], chunk_count()))
+        arrangement = arguments[-1]  # of a transformer block
+        chunks = arrangement.count if isinstance(arrangement, TokenChunks) else 1
+        self.calls.append((arguments[0].shape[0], chunks))
         if self.times > 0:
             self.times -= 1
             raise torch.OutOfMemoryError("planted")
@@ -163,7 +164,7 @@ def failing():
 
 
 def block(model):
-    return model.stage(1).module.transformer.transformer_blocks[-1].ff
+    return model.stage(1).module.transformer.transformer_blocks[-1]
 
 
 @pytest.mark.parametrize("times, rows, chunks", [(1, 2, 1), (2, 1, 1), (3, 1, 4), (4, 1, 16)])
