@@ -10,7 +10,7 @@ from ltx_duo.ltx_core.errors import VariantError
 
 
 def file(name: str, variant: Variant | None) -> SimpleNamespace:
-    return SimpleNamespace(path=f"{name}.safetensors", variant=variant)
+    return SimpleNamespace(path=f"{name}.safetensors", variant=variant, generation=str(variant))
 
 
 @pytest.mark.parametrize("order", permutations(range(4)))
