@@ -13,6 +13,7 @@ from ltx_duo.ltx_core.execution import graphs as module
 from ltx_duo.ltx_core.execution.capture import CudaRecorder
 from ltx_duo.ltx_core.execution.graphs import BlockGraphs
 from ltx_duo.ltx_core.execution.splitting import TokenChunks
+from ltx_duo.ltx_core.kernels import fp8
 from ltx_duo.ltx_core.kernels.attention import scaled_dot_product
 from ltx_duo.ltx_core.kernels.fp8_linear import convert_linears
 from ltx_duo.tests.ltx_core.transformer.scenes import DEVICE, GEOMETRY, Scene
@@ -128,13 +129,28 @@ def scene(request, rng):
         yield Scene(rng)
 
 
-@pytest.mark.parametrize("fp8", [False, True])
-def test_fresh_numbers_every_time(rng, recorded, fp8, block_graphs):
+@pytest.mark.parametrize("in_fp8", [False, True])
+def test_fresh_numbers_every_time(rng, recorded, in_fp8, block_graphs):
     with torch.no_grad():
-        scene, graphs = Scene(rng, fp8), block_graphs()
+        scene, graphs = Scene(rng, in_fp8), block_graphs()
         for sigma in (1.0, 0.8, 0.5, 0.3):
             check(scene, graphs, scene.inputs(sigma))
             scene.prompts = [tuple(x + 0.1 for x in prompt) for prompt in scene.prompts]
+    assert recorded == ["record"] * PIECES + ["replay"] * 3 * PIECES
+
+
+@torch.no_grad()
+def test_fresh_prompts_where_they_are_not_modulated(rng, recorded, block_graphs, monkeypatch):
+    """In LTX-2.0 all blocks read one context, whose float8 rows are made once: with each evaluation, not recording."""
+    if DEVICE == "cpu":
+        monkeypatch.setattr(fp8, "fp8_matmul_works", lambda device: True)
+        monkeypatch.setattr(
+            fp8, "fp8_linear", lambda x, weight, scales, bias: fp8.expanded_linear(x, weight, 1.0, bias)
+        )
+    scene, graphs = Scene(rng, fp8=True, cross_attention_adaln=False), block_graphs()
+    for _ in range(4):
+        check(scene, graphs)
+        scene.prompts = [tuple(scene.draw(*x.shape) for x in prompt) for prompt in scene.prompts]
     assert recorded == ["record"] * PIECES + ["replay"] * 3 * PIECES
 
 

@@ -10,6 +10,7 @@ if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # has to be set before triton is imported
 
 from ltx_duo.ltx_core.kernels import fp8, heads, norm, triton_fp8, triton_heads, triton_norm
+from ltx_duo.ltx_core.kernels import layer_protocols as protocols
 from ltx_duo.ltx_core.kernels.activation import Activation, read
 from ltx_duo.ltx_core.kernels.fp8_linear import Fp8Linear, convert_linears
 from ltx_duo.ltx_core.kernels.heads import gate_heads
@@ -194,6 +195,14 @@ def test_rows_of_scales_share_their_memory():
     assert all((row == scale).all() for row, scale in zip(rows, (0.5, 3.0), strict=True))
     assert all(row.is_contiguous() and row.data_ptr() % 16 == 0 for row in rows)
     assert len({row.untyped_storage().data_ptr() for row in rows}) == 1
+
+
+def test_the_layer_offers_what_is_asked_for(draw):
+    layer = Fp8Linear(*fp8.quantize_weight(draw(16, 32)), None)
+    assert all(protocols.offers(layer, protocol) for protocol in (protocols.TakesFp8Rows, protocols.TellsFixedWeights))
+    assert not any(
+        protocols.offers(other, protocols.TakesFp8Rows) for other in (None, torch.nn.Linear(2, 2), torch.nn.Identity())
+    )
 
 
 @pytest.mark.gpu

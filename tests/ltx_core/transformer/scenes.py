@@ -22,9 +22,9 @@ GEOMETRY = LatentGeometry(96, 64, 17, 24.0)
 class Scene:
     """A small model, and evaluations of it on fresh numbers."""
 
-    def __init__(self, rng, fp8: bool = False):
+    def __init__(self, rng, fp8: bool = False, **config):
         params = TransformerParams.from_config(
-            {"transformer": json.loads((DATA / "ltx-2.3-config.json").read_text())["transformer"] | SMALL}
+            {"transformer": json.loads((DATA / "ltx-2.3-config.json").read_text())["transformer"] | SMALL | config}
         )
         self.rng, self.params = rng, params
         self.model = AVTransformer(params, dtype=torch.bfloat16, device=DEVICE).eval().requires_grad_(False)

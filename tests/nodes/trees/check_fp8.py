@@ -8,6 +8,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from ltx_duo.ltx_core.kernels import fp8
+from ltx_duo.ltx_core.kernels import layer_protocols as protocols
 from ltx_duo.ltx_core.kernels.fp8_linear import converts
 from ltx_duo.nodes.comfyui import components, handles, latents, layers, lora, memory
 from ltx_duo.nodes.comfyui.components import Part
@@ -164,6 +165,14 @@ def test_layers_work_as_comfyuis_without_float8(config, names):
     assert torch.equal(layer(x), exact)
     assert torch.equal(layer.forward_gelu(x), torch.nn.functional.gelu(exact, approximate="tanh"))
     assert not layer.takes_fp8_rows(x.bfloat16())
+
+
+def test_layers_offer_what_the_engine_asks_for(config, names):
+    """By the names of its protocols: another name would be no error, only slower."""
+    ops, _ = memory.pick_ops({"a.weight": torch.zeros(1)}, torch.float32)
+    for protocol in (protocols.TakesFp8Rows, protocols.FusesGelu, protocols.TellsFixedWeights):
+        assert protocols.offers(ops.Linear(32, 16), protocol), protocol
+    assert protocols.offers(ops.Conv3d(4, 4, 3), protocols.LeavesBias)
 
 
 def test_scales_are_laid_once_and_used_where_they_lie(open_model, names, models, monkeypatch):

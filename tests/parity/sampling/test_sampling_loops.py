@@ -43,7 +43,7 @@ class ToyModel:
     def rope_tables(self, video_positions, audio_positions, reporter=None):
         return video_positions, audio_positions
 
-    def __call__(self, video, audio, passes, reporter=None):
+    def __call__(self, video, audio, passes, run_blocks=None):
         result = []
         for p in passes:
             others = (None, None) if p.isolated or audio is None else (audio.tokens, video.tokens)
