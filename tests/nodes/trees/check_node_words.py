@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from ltx_duo.ltx_core.checkpoint import Component
 from ltx_duo.ltx_core.errors import CheckpointError, ConditioningError
-from ltx_duo.ltx_core.kind import Kind
+from ltx_duo.ltx_core.variants import Kind
 from ltx_duo.ltx_core.safetensors_file import TensorInfo
 from ltx_duo.nodes.comfyui import compat, conditioning, latent_files, latents, report
 
