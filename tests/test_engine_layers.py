@@ -16,13 +16,26 @@ FILES = sorted(ENGINE.rglob("*.py"))
 # From the bottom up: files and folders of `ltx_core`, or files of a folder that stand apart from it.
 LAYERS = (
     ("errors", "progress"),
-    ("safetensors_file", "text/keys", "key_maps", "variant", "weights", "checkpoint", "quantization", "lora"),
+    ("image_compression", "variants/kind"),
+    (
+        "stubs",
+        "unfinished",
+        "safetensors_file",
+        "text/keys",
+        "key_maps",
+        "variant",
+        "weights",
+        "checkpoint",
+        "quantization",
+        "lora",
+    ),
     ("kernels", "sampling/geometry"),
     ("transformer", "text", "video_vae", "audio_vae", "vocoder", "upsampler"),
     ("execution",),
     ("sampling",),
+    ("variants",),
     ("two_stage",),
-    ("loading",),
+    ("loading", "film"),
     ("inspect",),
 )
 PARTS = {part: number for number, layer in enumerate(LAYERS) for part in layer}
