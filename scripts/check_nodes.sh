@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# Runs some checks of tests/nodes/trees inside ComfyUI, without the other thousand.
+#
+#   check_nodes.sh check_lora check_fp8 [-k alpha]      the newest supported ComfyUI
+#   LTXDUO_TREE=comfyui-0.3.75 check_nodes.sh check_lora
+#
+# Needs scripts/setup.sh test.  Models are made anew each time (5 s); LTXDUO_SMALL_MODELS=DIR keeps them in a folder.
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+local=${LTXDUO_LOCAL:-$root/.local}
+python=$local/venv/bin/python
+base=$(mktemp -d)
+trap 'rm -rf "$base"' EXIT
+
+models=${LTXDUO_SMALL_MODELS:-$base/models}
+[ -d "$models" ] || "$python" "$root/scripts/small_model.py" "$models" --tokenizer "$local/tokenizer" >/dev/null
+[ "$models" = "$base/models" ] || ln -s "$(realpath "$models")" "$base/models"
+
+arguments=()
+for argument in "$@"; do
+  file=$root/tests/nodes/trees/$argument.py
+  if [ -f "$file" ]; then arguments+=("$file"); else arguments+=("$argument"); fi
+done
+export LTXDUO_COMFYUI_TREE=$local/${LTXDUO_TREE:-comfyui-0.30.0} LTXDUO_BASE_DIRECTORY=$base OMP_NUM_THREADS=1
+cd "$root"
+"$python" -m pytest -q -p no:cacheprovider "${arguments[@]}"
