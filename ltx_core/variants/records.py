@@ -58,7 +58,7 @@ class ModelVariant:
 
 
 def _distilled(dev: ModelVariant, checkpoint: str) -> ModelVariant:
-    """The distilled model beside a dev one: fixed steps, no guidance, and no LoRA."""
+    """The distilled model beside a dev one: fixed steps, no guidance, no LoRA, and the sound of stage two."""
     return replace(
         dev,
         kind=Kind.DISTILLED,
@@ -66,6 +66,7 @@ def _distilled(dev: ModelVariant, checkpoint: str) -> ModelVariant:
         fixed_sigmas=DISTILLED_STAGE_ONE,
         steps=len(DISTILLED_STAGE_ONE) - 1,
         files=replace(dev.files, checkpoint=checkpoint, lora=None),
+        stage_one_sound=False,
     )
 
 

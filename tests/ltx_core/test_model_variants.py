@@ -32,6 +32,12 @@ def test_only_dev_models_follow_the_steps(generation):
 
 
 @pytest.mark.parametrize("generation", GENERATIONS)
+def test_stage_ones_sound_is_kept_where_guidance_made_it(generation):
+    """The vendor's two-stage pipeline does since v1.2; its distilled one gives stage two's in both versions."""
+    assert [variant_of(kind, generation).stage_one_sound for kind in (Kind.DEV, Kind.DISTILLED)] == [True, False]
+
+
+@pytest.mark.parametrize("generation", GENERATIONS)
 def test_a_distilled_model_needs_no_guidance_and_no_lora(generation):
     dev, distilled = variant_of(Kind.DEV, generation), variant_of(Kind.DISTILLED, generation)
     assert distilled.guidance == OFF != dev.guidance

@@ -6,13 +6,16 @@ import torch
 
 from ltx_duo.ltx_core.execution.splitting import Pieces, PiecewiseModel, TokenChunks, group_passes
 from ltx_duo.ltx_core.kernels.activation import Activation
+from ltx_duo.ltx_core.sampling.denoiser import guided_denoiser
 from ltx_duo.ltx_core.sampling.euler import sample_euler
 from ltx_duo.ltx_core.sampling.geometry import LatentGeometry
 from ltx_duo.ltx_core.sampling.guidance import LTX_2_3_DEV, OFF, Contexts, passes
 from ltx_duo.ltx_core.sampling.schedule import ltx2_sigmas
+from ltx_duo.ltx_core.transformer.arrangement import IN_ORDER
 from ltx_duo.ltx_core.transformer.feed_forward import FeedForward
 from ltx_duo.ltx_core.transformer.model import AVTransformer
 from ltx_duo.ltx_core.transformer.params import TransformerParams
+from ltx_duo.ltx_core.transformer.runner import one_after_another
 from ltx_duo.tests.ltx_core.sampling.starts import run_sampler, start_stage
 
 CONFIG = json.loads((Path(__file__).parents[2] / "data" / "ltx-2.3-config.json").read_text())
@@ -75,6 +78,31 @@ def test_a_single_pass_is_one_group(four):
 @pytest.mark.parametrize("pieces", [Pieces(2), Pieces(1), Pieces(4, 3), Pieces(1, 16)])
 def test_pieces_do_not_change_the_film(model, contexts, pieces):
     assert close(sample(PiecewiseModel(model, pieces), contexts), sample(model, contexts))
+
+
+@pytest.mark.parametrize(("pieces", "arranged"), [(Pieces(2), IN_ORDER), (Pieces(2, 4), TokenChunks(4))])
+def test_each_group_runs_its_blocks_as_the_caller_says(model, contexts, four, pieces, arranged):
+    """Graphs and cancelling are handed in there; chunks reach the blocks through it."""
+    asked = []
+
+    def runner(blocks, plans, streams, conditionings, arrangement=IN_ORDER):
+        asked.append((blocks, arrangement))
+        return one_after_another(blocks, plans, streams, conditionings, arrangement)
+
+    state = start_stage(GEOMETRY, torch.Generator().manual_seed(5), dtype=torch.float32)
+    denoise = guided_denoiser(PiecewiseModel(model, pieces), state, LTX_2_3_DEV, contexts, run_blocks=runner)
+    denoise(state, torch.tensor(0.5), 0)
+    assert asked == [(model.transformer_blocks, arranged)] * 2
+
+
+@pytest.mark.parametrize(("chunks", "most"), [(1, 18), (4, 5), (16, 2)])
+def test_chunks_reach_the_networks_of_the_blocks(model, contexts, chunks, most):
+    """Of 18 tokens of video and of sound."""
+    seen = set()
+    for block in model.transformer_blocks:
+        block.ff.net[2].register_forward_hook(lambda _m, args, _out: seen.add(args[0].shape[-2]))
+    sample(PiecewiseModel(model, Pieces(1, chunks)), contexts)
+    assert max(seen) == most
 
 
 def test_the_way_down():
