@@ -58,11 +58,21 @@ class AVDecode(io.ComfyNode):
 
     @classmethod
     @declared
-    def execute(cls, latent, vae, tiling: str, **tile) -> io.NodeOutput:
+    def execute(
+        cls,
+        latent,
+        vae,
+        tiling: str,
+        tile_size: int,
+        tile_overlap: int,
+        tile_frames: int,
+        tile_frame_overlap: int,
+    ) -> io.NodeOutput:
         from .comfyui import decoding, report
 
         told = report.NodeReport()
-        video, images, audio = decoding.run_decode(latent, vae, tiling, report=told, **tile)
+        tile = tile_size, tile_overlap, tile_frames, tile_frame_overlap
+        video, images, audio = decoding.run_decode(latent, vae, tiling, tile, told)
         done = told.output(video, images, audio)
         player = None if cls._is_shown() else _player(video)
         if player is not None:

@@ -76,14 +76,29 @@ class Guidance(io.ComfyNode):
 
     @classmethod
     @declared
-    def execute(cls, preset: str, stg_blocks: str, skip_step: int, **scales: float) -> io.NodeOutput:
+    def execute(
+        cls,
+        preset: str,
+        video_cfg: float,
+        video_stg: float,
+        video_modality: float,
+        video_rescale: float,
+        audio_cfg: float,
+        audio_stg: float,
+        audio_modality: float,
+        audio_rescale: float,
+        stg_blocks: str,
+        skip_step: int,
+    ) -> io.NodeOutput:
+        from ..ltx_core.sampling import guidance as engine
+
         if preset == FROM_MODEL:
             return io.NodeOutput(None)
-        from .comfyui import guidance
-
         if preset == NO_GUIDANCE:
-            return io.NodeOutput(guidance.no_guidance())
-        return io.NodeOutput(guidance.custom(parse_blocks(stg_blocks), skip_step, scales))
+            return io.NodeOutput(engine.OFF)
+        video = engine.ModalityGuidance(cfg=video_cfg, stg=video_stg, modality=video_modality, rescale=video_rescale)
+        audio = engine.ModalityGuidance(cfg=audio_cfg, stg=audio_stg, modality=audio_modality, rescale=audio_rescale)
+        return io.NodeOutput(engine.Guidance(video, audio, stg_blocks=parse_blocks(stg_blocks), skip_step=skip_step))
 
 
 def parse_blocks(text: str) -> tuple[int, ...] | None:

@@ -122,11 +122,46 @@ class StageOneSampler(io.ComfyNode):
 
     @classmethod
     @declared
-    def execute(cls, model, vae, positive, **settings) -> io.NodeOutput:
+    def execute(
+        cls,
+        model,
+        vae,
+        positive,
+        width: int,
+        height: int,
+        frames: int,
+        fps: float,
+        steps: int,
+        seed: int,
+        noise_device: str,
+        negative=None,
+        conditions=None,
+        guidance=None,
+        sigmas=None,
+        latent=None,
+    ) -> io.NodeOutput:
         from .comfyui import pipeline, report
 
         told = report.NodeReport()
-        return told.output(pipeline.run_stage_one(model, vae, positive, report=told, **settings))
+        made = pipeline.run_stage_one(
+            model,
+            vae,
+            positive,
+            negative,
+            width=width,
+            height=height,
+            frames=frames,
+            fps=fps,
+            steps=steps,
+            seed=seed,
+            noise_device=noise_device,
+            conditions=conditions,
+            guidance=guidance,
+            sigmas=sigmas,
+            latent=latent,
+            report=told,
+        )
+        return told.output(made)
 
 
 class StageTwoSampler(io.ComfyNode):
@@ -185,9 +220,35 @@ class StageTwoSampler(io.ComfyNode):
 
     @classmethod
     @declared
-    def execute(cls, model, vae, positive, latent, noise: str, audio: str, **settings) -> io.NodeOutput:
+    def execute(
+        cls,
+        model,
+        vae,
+        positive,
+        latent,
+        noise: str,
+        seed: int,
+        audio: str,
+        clean_background: bool,
+        noise_device: str,
+        conditions=None,
+        sigmas=None,
+    ) -> io.NodeOutput:
         from .comfyui import pipeline, report
 
         told = report.NodeReport()
-        choices = {"new_seed": noise == NEW_SEED, "keep_audio": audio == FROM_STAGE_ONE}
-        return told.output(pipeline.run_stage_two(model, vae, positive, latent, report=told, **choices, **settings))
+        made = pipeline.run_stage_two(
+            model,
+            vae,
+            positive,
+            latent,
+            new_seed=noise == NEW_SEED,
+            seed=seed,
+            keep_audio=audio == FROM_STAGE_ONE,
+            clean_background=clean_background,
+            noise_device=noise_device,
+            conditions=conditions,
+            sigmas=sigmas,
+            report=told,
+        )
+        return told.output(made)

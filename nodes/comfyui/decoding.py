@@ -32,8 +32,11 @@ def automatic(frames: int, height: int, width: int) -> tuple[Tiling | None, ...]
     return None, *(even_tiling(frames, height, width, parts) for parts in (2, 3)), *SMALLER_TILINGS
 
 
-def run_decode(latent: dict, vae: VAEHandle, tiling: str, report: NodeReport | None = None, **tile: int) -> tuple:
-    """VIDEO, IMAGE and AUDIO of a LATENT; GeometryError for a picture with the sound of another film."""
+def run_decode(latent: dict, vae: VAEHandle, tiling: str, tile: tuple[int, int, int, int], report: NodeReport) -> tuple:
+    """VIDEO, IMAGE and AUDIO of a LATENT; GeometryError for a picture with the sound of another film.
+
+    tile: size, overlap, frames and overlap in frames of `custom` tiles, in the order of `custom_tiling`.
+    """
     from comfy_api.latest import InputImpl, Types
 
     video, audio = latents.take(latent)
@@ -48,13 +51,15 @@ def run_decode(latent: dict, vae: VAEHandle, tiling: str, report: NodeReport | N
     return InputImpl.VideoFromComponents(components), images, sound
 
 
-def _decode_video(vae: VAEHandle, video: Tensor, tiling: str, tile: dict[str, int], reporter: PhaseReporter) -> Tensor:
+def _decode_video(
+    vae: VAEHandle, video: Tensor, tiling: str, tile: tuple[int, int, int, int], reporter: PhaseReporter
+) -> Tensor:
     component = vae.video_decoder()
     if tiling == "auto":
         geometry = geometry_of_latent(video, 1.0)
         ways = automatic(geometry.frames, geometry.height, geometry.width)
     else:
-        ways = (None if tiling == "off" else custom_tiling(**tile),)
+        ways = (None if tiling == "off" else custom_tiling(*tile),)
     images = _first_that_fits(component, video, ways, reporter)
     check_finite(images, "decoded video", component)
     return images.to(device=mm.intermediate_device(), dtype=compat.intermediate_dtype())

@@ -1,10 +1,8 @@
 """Prompts to CONDITIONINGs: each text is encoded once, and the node says what of it has no effect."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from numbers import Number
 
 from ...ltx_core import two_stage
-from ...ltx_core.errors import ConditioningError
 from ...ltx_core.execution import memory_estimates
 from ...ltx_core.text.tokenizer import MAX_LENGTH, whole_characters
 from ..prompt_syntax import without_effect
@@ -17,27 +15,18 @@ from .progress import READING, NodeProgress
 from .report import NodeReport
 
 
-def encode_texts(handle: TextEncoderHandle, prompts: Mapping[str, object], report: NodeReport) -> list[list]:
+def encode_texts(handle: TextEncoderHandle, prompts: Mapping[str, str], report: NodeReport) -> list[list]:
     """One CONDITIONING for each of `prompts`, which are named as the report calls them: "prompt", "negative prompt".
 
     Texts that the handle has encoded before are not encoded again.
     """
-    texts = {name: as_text(prompt, name) for name, prompt in prompts.items()}
+    texts = {name: whole_characters(prompt) for name, prompt in prompts.items()}
     for name, text in texts.items():
         for sentence in _without_effect(handle, text):
             report.warn(f"In the {name}: {sentence}")
     features = {text: handle.encoded.get(text) for text in texts.values()}
     features |= _encode(handle, [text for text, known in features.items() if known is None])
     return [conditioning.make(*features[text]) for text in texts.values()]
-
-
-def as_text(prompt: object, name: str) -> str:
-    """A prompt as text: numbers as ComfyUI writes those that are typed in; ConditioningError for anything else."""
-    if isinstance(prompt, str | Number):
-        return whole_characters(str(prompt))
-    raise ConditioningError(
-        f"The {name} is of type {type(prompt).__name__}, expected text. Connect an output that gives a STRING."
-    )
 
 
 def _without_effect(handle: TextEncoderHandle, text: str) -> Iterator[str]:

@@ -75,6 +75,12 @@ def gpu(monkeypatch):
     mm.unload_all_models()
 
 
+@pytest.fixture
+def vae(run, names):
+    """One of its own: what is built for the pretended GPU stays there."""
+    return run("VAELoader", checkpoint=names.checkpoint, audio_file="same file")
+
+
 @pytest.fixture(scope="session")
 def film(run, names, texts):
     """A whole film from fresh handles: picture, sound, frames; and its model."""

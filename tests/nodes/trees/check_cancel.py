@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ltx_duo.ltx_core import two_stage
 from ltx_duo.ltx_core.errors import LTXError
 from ltx_duo.nodes.comfyui import compat, decoding, latents, stage_run
 
@@ -129,7 +128,7 @@ def test_absurd_sizes_are_refused_before_anything_is_made(monkeypatch, model, va
 
     monkeypatch.setattr(mm, "get_total_memory", lambda *_, **__: 16 * 10**9)
     monkeypatch.setattr(mm, "load_models_gpu", never)
-    monkeypatch.setattr(two_stage, "stage_one", never)
+    monkeypatch.setattr(stage_run, "sample_stage", never)
     with pytest.raises(LTXError, match=words):
         stage_one(model, **size)
 

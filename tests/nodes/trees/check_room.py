@@ -68,13 +68,15 @@ def test_every_component_of_a_phase_makes_room(log):
     assert one == two > GIB
 
 
-def test_nothing_stays_loaded_when_memory_ran_out_for_good(model):
-    component = model.stage(1)
-    component.load()
-    assert mm.loaded_models()
+def test_nothing_stays_loaded_when_memory_ran_out_for_good(model, vae):
+    component, other = model.stage(1), vae.video_encoder()
+    patchers = [component.patcher, other.patcher]
+    for part in (component, other):
+        part.load()
+    assert all(patcher in mm.loaded_models() for patcher in patchers)
     with pytest.raises(fitting.OutOfMemory, match="the test"):
         fitting.with_more_room(failing(2), [component], 0, "the test")
-    assert not mm.loaded_models()
+    assert not any(patcher in mm.loaded_models() for patcher in patchers)
 
 
 def test_other_errors_are_not_tried_again(log):
@@ -93,9 +95,9 @@ def test_a_failed_evaluation_is_gone_when_room_is_made(monkeypatch):
     made, alive = [], []
 
     class Model:
-        params = rope_tables = None
+        params = rope_tables = transformer_blocks = None
 
-        def __call__(self, video, audio, passes, reporter):
+        def __call__(self, video, audio, passes, run_blocks):
             if not made:
                 large = torch.zeros(8)
                 made.append(weakref.ref(large))

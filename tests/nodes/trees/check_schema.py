@@ -1,6 +1,7 @@
 """What ComfyUI's front end is told about the nodes: schemas, tooltips, help pages, translations."""
 
 import asyncio
+import inspect
 import json
 import re
 import subprocess
@@ -176,6 +177,17 @@ def test_blocks_are_read(text, blocks):
 
 def test_blocks_that_are_no_numbers_are_refused():
     assert "twenty" in nodes()["LTXDuoGuidance"].validate_inputs(stg_blocks="twenty")
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_execute_names_every_input(name):
+    node = nodes()[name]
+    parameters = inspect.signature(node.execute).parameters.values()
+    assert {part.id for part in node.GET_SCHEMA().inputs} == {parameter.name for parameter in parameters}
+    assert not {parameter.kind for parameter in parameters} & {inspect.Parameter.VAR_KEYWORD}
+    # `declared` gives widgets their defaults; a socket that may stay open has none but its own.
+    sockets = {part.id for part in node.GET_SCHEMA().inputs if part.optional and part.get_io_type() not in WIDGETS}
+    assert sockets <= {parameter.name for parameter in parameters if parameter.default is not inspect.Parameter.empty}
 
 
 def test_guidance_values_reach_the_engine():

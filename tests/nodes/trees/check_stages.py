@@ -3,11 +3,10 @@
 import pytest
 import torch
 
-from ltx_duo.ltx_core import two_stage
 from ltx_duo.ltx_core.errors import ConditioningError, GeometryError
 from ltx_duo.ltx_core.sampling.geometry import LatentGeometry
 from ltx_duo.ltx_core.sampling.guidance import OFF
-from ltx_duo.nodes.comfyui import latents
+from ltx_duo.nodes.comfyui import latents, stage_run
 from ltx_duo.nodes.comfyui.stage_run import StageRun
 
 
@@ -39,13 +38,13 @@ def test_noise_of_another_device_is_not_continued(model, stage_two, upsampled):
 
 def test_clean_background_reaches_the_engine(monkeypatch, model, stage_two, upsampled):
     given = []
-    sample = two_stage.stage_two
+    sample = stage_run.sample_stage
 
-    def stage(*arguments, clean_background, **settings):
-        given.append(clean_background)
-        return sample(*arguments, clean_background=clean_background, **settings)
+    def watched(transformer, stage, *arguments, **settings):
+        given.append(stage.video.keep_clean)
+        return sample(transformer, stage, *arguments, **settings)
 
-    monkeypatch.setattr(two_stage, "stage_two", stage)
+    monkeypatch.setattr(stage_run, "sample_stage", watched)
     stage_two(model, upsampled, clean_background=False)
     stage_two(model, upsampled, clean_background=True)
     assert given == [False, True]

@@ -1,13 +1,14 @@
 """LTX Text Encode: what is encoded again, what a prompt may hold, and what the node says has no effect."""
 
 import logging
+import re
 import time
 
 import pytest
 import torch
 
 from ltx_duo.ltx_core import two_stage
-from ltx_duo.ltx_core.errors import ConditioningError
+from ltx_duo.ltx_core.errors import LTXError
 from ltx_duo.nodes.comfyui import compat
 from ltx_duo.nodes.comfyui.encoded import EncodedTexts
 from ltx_duo.nodes.prompt_syntax import without_effect
@@ -130,7 +131,7 @@ class TestWhatAPromptMayHold:
 
     @pytest.mark.parametrize("prompt", [None, ["a", "b"], {"text": "a"}, b"a"])
     def test_what_is_no_text_is_refused(self, encoder, encode, prompt):
-        with pytest.raises(ConditioningError, match=f"negative prompt is of type {type(prompt).__name__}, expected"):
+        with pytest.raises(LTXError, match=f"^negative_prompt is {re.escape(repr(prompt))}; expected text"):
             encode(encoder, "a lake", prompt)
 
 
