@@ -10,7 +10,7 @@ from ltx_core import LatentGeometry, LoRA, Request, StagedLoRA, generate, load_c
 parser = argparse.ArgumentParser(description=__doc__)
 for name in ("checkpoint", "gemma", "upsampler", "distilled_lora", "prompt", "film"):
     parser.add_argument(name)
-for name, default in {"width": 1536, "height": 1024, "frames": 121, "steps": 30, "seed": 10}.items():
+for name, default in {"width": 1536, "height": 1024, "frames": 121, "steps": None, "seed": 10}.items():
     parser.add_argument(f"--{name}", type=int, default=default)
 args = parser.parse_args()
 

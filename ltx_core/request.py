@@ -52,20 +52,20 @@ class Request:
         resolve_frames([given.frame for given in self.images], g.frames)
         if self.steps is not None and self.steps < 1:
             raise LTXError(f"steps is {self.steps}, expected at least 1: use 30 for a dev model.")
-        if self.steps is not None and self.stage_one_sigmas is not None:
-            raise LTXError(
-                f"steps is {self.steps}, but stage_one_sigmas already say how many there are. Leave one of them out."
-            )
         for name in ("stage_one_sigmas", "stage_two_sigmas"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, checked_sigmas(getattr(self, name)))
+        sigmas = self.stage_one_sigmas
+        if self.steps is not None and sigmas is not None and len(sigmas) != self.steps + 1:
+            raise LTXError(
+                f"steps is {self.steps}, but the {len(sigmas)} stage_one_sigmas make {len(sigmas) - 1} steps. Leave "
+                "one of them out."
+            )
 
     def filled(self, variant: ModelVariant) -> "Request":
-        """The same request with nothing left to the variant; LTXError for steps that a distilled model does not have.
-
-        `steps` become `stage_one_sigmas`.
-        """
-        if variant.fixed_sigmas is not None and self.steps not in (None, variant.steps):
+        """The same request with nothing left to the variant; LTXError for steps that the model does not have."""
+        fixed = variant.fixed_sigmas is not None and self.stage_one_sigmas is None
+        if fixed and self.steps not in (None, variant.steps):
             raise LTXError(
                 f"steps is {self.steps}, but a {variant.kind} model has its own {variant.steps}. Leave steps out, or "
                 "give stage_one_sigmas."
@@ -78,8 +78,7 @@ class Request:
             "sampler": variant.sampler,
             "stage_one_sound": variant.stage_one_sound,
         }
-        missing = {name: value for name, value in given.items() if getattr(self, name) is None}
-        return replace(self, steps=None, **missing)
+        return replace(self, **{name: value for name, value in given.items() if getattr(self, name) is None})
 
 
 @dataclass(frozen=True)

@@ -105,7 +105,7 @@ def begin(
     factory = {"batch": latents[0].shape[0] if latents else 1, "dtype": dtype, "device": device}
     reporter.check_cancel()
     modalities = [
-        _conditioned(make(geometry, initial=start.latent, keep_clean=start.keep_clean, **factory), start, geometry)
+        _conditioned(make(geometry, initial=start.latent, keep_clean=_keeps_clean(start), **factory), start, geometry)
         for make, start in zip((video_state, audio_state), starts, strict=False)
     ]
     state = AVState(geometry, modalities[0], modalities[1] if len(modalities) > 1 else None)
@@ -113,6 +113,10 @@ def begin(
     return state.with_modalities(
         [frozen(own) if start.frozen else own for own, start in zip(state.modalities, starts, strict=True)]
     )
+
+
+def _keeps_clean(start: Start) -> bool:
+    return start.keep_clean or start.frozen
 
 
 def _conditioned(state: ModalityState, start: Start, geometry: LatentGeometry) -> ModalityState:

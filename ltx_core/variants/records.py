@@ -87,6 +87,7 @@ _LTX_2_0 = replace(
     _LTX_2_3,
     generation=Variant.V2_0,
     guidance=LTX_2_0_DEV,
+    steps=40,
     files=PublishedFiles(
         checkpoint="ltx-2-19b-dev.safetensors",
         lora="ltx-2-19b-distilled-lora-384.safetensors",

@@ -12,8 +12,8 @@ from safetensors.torch import save_file
 
 from ltx_duo.ltx_core.checkpoint import Component
 from ltx_duo.ltx_core.errors import CheckpointError, ConditioningError
-from ltx_duo.ltx_core.variants import Kind
 from ltx_duo.ltx_core.safetensors_file import TensorInfo
+from ltx_duo.ltx_core.variants import Kind
 from ltx_duo.nodes.comfyui import compat, conditioning, latent_files, latents, report
 
 VIDEO, AUDIO = torch.randn(1, 128, 3, 2, 4), torch.randn(1, 8, 18, 16)

@@ -228,7 +228,6 @@ def test_weights_lie_in_ram_and_vram_together(ram, vram, fits):
     [
         ({"width": 8192, "height": 8192, "frames": 8193}, "Stage one at 4096x4096, 8193 frames and 24 fps"),
         ({"width": 8192, "height": 8192, "frames": 121}, "Stage two at 8192x8192"),
-        ({"fps": 1e-6}, "Stage one at 768x512, 121 frames and 1e-06 fps"),
     ],
 )
 def test_sizes_that_no_memory_holds(size, stage):
@@ -241,7 +240,7 @@ def test_sizes_that_no_memory_holds(size, stage):
     assert text.startswith(stage) and "has 24 GB in all" in text and "smaller size or fewer frames" in text
 
 
-@pytest.mark.parametrize("inputs", [{"height": ["7", 0]}, {"frames": "many"}, {"width": 100}, {"fps": 0}])
+@pytest.mark.parametrize("inputs", [{"height": ["7", 0]}, {"frames": "many"}, {"width": 100}, {"fps": 1e-6}])
 def test_sizes_that_are_not_known_are_not_refused(inputs):
     report = Report()
     graph = PromptGraph(

@@ -1,0 +1,55 @@
+"""Which record a model gets, and what sets the records apart.  The vendor's numbers: tests/parity/sampling."""
+
+from dataclasses import fields, replace
+
+import pytest
+import torch
+
+from ltx_duo.ltx_core.sampling.guidance import OFF
+from ltx_duo.ltx_core.sampling.schedule import ltx2_sigmas
+from ltx_duo.ltx_core.variant import Variant
+from ltx_duo.ltx_core.variants import MODEL_VARIANTS, Kind, variant_of
+
+GENERATIONS = [Variant.V2_0, Variant.V2_3]
+
+
+def test_each_generation_has_both_kinds():
+    assert set(MODEL_VARIANTS) == {(generation, kind) for generation in GENERATIONS for kind in Kind}
+    for (generation, kind), record in MODEL_VARIANTS.items():
+        assert (record.generation, record.kind) == (generation, kind)
+        assert variant_of(kind, generation) is record
+
+
+@pytest.mark.parametrize("generation", GENERATIONS)
+def test_only_dev_models_follow_the_steps(generation):
+    dev, distilled = variant_of(Kind.DEV, generation), variant_of(Kind.DISTILLED, generation)
+    for steps in (1, 7, 20):
+        assert torch.equal(dev.stage_one_schedule(steps), ltx2_sigmas(steps))
+        assert len(distilled.stage_one_schedule(steps)) == 9
+    assert torch.equal(dev.stage_one_schedule(), ltx2_sigmas(dev.steps))
+    for record in (dev, distilled):
+        assert len(record.stage_one_schedule()) == record.steps + 1
+
+
+@pytest.mark.parametrize("generation", GENERATIONS)
+def test_a_distilled_model_needs_no_guidance_and_no_lora(generation):
+    dev, distilled = variant_of(Kind.DEV, generation), variant_of(Kind.DISTILLED, generation)
+    assert distilled.guidance == OFF != dev.guidance
+    assert distilled.files.lora is None and "distilled-lora" in dev.files.lora
+    assert distilled.files.checkpoint.endswith("distilled.safetensors")
+    assert dev.files.checkpoint.endswith("dev.safetensors")
+    # The other files are one and the same.
+    assert replace(distilled.files, checkpoint="", lora="") == replace(dev.files, checkpoint="", lora="")
+
+
+def test_generations_share_the_text_encoder_alone():
+    old, new = (variant_of(Kind.DEV, generation).files for generation in GENERATIONS)
+    same = {field.name for field in fields(old) if getattr(old, field.name) == getattr(new, field.name)}
+    assert same == {"text_encoder"}
+
+
+@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize("generation", [None, Variant.V2_5, Variant.LATER])
+def test_what_is_not_known_counts_as_2_3(kind, generation):
+    assert variant_of(kind, generation) is MODEL_VARIANTS[Variant.V2_3, kind]
+    assert variant_of(kind) is MODEL_VARIANTS[Variant.V2_3, kind]

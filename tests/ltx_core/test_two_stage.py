@@ -1,0 +1,113 @@
+"""What a request leaves open, and what the two stages are as data."""
+
+from dataclasses import fields, replace
+
+import pytest
+import torch
+
+from ltx_duo.ltx_core.errors import LTXError
+from ltx_duo.ltx_core.request import Request
+from ltx_duo.ltx_core.sampling.conditions import FirstFrame
+from ltx_duo.ltx_core.sampling.geometry import LatentGeometry
+from ltx_duo.ltx_core.sampling.guidance import LTX_2_3_DEV, LTX_2_3_HQ, OFF
+from ltx_duo.ltx_core.sampling.res_2s import sample_res_2s
+from ltx_duo.ltx_core.sampling.schedule import ltx2_sigmas
+from ltx_duo.ltx_core.sampling.stage import AVLatent
+from ltx_duo.ltx_core.two_stage import stage_one, stage_two
+from ltx_duo.ltx_core.variant import Variant
+from ltx_duo.ltx_core.variants import MODEL_VARIANTS, Kind, variant_of
+
+FINAL = LatentGeometry(192, 128, 17, 24.0)
+RECORDS = list(MODEL_VARIANTS.values())
+SIGMAS = torch.tensor([0.8, 0.3, 0.0])
+
+
+def latent(geometry: LatentGeometry = FINAL) -> AVLatent:
+    return AVLatent(torch.rand(1, *geometry.video_shape), torch.rand(1, *geometry.audio_shape))
+
+
+def image() -> FirstFrame:
+    return FirstFrame(torch.rand(1, 128, 1, 4, 6))
+
+
+def same(one, other) -> bool:
+    return torch.equal(one, other) if isinstance(one, torch.Tensor) else one is other or one == other
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda record: f"{record.generation} {record.kind}")
+def test_what_a_request_leaves_open_is_as_the_model_has_it(record):
+    request = Request("a lake", FINAL).filled(record)
+    assert request.guidance == record.guidance and request.negative_prompt == record.negative_prompt
+    assert torch.equal(request.stage_one_sigmas, record.stage_one_schedule())
+    assert torch.equal(request.stage_two_sigmas, record.stage_two_schedule())
+    assert request.sampler is record.sampler and request.stage_one_sound is record.stage_one_sound
+    assert (request.prompt, request.geometry, request.seed, request.images) == ("a lake", FINAL, 10, ())
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda record: f"{record.generation} {record.kind}")
+def test_what_a_request_says_stays(record):
+    """Also what counts as nothing: an empty negative prompt, no guidance, no, 0."""
+    said = Request(
+        "a lake",
+        FINAL,
+        negative_prompt="",
+        seed=0,
+        guidance=LTX_2_3_HQ,
+        stage_one_sigmas=SIGMAS,
+        stage_two_sigmas=SIGMAS / 2,
+        sampler=sample_res_2s,
+        stage_one_sound=not record.stage_one_sound,
+    )
+    filled = said.filled(record)
+    for field in fields(Request):
+        assert same(getattr(filled, field.name), getattr(said, field.name)), field.name
+    assert replace(said, guidance=OFF).filled(record).guidance is OFF
+
+
+def test_a_requests_steps_count_where_the_model_has_no_fixed_ones():
+    dev, distilled = (variant_of(kind, Variant.V2_3) for kind in (Kind.DEV, Kind.DISTILLED))
+    assert torch.equal(Request("", FINAL, steps=7).filled(dev).stage_one_sigmas, ltx2_sigmas(7))
+    assert len(Request("", FINAL, steps=8).filled(distilled).stage_one_sigmas) == 9
+    own = Request("", FINAL, steps=2, stage_one_sigmas=SIGMAS).filled(dev)
+    assert torch.equal(own.stage_one_sigmas, SIGMAS)
+
+
+def test_stage_one_begins_from_noise_alone():
+    condition = image()
+    stage = stage_one(FINAL, SIGMAS, LTX_2_3_DEV, conditions=[condition], sampler=sample_res_2s)
+    assert stage.guidance is LTX_2_3_DEV and stage.sampler is sample_res_2s and stage.sigmas is SIGMAS
+    for start in (stage.video, stage.audio):
+        assert start.latent is None and start.noise_scale == 1.0 and not start.frozen
+    assert stage.video.conditions == (condition,) and stage.audio.conditions == ()
+
+
+def test_stage_one_goes_on_from_a_latent_at_its_first_noise_level():
+    given = latent()
+    stage = stage_one(FINAL, SIGMAS, OFF, initial=given)
+    assert stage.video.latent is given.video and stage.audio.latent is given.audio
+    assert stage.video.noise_scale == stage.audio.noise_scale == pytest.approx(0.8)
+    silent = stage_one(FINAL, SIGMAS, OFF, initial=AVLatent(given.video, None))
+    assert silent.audio is not None and silent.audio.latent is None
+
+
+@pytest.mark.parametrize("clean_background", [True, False])
+def test_stage_two_refines_picture_and_sound_without_guidance(clean_background):
+    given, condition = latent(), image()
+    stage = stage_two(FINAL, given, SIGMAS, conditions=[condition], clean_background=clean_background)
+    assert stage.guidance is OFF and stage.geometry == FINAL and stage.sigmas is SIGMAS
+    assert stage.video.latent is given.video and stage.audio.latent is given.audio
+    assert stage.video.noise_scale == stage.audio.noise_scale == pytest.approx(0.8)
+    assert stage.video.conditions == (condition,) and stage.video.keep_clean is clean_background
+    assert not stage.video.frozen and not stage.audio.frozen
+
+
+def test_stage_two_has_noise_levels_of_its_own():
+    stage = stage_two(FINAL, latent())
+    assert stage.sigmas.tolist() == pytest.approx([0.909375, 0.725, 0.421875, 0.0])
+    assert stage.video.noise_scale == pytest.approx(0.909375)
+    assert stage_two(FINAL, AVLatent(latent().video, None)).audio is None
+
+
+def test_stage_two_takes_a_latent_of_its_own_size_alone():
+    with pytest.raises(LTXError, match=r"192x128 pixels .* \(3, 4, 6\), but got one of \(3, 2, 3\)"):
+        stage_two(FINAL, latent(FINAL.half()))
