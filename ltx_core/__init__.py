@@ -2,4 +2,30 @@
 
 Data flows one way: checkpoint files -> components -> text and image conditioning -> stage one
 -> latent upsample -> stage two -> decode.  `two_stage.py` tells that story in one page.
+
+    from ltx_core import LatentGeometry, Request, generate, load_components, write_film
+
+is what a program needs; `examples/generate.py` uses it.  A name is imported when it is asked for.
 """
+
+from importlib import import_module
+from typing import Any
+
+_HOMES = {
+    "GivenImage": "sampling.conditions",
+    "LTXError": "errors",
+    "LatentGeometry": "sampling.geometry",
+    "LoRA": "lora",
+    "Request": "request",
+    "StagedLoRA": "request",
+    "generate": "two_stage",
+    "load_components": "loading",
+    "write_film": "film",
+}
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from .errors import LTXError
 
+COMPRESSING = "Compressing an image (crf=0 leaves it as it is)"
 # What libx264 takes of a side, and H.264's highest level (6.2) of a frame in blocks of 16x16.
 LONGEST_SIDE, MOST_BLOCKS = 16384, 139264
 
@@ -25,7 +26,7 @@ def compress(image: Tensor, crf: int) -> Tensor:
     """
     if crf == 0 or min(image.shape[:2]) < 2:
         return image
-    av = pyav("Compressing an image")
+    av = pyav(COMPRESSING)
     height, width = (size // 2 * 2 for size in image.shape[:2])
     pixels = (image[:height, :width].clamp(0, 1) * 255).round().to(torch.uint8).numpy()
     buffer = BytesIO()
@@ -46,5 +47,5 @@ def pyav(purpose: str):
     try:
         import av
     except ImportError:
-        raise LTXError(f"{purpose} needs PyAV: pip install av. Images with crf=0 do without.") from None
+        raise LTXError(f"{purpose} needs PyAV: pip install av.") from None
     return av

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from .audio_vae import AudioDecoder, AudioEncoder, AudioVAEParams
 from .checkpoint import Checkpoint, Component, common_variant
-from .errors import CheckpointError
+from .components import Components
+from .errors import CheckpointError, LTXError
 from .quantization import dequantize
 from .text.connector import EmbeddingsConnector
 from .text.encoder import TextEncoder
@@ -19,7 +20,6 @@ from .text.params import ConnectorParams, FeatureExtractorParams, FeatureExtract
 from .text.tokenizer import GemmaTokenizer
 from .transformer.model import AVTransformer
 from .transformer.params import TransformerParams
-from .two_stage import Components
 from .upsampler import LatentUpsampler, UpsamplerParams
 from .variant import Variant
 from .variants import kind_of_name, variant_of
@@ -132,22 +132,28 @@ def load_components(
     upsampler: str | os.PathLike[str],
     *,
     dtype: torch.dtype = torch.bfloat16,
-    device: torch.device | str = "cpu",
+    device: torch.device | str | None = None,
 ) -> Components:
     """All of a two-stage run at once, from a single-file checkpoint, a Gemma file or folder, and an upsampler.
 
-    Everything is in memory together: a machine for the 22B model needs about 80 GB.
+    `device` None: CUDA where there is one, else the CPU.  Everything is in memory together: the 22B model takes about
+    70 GB in bfloat16, and as much as the layers that a LoRA changes while it is laid over them.  LTXError where the
+    files do not belong together, before weights are read.
     """
+    device = _device(device)
+    if not dtype.is_floating_point or dtype.itemsize < 2:
+        raise LTXError(f"dtype is {dtype}, expected what can be computed in: torch.bfloat16 or torch.float32.")
     main, text, upscale = map(Checkpoint.open, (checkpoint, gemma, upsampler))
     if common_variant(main, text, upscale) in (Variant.V2_5, Variant.LATER):
         raise CheckpointError(f"{main.path} is of {main.generation}, which this engine does not run. Use LTX-2.3.")
+    main.require(*_OF_CHECKPOINT)
     text.require(Component.GEMMA)
     upscale.require(Component.UPSAMPLER)
     placement = {"dtype": dtype, "device": device}
     return Components(
         variant=variant_of(kind_of_name(main.path.name), main.variant),
         dtype=dtype,
-        device=torch.device(device),
+        device=device,
         tokenizer=load_tokenizer(text),
         text_encoder=load_text_encoder(text, main, **placement),
         video_connector=load_component(main, Component.VIDEO_CONNECTOR, **placement),
@@ -159,6 +165,30 @@ def load_components(
         audio_decoder=load_component(main, Component.AUDIO_DECODER, **placement),
         vocoder=load_component(main, Component.VOCODER, **placement),
     )
+
+
+_OF_CHECKPOINT = (
+    Component.TRANSFORMER,
+    Component.TEXT_PROJECTION,
+    Component.VIDEO_CONNECTOR,
+    Component.AUDIO_CONNECTOR,
+    Component.VIDEO_ENCODER,
+    Component.VIDEO_DECODER,
+    Component.AUDIO_DECODER,
+    Component.VOCODER,
+)
+
+
+def _device(device: torch.device | str | None) -> torch.device:
+    try:
+        device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device is None else device)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise LTXError(
+            f"device is {str(device)!r}, which cannot be used here ({str(error).splitlines()[0]}). Use 'cuda' where "
+            "torch sees a GPU, else 'cpu'."
+        ) from None
+    return device
 
 
 def _filled(

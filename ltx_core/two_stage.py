@@ -5,19 +5,23 @@ caller that manages memory (ComfyUI's nodes do) loads the one component that a p
 story in order for components that are all loaded.  Equals the vendor's TI2VidTwoStagesPipeline.
 """
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+import logging
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from .audio_vae.decoder import AudioDecoder
+from .components import Components
 from .errors import LTXError
 from .execution.graphs import BlockGraphs
 from .execution.precompile import finish_transformer, finish_video_decoder
+from .image_compression import COMPRESSING, pyav
+from .lora import fused
 from .progress import SILENT, Reporter
-from .sampling.conditions import Condition, GivenImage, encode_images
+from .request import Request, Result, StagedLoRA
+from .sampling.conditions import Condition, encode_images
+from .sampling.conditions.fitting import check_image
 from .sampling.euler import sample_euler
 from .sampling.geometry import LatentGeometry
 from .sampling.guidance import OFF, Contexts, Guidance
@@ -26,12 +30,12 @@ from .sampling.stage import AVLatent, Sampler, Stage, Start, sample_stage
 from .text.connector import EmbeddingsConnector
 from .text.encoder import TextEncoder
 from .text.tokenizer import GemmaTokenizer
-from .transformer.model import AVTransformer
 from .upsampler.model import LatentUpsampler, upsample_latent
-from .variants import ModelVariant
 from .video_vae.decoder import VideoDecoder
 from .video_vae.encoder import VideoEncoder
 from .video_vae.tiling import Tiling, decode_tiled, decode_whole
+
+log = logging.getLogger("ltx_duo")
 
 
 @torch.no_grad()
@@ -139,80 +143,16 @@ def decode_audio(
     return vocoder(decoder(latent, reporter).float(), reporter).float().cpu()
 
 
-@dataclass(frozen=True)
-class Components:
-    """Everything that a run needs, loaded, on one device and of one model variant."""
-
-    variant: ModelVariant
-    dtype: torch.dtype
-    device: torch.device
-    tokenizer: GemmaTokenizer
-    text_encoder: TextEncoder
-    video_connector: EmbeddingsConnector
-    audio_connector: EmbeddingsConnector
-    transformer: AVTransformer
-    video_encoder: VideoEncoder
-    upsampler: LatentUpsampler
-    video_decoder: VideoDecoder
-    audio_decoder: AudioDecoder
-    vocoder: torch.nn.Module
-
-
-@dataclass(frozen=True)
-class Request:
-    """What to make: `geometry` is the final one.  What is None is as the model's variant has it."""
-
-    prompt: str
-    geometry: LatentGeometry
-    negative_prompt: str | None = None
-    seed: int = 10
-    images: tuple[GivenImage, ...] = ()
-    steps: int | None = None
-    guidance: Guidance | None = None
-    stage_one_sigmas: Tensor | None = None
-    stage_two_sigmas: Tensor | None = None
-    sampler: Sampler | None = None
-    tiling: Tiling | None = None
-    stage_one_sound: bool | None = None
-
-    def filled(self, variant: ModelVariant) -> "Request":
-        """The same request with nothing left to the variant."""
-        given = {
-            "negative_prompt": variant.negative_prompt,
-            "guidance": variant.guidance,
-            "stage_one_sigmas": variant.stage_one_schedule(self.steps),
-            "stage_two_sigmas": variant.stage_two_schedule(),
-            "sampler": variant.sampler,
-            "stage_one_sound": variant.stage_one_sound,
-        }
-        return replace(self, **{name: value for name, value in given.items() if getattr(self, name) is None})
-
-
-@dataclass(frozen=True)
-class Result:
-    """frames (F, H, W, 3) float32 in 0..1 at `fps`; waveform (1, 2, N) float32 at `sample_rate` Hz; both on the CPU.
-
-    With the latents that they came from.
-    """
-
-    frames: Tensor
-    fps: float
-    waveform: Tensor
-    sample_rate: int
-    stage_one: AVLatent
-    stage_two: AVLatent
-
-
 def generate(
-    components: Components,
-    request: Request,
-    *,
-    stage_weights: Callable[[int], AbstractContextManager] = lambda stage: nullcontext(),
-    reporter: Reporter = SILENT,
+    components: Components, request: Request, *, loras: Sequence[StagedLoRA] = (), reporter: Reporter = SILENT
 ) -> Result:
-    """Runs the whole pipeline.  `stage_weights(1 or 2)` is entered around each stage, to lay LoRAs over the transformer
-    (`ltx_core.lora.fused`): the distilled LoRA belongs to stage two."""
+    """Runs the whole pipeline.  `loras` are laid over the transformer in each stage; the distilled LoRA belongs to
+    stage two.
+
+    What does not fit together is an LTXError before anything is computed.
+    """
     c, r = components, request.filled(components.variant)
+    _check(c, r, loras)
     placement = {"dtype": c.dtype, "device": c.device}
     crf, generator = c.variant.image_crf, torch.Generator(c.device).manual_seed(r.seed)
     texts = r.prompt, r.negative_prompt
@@ -226,7 +166,7 @@ def generate(
     conditions = encode_images(c.video_encoder, r.images, half, crf, **placement, reporter=reporter)
     stage = stage_one(half, r.stage_one_sigmas, r.guidance, conditions=conditions, sampler=r.sampler)
     finish_transformer(c.transformer, c.dtype, c.device)
-    with stage_weights(1):
+    with fused(c.transformer, [(own.lora, own.stage_one) for own in loras]):
         first = sample_stage(
             c.transformer, stage, contexts, generator, **placement, reporter=reporter, run_blocks=BlockGraphs(reporter)
         )
@@ -234,7 +174,7 @@ def generate(
     larger = upsample(c.upsampler, c.video_encoder, first, reporter)
     conditions = encode_images(c.video_encoder, r.images, r.geometry, crf, **placement, reporter=reporter)
     stage = stage_two(r.geometry, larger, r.stage_two_sigmas, conditions=conditions, sampler=r.sampler)
-    with stage_weights(2):
+    with fused(c.transformer, [(own.lora, own.stage_two) for own in loras]):
         second = sample_stage(
             c.transformer, stage, contexts, generator, **placement, reporter=reporter, run_blocks=BlockGraphs(reporter)
         )
@@ -243,3 +183,19 @@ def generate(
     sound = first.audio if r.stage_one_sound else second.audio
     waveform = decode_audio(c.audio_decoder, c.vocoder, sound, reporter)
     return Result(frames, r.geometry.fps, waveform, c.vocoder.output_sampling_rate, first, second)
+
+
+def _check(components: Components, request: Request, loras: Sequence[StagedLoRA]) -> None:
+    components.check()
+    shapes = {name: weight.shape for name, weight in components.transformer.named_parameters()}
+    for own in loras:
+        own.lora.check(shapes)
+        if own.lora.made_for is not None and own.lora.made_for[0] is not components.variant.generation:
+            log.warning(
+                "LTX Duo: %s is for %s (%s), but the model is %s. Choose a LoRA for it.",
+                own.lora.path, *own.lora.made_for, components.variant.generation,
+            )  # fmt: skip
+    for given in request.images:
+        check_image(given.image)
+        if (components.variant.image_crf if given.crf is None else given.crf) > 0:
+            pyav(COMPRESSING)

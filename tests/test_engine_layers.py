@@ -34,6 +34,7 @@ LAYERS = (
     ("execution",),
     ("sampling",),
     ("variants",),
+    ("components", "request"),
     ("two_stage",),
     ("loading", "film"),
     ("inspect",),

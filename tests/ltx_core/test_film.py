@@ -9,8 +9,8 @@ from ltx_duo.ltx_core import film
 from ltx_duo.ltx_core.errors import LTXError
 from ltx_duo.ltx_core.film import write_film
 from ltx_duo.ltx_core.image_compression import pyav
+from ltx_duo.ltx_core.request import Result
 from ltx_duo.ltx_core.sampling.stage import AVLatent
-from ltx_duo.ltx_core.two_stage import Result
 
 RATE, SECONDS, TONE = 24000, 9 / 24, 440.0
 NONE = AVLatent(torch.zeros(0), None)
@@ -69,7 +69,7 @@ def test_values_outside_are_the_nearest_that_can_be_shown(written):
     assert shades[:4].max() < 8 and shades[4:].min() > 247
 
 
-@pytest.mark.parametrize("fps", [24.0, 30.0, 23.976, 24000 / 1001, 12.5])
+@pytest.mark.parametrize("fps", [1.0, 24.0, 30.0, 23.976, 24000 / 1001, 12.5])
 def test_a_film_runs_at_its_own_rate(written, fps):
     assert float(written(result(greys(*[0.5] * 9), fps))[0]) == pytest.approx(fps, rel=1e-9)
 
@@ -85,15 +85,61 @@ def test_sound_keeps_its_pitch_length_and_sides(written):
     assert left.std() == pytest.approx(0.5 / 2**0.5, rel=0.1) and right.abs().max() < 0.02
 
 
-def test_a_film_that_is_there_stays_until_the_new_one_is_whole(tmp_path, written):
+@pytest.mark.parametrize("rate", [RATE, 16000])
+def test_one_channel_stays_one(written, rate):
+    mono = replace(result(greys(*[0.5] * 9)), sample_rate=rate)
+    mono = replace(mono, waveform=mono.waveform[:, :1])
+    _, _, sound, found = written(mono)
+    assert found == rate and sound.shape[0] == 1
+    assert sound.std() > 0.2
+
+
+def test_a_film_that_is_there_stays_until_the_new_one_is_whole(tmp_path, written, monkeypatch):
     """...and what was begun goes."""
     path, good = tmp_path / "film.mp4", result(greys(*[0.5] * 9))
     path.write_bytes(b"the old one")
-    with pytest.raises(ValueError):  # three ears
-        write_film(replace(good, waveform=torch.zeros(1, 3, 100)), path)
+
+    def stop(part, _):
+        assert part.stat().st_size > 1000
+        raise InterruptedError("in the midst")
+
+    with monkeypatch.context() as patch, pytest.raises(LTXError, match="cannot be written to .*in the midst"):
+        patch.setattr(film.os, "replace", stop)
+        write_film(good, path)
     assert path.read_bytes() == b"the old one" and list(tmp_path.iterdir()) == [path]
     written(good)
     assert path.read_bytes() != b"the old one"
+
+
+GREY = result(greys(*[0.5] * 9))
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        ({"frames": GREY.frames[:, :63]}, "96x63 pixels, expected even sides"),
+        ({"frames": GREY.frames[:, :, :95]}, "95x64 pixels, expected even sides"),
+        ({"frames": GREY.frames[0]}, r"frames have shape \(64, 96, 3\), expected"),
+        ({"frames": GREY.frames * torch.nan}, "frames hold NaN or infinity"),
+        ({"waveform": torch.zeros(1, 3, 100)}, r"waveform has shape \(1, 3, 100\), expected"),
+        ({"waveform": torch.zeros(2, 100)}, r"waveform has shape \(2, 100\), expected"),
+        ({"waveform": GREY.waveform * torch.inf}, "waveform hold NaN or infinity"),
+        ({"sample_rate": 12345}, "a sampling rate that AAC has"),
+    ],
+)
+def test_what_no_film_can_hold_is_refused(change, words, tmp_path):
+    with pytest.raises(LTXError, match=words):
+        write_film(replace(GREY, **change), tmp_path / "film.mp4")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_place_that_cannot_be_written_to_is_named(tmp_path):
+    with pytest.raises(LTXError, match="no folder .*nowhere"):
+        write_film(GREY, tmp_path / "nowhere" / "film.mp4")
+    (tmp_path / "folder.mp4").mkdir()
+    with pytest.raises(LTXError, match="cannot be written to .*folder.mp4"):
+        write_film(GREY, tmp_path / "folder.mp4")
+    assert [path.name for path in tmp_path.iterdir()] == ["folder.mp4"]
 
 
 def test_without_pyav_it_says_what_is_missing(tmp_path, monkeypatch):

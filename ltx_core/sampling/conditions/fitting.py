@@ -41,6 +41,16 @@ def resolve_frames(frames: Sequence[int], total: int | None) -> list[int]:
     return resolved
 
 
+def check_image(image: Tensor) -> None:
+    """ConditioningError unless it is a picture (H, W, 3) of floating-point numbers."""
+    if image.ndim != 3 or image.shape[-1] != 3 or 0 in image.shape:
+        raise ConditioningError(
+            f"The image has shape {tuple(image.shape)}, expected (height, width, 3) RGB: give one image, colours last."
+        )
+    if not image.is_floating_point():
+        raise ConditioningError(f"The image holds {image.dtype}, expected floats in 0..1: divide bytes by 255.")
+
+
 def resize_and_crop(image: Tensor, width: int, height: int, reporter: Reporter = SILENT) -> Tensor:
     """Scales an image (H, W, 3) in 0..1 to cover width x height, crops its centre: (1, 3, 1, height, width) in [-1, 1].
 
@@ -49,8 +59,7 @@ def resize_and_crop(image: Tensor, width: int, height: int, reporter: Reporter =
     ones only what stays is computed, in little memory and equal up to rounding.  Compression of the image (H.264)
     comes before this, at the image's own size.
     """
-    if image.ndim != 3 or image.shape[-1] != 3 or 0 in image.shape:
-        raise ConditioningError(f"The image has shape {tuple(image.shape)}, expected (height, width, 3) RGB.")
+    check_image(image)
     source_height, source_width = image.shape[:2]
     scale = max(height / source_height, width / source_width)
     size = (math.ceil(source_height * scale), math.ceil(source_width * scale))

@@ -3,6 +3,7 @@
 import torch
 
 from ltx_duo.demo_model.world import sound
+from ltx_duo.demo_model.world.scenes import FPS
 from ltx_duo.ltx_core import two_stage
 from ltx_duo.ltx_core.audio_vae.mel import waveform_to_mel
 from ltx_duo.ltx_core.checkpoint import Checkpoint, Component
@@ -23,4 +24,4 @@ def through_autoencoders(model: Model, take: Take) -> Film:
     frames = two_stage.decode_video(c.video_decoder, whole)
     waveform = two_stage.decode_audio(c.audio_decoder, c.vocoder, audio)
     first, second = (two_stage.AVLatent(latent, audio) for latent in (half, whole))
-    return Film(take, two_stage.Result(frames, waveform, first, second), Sketch(take, first, c))
+    return Film(take, two_stage.Result(frames, FPS, waveform, SAMPLE_RATE, first, second), Sketch(take, first, c))

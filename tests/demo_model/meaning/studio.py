@@ -1,7 +1,6 @@
 """Makes clips with the trained model by runs of the pipeline: sketches, which end with stage one, and whole films."""
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -15,7 +14,8 @@ from ltx_duo.demo_model.world import render
 from ltx_duo.demo_model.world.scenes import FPS, FRAMES
 from ltx_duo.ltx_core import two_stage
 from ltx_duo.ltx_core.loading import load_components
-from ltx_duo.ltx_core.lora import LoRA, fused
+from ltx_duo.ltx_core.lora import LoRA
+from ltx_duo.ltx_core.request import StagedLoRA
 from ltx_duo.ltx_core.sampling.conditions import GivenImage
 from ltx_duo.ltx_core.sampling.geometry import LatentGeometry
 from ltx_duo.ltx_core.sampling.guidance import LTX_2_3_DEV, Contexts, Guidance
@@ -55,7 +55,7 @@ class ModelFiles:
 
 @dataclass(frozen=True)
 class Model:
-    """Everything loaded, in float32."""
+    """Everything loaded, in float32 on the CPU."""
 
     files: ModelFiles
     components: two_stage.Components
@@ -64,7 +64,7 @@ class Model:
     @classmethod
     def load(cls, folder: Path) -> "Model":
         files = ModelFiles.below(folder)
-        components = load_components(files.checkpoint, GEMMA_270M, files.upsampler, dtype=DTYPE)
+        components = load_components(files.checkpoint, GEMMA_270M, files.upsampler, dtype=DTYPE, device="cpu")
         return cls(files, components, LoRA.open(files.lora))
 
 
@@ -77,9 +77,9 @@ class Setup:
     lora_strengths: tuple[float, float] = (0.0, 1.0)
     change_request: Callable[[two_stage.Request], two_stage.Request] = lambda request: request
 
-    def weights(self, stage: int) -> AbstractContextManager:
-        strength = self.lora_strengths[stage - 1]
-        return fused(self.components.transformer, [(self.lora, strength)]) if strength else nullcontext()
+    @property
+    def staged_lora(self) -> StagedLoRA:
+        return StagedLoRA(self.lora, *self.lora_strengths)
 
 
 class Clip:
@@ -176,7 +176,7 @@ def request(take: Take, guidance: Guidance = LTX_2_3_DEV) -> two_stage.Request:
 def shoot(setup: Setup, wanted: two_stage.Request) -> two_stage.Result:
     """One whole run."""
     wanted = setup.change_request(wanted)
-    return two_stage.generate(setup.components, wanted, stage_weights=setup.weights)
+    return two_stage.generate(setup.components, wanted, loras=[setup.staged_lora])
 
 
 class _StageOneMade(Exception):  # noqa: N818 - not an error

@@ -1,7 +1,6 @@
 """Runs our two-stage pipeline from the same files, and keeps what the vendor's run keeps."""
 
 from collections.abc import Callable
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Literal
 
@@ -12,7 +11,8 @@ from PIL import Image
 
 from ltx_duo.ltx_core import two_stage
 from ltx_duo.ltx_core.loading import load_components
-from ltx_duo.ltx_core.lora import LoRA, fused
+from ltx_duo.ltx_core.lora import LoRA
+from ltx_duo.ltx_core.request import StagedLoRA
 from ltx_duo.ltx_core.sampling.conditions import GivenImage
 from ltx_duo.ltx_core.sampling.geometry import LatentGeometry
 from ltx_duo.ltx_core.sampling.guidance import OFF, Guidance, ModalityGuidance
@@ -26,8 +26,8 @@ LORA_STRENGTHS = {"two-stage": (0.0, 1.0), "distilled": (0.0, 0.0), "HQ": HQ_LOR
 
 
 def load(model: SmallModel) -> two_stage.Components:
-    """All components in float32."""
-    return load_components(model.checkpoint, model.gemma, model.upsampler, dtype=torch.float32)
+    """All components in float32, on the CPU as the vendor's."""
+    return load_components(model.checkpoint, model.gemma, model.upsampler, dtype=torch.float32, device="cpu")
 
 
 def run(
@@ -45,13 +45,7 @@ def run(
     The waveform is of stage one's sound, as in the vendor's newest version, or of stage two's; `cross_timestep` "other"
     is how the vendor's 1.0 modulates audio-video attention.
     """
-    lora = LoRA.open(model.lora)
-
-    @contextmanager
-    def stage_weights(stage: int):
-        with fused(components.transformer, [(lora, LORA_STRENGTHS[pipeline][stage - 1])]):
-            yield
-
+    lora = StagedLoRA(LoRA.open(model.lora), *LORA_STRENGTHS[pipeline])
     trace: Trace = {}
     with pytest.MonkeyPatch.context() as patch:
         _record(patch, trace)
@@ -60,7 +54,7 @@ def run(
         result = two_stage.generate(
             components,
             change_request(_request(scene, pipeline, stage_one_sound)),
-            stage_weights=stage_weights,
+            loras=[lora],
         )
     for stage, latent in (("one", result.stage_one), ("two", result.stage_two)):
         trace[f"stage {stage} video latent"] = latent.video

@@ -1,0 +1,96 @@
+"""What a whole run is asked for and what it gives."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+from .errors import LTXError
+from .lora import LoRA
+from .sampling.conditions import GivenImage
+from .sampling.conditions.fitting import resolve_frames
+from .sampling.geometry import LatentGeometry, check_two_stage
+from .sampling.guidance import Guidance
+from .sampling.schedule import checked_sigmas
+from .sampling.stage import AVLatent, Sampler
+from .variants import ModelVariant
+from .video_vae.tiling import Tiling
+
+
+@dataclass(frozen=True, eq=False)
+class StagedLoRA:
+    """A LoRA with its strength in each stage; 0 leaves a stage as it is.  The distilled LoRA: 0 and 1."""
+
+    lora: LoRA
+    stage_one: float
+    stage_two: float
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to make: `geometry` is the final one.  What is None is as the model's variant has it.
+
+    LTXError for what no model could make.
+    """
+
+    prompt: str
+    geometry: LatentGeometry
+    negative_prompt: str | None = None
+    seed: int = 10
+    images: Sequence[GivenImage] = ()
+    steps: int | None = None
+    guidance: Guidance | None = None
+    stage_one_sigmas: Tensor | None = None
+    stage_two_sigmas: Tensor | None = None
+    sampler: Sampler | None = None
+    tiling: Tiling | None = None
+    stage_one_sound: bool | None = None
+
+    def __post_init__(self):
+        g = self.geometry
+        check_two_stage(g.width, g.height, g.frames, g.fps)
+        resolve_frames([given.frame for given in self.images], g.frames)
+        if self.steps is not None and self.steps < 1:
+            raise LTXError(f"steps is {self.steps}, expected at least 1: use 30 for a dev model.")
+        for name in ("stage_one_sigmas", "stage_two_sigmas"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, checked_sigmas(getattr(self, name)))
+        sigmas = self.stage_one_sigmas
+        if self.steps is not None and sigmas is not None and len(sigmas) != self.steps + 1:
+            raise LTXError(
+                f"steps is {self.steps}, but the {len(sigmas)} stage_one_sigmas make {len(sigmas) - 1} steps. Leave "
+                "one of them out."
+            )
+
+    def filled(self, variant: ModelVariant) -> "Request":
+        """The same request with nothing left to the variant; LTXError for steps that the model does not have."""
+        fixed = variant.fixed_sigmas is not None and self.stage_one_sigmas is None
+        if fixed and self.steps not in (None, variant.steps):
+            raise LTXError(
+                f"steps is {self.steps}, but a {variant.kind} model has its own {variant.steps}. Leave steps out, or "
+                "give stage_one_sigmas."
+            )
+        given = {
+            "negative_prompt": variant.negative_prompt,
+            "guidance": variant.guidance,
+            "stage_one_sigmas": variant.stage_one_schedule(self.steps),
+            "stage_two_sigmas": variant.stage_two_schedule(),
+            "sampler": variant.sampler,
+            "stage_one_sound": variant.stage_one_sound,
+        }
+        return replace(self, **{name: value for name, value in given.items() if getattr(self, name) is None})
+
+
+@dataclass(frozen=True)
+class Result:
+    """frames (F, H, W, 3) float32 in 0..1 at `fps`; waveform (1, 2, N) float32 at `sample_rate` Hz; both on the CPU.
+
+    With the latents that they came from.
+    """
+
+    frames: Tensor
+    fps: float
+    waveform: Tensor
+    sample_rate: int
+    stage_one: AVLatent
+    stage_two: AVLatent

@@ -1,0 +1,51 @@
+"""examples/ as a user starts them, with the small trained model, and as the README shows them."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACK = Path(__file__).resolve().parent.parent
+EXAMPLE = PACK / "examples" / "generate.py"
+FILES = PACK / "demo_model" / "files"
+GEMMA = PACK / ".local" / "gemma-3-270m"
+MODEL = [
+    FILES / "checkpoints" / "ltx-2.3-demo-dev.safetensors",
+    GEMMA,
+    FILES / "latent_upscale_models" / "ltx-2.3-demo-spatial-upscaler-x2.safetensors",
+    FILES / "loras" / "ltx-2.3-demo-distilled-lora.safetensors",
+]
+SETTINGS = {"width": 192, "height": 128, "frames": 17, "steps": 4, "seed": 3}
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess:
+    command = [sys.executable, EXAMPLE.relative_to(PACK), *arguments]
+    return subprocess.run(list(map(str, command)), cwd=PACK, capture_output=True, text=True)
+
+
+def test_a_prompt_becomes_a_film_with_sound(tmp_path):
+    from ltx_duo.scripts.demo import media
+
+    film = tmp_path / "film.mp4"
+    settings = [f"--{name}={value}" for name, value in SETTINGS.items()]
+    done = run(*MODEL, "A large red circle moves to the right.", film, *settings)
+    assert done.returncode == 0, done.stderr
+    info = media.probe(film)
+    assert (info.width, info.height, info.frames, info.fps) == (192, 128, 17, 24.0)
+    assert (info.video_codec, info.audio_codec, info.sample_rate, info.channels) == ("h264", "aac", 48000, 2)
+    assert info.sound_seconds == pytest.approx(17 / 24, abs=0.1)
+    sound, _ = media.read_sound(film)
+    assert abs(sound).max() > 0.01
+    frames = [frame.convert("L").getextrema() for frame in media.read_frames(film)]
+    assert all(bright - dark > 30 for dark, bright in frames)
+
+
+def test_the_example_is_short():
+    assert len(EXAMPLE.read_text(encoding="utf-8").splitlines()) < 25
+
+
+def test_the_readme_shows_the_example():
+    blocks = re.findall(r"```python\n(.*?)```", (PACK / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert EXAMPLE.read_text(encoding="utf-8") in blocks
