@@ -137,8 +137,8 @@ def load_components(
     """All of a two-stage run at once, from a single-file checkpoint, a Gemma file or folder, and an upsampler.
 
     `device` None: CUDA where there is one, else the CPU.  Everything is in memory together: the 22B model takes about
-    70 GB in bfloat16, and as much as the layers that a LoRA changes while it is laid over them.  LTXError where the
-    files do not belong together, before weights are read.
+    70 GB in bfloat16, and the layers that a LoRA changes once more in host memory while it is laid over them.
+    LTXError where the files do not belong together, before weights are read.
     """
     device = _device(device)
     if not dtype.is_floating_point or dtype.itemsize < 2:

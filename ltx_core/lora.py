@@ -143,8 +143,8 @@ def fused(module: nn.Module, loras: Sequence[tuple[LoRA, float]]) -> Iterator[nn
     """While entered, `module` has the weights of all LoRAs at their strengths; afterwards its own again, bit for bit.
 
     The sum is made in float32 and rounded once.  A strength of 0 leaves everything untouched.  The original weights are
-    kept, not computed back, so the changed layers take their memory twice.  VariantError if a LoRA does not fit;
-    CheckpointError if a weight is float8 (dequantize first).
+    kept in host memory, not computed back: a model on a GPU takes no more of its memory.  VariantError if a LoRA does
+    not fit; CheckpointError if a weight is float8 (dequantize first).
     """
     weights = dict(module.named_parameters())
     shapes = {name: weight.shape for name, weight in weights.items()}
@@ -167,12 +167,12 @@ def fused(module: nn.Module, loras: Sequence[tuple[LoRA, float]]) -> Iterator[nn
                     if name in layers:
                         down, up, scale = layers[name]
                         total = total + _delta(down, up, strength * scale, weight.device)
-                originals[f"{name}.weight"] = weight.data
+                originals[f"{name}.weight"] = weight.data.cpu()
                 weight.data = total.to(weight.dtype)
         yield module
     finally:
         for name, original in originals.items():
-            weights[name].data = original
+            weights[name].data = original.to(weights[name].device)
 
 
 def _delta(down: Tensor, up: Tensor, strength: float, device: torch.device | str | None) -> Tensor:

@@ -9,10 +9,15 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
 
 PACK = Path(__file__).resolve().parent.parent
+
+# How long an example takes depends on what else the machine does.
+hypothesis.settings.register_profile("ltx_duo", deadline=None)
+hypothesis.settings.load_profile("ltx_duo")
 
 # `python -m pytest` puts the pack's folder on the path, where our ltx_core would hide the vendor's.
 sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != PACK]

@@ -1,6 +1,7 @@
 """LoRA files: which fit, and what they do to a module's weights, which come back bit by bit."""
 
 import math
+from copy import deepcopy
 
 import pytest
 import torch
@@ -278,6 +279,20 @@ class TestFused:
         with pytest.raises(CheckpointError, match="Dequantize"), fused(model, [(lora_files[0], 1.0)]):
             pass
         assert bits(model) == before
+
+
+@pytest.mark.gpu
+def test_gpu_originals_wait_in_host_memory(tmp_path, rng):
+    down, up = (torch.randn(shape, generator=rng).bfloat16() for shape in ((8, 4096), (4096, 8)))
+    save_file({"wide.lora_A.weight": down, "wide.lora_B.weight": up}, tmp_path / "lora.safetensors")
+    model = nn.ModuleDict({"wide": nn.Linear(4096, 4096, dtype=torch.bfloat16)})
+    before = bits(model)
+    model.cuda()
+    held = torch.cuda.memory_allocated()
+    with fused(model, [(LoRA.open(tmp_path / "lora.safetensors"), 1.0)]):
+        assert torch.cuda.memory_allocated() - held < 2**20
+        assert model["wide"].weight.is_cuda and bits(deepcopy(model).cpu()) != before
+    assert model["wide"].weight.is_cuda and bits(model.cpu()) == before
 
 
 def test_deltas(write):
