@@ -78,8 +78,9 @@ class Section:
             f"a {kind} from {multiple_of} to {at_most:,}",
         )
 
-    def layers(self, key: str, default: int | None = None) -> int:
-        return self.whole(key, default, at_most=MOST_LAYERS)
+    def layers(self, key: str, default: int | None = None, *, at_least: int = 1) -> int:
+        expected = f"a whole number from {at_least} to {MOST_LAYERS:,}"
+        return self._read(key, default, lambda value: _is_whole(value, MOST_LAYERS, at_least), expected)
 
     def number(self, key: str, default: float | None = None) -> float:
         return self._read(key, default, _is_number, f"a number above 0, at most {LARGEST_NUMBER:,}")
@@ -117,8 +118,8 @@ class Section:
 _UP_TO = f"a list of 1 to {LONGEST_LIST}"
 
 
-def _is_whole(value: object, at_most: int = LARGEST_SIZE) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= at_most
+def _is_whole(value: object, at_most: int = LARGEST_SIZE, at_least: int = 1) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and at_least <= value <= at_most
 
 
 def _is_number(value: object) -> bool:

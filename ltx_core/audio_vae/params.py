@@ -66,7 +66,7 @@ class AudioVAEParams:
             out_channels=ddconfig.whole("out_ch", 2),
             base_channels=ddconfig.whole("ch", 128),
             channel_multipliers=ddconfig.wholes("ch_mult", (1, 2, 4)),
-            num_res_blocks=ddconfig.layers("num_res_blocks", 2),
+            num_res_blocks=ddconfig.layers("num_res_blocks", 2, at_least=0),
             latent_channels=ddconfig.whole("z_channels", 8),
             mel_bins=bins.without_nulls().whole(key, 64, multiple_of=DOWNSAMPLE_FACTOR),
             sampling_rate=rate,

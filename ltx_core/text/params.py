@@ -5,6 +5,7 @@ Gemma's own sizes do not stand there: see `gemma_params.py`.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from ..config_section import Section
 
@@ -95,7 +96,7 @@ class ConnectorParams:
         return cls(
             heads=size(transformer.whole, "num_attention_heads", 30),
             head_dim=size(transformer.whole, "attention_head_dim", 128),
-            layers=size(transformer.layers, "num_layers", 2),
+            layers=size(partial(transformer.layers, at_least=0), "num_layers", 2),
             gated=transformer.boolean("connector_apply_gated_attention", False),
             max_position=transformer.numbers("connector_positional_embedding_max_pos", (1,))[0],
             frequencies_float64=transformer.values.get("frequencies_precision") == "float64",
