@@ -16,7 +16,7 @@ FILES = sorted(ENGINE.rglob("*.py"))
 # From the bottom up: files and folders of `ltx_core`, or files of a folder that stand apart from it.
 LAYERS = (
     ("errors", "progress"),
-    ("image_compression", "variants/kind"),
+    ("config_section", "image_compression", "variants/kind"),
     (
         "stubs",
         "unfinished",

@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import CheckpointError
+from ..config_section import Section
 
 # Mel frames (and mel bins) per latent step: two halvings.  The transformer's audio clock counts on it.
 DOWNSAMPLE_FACTOR = 4
 
 # ddconfig entries that only change the network when they differ from these; a missing entry means the same.
-_SUPPORTED = {
+_FIXED = {
     "double_z": True,
     "norm_type": "pixel",
     "causality_axis": "height",
@@ -53,52 +53,35 @@ class AudioVAEParams:
 
         Raises CheckpointError when the section is missing or asks for something this network does not have.
         """
-        section = config.get("audio_vae")
-        if not isinstance(section, dict):
-            raise CheckpointError(
-                "The checkpoint's config has no 'audio_vae' section, so its audio VAE cannot be built. "
-                "Load a file that contains the audio VAE together with its metadata."
-            )
-        model = section.get("model", {}).get("params", {})
-        ddconfig = model.get("ddconfig", {})
-        stft = section.get("preprocessing", {}).get("stft", {})
-        mel = section.get("preprocessing", {}).get("mel", {})
-        for key, expected in _SUPPORTED.items():
-            found = ddconfig.get(key, expected)
-            if found != expected:
-                raise CheckpointError(
-                    f"audio_vae config: {key} is {found!r}, but only {expected!r} is supported. "
-                    "The file holds another kind of audio VAE than LTX-2's."
-                )
+        section = Section.required(config, "audio_vae", "the sizes of the audio VAE")
+        model = section.section("model").section("params")
+        ddconfig = model.section("ddconfig")
+        preprocessing = section.section("preprocessing")
+        stft, mel = preprocessing.section("stft"), preprocessing.section("mel")
+        ddconfig.fixed(_FIXED, "Use the audio VAE of LTX-2.3 or LTX-2.0.")
+        bins, key = (mel, "n_mel_channels") if ddconfig.values.get("mel_bins") is None else (ddconfig, "mel_bins")
+        rate = model.whole("sampling_rate", 16000)
         params = cls(
-            in_channels=ddconfig.get("in_channels", 2),
-            out_channels=ddconfig.get("out_ch", 2),
-            base_channels=ddconfig.get("ch", 128),
-            channel_multipliers=tuple(ddconfig.get("ch_mult", (1, 2, 4))),
-            num_res_blocks=ddconfig.get("num_res_blocks", 2),
-            latent_channels=ddconfig.get("z_channels", 8),
-            mel_bins=ddconfig.get("mel_bins") or mel.get("n_mel_channels") or 64,
-            sampling_rate=model.get("sampling_rate", 16000),
-            hop_length=stft.get("hop_length", 160),
-            n_fft=stft.get("filter_length", 1024),
+            in_channels=ddconfig.whole("in_channels", 2),
+            out_channels=ddconfig.whole("out_ch", 2),
+            base_channels=ddconfig.whole("ch", 128),
+            channel_multipliers=ddconfig.wholes("ch_mult", (1, 2, 4)),
+            num_res_blocks=ddconfig.layers("num_res_blocks", 2, at_least=0),
+            latent_channels=ddconfig.whole("z_channels", 8),
+            mel_bins=bins.without_nulls().whole(key, 64, multiple_of=DOWNSAMPLE_FACTOR),
+            sampling_rate=rate,
+            hop_length=stft.whole("hop_length", 160, at_most=rate),
+            n_fft=stft.whole("filter_length", 1024),
         )
-        params._check()
-        return params
-
-    def _check(self) -> None:
-        if 2 ** (len(self.channel_multipliers) - 1) != DOWNSAMPLE_FACTOR:
-            raise CheckpointError(
-                f"audio_vae config: ch_mult is {list(self.channel_multipliers)}, but three levels are needed: "
-                f"the transformer counts on {DOWNSAMPLE_FACTOR} mel frames per latent frame."
+        if 2 ** (len(params.channel_multipliers) - 1) != DOWNSAMPLE_FACTOR:
+            raise ddconfig.refusal(
+                "ch_mult", f"three levels, as the transformer counts on {DOWNSAMPLE_FACTOR} mel frames per latent frame"
             )
-        if self.mel_bins % DOWNSAMPLE_FACTOR:
-            raise CheckpointError(
-                f"audio_vae config: mel_bins is {self.mel_bins}, but must be a multiple of {DOWNSAMPLE_FACTOR}."
-            )
-        if self.base_channels != self.token_width:
+        if params.base_channels != params.token_width:
             # The vendor stores `ch` statistics and applies them to z_channels * mel_bins / 4 values.
-            raise CheckpointError(
-                f"audio_vae config: ch is {self.base_channels}, which is also the number of stored latent statistics, "
-                f"but z_channels * mel_bins / {DOWNSAMPLE_FACTOR} = {self.latent_channels} * {self.mel_bins} / "
-                f"{DOWNSAMPLE_FACTOR} = {self.token_width} values are to be normalised. Both must be equal."
+            raise ddconfig.refusal(
+                "ch",
+                f"z_channels * mel_bins / {DOWNSAMPLE_FACTOR} = {params.latent_channels} * {params.mel_bins} / "
+                f"{DOWNSAMPLE_FACTOR} = {params.token_width}, the number of values that the statistics normalise",
             )
+        return params

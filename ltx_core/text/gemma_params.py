@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from ..config_section import AS_PUBLISHED, Section
 from ..errors import CheckpointError
 
 # Config values that this implementation computes; Gemma-3 models have no others.
@@ -13,6 +14,8 @@ _FIXED = {
     "use_bidirectional_attention": False,
     "hidden_activation": "gelu_pytorch_tanh",
 }
+_FILE = "The text encoder's config.json"
+_OTHER_GEMMA = "LTX-2 was trained with Gemma-3 12B as Google released it: use that."
 
 
 @dataclass(frozen=True)
@@ -45,10 +48,10 @@ class GemmaParams:
     norm_eps: float = 1e-6
 
     def __post_init__(self):
-        if self.heads % self.kv_heads:
+        if not 0 < self.kv_heads <= self.heads or self.heads % self.kv_heads:
             raise CheckpointError(
-                f"Gemma's {self.heads} query heads are not a multiple of its {self.kv_heads} key/value heads: the "
-                "config or the file is damaged. Download the text encoder again."
+                f"Gemma's {self.heads} query heads are not a multiple of its {self.kv_heads} key/value heads; "
+                f"expected several query heads to each of those. {AS_PUBLISHED}"
             )
 
     @property
@@ -62,34 +65,29 @@ class GemmaParams:
         Missing keys take transformers' `Gemma3TextConfig` defaults, as published configs leave out values that equal
         them.  Raises CheckpointError when it is another model or has values that are not supported.
         """
-        kind = config.get("model_type")
-        text = config.get("text_config") or config
-        if kind not in ("gemma3", "gemma3_text"):
-            raise CheckpointError(
-                f"The text encoder's config.json is of a {kind!r} model, expected 'gemma3' or 'gemma3_text'. LTX-2.3 "
-                "needs Gemma-3 12B, such as google/gemma-3-12b-it-qat-q4_0-unquantized."
+        whole = Section(config, _FILE).without_nulls()
+        if whole.values.get("model_type") not in ("gemma3", "gemma3_text"):
+            raise whole.refusal(
+                "model_type",
+                "'gemma3' or 'gemma3_text'",
+                "LTX-2.3 needs Gemma-3 12B, such as google/gemma-3-12b-it-qat-q4_0-unquantized.",
             )
-        for key, expected in _FIXED.items():
-            if text.get(key) not in (None, expected):
-                raise CheckpointError(
-                    f"The text encoder's config.json has {key} = {text[key]!r}, expected {expected!r}: not a Gemma-3 "
-                    "that LTX-2 was trained with."
-                )
-        layers = text.get("num_hidden_layers", 26)
+        text = whole.section("text_config").without_nulls() if "text_config" in whole.values else whole
+        text.fixed(_FIXED, _OTHER_GEMMA)
         global_rope, local_rope = _ropes(text)
         return cls(
-            vocab_size=text.get("vocab_size", 262208),
-            hidden_size=text.get("hidden_size", 2304),
-            intermediate_size=text.get("intermediate_size", 9216),
-            heads=text.get("num_attention_heads", 8),
-            kv_heads=text.get("num_key_value_heads", 4),
-            head_dim=text.get("head_dim", 256),
-            sliding=_sliding_layers(text, layers),
-            sliding_window=text.get("sliding_window", 4096),
+            vocab_size=text.whole("vocab_size", 262208),
+            hidden_size=text.whole("hidden_size", 2304),
+            intermediate_size=text.whole("intermediate_size", 9216),
+            heads=text.whole("num_attention_heads", 8),
+            kv_heads=text.whole("num_key_value_heads", 4),
+            head_dim=text.whole("head_dim", 256),
+            sliding=_sliding_layers(text, text.layers("num_hidden_layers", 26)),
+            sliding_window=text.whole("sliding_window", 4096),
             global_rope=global_rope,
             local_rope=local_rope,
-            query_pre_attn_scalar=text.get("query_pre_attn_scalar", 256),
-            norm_eps=text.get("rms_norm_eps", 1e-6),
+            query_pre_attn_scalar=text.number("query_pre_attn_scalar", 256),
+            norm_eps=text.number("rms_norm_eps", 1e-6),
         )
 
     @classmethod
@@ -109,9 +107,9 @@ class GemmaParams:
             )
 
         def rows(name: str) -> int:
-            if name not in shapes:
+            if not shapes.get(name) or not shapes[name][0]:
                 raise CheckpointError(
-                    f"The text encoder file has no tensor {name!r}, which tells a size of Gemma-3. It is not a Gemma-3 "
+                    f"The text encoder file has no tensor {name!r} that tells a size of Gemma-3. It is not a Gemma-3 "
                     "language model, or part of it is missing."
                 )
             return shapes[name][0]
@@ -127,47 +125,39 @@ class GemmaParams:
             heads=rows("layers.0.self_attn.q_proj.weight") // head_dim,
             kv_heads=rows("layers.0.self_attn.k_proj.weight") // head_dim,
             head_dim=head_dim,
-            sliding=_sliding_layers({}, layers),
+            sliding=_sliding_layers(Section({}, _FILE), layers),
             sliding_window=512 if short else 1024,
             global_rope=GemmaRope(1_000_000.0, 1.0 if short else 8.0),
             local_rope=GemmaRope(10_000.0),
         )
 
 
-def _sliding_layers(text: Mapping, layers: int) -> tuple[bool, ...]:
-    """`layer_types` where the config has them, else five sliding layers to each global one."""
-    types = text.get("layer_types")
-    if types is None:
-        pattern = text.get("sliding_window_pattern", text.get("_sliding_window_pattern", 6))
+def _sliding_layers(text: Section, layers: int) -> tuple[bool, ...]:
+    """`layer_types` where the config has them, else sliding layers with a global one at every so many."""
+    if "layer_types" not in text.values:
+        pattern = text.whole("sliding_window_pattern", text.whole("_sliding_window_pattern", 6))
         return tuple((layer + 1) % pattern != 0 for layer in range(layers))
-    if len(types) != layers or set(types) - {"sliding_attention", "full_attention"}:
-        raise CheckpointError(
-            f"layer_types in the text encoder's config.json is {types!r}: expected {layers} times 'sliding_attention' "
-            "or 'full_attention'."
-        )
+    kinds = ("sliding_attention", "full_attention")
+    types = text.values["layer_types"]
+    if not isinstance(types, list) or len(types) != layers or any(kind not in kinds for kind in types):
+        raise text.refusal("layer_types", f"{layers} times 'sliding_attention' or 'full_attention'")
     return tuple(kind == "sliding_attention" for kind in types)
 
 
-def _ropes(text: Mapping) -> tuple[GemmaRope, GemmaRope]:
+def _ropes(text: Section) -> tuple[GemmaRope, GemmaRope]:
     """Global and local rotary settings, from `rope_parameters` (transformers 5) or the older separate keys."""
-    by_layer = text.get("rope_parameters") or {}
-    global_settings = {
-        "rope_theta": text.get("rope_theta", 1_000_000.0),
-        **(by_layer.get("full_attention") or {}),
-        **(text.get("rope_scaling") or {}),
-    }
-    local_settings = {
-        "rope_theta": text.get("rope_local_base_freq", 10_000.0),
-        **(by_layer.get("sliding_attention") or {}),
-    }
-    return _rope(global_settings), _rope(local_settings)
+    by_layer = text.section("rope_parameters").without_nulls()
+    older = text.section("rope_scaling")
+    newer = by_layer.section("full_attention")
+    settings = replace(older if older.values else newer, values={**newer.values, **older.values})
+    return (
+        _rope(settings.without_nulls(), text.number("rope_theta", 1_000_000.0)),
+        _rope(by_layer.section("sliding_attention").without_nulls(), text.number("rope_local_base_freq", 10_000.0)),
+    )
 
 
-def _rope(settings: Mapping) -> GemmaRope:
-    kind = settings.get("rope_type", settings.get("type", "default"))
-    if kind not in ("default", "linear"):
-        raise CheckpointError(
-            f"The text encoder's config.json scales rotary positions by {kind!r}, expected 'linear' or no scaling: not "
-            "a Gemma-3 that LTX-2 was trained with."
-        )
-    return GemmaRope(float(settings["rope_theta"]), float(settings["factor"]) if kind == "linear" else 1.0)
+def _rope(settings: Section, theta: float) -> GemmaRope:
+    key = "rope_type" if "rope_type" in settings.values else "type"
+    kind = settings.choice(key, ("linear", "default"), "default", _OTHER_GEMMA)
+    factor = float(settings.number("factor")) if kind == "linear" else 1.0
+    return GemmaRope(float(settings.number("rope_theta", theta)), factor)

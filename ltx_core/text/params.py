@@ -3,9 +3,11 @@
 Gemma's own sizes do not stand there: see `gemma_params.py`.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
-from ..errors import CheckpointError
+from ..config_section import Section
 
 # What the vendor's `_create_feature_extractor` takes as the mark of the per-token-RMS projection (2.3 and later).
 _PER_TOKEN_RMS_MARKS = {
@@ -29,21 +31,16 @@ class FeatureExtractorParams:
     def from_config(cls, config: dict, hidden_size: int, states: int) -> "FeatureExtractorParams":
         """`hidden_size` and `states` (layers + 1) are Gemma's; raises CheckpointError if the config is not 2.3's."""
         transformer = _transformer(config)
-        other = {
-            key: transformer.get(key) for key, value in _PER_TOKEN_RMS_MARKS.items() if transformer.get(key) != value
-        }
-        if other:
-            found = ", ".join(f"{key}={value!r}" for key, value in other.items())
-            raise CheckpointError(
-                f"The checkpoint's config describes another text projection than LTX-2.3's: found {found}, expected "
-                + ", ".join(f"{key}={_PER_TOKEN_RMS_MARKS[key]!r}" for key in other)
-                + ". Use an LTX-2.3 checkpoint."
-            )
+        for key, expected in _PER_TOKEN_RMS_MARKS.items():
+            if transformer.values.get(key) != expected:
+                raise transformer.refusal(
+                    key, f"{expected!r} as in LTX-2.3's text projection", "Use an LTX-2.3 checkpoint."
+                )
         return cls(
             hidden_size=hidden_size,
             states=states,
-            video_width=_width(transformer, "num_attention_heads", "attention_head_dim"),
-            audio_width=_width(transformer, "audio_num_attention_heads", "audio_attention_head_dim"),
+            video_width=transformer.whole("num_attention_heads") * transformer.whole("attention_head_dim"),
+            audio_width=transformer.whole("audio_num_attention_heads") * transformer.whole("audio_attention_head_dim"),
         )
 
 
@@ -87,48 +84,24 @@ class ConnectorParams:
         if modality not in ("video", "audio"):
             raise ValueError(f'modality must be "video" or "audio", got {modality!r}')
         transformer = _transformer(config)
-        for key, expected in (("rope_type", "split"), ("connector_ff_bias", True)):
-            if transformer.get(key, expected) != expected:
-                raise CheckpointError(
-                    f"The text connectors of this checkpoint are not supported: its config has {key} = "
-                    f"{transformer[key]!r}, expected {expected!r}. Use an official LTX-2 checkpoint."
-                )
-        max_position = transformer.get("connector_positional_embedding_max_pos", [1])
-        if len(max_position) != 1:
-            raise CheckpointError(
-                f"connector_positional_embedding_max_pos is {max_position!r} in the checkpoint's config, expected a "
-                "list of one number. Use an official LTX-2 checkpoint."
-            )
+        transformer.fixed(
+            {"rope_type": "split", "connector_ff_bias": True},
+            "These text connectors are not supported: use an official LTX-2 checkpoint.",
+        )
 
-        def size(name: str, default: int) -> int:
-            common = transformer.get(f"connector_{name}", default)
-            return transformer.get(f"audio_connector_{name}", common) if modality == "audio" else common
+        def size(read: Callable[[str, int], int], name: str, default: int) -> int:
+            common = read(f"connector_{name}", default)
+            return read(f"audio_connector_{name}", common) if modality == "audio" else common
 
         return cls(
-            heads=size("num_attention_heads", 30),
-            head_dim=size("attention_head_dim", 128),
-            layers=size("num_layers", 2),
-            gated=transformer.get("connector_apply_gated_attention", False),
-            max_position=max_position[0],
-            frequencies_float64=transformer.get("frequencies_precision") == "float64",
+            heads=size(transformer.whole, "num_attention_heads", 30),
+            head_dim=size(transformer.whole, "attention_head_dim", 128),
+            layers=size(partial(transformer.layers, at_least=0), "num_layers", 2),
+            gated=transformer.boolean("connector_apply_gated_attention", False),
+            max_position=transformer.numbers("connector_positional_embedding_max_pos", (1,))[0],
+            frequencies_float64=transformer.values.get("frequencies_precision") == "float64",
         )
 
 
-def _transformer(config: dict) -> dict:
-    section = config.get("transformer")
-    if not isinstance(section, dict):
-        raise CheckpointError(
-            "The checkpoint's config has no 'transformer' section, so the sizes of the text path are unknown. Use the "
-            "official file or one converted with its metadata kept."
-        )
-    return section
-
-
-def _width(transformer: dict, heads: str, head_dim: str) -> int:
-    missing = [key for key in (heads, head_dim) if key not in transformer]
-    if missing:
-        raise CheckpointError(
-            f"The checkpoint's config lacks transformer.{' and transformer.'.join(missing)}, so the width of the text "
-            "projection is unknown. Use the original file: converters sometimes drop the metadata."
-        )
-    return transformer[heads] * transformer[head_dim]
+def _transformer(config: dict) -> Section:
+    return Section.required(config, "transformer", "the sizes of the text path")

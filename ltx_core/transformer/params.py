@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from ..errors import CheckpointError
+from ..config_section import Section
 
-_REQUIRED = {
+_FIXED = {
     "dropout": 0.0,
     "attention_bias": True,
     "num_vector_embeds": None,
@@ -28,6 +28,7 @@ _REQUIRED = {
     "audio_ff_bias": True,
     "use_keyframes_abs_pos_embedding": False,
 }
+_OFFICIAL = "Use an official checkpoint of LTX-2.3 or LTX-2.0."
 
 
 @dataclass(frozen=True)
@@ -71,51 +72,37 @@ class TransformerParams:
     @classmethod
     def from_config(cls, config: dict) -> "TransformerParams":
         """Reads the `transformer` section of a checkpoint's config; CheckpointError on what the engine cannot run."""
-        section = config.get("transformer")
-        if not isinstance(section, dict):
-            raise CheckpointError(
-                "The checkpoint's config has no 'transformer' section, so the model's sizes are unknown. "
-                "Use the official file or one converted with its metadata kept."
-            )
-        for key, expected in _REQUIRED.items():
-            if section.get(key, expected) != expected:
-                raise CheckpointError(
-                    f"The checkpoint's config says transformer.{key} = {section[key]!r}; this engine runs models with "
-                    f"{expected!r} (LTX-2.0 and LTX-2.3). Use a checkpoint of one of these."
-                )
-        rope_type = section.get("rope_type", "interleaved")
-        if rope_type != "split":
-            raise CheckpointError(
-                f"The checkpoint's config says transformer.rope_type = {rope_type!r}; LTX-2.0 and LTX-2.3 use 'split'. "
-                "Use an official LTX-2.x checkpoint."
-            )
+        section = Section.required(config, "transformer", "the sizes of the transformer")
+        section.fixed(_FIXED, _OFFICIAL)
+        if section.values.get("rope_type") != "split":  # missing, it means "interleaved" to the vendor
+            raise section.refusal("rope_type", "'split'", _OFFICIAL)
         video = StreamParams(
-            heads=section.get("num_attention_heads", 32),
-            head_dim=section.get("attention_head_dim", 128),
-            in_channels=section.get("in_channels", 128),
-            out_channels=section.get("out_channels", 128),
-            context_dim=section.get("cross_attention_dim", 4096),
-            max_positions=tuple(section.get("positional_embedding_max_pos", (20, 2048, 2048))),
+            heads=section.whole("num_attention_heads", 32),
+            head_dim=section.whole("attention_head_dim", 128),
+            in_channels=section.whole("in_channels", 128),
+            out_channels=section.whole("out_channels", 128),
+            context_dim=section.whole("cross_attention_dim", 4096),
+            max_positions=section.numbers("positional_embedding_max_pos", (20, 2048, 2048)),
         )
         audio = StreamParams(
-            heads=section.get("audio_num_attention_heads", 32),
-            head_dim=section.get("audio_attention_head_dim", 64),
-            in_channels=section.get("audio_in_channels", 128),
-            out_channels=section.get("audio_out_channels", 128),
-            context_dim=section.get("audio_cross_attention_dim", 2048),
-            max_positions=tuple(section.get("audio_positional_embedding_max_pos", (20,))),
+            heads=section.whole("audio_num_attention_heads", 32),
+            head_dim=section.whole("audio_attention_head_dim", 64),
+            in_channels=section.whole("audio_in_channels", 128),
+            out_channels=section.whole("audio_out_channels", 128),
+            context_dim=section.whole("audio_cross_attention_dim", 2048),
+            max_positions=section.numbers("audio_positional_embedding_max_pos", (20,)),
         )
-        projected = section.get("caption_proj_before_connector", False)
+        projected = section.boolean("caption_proj_before_connector", False)
         return cls(
-            num_layers=section.get("num_layers", 48),
+            num_layers=section.layers("num_layers", 48),
             video=video,
             audio=audio,
-            norm_eps=section.get("norm_eps", 1e-6),
-            theta=section.get("positional_embedding_theta", 10000.0),
-            frequencies_float64=section.get("frequencies_precision") == "float64",
-            timestep_scale=section.get("timestep_scale_multiplier", 1000),
-            cross_gate_timestep_scale=section.get("av_ca_timestep_scale_multiplier", 1),
-            gated=section.get("apply_gated_attention", False),
-            text_adaln=section.get("cross_attention_adaln", False),
-            caption_channels=None if projected else section["caption_channels"],
+            norm_eps=section.number("norm_eps", 1e-6),
+            theta=section.number("positional_embedding_theta", 10000.0),
+            frequencies_float64=section.values.get("frequencies_precision") == "float64",
+            timestep_scale=section.number("timestep_scale_multiplier", 1000),
+            cross_gate_timestep_scale=section.number("av_ca_timestep_scale_multiplier", 1),
+            gated=section.boolean("apply_gated_attention", False),
+            text_adaln=section.boolean("cross_attention_adaln", False),
+            caption_channels=None if projected else section.whole("caption_channels"),
         )

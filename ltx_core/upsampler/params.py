@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from fractions import Fraction
 
-from ..errors import CheckpointError
+from ..config_section import Section
 
 NORM_GROUPS = 32
-_RATIONAL_SCALES = (Fraction(3, 4), Fraction(3, 2), Fraction(2), Fraction(4))
+_OFFICIAL = "Use an official LTX-2 upscaler file."
 
 
 @dataclass(frozen=True)
@@ -40,52 +40,31 @@ class UpsamplerParams:
 
         Missing keys mean what they mean to the vendor's configurator (model/upsampler).
         """
-        kind = config.get("_class_name", "LatentUpsampler")
-        if kind != "LatentUpsampler":
-            raise CheckpointError(
-                f"the file holds a {kind}, expected a LatentUpsampler; choose one of the spatial or temporal upscaler "
-                "files, such as ltx-2.3-spatial-upscaler-x2-1.1.safetensors"
-            )
-        if config.get("dims", 3) != 3:
-            raise CheckpointError(
-                f"the upsampler's config has dims = {config['dims']!r}, expected 3 as in every LTX-2 file; use an "
-                "official LTX-2 upscaler file"
-            )
-        spatial, temporal = config.get("spatial_upsample", True), config.get("temporal_upsample", False)
-        if bool(spatial) == bool(temporal):
-            raise CheckpointError(
-                f"the upsampler's config has spatial_upsample = {spatial!r} and temporal_upsample = {temporal!r}, "
-                "expected exactly one of them; use an official LTX-2 upscaler file"
-            )
+        section = Section(config, "The upsampler's config")
+        section.fixed(
+            {"_class_name": "LatentUpsampler"},
+            "Choose one of the spatial or temporal upscaler files, such as "
+            "ltx-2.3-spatial-upscaler-x2-1.1.safetensors.",
+        )
+        section.fixed({"dims": 3}, _OFFICIAL)
+        spatial = section.boolean("spatial_upsample", True)
+        temporal = section.boolean("temporal_upsample", False)
+        if spatial == temporal:
+            expected = f"{not spatial} beside temporal_upsample = {temporal}: exactly one of them is true"
+            raise section.refusal("spatial_upsample", expected, _OFFICIAL)
         # A temporal file's spatial_scale and rational_resampler mean nothing.
-        rational = bool(spatial and config.get("rational_resampler", False))
+        rational = spatial and section.boolean("rational_resampler", False)
         return cls(
-            latent_channels=_positive(config, "in_channels", 128),
-            mid_channels=_positive(config, "mid_channels", 512, multiple_of=NORM_GROUPS),
-            blocks_per_stage=_positive(config, "num_blocks_per_stage", 4),
-            spatial_scale=_scale(config.get("spatial_scale", 2.0), rational) if spatial else Fraction(1),
+            latent_channels=section.whole("in_channels", 128),
+            mid_channels=section.whole("mid_channels", 512, multiple_of=NORM_GROUPS),
+            blocks_per_stage=section.layers("num_blocks_per_stage", 4),
+            spatial_scale=_scale(section, rational) if spatial else Fraction(1),
             temporal_scale=2 if temporal else 1,
             rational=rational,
         )
 
 
-def _positive(config: dict, key: str, default: int, multiple_of: int = 1) -> int:
-    value = config.get(key, default)
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1 or value % multiple_of:
-        what = "a whole number above 0" if multiple_of == 1 else f"a multiple of {multiple_of}"
-        raise CheckpointError(
-            f"the upsampler's config has {key} = {value!r}, expected {what}; the file's metadata is damaged: "
-            "download it again"
-        )
-    return value
-
-
-def _scale(value: object, rational: bool) -> Fraction:
-    known = _RATIONAL_SCALES if rational else (Fraction(2),)
-    if not isinstance(value, int | float) or value not in known:
-        raise CheckpointError(
-            f"the upsampler's config has spatial_scale = {value!r}, expected "
-            f"{', '.join(str(float(scale)) for scale in known)} (rational_resampler is {str(rational).lower()}); use "
-            "an official LTX-2 upscaler file"
-        )
-    return Fraction(value)
+def _scale(section: Section, rational: bool) -> Fraction:
+    known = (0.75, 1.5, 2.0, 4.0) if rational else (2.0,)
+    to_do = f"These are the scales of rational_resampler = {rational}. {_OFFICIAL}"
+    return Fraction(section.choice("spatial_scale", known, 2.0, to_do))

@@ -1,11 +1,11 @@
 """Sizes of the vocoder, read from a checkpoint's `config`."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..audio_vae.params import AudioVAEParams
-from ..errors import CheckpointError
+from ..config_section import Section
 
 STEREO = 2
 
@@ -63,97 +63,80 @@ class VocoderParams:
 
         Raises CheckpointError when the section is missing, does not fit together, or asks for another network.
         """
-        section = config.get("vocoder")
-        if not isinstance(section, dict):
-            raise CheckpointError(
-                "The checkpoint's config has no 'vocoder' section, so its vocoder cannot be built. "
-                "Load a file that contains the vocoder together with its metadata."
-            )
+        section = Section.required(config, "vocoder", "the sizes of the vocoder")
         mel = AudioVAEParams.from_config(config) if "audio_vae" in config else None
         mel_bins = mel.mel_bins if mel else 64
         frames_per_second = mel.sampling_rate // mel.hop_length if mel else 100
-        if "bwe" in section:
+        if "bwe" in section.values:
             return cls._extended(section, mel_bins, frames_per_second)
-        generator = _generator(section, "vocoder", mel_bins, {"resblock": "1", "stereo": True})
-        rate = section.get("output_sampling_rate") or generator.upsampling * frames_per_second
-        _check_rate("vocoder", generator, frames_per_second, rate)
+        generator = _generator(section, mel_bins, {"resblock": "1", "stereo": True})
+        rate = generator.upsampling * frames_per_second
+        rate = section.without_nulls().whole("output_sampling_rate", rate)
+        _check_rate(section, generator, frames_per_second, rate)
         return cls(generator, None, rate)
 
     @classmethod
-    def _extended(cls, section: dict[str, Any], mel_bins: int, frames_per_second: int) -> "VocoderParams":
+    def _extended(cls, section: Section, mel_bins: int, frames_per_second: int) -> "VocoderParams":
         network = {"resblock": "AMP1", "stereo": True, "activation": "snakebeta"}
-        bwe = section["bwe"]
-        for key in ("input_sampling_rate", "output_sampling_rate", "hop_length", "n_fft", "num_mels"):
-            if not isinstance(bwe.get(key), int):
-                raise CheckpointError(
-                    f"vocoder.bwe config: {key} is {bwe.get(key)!r}, expected an integer. The metadata is damaged."
-                )
+        bwe = section.section("bwe")
         extension = BandwidthExtensionParams(
-            generator=_generator({**bwe, "apply_final_activation": False}, "vocoder.bwe", bwe["num_mels"], network),
-            input_sampling_rate=bwe["input_sampling_rate"],
-            output_sampling_rate=bwe["output_sampling_rate"],
-            hop_length=bwe["hop_length"],
-            n_fft=bwe["n_fft"],
-            mel_bins=bwe["num_mels"],
+            generator=replace(_generator(bwe, bwe.whole("num_mels"), network), final_activation=None),
+            input_sampling_rate=bwe.whole("input_sampling_rate"),
+            output_sampling_rate=bwe.whole("output_sampling_rate"),
+            hop_length=bwe.whole("hop_length"),
+            n_fft=bwe.whole("n_fft"),
+            mel_bins=bwe.whole("num_mels"),
         )
         if extension.output_sampling_rate % extension.input_sampling_rate:
-            raise CheckpointError(
-                f"vocoder.bwe config: {extension.output_sampling_rate} Hz is not a multiple of "
-                f"{extension.input_sampling_rate} Hz."
-            )
+            raise bwe.refusal("output_sampling_rate", f"a multiple of {extension.input_sampling_rate} Hz")
         if extension.generator.upsampling != extension.hop_length * extension.ratio:
-            raise CheckpointError(
-                f"vocoder.bwe config: upsample_rates multiply to {extension.generator.upsampling}, expected hop_length "
-                f"* {extension.ratio} = {extension.hop_length * extension.ratio}."
+            raise bwe.refusal(
+                "upsample_rates",
+                f"rates that multiply to hop_length * {extension.ratio} = {extension.hop_length * extension.ratio}; "
+                f"these multiply to {extension.generator.upsampling}",
             )
-        generator = _generator(section.get("vocoder", {}), "vocoder.vocoder", mel_bins, network)
-        _check_rate("vocoder.vocoder", generator, frames_per_second, extension.input_sampling_rate)
+        first = section.section("vocoder")
+        generator = _generator(first, mel_bins, network)
+        _check_rate(first, generator, frames_per_second, extension.input_sampling_rate)
         return cls(generator, extension, extension.output_sampling_rate)
 
 
-def _generator(section: dict[str, Any], name: str, mel_bins: int, network: dict[str, Any]) -> GeneratorParams:
+def _generator(section: Section, mel_bins: int, network: dict[str, Any]) -> GeneratorParams:
     """`network`: entries that name the kind of network; a missing one means the same.  Defaults are LTX-2.0's."""
-    for key, expected in network.items():
-        found = section.get(key, expected)
-        if found != expected:
-            raise CheckpointError(
-                f"{name} config: {key} is {found!r}, expected {expected!r}. This kind of vocoder is not supported."
-            )
-    final_activation = "tanh" if section.get("use_tanh_at_final", True) else "clamp"
+    section.fixed(network, "Use the vocoder of LTX-2.3 or LTX-2.0.")
+    final_activation = "tanh" if section.boolean("use_tanh_at_final", True) else "clamp"
     params = GeneratorParams(
         mel_bins=mel_bins,
-        initial_channels=section.get("upsample_initial_channel", 1024),
-        upsample_rates=tuple(section.get("upsample_rates", (6, 5, 2, 2, 2))),
-        upsample_kernels=tuple(section.get("upsample_kernel_sizes", (16, 15, 8, 4, 4))),
-        resblock_kernels=tuple(section.get("resblock_kernel_sizes", (3, 7, 11))),
-        resblock_dilations=tuple(tuple(d) for d in section.get("resblock_dilation_sizes", ((1, 3, 5),) * 3)),
-        final_bias=section.get("use_bias_at_final", True),
-        final_activation=final_activation if section.get("apply_final_activation", True) else None,
+        initial_channels=section.whole("upsample_initial_channel", 1024),
+        upsample_rates=section.wholes("upsample_rates", (6, 5, 2, 2, 2)),
+        upsample_kernels=section.wholes("upsample_kernel_sizes", (16, 15, 8, 4, 4)),
+        resblock_kernels=section.wholes("resblock_kernel_sizes", (3, 7, 11)),
+        resblock_dilations=section.lists_of_wholes("resblock_dilation_sizes", ((1, 3, 5),) * 3),
+        final_bias=section.boolean("use_bias_at_final", True),
+        final_activation=final_activation if section.boolean("apply_final_activation", True) else None,
     )
-    stages = len(params.upsample_rates)
-    if stages != len(params.upsample_kernels) or len(params.resblock_kernels) != len(params.resblock_dilations):
-        raise CheckpointError(
-            f"{name} config: {stages} upsample_rates with {len(params.upsample_kernels)} kernel sizes, and "
-            f"{len(params.resblock_kernels)} resblock_kernel_sizes with {len(params.resblock_dilations)} lists of "
-            "dilations; each pair must have the same length."
-        )
+    for key, other, numbers, others in (
+        ("upsample_rates", "upsample_kernel_sizes", params.upsample_rates, params.upsample_kernels),
+        ("resblock_kernel_sizes", "resblock_dilation_sizes", params.resblock_kernels, params.resblock_dilations),
+    ):
+        if len(numbers) != len(others):
+            raise section.refusal(key, f"as many as {other}: {len(others)}, not {len(numbers)}")
     for rate, kernel in zip(params.upsample_rates, params.upsample_kernels, strict=True):
         if kernel < rate or (kernel - rate) % 2:
-            raise CheckpointError(
-                f"{name} config: an upsampling by {rate} has kernel size {kernel}, expected {rate} plus an even number."
-            )
+            expected = f"for the upsampling by {rate} a size of {rate} plus an even number, not {kernel}"
+            raise section.refusal("upsample_kernel_sizes", expected)
     if any(kernel % 2 == 0 for kernel in params.resblock_kernels):
-        raise CheckpointError(f"{name} config: resblock_kernel_sizes {params.resblock_kernels} must be odd.")
+        raise section.refusal("resblock_kernel_sizes", "odd numbers")
+    stages = len(params.upsample_rates)
     if params.initial_channels % 2**stages:
-        raise CheckpointError(
-            f"{name} config: upsample_initial_channel {params.initial_channels} cannot be halved {stages} times."
-        )
+        raise section.refusal("upsample_initial_channel", f"a number that can be halved {stages} times")
     return params
 
 
-def _check_rate(name: str, generator: GeneratorParams, frames_per_second: int, rate: int) -> None:
+def _check_rate(section: Section, generator: GeneratorParams, frames_per_second: int, rate: int) -> None:
     if generator.upsampling * frames_per_second != rate:
-        raise CheckpointError(
-            f"{name} config: upsample_rates multiply to {generator.upsampling}, which at {frames_per_second} mel "
-            f"frames a second gives {generator.upsampling * frames_per_second} Hz, but the sampling rate is {rate} Hz."
+        raise section.refusal(
+            "upsample_rates",
+            f"rates that turn {frames_per_second} mel frames a second into {rate} Hz; these multiply to "
+            f"{generator.upsampling}, which makes {generator.upsampling * frames_per_second} Hz",
         )

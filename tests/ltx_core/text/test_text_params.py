@@ -109,12 +109,15 @@ def test_incomplete_shapes_are_refused():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"model_type": "gemma4"}, "'gemma4' model, expected 'gemma3'"),
+        ({"model_type": "gemma4"}, "model_type = 'gemma4', expected 'gemma3'"),
         ({"attn_logit_softcapping": 50.0}, "attn_logit_softcapping = 50.0"),
         ({"use_bidirectional_attention": True}, "use_bidirectional_attention = True"),
         ({"attention_bias": True}, "attention_bias = True"),
         ({"hidden_activation": "silu"}, "hidden_activation = 'silu'"),
-        ({"rope_scaling": {"rope_type": "yarn", "factor": 2.0}}, "'yarn', expected 'linear'"),
+        (
+            {"rope_scaling": {"rope_type": "yarn", "factor": 2.0}},
+            "rope_scaling.rope_type = 'yarn', expected one of 'linear'",
+        ),
         ({"layer_types": ["full_attention"]}, "expected 18 times"),
         ({"num_key_value_heads": 3}, "4 query heads are not a multiple of its 3"),
     ],
@@ -197,7 +200,7 @@ def test_lacking_keys_describe_a_2_0_connector():
     [
         ({"rope_type": "interleaved"}, "rope_type = 'interleaved', expected 'split'"),
         ({"connector_ff_bias": False}, "connector_ff_bias = False"),
-        ({"connector_positional_embedding_max_pos": [1, 2]}, r"is \[1, 2\].*list of one number"),
+        ({"connector_positional_embedding_max_pos": [1, 2]}, r"max_pos = \[1, 2\], expected a list of one number"),
     ],
 )
 def test_unsupported_connectors_are_refused(change, message):
@@ -214,9 +217,7 @@ def test_a_config_without_the_transformer_is_refused(config):
 
 
 def test_unsupported_projections_are_refused():
-    with pytest.raises(
-        CheckpointError, match="caption_proj_before_connector=None.*expected caption_proj_before_connector=True"
-    ):
+    with pytest.raises(CheckpointError, match="lacks transformer.caption_proj_before_connector, expected True"):
         FeatureExtractorParams.from_config({"transformer": {"num_attention_heads": 32}}, 3840, 49)
     lacking = {key: value for key, value in OFFICIAL["transformer"].items() if key != "audio_attention_head_dim"}
     with pytest.raises(CheckpointError, match="lacks transformer.audio_attention_head_dim"):

@@ -80,7 +80,7 @@ def test_missing_keys_mean_what_they_mean_to_the_vendor():
         ({"temporal_upsample": True}, "exactly one"),
         ({"spatial_upsample": False}, "exactly one"),
         ({"spatial_scale": 1.5}, "spatial_scale = 1.5, expected 2.0"),
-        ({"spatial_scale": 3.0, "rational_resampler": True}, "expected 0.75, 1.5, 2.0, 4.0"),
+        ({"spatial_scale": 3.0, "rational_resampler": True}, "expected one of 0.75, 1.5, 2.0, 4.0"),
         ({"spatial_scale": "2"}, "spatial_scale = '2'"),
         ({"mid_channels": 48}, "multiple of 32"),
         ({"in_channels": -1}, "in_channels = -1"),

@@ -40,22 +40,42 @@ def test_flat_section_builds_the_20_vocoder():
 @pytest.mark.parametrize(
     "part, entries, words",
     [
-        ("vocoder", {"resblock": "1"}, "vocoder.vocoder config: resblock is '1', expected 'AMP1'"),
-        ("bwe", {"resblock": "2"}, "vocoder.bwe config: resblock"),
-        ("vocoder", {"activation": "snake"}, "activation is 'snake', expected 'snakebeta'"),
-        ("vocoder", {"stereo": False}, "stereo is False"),
-        ("vocoder", {"upsample_rates": [5, 2, 2, 2, 2]}, "5 upsample_rates with 6 kernel sizes"),
-        ("vocoder", {"resblock_kernel_sizes": [3, 7]}, "2 resblock_kernel_sizes with 3 lists"),
-        ("vocoder", {"resblock_kernel_sizes": [3, 7, 10]}, "must be odd"),
-        ("vocoder", {"upsample_kernel_sizes": [10, 4, 4, 4, 4, 4]}, "upsampling by 5 has kernel size 10"),
-        ("vocoder", {"upsample_kernel_sizes": [3, 4, 4, 4, 4, 4]}, "upsampling by 5 has kernel size 3"),
-        ("vocoder", {"upsample_initial_channel": 96}, "96 cannot be halved 6 times"),
-        ("vocoder", {"upsample_rates": [5, 4, 2, 2, 2, 2]}, "multiply to 320.*32000 Hz.*16000 Hz"),
-        ("bwe", {"upsample_rates": [6, 3, 2, 2, 2]}, "multiply to 144, expected hop_length \\* 3 = 240"),
-        ("bwe", {"hop_length": 160}, "expected hop_length \\* 3 = 480"),
-        ("bwe", {"output_sampling_rate": 44100}, "44100 Hz is not a multiple of 16000 Hz"),
-        ("bwe", {"input_sampling_rate": 48000, "hop_length": 240}, "16000 Hz, but the sampling rate is 48000 Hz"),
-        ("bwe", {"n_fft": None}, "n_fft is None, expected an integer"),
+        ("vocoder", {"resblock": "1"}, "vocoder.vocoder.resblock = '1', expected 'AMP1'"),
+        ("bwe", {"resblock": "2"}, "vocoder.bwe.resblock = '2'"),
+        ("vocoder", {"activation": "snake"}, "activation = 'snake', expected 'snakebeta'"),
+        ("vocoder", {"stereo": False}, "stereo = False"),
+        (
+            "vocoder",
+            {"upsample_rates": [5, 2, 2, 2, 2]},
+            "upsample_rates = .* as many as upsample_kernel_sizes: 6, not 5",
+        ),
+        (
+            "vocoder",
+            {"resblock_kernel_sizes": [3, 7]},
+            "resblock_kernel_sizes = .* as many as resblock_dilation_sizes: 3, not 2",
+        ),
+        ("vocoder", {"resblock_kernel_sizes": [3, 7, 10]}, "resblock_kernel_sizes = \\[3, 7, 10\\], expected odd"),
+        (
+            "vocoder",
+            {"upsample_kernel_sizes": [10, 4, 4, 4, 4, 4]},
+            "upsampling by 5 a size of 5 plus an even number, not 10",
+        ),
+        (
+            "vocoder",
+            {"upsample_kernel_sizes": [3, 4, 4, 4, 4, 4]},
+            "upsampling by 5 a size of 5 plus an even number, not 3",
+        ),
+        ("vocoder", {"upsample_initial_channel": 96}, "= 96, expected a number that can be halved 6 times"),
+        (
+            "vocoder",
+            {"upsample_rates": [5, 4, 2, 2, 2, 2]},
+            "into 16000 Hz; these multiply to 320, which makes 32000 Hz",
+        ),
+        ("bwe", {"upsample_rates": [6, 3, 2, 2, 2]}, "hop_length \\* 3 = 240; these multiply to 144"),
+        ("bwe", {"hop_length": 160}, "hop_length \\* 3 = 480; these multiply to 240"),
+        ("bwe", {"output_sampling_rate": 44100}, "output_sampling_rate = 44100, expected a multiple of 16000 Hz"),
+        ("bwe", {"input_sampling_rate": 48000, "hop_length": 240}, "into 48000 Hz; .*makes 16000 Hz"),
+        ("bwe", {"n_fft": None}, "n_fft = None, expected a whole number"),
     ],
 )
 def test_unsupported_values_are_named(part, entries, words):
@@ -70,7 +90,7 @@ def test_missing_section_is_named(config):
 
 
 def test_20_rate_must_fit_the_mel_frames():
-    with pytest.raises(CheckpointError, match="24000 Hz, but the sampling rate is 16000 Hz"):
+    with pytest.raises(CheckpointError, match="into 16000 Hz; .*makes 24000 Hz"):
         VocoderParams.from_config({"vocoder": {"output_sampling_rate": 16000}})
 
 
