@@ -12,14 +12,14 @@ from typing import Any
 from torch import Tensor
 
 from .errors import CheckpointError, VariantError
+from .generation import Generation, guessed_generation, marked_generation, stated_version, version_tuple
 from .key_maps import STATISTICS_ALIASES, STATISTICS_NAMES, Component, KeyMap, component_keys, unrecognised
 from .safetensors_file import SafetensorsFile, TensorInfo
 from .stubs import read_json
 from .unfinished import marks
-from .variant import Variant, guessed_variant, marked_variant, stated_version, version_tuple
 from .weights import backfill_audio_statistics, check_finite, check_latent_statistics, check_written, load_module
 
-__all__ = ["Checkpoint", "Component", "Variant", "backfill_audio_statistics", "check_finite", "common_variant",
+__all__ = ["Checkpoint", "Component", "Generation", "backfill_audio_statistics", "check_finite", "common_generation",
            "load_module"]  # fmt: skip
 
 _WITH_AUDIO_STATISTICS = (Component.AUDIO_ENCODER, Component.AUDIO_DECODER)
@@ -42,7 +42,7 @@ class Checkpoint:
     """An opened model file, or a Hugging Face folder of shards; weights are only read by `state_dict`.
 
     `key_maps` says for each component which tensor of the file is which tensor of the module; `unrecognised` lists the
-    names that belong to no component.  `variant` is the generation that the file states, or else the one that its
+    names that belong to no component.  `generation` is the generation that the file states, or else the one that its
     tensors look like; None where they do not tell, as in upsamplers and Gemma.
     """
 
@@ -51,7 +51,7 @@ class Checkpoint:
     metadata: Mapping[str, str] = field(repr=False)
     key_maps: Mapping[Component, KeyMap] = field(repr=False)
     unrecognised: tuple[str, ...] = field(repr=False)
-    variant: Variant | None
+    generation: Generation | None
     _config: Mapping[str, Any] | str = field(repr=False)  # or why there is none
 
     @classmethod
@@ -79,7 +79,7 @@ class Checkpoint:
             )
         config = _read_config(path, metadata)
         try:
-            variant = marked_variant(metadata, config if isinstance(config, Mapping) else {})
+            generation = marked_generation(metadata, config if isinstance(config, Mapping) else {})
         except VariantError as error:
             raise VariantError(f"Cannot use {path}: {error}") from None
         return cls(
@@ -88,16 +88,16 @@ class Checkpoint:
             MappingProxyType(metadata),
             MappingProxyType(maps),
             unrecognised(tensors, maps),
-            variant or guessed_variant(maps, tensors),
+            generation or guessed_generation(maps, tensors),
             config,
         )
 
     @property
-    def generation(self) -> str:
+    def generation_name(self) -> str:
         """What messages call its generation: by the version that the file states, if it does."""
         version = stated_version(self.metadata)
-        if version is None or self.variant is None:
-            return str(self.variant)
+        if version is None or self.generation is None:
+            return str(self.generation)
         return "LTX-" + ".".join(map(str, version_tuple(version)[:2]))
 
     @property
@@ -197,12 +197,12 @@ class Checkpoint:
         return {name: tensor for name, tensor in state.items() if name not in STATISTICS_ALIASES}
 
 
-def common_variant(*checkpoints: Checkpoint) -> Variant:
+def common_generation(*checkpoints: Checkpoint) -> Generation:
     """The one generation of files that are used together; those that do not tell go with any.
 
     VariantError naming two files that differ, or when no file tells.
     """
-    known = [checkpoint for checkpoint in checkpoints if checkpoint.variant is not None]
+    known = [checkpoint for checkpoint in checkpoints if checkpoint.generation is not None]
     if not known:
         raise VariantError(
             f"{', '.join(str(c.path) for c in checkpoints)}: neither metadata nor tensors say which generation of "
@@ -210,12 +210,12 @@ def common_variant(*checkpoints: Checkpoint) -> Variant:
         )
     first = known[0]
     for other in known[1:]:
-        if other.variant is not first.variant:
+        if other.generation is not first.generation:
             raise VariantError(
-                f"{first.path} is of {first.generation}, but {other.path} is of {other.generation}; files of one "
-                "generation belong together. Choose both of the same one."
+                f"{first.path} is of {first.generation_name}, but {other.path} is of {other.generation_name}; files of "
+                "one generation belong together. Choose both of the same one."
             )
-    return first.variant
+    return first.generation
 
 
 def _read_config(path: Path, metadata: Mapping[str, str]) -> dict[str, Any] | str:

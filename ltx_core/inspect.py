@@ -9,13 +9,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TextIO
 
-from .checkpoint import Checkpoint, Component, common_variant
+from .checkpoint import Checkpoint, Component, common_generation
 from .errors import CheckpointError
+from .generation import Generation
 from .loading import build_module, load_tokenizer
 from .lora import LoRA
 from .quantization import check_supported, quantization
 from .upsampler import UpsamplerParams
-from .variant import Variant
 from .variants import Kind, kind_of_name
 from .weights import differences
 
@@ -67,7 +67,7 @@ class FileReport:
 
     path: str
     bytes: int
-    variant: str | None
+    generation: str | None
     model_version: str | None
     components: list[ComponentReport]
     quantization: dict[str, int]
@@ -84,8 +84,8 @@ def inspect_file(path: str | Path) -> tuple[FileReport, Checkpoint]:
     components = [_component(checkpoint, component) for component in Component if component in checkpoint.key_maps]
     problems = [f"{part.name}: {part.problem}" for part in components if part.problem]
     broken = {Component(part.name) for part in components if part.problem}
-    if checkpoint.variant not in (None, Variant.V2_3):
-        problems.append(f"It is of {checkpoint.generation}; LTX Duo runs LTX-2.3.")
+    if checkpoint.generation not in (None, Generation.V2_3):
+        problems.append(f"It is of {checkpoint.generation_name}; LTX Duo runs LTX-2.3.")
         broken.update(checkpoint.components)
     formats: Counter[str] = Counter()
     for component in (Component.TRANSFORMER, Component.GEMMA):
@@ -105,7 +105,7 @@ def inspect_file(path: str | Path) -> tuple[FileReport, Checkpoint]:
     report = FileReport(
         path=str(path),
         bytes=sum(file.path.stat().st_size for file in checkpoint.files),
-        variant=None if checkpoint.variant is None else checkpoint.variant.value,
+        generation=None if checkpoint.generation is None else checkpoint.generation.value,
         model_version=checkpoint.metadata.get("model_version"),
         components=components,
         quantization=dict(formats),
@@ -189,8 +189,8 @@ def _is_distilled_model(checkpoint: Checkpoint) -> bool:
 
 def _check_together(checkpoints: Sequence[Checkpoint]) -> None:
     """VariantError if files are of several generations, or a LoRA is of another model than the transformer."""
-    if any(checkpoint.variant for checkpoint in checkpoints):
-        common_variant(*checkpoints)
+    if any(checkpoint.generation for checkpoint in checkpoints):
+        common_generation(*checkpoints)
     for model in (c for c in checkpoints if Component.TRANSFORMER in c.components):
         shapes = {name: info.shape for name, info in model.tensors(Component.TRANSFORMER).items()}
         for lora in (c for c in checkpoints if Component.LORA in c.components):
@@ -201,7 +201,7 @@ def _text(report: FileReport) -> str:
     version = f" (model_version {report.model_version!r})" if report.model_version else ""
     lines = [
         report.path,
-        f"  generation  {Variant(report.variant) if report.variant else 'not stated'}{version}",
+        f"  generation  {Generation(report.generation) if report.generation else 'not stated'}{version}",
         f"  size        {_size(report.bytes)}",
     ]
     for part in report.components:

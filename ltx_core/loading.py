@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from .audio_vae import AudioDecoder, AudioEncoder, AudioVAEParams
-from .checkpoint import Checkpoint, Component, common_variant
+from .checkpoint import Checkpoint, Component, common_generation
 from .components import Components
 from .errors import CheckpointError, LTXError
+from .generation import Generation
 from .quantization import dequantize
 from .text.connector import EmbeddingsConnector
 from .text.encoder import TextEncoder
@@ -21,7 +22,6 @@ from .text.tokenizer import GemmaTokenizer
 from .transformer.model import AVTransformer
 from .transformer.params import TransformerParams
 from .upsampler import LatentUpsampler, UpsamplerParams
-from .variant import Variant
 from .variants import kind_of_name, variant_of
 from .video_vae import VideoDecoder, VideoEncoder, VideoVAEParams
 from .vocoder.model import build_vocoder
@@ -144,14 +144,14 @@ def load_components(
     if not dtype.is_floating_point or dtype.itemsize < 2:
         raise LTXError(f"dtype is {dtype}, expected what can be computed in: torch.bfloat16 or torch.float32.")
     main, text, upscale = map(Checkpoint.open, (checkpoint, gemma, upsampler))
-    if common_variant(main, text, upscale) in (Variant.V2_5, Variant.LATER):
-        raise CheckpointError(f"{main.path} is of {main.generation}, which this engine does not run. Use LTX-2.3.")
+    if common_generation(main, text, upscale) in (Generation.V2_5, Generation.LATER):
+        raise CheckpointError(f"{main.path} is of {main.generation_name}, which this engine does not run. Use LTX-2.3.")
     main.require(*_OF_CHECKPOINT)
     text.require(Component.GEMMA)
     upscale.require(Component.UPSAMPLER)
     placement = {"dtype": dtype, "device": device}
     return Components(
-        variant=variant_of(kind_of_name(main.path.name), main.variant),
+        variant=variant_of(kind_of_name(main.path.name), main.generation),
         dtype=dtype,
         device=device,
         tokenizer=load_tokenizer(text),

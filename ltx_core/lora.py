@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from .errors import CheckpointError, VariantError
+from .generation import Generation, generation_of_version, named_generation, version_tuple
 from .safetensors_file import SafetensorsFile, TensorInfo
-from .variant import Variant, named_variant, variant_of_version, version_tuple
 from .weights import check_finite, check_written
 
 _DOWN = (".lora_A.weight", ".lora_down.weight")
@@ -52,7 +52,7 @@ class LoRA:
     path: Path
     layers: Mapping[str, LoraLayer] = field(repr=False)
     reference: str | None
-    made_for: tuple[Variant, str] | None
+    made_for: tuple[Generation, str] | None
     file: SafetensorsFile = field(repr=False)
 
     @classmethod
@@ -226,15 +226,17 @@ def _reference(file: SafetensorsFile) -> str | None:
     return "of its name" if _IC_NAME.search(file.path.name) else None
 
 
-def _made_for(file: SafetensorsFile) -> tuple[Variant, str] | None:
+def _made_for(file: SafetensorsFile) -> tuple[Generation, str] | None:
     """Layers of the blocks have the same sizes in several generations: only metadata and the name tell."""
     for key in _MADE_FOR:
         text = file.metadata.get(key, "")
-        variant = variant_of_version(text) if key == "model_version" and _is_ltx_2(text) else named_variant(text)
-        if variant is not None:
-            return variant, f"its metadata has {key} {text[:40]!r}"
-    variant = named_variant(file.path.name)
-    return None if variant is None else (variant, "its name says so")
+        generation = (
+            generation_of_version(text) if key == "model_version" and _is_ltx_2(text) else named_generation(text)
+        )
+        if generation is not None:
+            return generation, f"its metadata has {key} {text[:40]!r}"
+    generation = named_generation(file.path.name)
+    return None if generation is None else (generation, "its name says so")
 
 
 def _is_ltx_2(version: str) -> bool:

@@ -7,7 +7,7 @@ class LTXDuoExtension(ComfyExtension):
     """Tells ComfyUI which nodes the pack has."""
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        from .comfyui import preflight
+        from .comfyui import prompt_hook
         from .comfyui.files import register_folders
         from .conditions import ImageCondition
         from .decode import AVDecode
@@ -19,7 +19,7 @@ class LTXDuoExtension(ComfyExtension):
         from .upsample import LatentUpsampler
 
         register_folders()
-        preflight.register()
+        prompt_hook.register()
         return [
             ModelLoader,
             LoraLoader,

@@ -66,9 +66,9 @@ class ModelLoader(io.ComfyNode):
 
     @validation
     def validate_inputs(wrong: Wrong, checkpoint=None):
-        from .comfyui import models
+        from .comfyui import open_files
 
-        wrong.attempt("checkpoint", models.check_model, checkpoint, MODEL_FOLDERS)
+        wrong.attempt("checkpoint", open_files.check_model, checkpoint, MODEL_FOLDERS)
 
     @classmethod
     def fingerprint_inputs(cls, checkpoint=None, **_):
@@ -80,10 +80,10 @@ class ModelLoader(io.ComfyNode):
     @declared
     async def execute(cls, checkpoint: str, weight_dtype: str, kind: str = AUTO_KIND) -> io.NodeOutput:
         from ..ltx_core.variants import Kind
-        from .comfyui import dtypes, models, report
+        from .comfyui import dtypes, open_files, report
 
         chosen = None if kind == AUTO_KIND else Kind(kind)
-        handle = models.open_model(checkpoint, MODEL_FOLDERS, weight_dtype, chosen)
+        handle = open_files.open_model(checkpoint, MODEL_FOLDERS, weight_dtype, chosen)
         told = report.NodeReport()
         told.say(report.model_text(handle.checkpoint, handle.kind, chosen is not None))
         told.warn(dtypes.for_model(weight_dtype).note)
@@ -130,9 +130,9 @@ class LoraLoader(io.ComfyNode):
 
     @validation
     def validate_inputs(wrong: Wrong, lora=None):
-        from .comfyui import models
+        from .comfyui import open_files
 
-        wrong.attempt("lora", models.check_lora, lora)
+        wrong.attempt("lora", open_files.check_lora, lora)
 
     @classmethod
     def fingerprint_inputs(cls, lora=None, **_):
@@ -143,9 +143,9 @@ class LoraLoader(io.ComfyNode):
     @classmethod
     @declared
     async def execute(cls, model, lora: str, strength_stage_one: float, strength_stage_two: float) -> io.NodeOutput:
-        from .comfyui import models
+        from .comfyui import open_files
 
-        return io.NodeOutput(models.add_lora(model, lora, strength_stage_one, strength_stage_two))
+        return io.NodeOutput(open_files.add_lora(model, lora, strength_stage_one, strength_stage_two))
 
 
 class VAELoader(io.ComfyNode):
@@ -175,13 +175,13 @@ class VAELoader(io.ComfyNode):
 
     @validation
     def validate_inputs(wrong: Wrong, checkpoint=None, audio_file=None):
-        from .comfyui import models
+        from .comfyui import open_files
 
         same = audio_file == SAME_FILE
-        if wrong.attempt("checkpoint", models.check_vae, checkpoint, None, VAE_FOLDERS, False):
-            wrong.attempt("audio_file", models.check_vae, checkpoint, audio_file, VAE_FOLDERS, same)
+        if wrong.attempt("checkpoint", open_files.check_vae, checkpoint, None, VAE_FOLDERS, False):
+            wrong.attempt("audio_file", open_files.check_vae, checkpoint, audio_file, VAE_FOLDERS, same)
         elif not same:
-            wrong.attempt("audio_file", models.check_opens, audio_file, VAE_FOLDERS)
+            wrong.attempt("audio_file", open_files.check_opens, audio_file, VAE_FOLDERS)
 
     @classmethod
     def fingerprint_inputs(cls, checkpoint=None, audio_file=None):
@@ -193,9 +193,9 @@ class VAELoader(io.ComfyNode):
     @classmethod
     @declared
     async def execute(cls, checkpoint: str, audio_file: str) -> io.NodeOutput:
-        from .comfyui import dtypes, models, report
+        from .comfyui import dtypes, open_files, report
 
-        handle = models.open_vae(checkpoint, None if audio_file == SAME_FILE else audio_file, VAE_FOLDERS)
+        handle = open_files.open_vae(checkpoint, None if audio_file == SAME_FILE else audio_file, VAE_FOLDERS)
         told = report.NodeReport()
         told.warn(dtypes.for_vae().note)
         return told.output(handle)
@@ -248,9 +248,9 @@ class TextEncoderLoader(io.ComfyNode):
     @classmethod
     @declared
     async def execute(cls, text_encoder: str, projection: str, device: str) -> io.NodeOutput:
-        from .comfyui import dtypes, models, report
+        from .comfyui import dtypes, open_files, report
 
-        handle = models.open_text_encoder(text_encoder, ENCODER_FOLDERS, projection, PROJECTION_FOLDERS, device)
+        handle = open_files.open_text_encoder(text_encoder, ENCODER_FOLDERS, projection, PROJECTION_FOLDERS, device)
         told = report.NodeReport()
         told.warn(dtypes.for_text_encoder(device).note)
         return told.output(handle)
@@ -278,9 +278,9 @@ class UpsamplerLoader(io.ComfyNode):
 
     @validation
     def validate_inputs(wrong: Wrong, upsampler=None):
-        from .comfyui import models
+        from .comfyui import open_files
 
-        wrong.attempt("upsampler", models.check_upsampler, upsampler, UPSAMPLER_FOLDERS)
+        wrong.attempt("upsampler", open_files.check_upsampler, upsampler, UPSAMPLER_FOLDERS)
 
     @classmethod
     def fingerprint_inputs(cls, upsampler=None):
@@ -291,8 +291,8 @@ class UpsamplerLoader(io.ComfyNode):
     @classmethod
     @declared
     async def execute(cls, upsampler: str) -> io.NodeOutput:
-        from .comfyui import dtypes, models, report
+        from .comfyui import dtypes, open_files, report
 
         told = report.NodeReport()
         told.warn(dtypes.for_vae("upsampler").note)
-        return told.output(models.open_upsampler(upsampler, UPSAMPLER_FOLDERS))
+        return told.output(open_files.open_upsampler(upsampler, UPSAMPLER_FOLDERS))

@@ -23,7 +23,7 @@ LAYERS = (
         "safetensors_file",
         "text/keys",
         "key_maps",
-        "variant",
+        "generation",
         "weights",
         "checkpoint",
         "quantization",

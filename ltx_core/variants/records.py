@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from ..generation import Generation
 from ..sampling.euler import sample_euler
 from ..sampling.guidance import LTX_2_0_DEV, LTX_2_3_DEV, OFF, Guidance
 from ..sampling.schedule import DISTILLED_STAGE_ONE, STAGE_TWO, ltx2_sigmas
 from ..sampling.state import AVState
 from ..text.negative_prompt import NEGATIVE_PROMPT
-from ..variant import Variant
 from .kind import Kind
 
 
@@ -34,7 +34,7 @@ class ModelVariant:
     stage_one_sound: whether stage one's sound is kept, or refined in stage two.
     """
 
-    generation: Variant
+    generation: Generation
     kind: Kind
     guidance: Guidance
     fixed_sigmas: tuple[float, ...] | None
@@ -73,7 +73,7 @@ def _distilled(dev: ModelVariant, checkpoint: str) -> ModelVariant:
 _GEMMA_3 = "gemma-3-12b-it-qat-q4_0-unquantized"
 
 _LTX_2_3 = ModelVariant(
-    Variant.V2_3,
+    Generation.V2_3,
     Kind.DEV,
     LTX_2_3_DEV,
     fixed_sigmas=None,
@@ -86,7 +86,7 @@ _LTX_2_3 = ModelVariant(
 )
 _LTX_2_0 = replace(
     _LTX_2_3,
-    generation=Variant.V2_0,
+    generation=Generation.V2_0,
     guidance=LTX_2_0_DEV,
     steps=40,
     files=PublishedFiles(
@@ -108,6 +108,6 @@ MODEL_VARIANTS = {
 }
 
 
-def variant_of(kind: Kind, generation: Variant | None = None) -> ModelVariant:
+def variant_of(kind: Kind, generation: Generation | None = None) -> ModelVariant:
     """The record of a model; a file that does not say its generation, or has one without a record, counts as 2.3."""
-    return MODEL_VARIANTS.get((generation, kind), MODEL_VARIANTS[Variant.V2_3, kind])
+    return MODEL_VARIANTS.get((generation, kind), MODEL_VARIANTS[Generation.V2_3, kind])

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from ...ltx_core.errors import GeometryError, LTXError
 from ...ltx_core.sampling.geometry import check_two_stage
 from ..validation import Wrong
-from . import files, models
+from . import files, open_files
 
 # What the engine calls the sizes of tiles, and what the node does.
 _TILE_WIDGETS = {
@@ -57,11 +57,11 @@ def find_wrong_text_files(
     wrong: Wrong, text_encoder: str | None, folders: Sequence[str], projection: str | None, its_folders: Sequence[str]
 ) -> None:
     """Adds what is wrong with Gemma's file or the text projection's; None is not known yet."""
-    opened = wrong.attempt("text_encoder", models.check_opens, text_encoder, folders)
-    if not wrong.attempt("projection", models.check_opens, projection, its_folders) or not opened:
+    opened = wrong.attempt("text_encoder", open_files.check_opens, text_encoder, folders)
+    if not wrong.attempt("projection", open_files.check_opens, projection, its_folders) or not opened:
         return
     try:
-        models.check_text_encoder(text_encoder, folders, projection, its_folders)
+        open_files.check_text_encoder(text_encoder, folders, projection, its_folders)
     except LTXError as error:
         told = str(error)
         is_gemma = files.path(text_encoder, folders) in told or files.path(projection, its_folders) not in told

@@ -86,7 +86,9 @@ def model_weights(
     return weights, scales
 
 
-def build_model(checkpoint: Checkpoint, weight_dtype: str, parts: Mapping[str, Part] = TRANSFORMER) -> memory.Component:
+def build_model(
+    checkpoint: Checkpoint, weight_dtype: str, parts: Mapping[str, Part] = TRANSFORMER
+) -> memory.PatchedModule:
     """The transformer, or the other `parts` for sampling."""
     device = mm.get_torch_device()
     choice = dtypes.for_model(weight_dtype)
@@ -110,7 +112,7 @@ def build_model(checkpoint: Checkpoint, weight_dtype: str, parts: Mapping[str, P
     )
 
 
-def build_text_encoder(gemma: Checkpoint, projection: Checkpoint, device_choice: str) -> memory.Component:
+def build_text_encoder(gemma: Checkpoint, projection: Checkpoint, device_choice: str) -> memory.PatchedModule:
     """Gemma with the text projection."""
     cpu = torch.device("cpu")
     device = cpu if device_choice == "cpu" else mm.text_encoder_device()
@@ -134,7 +136,9 @@ def build_text_encoder(gemma: Checkpoint, projection: Checkpoint, device_choice:
     )
 
 
-def build_vae_part(part: Part, checkpoint: Checkpoint, compute_dtype: torch.dtype | None = None) -> memory.Component:
+def build_vae_part(
+    part: Part, checkpoint: Checkpoint, compute_dtype: torch.dtype | None = None
+) -> memory.PatchedModule:
     """One network of the VAEs, the vocoder or the upsampler; `compute_dtype` None: ComfyUI's choice for VAEs."""
     device = mm.vae_device()
     return memory.build(

@@ -15,7 +15,7 @@ from . import compat, latents
 from .checks import custom_tiling
 from .fitting import GIB, MORE_ROOM, available_memory, give_up, make_room, with_more_room
 from .handles import VAEHandle
-from .memory import Component, check_finite, load_together
+from .memory import PatchedModule, check_finite, load_together
 from .progress import READING, NodeProgress, PhaseReporter
 from .report import NodeReport
 
@@ -65,7 +65,7 @@ def _decode_video(
     return images.to(device=mm.intermediate_device(), dtype=compat.intermediate_dtype())
 
 
-def _first_that_fits(component: Component, video: Tensor, ways: tuple[Tiling | None, ...], reporter) -> Tensor:
+def _first_that_fits(component: PatchedModule, video: Tensor, ways: tuple[Tiling | None, ...], reporter) -> Tensor:
     """The frames, decoded in the first of `ways` that fits by its estimate and by the device's own word."""
     needs = [_need(component, video, way) for way in ways]
     room = available_memory(component)
@@ -94,7 +94,7 @@ def _first_that_fits(component: Component, video: Tensor, ways: tuple[Tiling | N
     raise AssertionError("the last way returns or raises")
 
 
-def _need(component: Component, video: Tensor, way: Tiling | None) -> float:
+def _need(component: PatchedModule, video: Tensor, way: Tiling | None) -> float:
     params, itemsize = component.module.params, component.compute_dtype.itemsize
     geometry = geometry_of_latent(video, 1.0)
     size = geometry.frames, geometry.height, geometry.width

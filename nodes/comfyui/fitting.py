@@ -18,7 +18,7 @@ from ...ltx_core.execution.splitting import Pieces, PiecewiseModel
 from ...ltx_core.kernels.fp8 import fp8_matmul_works
 from ...ltx_core.transformer.model import AVTransformer
 from . import compat
-from .memory import Component
+from .memory import PatchedModule
 from .prefetch import drop_fetched, fetch_ahead
 
 log = logging.getLogger("ltx_duo")
@@ -60,7 +60,7 @@ def choose_pieces(passes: int, need: Need, weights: float, available: float) -> 
     return min(fitting, key=price)
 
 
-def available_memory(component: Component) -> float:
+def available_memory(component: PatchedModule) -> float:
     """Bytes that weights and activations can have once ComfyUI has moved other models away, with what it reserves."""
     device = component.device
     free = mm.get_free_memory(device)
@@ -76,7 +76,7 @@ def total_memory() -> float:
     return mm.get_total_memory(cpu) + (0 if mm.is_device_cpu(device) else mm.get_total_memory(device))
 
 
-def fit_transformer(component: Component, passes: int, need: Need, what: str) -> PiecewiseModel:
+def fit_transformer(component: PatchedModule, passes: int, need: Need, what: str) -> PiecewiseModel:
     """Loads the component for the pieces that fit, and returns its transformer, run in these pieces."""
     # On the CPU the weights are in memory already, wherever they are used from.
     weights = 0 if mm.is_device_cpu(component.device) else component.size()
@@ -97,7 +97,7 @@ def fit_transformer(component: Component, passes: int, need: Need, what: str) ->
     return laddered(module.transformer, component, pieces, need, what)
 
 
-def laddered(model: AVTransformer, component: Component, pieces: Pieces, need: Need, what: str) -> PiecewiseModel:
+def laddered(model: AVTransformer, component: PatchedModule, pieces: Pieces, need: Need, what: str) -> PiecewiseModel:
     """The transformer in pieces, which become smaller whenever the device runs out of memory.
 
     Raises OutOfMemory when there is nothing smaller.
@@ -120,7 +120,7 @@ def laddered(model: AVTransformer, component: Component, pieces: Pieces, need: N
     return PiecewiseModel(model, pieces, retry)
 
 
-def with_more_room(call: Callable[[], T], components: Sequence[Component], need: float, what: str) -> T:
+def with_more_room(call: Callable[[], T], components: Sequence[PatchedModule], need: float, what: str) -> T:
     """call(), and once more with other models moved away and less of its own weights loaded if memory runs out."""
     try:
         return call()
@@ -139,7 +139,7 @@ def with_more_room(call: Callable[[], T], components: Sequence[Component], need:
         raise give_up(what, error) from error
 
 
-def make_room(component: Component, need: float) -> None:
+def make_room(component: PatchedModule, need: float) -> None:
     """Gives cached memory back and has ComfyUI keep `need` bytes free beside the component, streaming its weights."""
     mm.soft_empty_cache()
     component.load(need)

@@ -25,7 +25,7 @@ from . import conditioning
 from .components import CONNECTORS, Part, build_model, build_text_encoder, build_vae_part
 from .encoded import EncodedTexts
 from .lora import with_loras
-from .memory import Component, check_finite, release
+from .memory import PatchedModule, check_finite, release
 
 TextFeatures = tuple[Tensor, Tensor, bool]
 
@@ -34,9 +34,9 @@ TextFeatures = tuple[Tensor, Tensor, bool]
 class Built:
     """Components by name, each built when it is first asked for."""
 
-    parts: dict[str, Component] = field(default_factory=dict)
+    parts: dict[str, PatchedModule] = field(default_factory=dict)
 
-    def get(self, name: str, build: Callable[[], Component]) -> Component:
+    def get(self, name: str, build: Callable[[], PatchedModule]) -> PatchedModule:
         if name not in self.parts:
             self.parts[name] = build()
         return self.parts[name]
@@ -81,7 +81,7 @@ class ModelHandle(Handle):
     @property
     def variant(self) -> ModelVariant:
         """What the model calls for where the user says nothing."""
-        return variant_of(self.kind, self.checkpoint.variant)
+        return variant_of(self.kind, self.checkpoint.generation)
 
     def with_lora(self, use: LoraUse) -> "ModelHandle":
         return replace(self, loras=(*self.loras, use), patched=Built())
@@ -90,7 +90,7 @@ class ModelHandle(Handle):
         """The LoRAs that act in stage 1 or 2, with their strengths there."""
         return [(use.lora, use.strengths[number - 1]) for use in self.loras if use.strengths[number - 1] != 0]
 
-    def stage(self, number: int) -> Component:
+    def stage(self, number: int) -> PatchedModule:
         """The transformer with the LoRAs of stage 1 or 2; stages with the same ones share a component."""
         self.checkpoint.check_not_written_over()
         base = self.built.get("model", lambda: build_model(self.checkpoint, self.weight_dtype))
@@ -143,16 +143,16 @@ class VAEHandle(Handle):
     audio: Checkpoint
     built: Built = field(default_factory=Built)
 
-    def video_encoder(self) -> Component:
+    def video_encoder(self) -> PatchedModule:
         return self._part(Part.VIDEO_ENCODER, self.video)
 
-    def video_decoder(self) -> Component:
+    def video_decoder(self) -> PatchedModule:
         return self._part(Part.VIDEO_DECODER, self.video)
 
-    def audio_decoder(self) -> Component:
+    def audio_decoder(self) -> PatchedModule:
         return self._part(Part.AUDIO_DECODER, self.audio, torch.float32)
 
-    def vocoder(self) -> Component:
+    def vocoder(self) -> PatchedModule:
         return self._part(Part.VOCODER, self.audio, torch.float32)
 
     def statistics(self) -> PerChannelStatistics:
@@ -171,7 +171,7 @@ class VAEHandle(Handle):
         statistics.load_state_dict(tensors)
         return statistics
 
-    def _part(self, part: Part, checkpoint: Checkpoint, compute_dtype: torch.dtype | None = None) -> Component:
+    def _part(self, part: Part, checkpoint: Checkpoint, compute_dtype: torch.dtype | None = None) -> PatchedModule:
         checkpoint.check_not_written_over()
         return self.built.get(part.name, lambda: build_vae_part(part, checkpoint, compute_dtype))
 
@@ -186,7 +186,7 @@ class TextEncoderHandle(Handle):
     built: Built = field(default_factory=Built)
     encoded: EncodedTexts = field(default_factory=EncodedTexts)
 
-    def component(self) -> Component:
+    def component(self) -> PatchedModule:
         self.gemma.check_not_written_over()
         self.projection.check_not_written_over()
         return self.built.get("text", lambda: build_text_encoder(self.gemma, self.projection, self.device))
@@ -208,6 +208,6 @@ class UpsamplerHandle(Handle):
     params: UpsamplerParams
     built: Built = field(default_factory=Built)
 
-    def component(self) -> Component:
+    def component(self) -> PatchedModule:
         self.checkpoint.check_not_written_over()
         return self.built.get("upsampler", lambda: build_vae_part(Part.UPSAMPLER, self.checkpoint))

@@ -18,7 +18,7 @@ from ...ltx_core.errors import LTXError
 from ...ltx_core.lora import LoRA
 from . import memory
 from .files import load_file
-from .memory import Component
+from .memory import PatchedModule
 from .pinned import pinned
 
 ROOT = "engine.transformer."
@@ -26,12 +26,12 @@ ROOT = "engine.transformer."
 _PINNED: WeakKeyDictionary[LoRA, dict[str, Tensor]] = WeakKeyDictionary()
 
 
-def with_loras(component: Component, loras: Sequence[tuple[LoRA, float]]) -> Component:
+def with_loras(component: PatchedModule, loras: Sequence[tuple[LoRA, float]]) -> PatchedModule:
     """A component that computes with the LoRAs at these strengths; the weights are shared with the given one."""
     return with_patches(component, loras) if component.is_dynamic() else with_factors(component, loras)
 
 
-def with_factors(component: Component, loras: Sequence[tuple[LoRA, float]]) -> Component:
+def with_factors(component: PatchedModule, loras: Sequence[tuple[LoRA, float]]) -> PatchedModule:
     """The same patcher, with functions on its layers and the factors beside it."""
     factors = tuple(_build_factors(lora, component) for lora, _ in loras)
     functions: dict[str, AddProducts] = {}
@@ -40,7 +40,7 @@ def with_factors(component: Component, loras: Sequence[tuple[LoRA, float]]) -> C
         for index, (name, layer) in enumerate(lora.layers.items()):
             function = functions.setdefault(f"{ROOT}{name}", AddProducts())
             function.add(own.module.down[index], own.module.up[index], strength * alphas[name] / layer.rank)
-    return Component(component.patcher, component.compute_dtype, functions, factors)
+    return PatchedModule(component.patcher, component.compute_dtype, functions, factors)
 
 
 class Factors(nn.Module):
@@ -68,7 +68,7 @@ class AddProducts:
         return weight
 
 
-def _build_factors(lora: LoRA, component: Component) -> Component:
+def _build_factors(lora: LoRA, component: PatchedModule) -> PatchedModule:
     tensors = load_file(lora.file)
     state = {}
     for index, layer in enumerate(lora.layers.values()):
@@ -92,7 +92,7 @@ def _alphas(lora: LoRA, transformer: nn.Module) -> dict[str, float]:
     }
 
 
-def with_patches(component: Component, loras: Sequence[tuple[LoRA, float]]) -> Component:
+def with_patches(component: PatchedModule, loras: Sequence[tuple[LoRA, float]]) -> PatchedModule:
     """A clone with ComfyUI's patches."""
     clone = component.clone()
     for lora, strength in loras:

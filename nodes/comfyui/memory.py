@@ -1,7 +1,7 @@
 """Engine modules under ComfyUI's memory manager: loading, streaming, eviction and casting are ComfyUI's own.
 
-A module built here lives on the offload device; ComfyUI moves, streams or patches its layers when `Component.load` asks
-for it.  The engine never moves anything itself.
+A module built here lives on the offload device; ComfyUI moves, streams or patches its layers when
+`PatchedModule.load` asks for it.  The engine never moves anything itself.
 """
 
 import logging
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ...ltx_core.errors import CheckpointError
 from ...ltx_core.weights import check_finite as check_weights
-from . import compat, homes
+from . import compat, offload
 from .layers import WeightFunction, lay_functions, set_scales, with_products
 from .not_finite import not_finite
 
@@ -41,7 +41,7 @@ class ManagedModule(nn.Module):
         return self.storage_dtype
 
 
-class Component:
+class PatchedModule:
     """A module with its ModelPatcher; `is_dynamic` and `get_models` are what ComfyUI's caches look for.
 
     `functions`, by name of a layer below the patcher's model, change that layer's weight at each use; what they need is
@@ -53,7 +53,7 @@ class Component:
         patcher,
         compute_dtype: torch.dtype,
         functions: Mapping[str, WeightFunction] = MappingProxyType({}),
-        beside: "tuple[Component, ...]" = (),
+        beside: "tuple[PatchedModule, ...]" = (),
     ):
         self.patcher = patcher
         self.compute_dtype = compute_dtype
@@ -95,12 +95,12 @@ class Component:
         lay_functions(self.patcher.model, self.functions)
         return self.module
 
-    def clone(self) -> "Component":
+    def clone(self) -> "PatchedModule":
         """The same weights under a patcher of its own, for patches that this one must not have."""
-        return Component(self.patcher.clone(), self.compute_dtype)
+        return PatchedModule(self.patcher.clone(), self.compute_dtype)
 
 
-def release(component: Component) -> None:
+def release(component: PatchedModule) -> None:
     """With dynamic VRAM, lets go of the device's memory that the component takes; its pages in the host's stay.
 
     Without it ComfyUI evicts the component when something else needs the room.
@@ -109,7 +109,7 @@ def release(component: Component) -> None:
         component.patcher.partially_unload(component.patcher.offload_device, component.patcher.model_size())
 
 
-def load_together(components: Sequence[Component], activation_bytes: float) -> None:
+def load_together(components: Sequence[PatchedModule], activation_bytes: float) -> None:
     """Makes several modules ready at the same time, so that loading one does not push out another."""
     begin = time.monotonic()
     # The first number decides how much of other models goes, the second how much of these weights is loaded.
@@ -129,7 +129,7 @@ def build(
     compute_dtype: torch.dtype,
     load_device: torch.device,
     offload_device: torch.device,
-) -> Component:
+) -> PatchedModule:
     """Makes a module with `factory(ops=, dtype=, device=)`, gives it exactly these weights, and puts it under ComfyUI.
 
     Each weight keeps the dtype and, if memory-mapped, the storage that it has in `state_dict`; ComfyUI's layers cast
@@ -152,10 +152,10 @@ def build(
     compat.archive_dtypes(engine)
     # ComfyUI's log calls a model by its class.
     root = _root_class(f"LTX{type(engine).__name__}")(engine, storage_dtype, compute_dtype)
-    homes.remember(root)
+    offload.remember(root)
     patcher = compat.patcher_class()(root, load_device=load_device, offload_device=offload_device)
     log.info("LTX Duo: %s from %s: %s, computed in %s", type(engine).__name__, source, storage_dtype, compute_dtype)
-    return Component(patcher, compute_dtype)
+    return PatchedModule(patcher, compute_dtype)
 
 
 @cache
@@ -177,7 +177,7 @@ def pick_ops(state_dict: Mapping[str, Tensor], compute_dtype: torch.dtype) -> tu
     return with_products(comfy.ops.disable_weight_init if same else comfy.ops.manual_cast), storage
 
 
-def broken_weights(component: Component) -> list[str]:
+def broken_weights(component: PatchedModule) -> list[str]:
     """Names of weights that hold NaN or infinity; for the message when a result is not finite."""
     bad = []
     for name, tensor in component.patcher.model.engine.state_dict().items():
@@ -186,7 +186,7 @@ def broken_weights(component: Component) -> list[str]:
     return bad
 
 
-def check_finite(result: Tensor, what: str, *components: Component) -> None:
+def check_finite(result: Tensor, what: str, *components: PatchedModule) -> None:
     """LTXError that says what can cause it when a result holds NaN or infinity; broken weights are named."""
     # The sum shows any NaN or infinity without a mask of the tensor's size.
     if torch.isfinite(result.sum(dtype=torch.float32)):

@@ -94,5 +94,5 @@ def model_text(checkpoint: Checkpoint, kind: Kind, chosen: bool) -> str:
     dtypes = " and ".join(sorted(dtype for dtype, count in counts.items() if count >= total / 100))
     lacks = [words for words, parts in WHOLE.items() if not checkpoint.components.issuperset(parts)]
     source = "as chosen" if chosen else "by its name"
-    text = f"{checkpoint.variant or 'LTX-2.3'} {kind} ({source}), {size} parameters, {dtypes}"
+    text = f"{checkpoint.generation or 'LTX-2.3'} {kind} ({source}), {size} parameters, {dtypes}"
     return f"{text}; the file lacks: {', '.join(lacks)}" if lacks else f"{text}; the file is complete"

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from ...ltx_core.checkpoint import Checkpoint, Component, common_variant
+from ...ltx_core.checkpoint import Checkpoint, Component, common_generation
 from ...ltx_core.errors import LTXError
 from ...ltx_core.transformer.params import TransformerParams
 from ..names import LORA_LOADER, MODEL_LOADER, TEXT_ENCODER_LOADER, UPSAMPLER_LOADER, VAE_LOADER
@@ -27,7 +27,7 @@ def check_files(graph: PromptGraph, sampler: Node, files: Files, report: Report)
     for loader in _loaders_beside(graph, sampler):
         if (other := files.checkpoint(loader)) is None:
             continue
-        report.attempt(loader, _check_variants, model, other)
+        report.attempt(loader, _check_generations, model, other)
         if loader.type == TEXT_ENCODER_LOADER:
             report.attempt(loader, _check_projection, params, model, other)
 
@@ -46,9 +46,9 @@ def _loaders_beside(graph: PromptGraph, sampler: Node) -> Iterator[Node]:
         )
 
 
-def _check_variants(model: Checkpoint, other: Checkpoint) -> None:
-    if model.variant is not None and other.variant is not None:
-        common_variant(model, other)
+def _check_generations(model: Checkpoint, other: Checkpoint) -> None:
+    if model.generation is not None and other.generation is not None:
+        common_generation(model, other)
 
 
 def transformer_params(model: Checkpoint | None) -> TransformerParams | None:

@@ -21,10 +21,10 @@ def _check(graph: PromptGraph, loader: Node, files: Files, report: Report) -> No
                     "is for. Choose an ordinary LoRA.")  # fmt: skip
     model_loader = next((node for node in graph.chain(loader, "model") if node.type == MODEL_LOADER), None)
     model = files.checkpoint(model_loader) if model_loader else None
-    if model is None or model.variant is None or lora.made_for is None:
+    if model is None or model.generation is None or lora.made_for is None:
         return
-    variant, evidence = lora.made_for
-    if variant is not model.variant:
-        report.warn(loader, f"This LoRA is for {variant} ({evidence}), but {model.path.name} is of "
-                    f"{model.variant}. Its layers have the same sizes, so it runs, but it was trained on other "
-                    f"weights. Choose a LoRA for {model.variant}.")  # fmt: skip
+    generation, evidence = lora.made_for
+    if generation is not model.generation:
+        report.warn(loader, f"This LoRA is for {generation} ({evidence}), but {model.path.name} is of "
+                    f"{model.generation}. Its layers have the same sizes, so it runs, but it was trained on other "
+                    f"weights. Choose a LoRA for {model.generation}.")  # fmt: skip

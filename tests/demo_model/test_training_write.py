@@ -11,9 +11,9 @@ from ltx_duo.demo_model.training.run import Run, new_run
 from ltx_duo.demo_model.training.sizes import TEXT_CHANNELS, model_config, upsampler_config
 from ltx_duo.demo_model.training.text_features import Components
 from ltx_duo.ltx_core.checkpoint import Checkpoint, Component
+from ltx_duo.ltx_core.generation import Generation
 from ltx_duo.ltx_core.loading import load_component
 from ltx_duo.ltx_core.upsampler import LatentUpsampler, UpsamplerParams, upsample_latent
-from ltx_duo.ltx_core.variant import Variant
 
 STATES, COMPONENTS = 19, 8
 
@@ -93,7 +93,7 @@ def test_latents_of_all_sizes_give_the_same_pictures(written, rng):
 def test_files_say_what_they_are(written):
     run, _ = written
     checkpoint = Checkpoint.open(run.out / write.FILES["checkpoint"])
-    assert checkpoint.variant is Variant.V2_3
+    assert checkpoint.generation is Generation.V2_3
     assert checkpoint.config == model_config(small=True)
     assert Component.TEXT_PROJECTION in checkpoint.key_maps
     assert Component.LORA in Checkpoint.open(run.out / write.FILES["lora"]).key_maps

@@ -9,12 +9,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from ltx_duo.ltx_core.checkpoint import Checkpoint, Component, common_variant
+from ltx_duo.ltx_core.checkpoint import Checkpoint, Component, common_generation
 from ltx_duo.ltx_core.errors import CheckpointError, VariantError
+from ltx_duo.ltx_core.generation import Generation
 from ltx_duo.ltx_core.loading import build_module, text_encoder_module
 from ltx_duo.ltx_core.text.gemma import GemmaModel
 from ltx_duo.ltx_core.text.gemma_params import GemmaParams, GemmaRope
-from ltx_duo.ltx_core.variant import Variant
 
 OFFICIAL_CONFIG = (Path(__file__).resolve().parents[1] / "data" / "ltx-2.3-config.json").read_text()
 STATISTICS = "per_channel_statistics."
@@ -96,7 +96,7 @@ class TestOfficialFile:
     def test_nothing_else(self, official):
         assert official.components == {component for component, *_ in OFFICIAL} | {Component.TEXT_PROJECTION}
         assert official.unrecognised == ()
-        assert official.variant is Variant.V2_3
+        assert official.generation is Generation.V2_3
         assert official.config["transformer"]["num_layers"] == 48
 
     @pytest.mark.parametrize("component", [component for component, *_ in OFFICIAL], ids=lambda c: c.name)
@@ -132,7 +132,7 @@ class TestOfficialFile:
         path = write_header(tmp_path / "up.safetensors", official_tensors(names), {"config": json.dumps(config)})
         checkpoint = Checkpoint.open(path)
         assert checkpoint.components == {Component.UPSAMPLER}
-        assert checkpoint.variant is None
+        assert checkpoint.generation is None
         module = build_module(checkpoint, Component.UPSAMPLER, device="meta")
         assert {n: tuple(t.shape) for n, t in module.state_dict().items()} == official_tensors(names)
 
@@ -173,10 +173,10 @@ def test_vocoder_loses_exactly_one_prefix(root, tmp_path):
     names = ["vocoder.conv_pre.weight", "bwe_generator.conv_pre.weight", "mel_stft.mel_basis"]
     checkpoint = Checkpoint.open(save(tmp_path / "x.safetensors", [root + name for name in names]))
     assert set(checkpoint.tensors(Component.VOCODER)) == set(names)
-    assert checkpoint.variant is Variant.V2_3
+    assert checkpoint.generation is Generation.V2_3
     flat = Checkpoint.open(save(tmp_path / "y.safetensors", ["vocoder.conv_pre.weight", "vocoder.ups.0.weight"]))
     assert set(flat.tensors(Component.VOCODER)) == {"conv_pre.weight", "ups.0.weight"}
-    assert flat.variant is Variant.V2_0
+    assert flat.generation is Generation.V2_0
 
 
 @pytest.mark.parametrize("root", ["text_embedding_projection.", ""])
@@ -303,10 +303,10 @@ def test_files_of_two_generations_do_not_go_together(official, tmp_path):
     neutral = Checkpoint.open(
         save(tmp_path / "up.safetensors", ["initial_conv.weight", "post_upsample_res_blocks.0.conv1.weight"])
     )
-    assert neutral.variant is None
-    assert common_variant(neutral, official) is Variant.V2_3
+    assert neutral.generation is None
+    assert common_generation(neutral, official) is Generation.V2_3
     with pytest.raises(VariantError) as error:
-        common_variant(official, neutral, old)
+        common_generation(official, neutral, old)
     assert f"{official.path} is of LTX-2.3, but {old.path} is of LTX-2.0" in str(error.value)
     with pytest.raises(VariantError, match="neither metadata nor tensors"):
-        common_variant(neutral)
+        common_generation(neutral)

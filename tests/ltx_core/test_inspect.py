@@ -121,7 +121,7 @@ def test_json(inspect, models):
     code, out, _ = inspect("--json", models / write.CHECKPOINT, models / "gone.safetensors")
     table = json.loads(out)
     assert code == 1
-    assert table["files"][0]["variant"] == "2.3"
+    assert table["files"][0]["generation"] == "2.3"
     sizes = {part["name"]: part["parameters"] for part in table["files"][0]["components"]}
     assert sizes["transformer"] == 2_206_112
     assert table["missing"]["latent upsampler"] == "latent_upscale_models"

@@ -10,10 +10,10 @@ import torch
 
 from ltx_duo import ltx_core
 from ltx_duo.ltx_core import GivenImage, LatentGeometry, LoRA, LTXError, Request, StagedLoRA, generate, two_stage
+from ltx_duo.ltx_core.generation import Generation
 from ltx_duo.ltx_core.loading import load_components
 from ltx_duo.ltx_core.sampling.schedule import DISTILLED_STAGE_ONE
 from ltx_duo.ltx_core.upsampler import LatentUpsampler
-from ltx_duo.ltx_core.variant import Variant
 from ltx_duo.ltx_core.variants import Kind, variant_of
 from ltx_duo.scripts.demo.server import GEMMA_270M
 from ltx_duo.scripts.small_model_parts.write import write_small_model
@@ -167,7 +167,7 @@ class TestLoRAs:
         assert torch.equal(weight, original)
         assert product.abs().max() > 1e-4
 
-    @pytest.mark.parametrize("made_for, named", [(Variant.V2_0, True), (Variant.V2_3, False)])
+    @pytest.mark.parametrize("made_for, named", [(Generation.V2_0, True), (Generation.V2_3, False)])
     def test_one_for_another_generation_is_named(self, components, made_for, named, caplog, monkeypatch):
         """Its layers may have the same sizes, so it runs: a warning, as in the nodes."""
         lora = replace(LoRA.open(LORA), made_for=(made_for, "its name says so"))

@@ -11,8 +11,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from ltx_duo.ltx_core.errors import CheckpointError, VariantError
+from ltx_duo.ltx_core.generation import Generation
 from ltx_duo.ltx_core.lora import LoRA, fused, lora_deltas
-from ltx_duo.ltx_core.variant import Variant
 
 # Official LoRAs have min(384, in, out): all four kinds of rank occur.
 LAYERS = {"to_q": (512, 400, 384), "linear_1": (512, 256, 256), "patchify_proj": (512, 128, 128), "gate": (32, 512, 32)}
@@ -98,18 +98,18 @@ class TestOpen:
         assert (LoRA.open(write(name=name)).reference is not None) == reference
 
     @pytest.mark.parametrize(
-        ("name", "metadata", "variant"),
+        ("name", "metadata", "generation"),
         [
-            ("ltx-2-19b-lora-camera-control-dolly-left", {}, Variant.V2_0),
-            ("ltx-2-19b-distilled-lora-384", {}, Variant.V2_0),
-            ("LTX-2.0_style", {}, Variant.V2_0),
-            ("ltx-2.3-22b-distilled-lora-384-1.1", {}, Variant.V2_3),
-            ("ltx2.3_style_v2.0", {}, Variant.V2_3),
-            ("LTX_2_3_style", {}, Variant.V2_3),
-            ("style", {"model_version": "2.0.0"}, Variant.V2_0),
-            ("style", {"model_version": "2.3.0"}, Variant.V2_3),
-            ("ltx-2-19b-style", {"ss_base_model_version": "ltx2.3"}, Variant.V2_3),
-            ("style", {"modelspec.architecture": "ltx-video-2.0/lora"}, Variant.V2_0),
+            ("ltx-2-19b-lora-camera-control-dolly-left", {}, Generation.V2_0),
+            ("ltx-2-19b-distilled-lora-384", {}, Generation.V2_0),
+            ("LTX-2.0_style", {}, Generation.V2_0),
+            ("ltx-2.3-22b-distilled-lora-384-1.1", {}, Generation.V2_3),
+            ("ltx2.3_style_v2.0", {}, Generation.V2_3),
+            ("LTX_2_3_style", {}, Generation.V2_3),
+            ("style", {"model_version": "2.0.0"}, Generation.V2_0),
+            ("style", {"model_version": "2.3.0"}, Generation.V2_3),
+            ("ltx-2-19b-style", {"ss_base_model_version": "ltx2.3"}, Generation.V2_3),
+            ("style", {"modelspec.architecture": "ltx-video-2.0/lora"}, Generation.V2_0),
             # What does not tell.
             ("ltx2_style", {}, None),
             ("ltx-2-style", {"ss_base_model_version": "ltx2"}, None),
@@ -118,9 +118,9 @@ class TestOpen:
             ("ltxv-13b-0.9.8", {}, None),
         ],
     )
-    def test_generation_that_it_was_made_for(self, write, name, metadata, variant):
+    def test_generation_that_it_was_made_for(self, write, name, metadata, generation):
         made_for = LoRA.open(write(name=name, **metadata)).made_for
-        assert (made_for and made_for[0]) is variant
+        assert (made_for and made_for[0]) is generation
 
     @pytest.mark.parametrize("dtype", [torch.int8, torch.int64, torch.bool, torch.complex64])
     @pytest.mark.parametrize("part", ["lora_A", "lora_B"])

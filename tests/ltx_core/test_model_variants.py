@@ -5,12 +5,12 @@ from dataclasses import fields, replace
 import pytest
 import torch
 
+from ltx_duo.ltx_core.generation import Generation
 from ltx_duo.ltx_core.sampling.guidance import OFF
 from ltx_duo.ltx_core.sampling.schedule import ltx2_sigmas
-from ltx_duo.ltx_core.variant import Variant
 from ltx_duo.ltx_core.variants import MODEL_VARIANTS, Kind, variant_of
 
-GENERATIONS = [Variant.V2_0, Variant.V2_3]
+GENERATIONS = [Generation.V2_0, Generation.V2_3]
 
 
 def test_each_generation_has_both_kinds():
@@ -55,7 +55,7 @@ def test_generations_share_the_text_encoder_alone():
 
 
 @pytest.mark.parametrize("kind", Kind)
-@pytest.mark.parametrize("generation", [None, Variant.V2_5, Variant.LATER])
+@pytest.mark.parametrize("generation", [None, Generation.V2_5, Generation.LATER])
 def test_what_is_not_known_counts_as_2_3(kind, generation):
-    assert variant_of(kind, generation) is MODEL_VARIANTS[Variant.V2_3, kind]
-    assert variant_of(kind) is MODEL_VARIANTS[Variant.V2_3, kind]
+    assert variant_of(kind, generation) is MODEL_VARIANTS[Generation.V2_3, kind]
+    assert variant_of(kind) is MODEL_VARIANTS[Generation.V2_3, kind]

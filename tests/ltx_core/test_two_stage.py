@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from ltx_duo.ltx_core.errors import LTXError
+from ltx_duo.ltx_core.generation import Generation
 from ltx_duo.ltx_core.request import Request
 from ltx_duo.ltx_core.sampling.conditions import FirstFrame
 from ltx_duo.ltx_core.sampling.geometry import LatentGeometry
@@ -14,7 +15,6 @@ from ltx_duo.ltx_core.sampling.res_2s import sample_res_2s
 from ltx_duo.ltx_core.sampling.schedule import ltx2_sigmas
 from ltx_duo.ltx_core.sampling.stage import AVLatent
 from ltx_duo.ltx_core.two_stage import stage_one, stage_two
-from ltx_duo.ltx_core.variant import Variant
 from ltx_duo.ltx_core.variants import MODEL_VARIANTS, Kind, variant_of
 
 FINAL = LatentGeometry(192, 128, 17, 24.0)
@@ -65,7 +65,7 @@ def test_what_a_request_says_stays(record):
 
 
 def test_a_requests_steps_count_where_the_model_has_no_fixed_ones():
-    dev, distilled = (variant_of(kind, Variant.V2_3) for kind in (Kind.DEV, Kind.DISTILLED))
+    dev, distilled = (variant_of(kind, Generation.V2_3) for kind in (Kind.DEV, Kind.DISTILLED))
     assert torch.equal(Request("", FINAL, steps=7).filled(dev).stage_one_sigmas, ltx2_sigmas(7))
     assert len(Request("", FINAL, steps=8).filled(distilled).stage_one_sigmas) == 9
     own = Request("", FINAL, steps=2, stage_one_sigmas=SIGMAS).filled(dev)

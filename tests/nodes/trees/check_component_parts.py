@@ -31,7 +31,7 @@ def test_lora_factors_are_loaded_with_their_model(model, with_lora, monkeypatch)
 
 def test_connectors_leave_the_device_before_the_transformer_comes(model, stage_one, monkeypatch):
     left = []
-    monkeypatch.setattr(memory.Component, "is_dynamic", lambda self: True)
+    monkeypatch.setattr(memory.PatchedModule, "is_dynamic", lambda self: True)
     monkeypatch.setattr(
         comfy.model_patcher.ModelPatcher,
         "partially_unload",

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from ltx_duo.ltx_core.errors import CheckpointError
 from ltx_duo.nodes.comfyui import files
-from ltx_duo.nodes.comfyui.preflight import OpenedFiles
+from ltx_duo.nodes.comfyui.prompt_hook import OpenedFiles
 from ltx_duo.nodes.preflight.downloads import check_downloads
 from ltx_duo.nodes.preflight.report import Report
 from ltx_duo.nodes.prompt_graph import PromptGraph

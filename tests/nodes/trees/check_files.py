@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from ltx_duo.ltx_core.errors import CheckpointError, VariantError
 from ltx_duo.nodes.comfyui import files
-from ltx_duo.nodes.comfyui.models import open_model
+from ltx_duo.nodes.comfyui.open_files import open_model
 
 CHECKPOINT = "ltx-2.3-small-dev.safetensors"
 LORA = "ltx-2.3-small-distilled-lora.safetensors"

@@ -31,7 +31,7 @@ def weights(params, rng):
     }
 
 
-def build(params, weights, compute_dtype=torch.float32) -> memory.Component:
+def build(params, weights, compute_dtype=torch.float32) -> memory.PatchedModule:
     def factory(**how):
         return AVTransformer(params, **how)
 
@@ -60,7 +60,7 @@ def reference(params, weights) -> torch.Tensor:
     return velocities(engine)
 
 
-def stream_everything(component: memory.Component) -> None:
+def stream_everything(component: memory.PatchedModule) -> None:
     """What --novram does on a GPU: no layer that ComfyUI can stream stays loaded."""
     component.patcher.load(CPU, lowvram_model_memory=1)
     assert component.patcher.model.model_lowvram

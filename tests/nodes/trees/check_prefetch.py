@@ -111,7 +111,7 @@ def test_older_comfyui_runs_as_before(monkeypatch):
 def test_only_dynamic_vram_fetches_ahead(log, monkeypatch, model, stage_one, same):
     plain = stage_one(model)
     assert not log
-    monkeypatch.setattr(memory.Component, "is_dynamic", lambda self: True)
+    monkeypatch.setattr(memory.PatchedModule, "is_dynamic", lambda self: True)
     fetching = stage_one(model)
     assert log.count("fetch None") == log.count("drop") > 1
     assert log.count("fetch block") == len(model.stage(1).module.transformer.transformer_blocks) * log.count("drop")

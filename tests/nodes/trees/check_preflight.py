@@ -2,7 +2,7 @@
 
 import pytest
 
-from ltx_duo.ltx_core.checkpoint import Variant
+from ltx_duo.ltx_core.checkpoint import Generation
 from ltx_duo.nodes.preflight import check
 from ltx_duo.nodes.preflight.possible import check_possible
 from ltx_duo.nodes.preflight.report import Report
@@ -40,18 +40,18 @@ def test_ic_lora():
 
 def test_lora_of_another_generation_with_the_same_sizes():
     scene = Scene("text-to-video")
-    scene.files.made_for = (Variant.V2_0, "its name says so")
+    scene.files.made_for = (Generation.V2_0, "its name says so")
     warnings = scene.warnings()
     assert list(warnings) == ["LTXDuoLoraLoader"]
     assert "LTX-2.0 (its name says so)" in warnings["LTXDuoLoraLoader"]
-    scene.files.made_for = (Variant.V2_3, "its name says so")
+    scene.files.made_for = (Generation.V2_3, "its name says so")
     assert not scene.warnings()
 
 
 @pytest.mark.parametrize("name", ["text-to-video", "preview-first", "continue-from-preview"])
 def test_files_of_two_generations(name):
     scene = Scene(name)
-    scene.files.variant = Variant.V2_0
+    scene.files.generation = Generation.V2_0
     errors = scene.errors()
     assert {"LTXDuoVAELoader", "LTXDuoTextEncoderLoader"} <= errors.keys() <= {
         "LTXDuoVAELoader", "LTXDuoTextEncoderLoader", "LTXDuoUpsamplerLoader",

@@ -8,7 +8,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 import nodes as comfyui_nodes
-from ltx_duo.nodes.comfyui import preflight
+from ltx_duo.nodes.comfyui import prompt_hook
 from ltx_duo.nodes.preflight.report import Report
 from ltx_duo.nodes.prompt_graph import Node, PromptGraph
 from ltx_duo.nodes.validation import placed
@@ -22,7 +22,7 @@ def shown(monkeypatch, tmp_path, nodes):
     monkeypatch.setattr(folder_paths, "output_directory", str(tmp_path))
     monkeypatch.setattr(comfyui_nodes, "NODE_CLASS_MAPPINGS", {**comfyui_nodes.NODE_CLASS_MAPPINGS, **nodes})
     monkeypatch.setattr(
-        preflight, "_show", lambda warnings, client: sent.append((client, [found["node"] for found in warnings]))
+        prompt_hook, "_show", lambda warnings, client: sent.append((client, [found["node"] for found in warnings]))
     )
     return sent
 
@@ -46,7 +46,7 @@ def node_of(scene: Scene, kind: str) -> str:
 
 def queue(scene: Scene) -> None:
     request = {"prompt": scene.prompt, "client_id": "the one who asks"}
-    assert preflight.on_prompt(request) is request
+    assert prompt_hook.on_prompt(request) is request
 
 
 def refused() -> dict[str, dict[str, str]]:
@@ -75,7 +75,7 @@ def test_errors_end_with_their_prompt(scene):
     def both() -> dict:
         queue(scene("image-to-video").set("LTXDuoImageCondition", frame=500))
         assert refused()
-        preflight.on_prompt({"prompt": {"1": {"class_type": "KSampler", "inputs": {}}}})
+        prompt_hook.on_prompt({"prompt": {"1": {"class_type": "KSampler", "inputs": {}}}})
         return refused()
 
     assert not copy_context().run(both)

@@ -51,14 +51,14 @@ def test_newest_file_comes_first():
 
 
 def test_preflight_reads_the_size_from_the_header(monkeypatch):
-    from ltx_duo.nodes.comfyui import preflight
+    from ltx_duo.nodes.comfyui import prompt_hook
     from ltx_duo.nodes.prompt_graph import Node
 
     monkeypatch.setattr(latent_files.SafetensorsFile, "read", None)
     name = saved(latents.make(VIDEO, AUDIO, INFO))
 
     def shape(file: object):
-        return preflight.OpenedFiles().saved_latent(Node("1", "LTXDuoLoadLatent", {"file": file}))
+        return prompt_hook.OpenedFiles().saved_latent(Node("1", "LTXDuoLoadLatent", {"file": file}))
 
     assert shape(name) == (1, 128, 3, 2, 4)
     assert shape("gone.latent [output]") is shape("../x.latent [output]") is shape(None) is shape(["4", 0]) is None

@@ -11,7 +11,7 @@ from comfy_extras import nodes_primitive, nodes_video
 
 import nodes as comfyui_nodes
 from ltx_duo.ltx_core.errors import LTXError
-from ltx_duo.nodes.comfyui import preflight
+from ltx_duo.nodes.comfyui import prompt_hook
 from ltx_duo.nodes.preflight.room import Machine
 
 PACK = Path(__file__).resolve().parents[3]
@@ -23,7 +23,7 @@ CORE = {"value_smaller_than_min", "value_bigger_than_max", "invalid_input_type",
 @pytest.fixture
 def registered(nodes, monkeypatch):
     """Our nodes and the primitive ones, as a server has them, without a browser to show warnings to."""
-    monkeypatch.setattr(preflight, "_show", lambda *_: None)
+    monkeypatch.setattr(prompt_hook, "_show", lambda *_: None)
     primitive = asyncio.run(nodes_primitive.PrimitivesExtension().get_node_list())
     video = asyncio.run(nodes_video.VideoExtension().get_node_list())
     core = {node.GET_SCHEMA().node_id: node for node in (*primitive, *video)}
@@ -57,7 +57,7 @@ def queue(prompt: dict) -> dict[str, list[tuple[str, str, str]]]:
     prompt = copy.deepcopy(prompt)
 
     def post():
-        request = preflight.on_prompt({"prompt": prompt})
+        request = prompt_hook.on_prompt({"prompt": prompt})
         return asyncio.run(execution.validate_prompt("some-id", request["prompt"], None))
 
     answer = copy_context().run(post)
@@ -229,7 +229,7 @@ def test_messages_of_one_prompt_do_not_reach_the_next_in_the_same_context(prompt
         import execution
 
         for one, errors in ((bad, 1), (prompt, 0), ({"1": {}}, 0)):
-            request = preflight.on_prompt({"prompt": copy.deepcopy(one)})
+            request = prompt_hook.on_prompt({"prompt": copy.deepcopy(one)})
             answer = asyncio.run(execution.validate_prompt("some-id", request["prompt"], None))
             assert len(answer[3]) == errors
 
@@ -331,8 +331,8 @@ def test_what_is_left_out_runs_with_its_default(run, names, model, vae, texts, s
 
 def test_a_default_counts_for_the_whole_prompt(prompt, monkeypatch):
     """Stage one on the CPU, stage two on what it does not say: the GPU."""
-    monkeypatch.setattr(preflight, "_machine", lambda: Machine(256 * 10**9, 200 * 10**9, 80 * 10**9, 10**12))
-    monkeypatch.setattr(preflight.mm, "is_device_cpu", lambda device: False)
+    monkeypatch.setattr(prompt_hook, "_machine", lambda: Machine(256 * 10**9, 200 * 10**9, 80 * 10**9, 10**12))
+    monkeypatch.setattr(prompt_hook.mm, "is_device_cpu", lambda device: False)
     prompt[TWO]["inputs"].pop("noise_device")
     prompt[ONE]["inputs"]["noise_device"] = "cpu"
     ((_, _, text),) = queue(prompt)[TWO]

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 
-from ltx_duo.ltx_core.checkpoint import Component, Variant
+from ltx_duo.ltx_core.checkpoint import Component, Generation
 from ltx_duo.ltx_core.errors import VariantError
 from ltx_duo.nodes.preflight import check
 from ltx_duo.nodes.preflight.report import Report
@@ -16,10 +16,10 @@ CONFIG = json.loads((PACK / "tests" / "data" / "ltx-2.3-config.json").read_text(
 
 
 class OfficialFiles:
-    """Official files, as far as headers go; `text_width` and `variant` are those of the second file of a pair."""
+    """Official files, as far as headers go; `text_width` and `generation` are those of the second file of a pair."""
 
     text_width = 4096
-    variant = Variant.V2_3
+    generation = Generation.V2_3
     old = ()  # ids of loaders whose files are of LTX-2.0
     lora_fits = True
     reference = made_for = None
@@ -27,12 +27,12 @@ class OfficialFiles:
 
     def checkpoint(self, loader):
         second = loader.type != "LTXDuoModelLoader"
-        variant = Variant.V2_0 if loader.id in self.old else self.variant if second else Variant.V2_3
+        generation = Generation.V2_0 if loader.id in self.old else self.generation if second else Generation.V2_3
         widths = {"video_aggregate_embed.bias": self.text_width, "audio_aggregate_embed.bias": 2048}
         return SimpleNamespace(
             path=Path(f"{loader.type}.safetensors"),
-            variant=variant,
-            generation=str(variant),
+            generation=generation,
+            generation_name=str(generation),
             config=CONFIG,
             components={Component.TRANSFORMER},
             tensors=lambda part: {name: SimpleNamespace(shape=(width,)) for name, width in widths.items()},

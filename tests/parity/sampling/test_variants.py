@@ -3,11 +3,11 @@
 import pytest
 import torch
 
+from ltx_duo.ltx_core.generation import Generation
 from ltx_duo.ltx_core.sampling.euler import sample_euler
-from ltx_duo.ltx_core.variant import Variant
 from ltx_duo.ltx_core.variants import Kind, variant_of
 
-VENDOR_NAMES = {Variant.V2_0: "LTX_2_PARAMS", Variant.V2_3: "LTX_2_3_PARAMS"}
+VENDOR_NAMES = {Generation.V2_0: "LTX_2_PARAMS", Generation.V2_3: "LTX_2_3_PARAMS"}
 BLOCKS = 48  # of every official transformer
 GENERATIONS = pytest.mark.parametrize("generation", VENDOR_NAMES)
 

@@ -10,9 +10,9 @@ from safetensors.torch import save_file
 
 from ltx_duo.ltx_core.checkpoint import Checkpoint
 from ltx_duo.ltx_core.errors import VariantError
-from ltx_duo.ltx_core.variant import Variant, variant_of_version, version_tuple
+from ltx_duo.ltx_core.generation import Generation, generation_of_version, version_tuple
 
-V = Variant
+V = Generation
 BLOCK = "model.diffusion_model.transformer_blocks.0."
 TRANSFORMER_2_0 = (
     BLOCK + "attn1.to_q.weight",
@@ -39,7 +39,7 @@ def opened(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("version", "numbers", "variant"),
+    ("version", "numbers", "generation"),
     [
         ("2.3", (2, 3), V.V2_3),
         ("2.3.0", (2, 3, 0), V.V2_3),
@@ -58,9 +58,9 @@ def opened(tmp_path):
         ("2.3" + "9" * 5000, (2,), V.V2_0),
     ],
 )
-def test_versions(version, numbers, variant):
+def test_versions(version, numbers, generation):
     assert version_tuple(version) == numbers
-    assert variant_of_version(version) is variant
+    assert generation_of_version(version) is generation
 
 
 @given(st.text(alphabet="0123456789.-rcx²٣ ", max_size=20))
@@ -71,7 +71,7 @@ def test_any_version_is_read(version):
 
 
 @pytest.mark.parametrize(
-    ("names", "variant"),
+    ("names", "generation"),
     [
         (TRANSFORMER_2_0, V.V2_0),
         (TRANSFORMER_2_3, V.V2_3),
@@ -86,19 +86,19 @@ def test_any_version_is_read(version):
         (("video_embeddings_connector.transformer_1d_blocks.0.attn1.to_gate_logits.weight",), V.V2_3),
     ],
 )
-def test_guess_by_tensors(opened, names, variant):
-    assert opened(names).variant is variant
+def test_guess_by_tensors(opened, names, generation):
+    assert opened(names).generation is generation
 
 
-@pytest.mark.parametrize(("groups", "variant"), [((0, 2, 4, 6), V.V2_0), ((0, 2, 4, 6, 8), V.V2_3)])
-def test_guess_by_the_video_decoders_layers(tmp_path, groups, variant):
+@pytest.mark.parametrize(("groups", "generation"), [((0, 2, 4, 6), V.V2_0), ((0, 2, 4, 6, 8), V.V2_3)])
+def test_guess_by_the_video_decoders_layers(tmp_path, groups, generation):
     tensors = {f"decoder.up_blocks.{n}.res_blocks.0.conv1.conv.weight": torch.zeros(1) for n in groups}
     save_file(tensors | {"decoder.conv_in.conv.weight": torch.zeros(1, 1, 1, 1, 1)}, tmp_path / "x.safetensors")
-    assert Checkpoint.open(tmp_path / "x.safetensors").variant is variant
+    assert Checkpoint.open(tmp_path / "x.safetensors").generation is generation
 
 
 @pytest.mark.parametrize(
-    ("metadata", "variant"),
+    ("metadata", "generation"),
     [
         ({"model_version": "2.3.0"}, V.V2_3),
         ({"model_version": "unknown"}, V.V2_0),
@@ -112,8 +112,8 @@ def test_guess_by_the_video_decoders_layers(tmp_path, groups, variant):
         ({"gemma_source_checkpoint": "[]"}, V.V2_0),
     ],
 )
-def test_a_marker_wins_over_the_tensors(opened, metadata, variant):
-    assert opened(VOCODER_2_0, **metadata).variant is variant
+def test_a_marker_wins_over_the_tensors(opened, metadata, generation):
+    assert opened(VOCODER_2_0, **metadata).generation is generation
 
 
 def test_contradicting_markers_are_an_error(opened, tmp_path):
@@ -131,12 +131,12 @@ def test_contradicting_markers_are_an_error(opened, tmp_path):
     [("2.4-rc2", "LTX-2.4"), ("2.5.1", "LTX-2.5"), ("3.0", "LTX-3.0"), ("2.10.3", "LTX-2.10"), ("2", "LTX-2")],
 )
 def test_messages_say_the_version_that_is_found(opened, version, said):
-    assert opened(VOCODER_2_0, model_version=version).generation == said
+    assert opened(VOCODER_2_0, model_version=version).generation_name == said
 
 
 def test_messages_say_what_the_tensors_look_like_where_no_version_is_found(opened):
-    assert opened(VOCODER_2_0).generation == "LTX-2.0"
-    assert opened(VOCODER_2_0, model_version="unknown").generation == "LTX-2.0"
+    assert opened(VOCODER_2_0).generation_name == "LTX-2.0"
+    assert opened(VOCODER_2_0, model_version="unknown").generation_name == "LTX-2.0"
 
 
 def test_models_before_ltx_2_are_refused(opened):

@@ -6,7 +6,7 @@ import weakref
 import pytest
 import torch
 
-from ltx_duo.nodes.comfyui import homes
+from ltx_duo.nodes.comfyui import offload
 
 # Stands in for a GPU: what is moved there is gone unless somebody remembers it.
 AWAY = torch.device("meta")
@@ -65,14 +65,14 @@ def test_weights_at_home_stay_as_they_are(component):
 
 def test_other_moves_are_pytorchs(component):
     layer = torch.nn.Linear(2, 2)
-    homes.remember(layer)
+    offload.remember(layer)
     assert layer.to(torch.float64).weight.dtype == torch.float64
     assert type(layer).__name__ == "Linear" and isinstance(layer, torch.nn.Linear)
 
 
 def test_buffers_have_a_home():
     layer = torch.nn.BatchNorm1d(2)
-    homes.remember(layer)
+    offload.remember(layer)
     before = layer.running_mean.data_ptr()
     layer.to(AWAY)
     assert layer.running_mean.device == AWAY
@@ -81,7 +81,7 @@ def test_buffers_have_a_home():
 
 def test_homes_keep_no_module_alive():
     layer = torch.nn.Linear(2, 2)
-    homes.remember(layer)
+    offload.remember(layer)
     weak = weakref.ref(layer)
     del layer
     gc.collect()

@@ -11,7 +11,7 @@ from .key_maps import Component, KeyMap
 from .safetensors_file import TensorInfo
 
 
-class Variant(Enum):
+class Generation(Enum):
     """A generation of LTX-2; the value is its version."""
 
     V2_0 = "2.0"
@@ -20,11 +20,11 @@ class Variant(Enum):
     LATER = "later than 2.5"
 
     def __str__(self) -> str:
-        return f"LTX-{self.value}" if self is not Variant.LATER else "a generation later than LTX-2.5"
+        return f"LTX-{self.value}" if self is not Generation.LATER else "a generation later than LTX-2.5"
 
 
 _MARKERS = {
-    "ltx_2": Variant.V2_0, "ltx_2_0": Variant.V2_0, "ltx_2_3": Variant.V2_3, "ltx_2_5": Variant.V2_5,
+    "ltx_2": Generation.V2_0, "ltx_2_0": Generation.V2_0, "ltx_2_3": Generation.V2_3, "ltx_2_5": Generation.V2_5,
 }  # fmt: skip
 
 
@@ -44,7 +44,7 @@ def version_tuple(version: str) -> tuple[int, ...]:
     return tuple(numbers)
 
 
-def variant_of_version(version: str) -> Variant | None:
+def generation_of_version(version: str) -> Generation | None:
     """The generation of a `model_version`; None for a text without numbers, VariantError for one before LTX-2."""
     numbers = version_tuple(version)
     if not numbers:
@@ -54,30 +54,30 @@ def variant_of_version(version: str) -> Variant | None:
             f"its model_version is {version!r}, a model before LTX-2; expected LTX-2.3. Use an LTX-2.3 checkpoint."
         )
     if numbers >= (2, 6):
-        return Variant.LATER
+        return Generation.LATER
     # 2.4 was the working title of pre-releases of 2.5.
     if numbers >= (2, 4):
-        return Variant.V2_5
-    return Variant.V2_3 if numbers >= (2, 3) else Variant.V2_0
+        return Generation.V2_5
+    return Generation.V2_3 if numbers >= (2, 3) else Generation.V2_0
 
 
-def marked_variant(metadata: Mapping[str, str], config: Mapping[str, Any]) -> Variant | None:
+def marked_generation(metadata: Mapping[str, str], config: Mapping[str, Any]) -> Generation | None:
     """What the file says of itself: `model_version` in its metadata, `ltx_variant` in its config or a section of it.
 
     None when it says nothing that is known; VariantError when it contradicts itself.
     """
-    found: dict[str, Variant] = {}
-    if "model_version" in metadata and (variant := variant_of_version(metadata["model_version"])):
-        found[f"model_version {metadata['model_version']!r}"] = variant
-    if variant := _variant_of_gemma_source(metadata.get("gemma_source_checkpoint", "")):
-        found["gemma_source_checkpoint"] = variant
+    found: dict[str, Generation] = {}
+    if "model_version" in metadata and (generation := generation_of_version(metadata["model_version"])):
+        found[f"model_version {metadata['model_version']!r}"] = generation
+    if generation := _generation_of_gemma_source(metadata.get("gemma_source_checkpoint", "")):
+        found["gemma_source_checkpoint"] = generation
     sections = {"config": config, **{f"config.{name}": value for name, value in config.items()}}
     for name, section in sections.items():
         marker = section.get("ltx_variant") if isinstance(section, Mapping) else None
-        if isinstance(marker, str) and (variant := _MARKERS.get(marker.lower().replace(".", "_"))):
-            found[f"{name}.ltx_variant {marker!r}"] = variant
+        if isinstance(marker, str) and (generation := _MARKERS.get(marker.lower().replace(".", "_"))):
+            found[f"{name}.ltx_variant {marker!r}"] = generation
     if len(set(found.values())) > 1:
-        says = "; ".join(f"{where} means {variant}" for where, variant in found.items())
+        says = "; ".join(f"{where} means {generation}" for where, generation in found.items())
         raise VariantError(f"its metadata contradicts itself: {says}. Use the file as its publisher released it.")
     return next(iter(found.values()), None)
 
@@ -88,19 +88,19 @@ def stated_version(metadata: Mapping[str, str]) -> str | None:
     return version if version and version_tuple(version) else None
 
 
-def named_variant(text: str) -> Variant | None:
+def named_generation(text: str) -> Generation | None:
     """The generation in a name such as "ltx-2.3-22b-dev" or "ltx-2-19b-lora"; None for what tells none, as "ltx2"."""
     found = _NAMED.search(text.lower())
     if found is None:
         return None
     minor, size = found["minor"], found["size"]
-    by_minor = {"0": Variant.V2_0, "3": Variant.V2_3, "5": Variant.V2_5}
-    return by_minor.get(minor) if minor else {"19": Variant.V2_0, "22": Variant.V2_3}.get(size)
+    by_minor = {"0": Generation.V2_0, "3": Generation.V2_3, "5": Generation.V2_5}
+    return by_minor.get(minor) if minor else {"19": Generation.V2_0, "22": Generation.V2_3}.get(size)
 
 
-def _variant_of_gemma_source(text: str) -> Variant | None:
+def _generation_of_gemma_source(text: str) -> Generation | None:
     version = _version_of_gemma_source(text)
-    return None if version is None else variant_of_version(version)
+    return None if version is None else generation_of_version(version)
 
 
 def _version_of_gemma_source(text: str) -> str | None:
@@ -113,7 +113,7 @@ def _version_of_gemma_source(text: str) -> str | None:
     return version if isinstance(version, str) else None
 
 
-def guessed_variant(maps: Mapping[Component, KeyMap], tensors: Mapping[str, TensorInfo]) -> Variant | None:
+def guessed_generation(maps: Mapping[Component, KeyMap], tensors: Mapping[str, TensorInfo]) -> Generation | None:
     """The generation by the names and shapes of tensors; None where all generations have the same, as upsamplers do."""
     shapes = {component: {name: tensors[key].shape for key, name in keys.items()} for component, keys in maps.items()}
     for component, guess in (
@@ -124,41 +124,41 @@ def guessed_variant(maps: Mapping[Component, KeyMap], tensors: Mapping[str, Tens
         (Component.VOCODER, _guess_vocoder),
         (Component.VIDEO_DECODER, _guess_video_decoder),
     ):
-        if component in shapes and (variant := guess(shapes[component])):
-            return variant
+        if component in shapes and (generation := guess(shapes[component])):
+            return generation
     return None
 
 
 Shapes = Mapping[str, tuple[int, ...]]
 
 
-def _guess_transformer(shapes: Shapes) -> Variant | None:
+def _guess_transformer(shapes: Shapes) -> Generation | None:
     if "audio_adaln_single.linear.weight" not in shapes:
         return None
     if "keyframes_abs_pos_embedding" in shapes or "transformer_blocks.0.ff.net.2.bias" not in shapes:
-        return Variant.V2_5
+        return Generation.V2_5
     if "prompt_adaln_single.linear.weight" in shapes or "transformer_blocks.0.attn1.to_gate_logits.weight" in shapes:
-        return Variant.V2_3
-    return Variant.V2_0
+        return Generation.V2_3
+    return Generation.V2_0
 
 
-def _guess_projection(shapes: Shapes) -> Variant | None:
+def _guess_projection(shapes: Shapes) -> Generation | None:
     if "aggregate_embed.weight" in shapes:
-        return Variant.V2_0
+        return Generation.V2_0
     # LTX-2.5 has the same one, but in files that say so.
-    return Variant.V2_3 if "video_aggregate_embed.bias" in shapes else None
+    return Generation.V2_3 if "video_aggregate_embed.bias" in shapes else None
 
 
-def _guess_connector(shapes: Shapes) -> Variant | None:
+def _guess_connector(shapes: Shapes) -> Generation | None:
     gated = "transformer_1d_blocks.0.attn1.to_gate_logits.weight" in shapes
-    return Variant.V2_3 if gated else Variant.V2_0
+    return Generation.V2_3 if gated else Generation.V2_0
 
 
-def _guess_vocoder(shapes: Shapes) -> Variant | None:
-    return Variant.V2_3 if any(name.startswith("bwe_generator.") for name in shapes) else Variant.V2_0
+def _guess_vocoder(shapes: Shapes) -> Generation | None:
+    return Generation.V2_3 if any(name.startswith("bwe_generator.") for name in shapes) else Generation.V2_0
 
 
-def _guess_video_decoder(shapes: Shapes) -> Variant | None:
+def _guess_video_decoder(shapes: Shapes) -> Generation | None:
     # 2.0 runs four groups of residual blocks, 2.3 five with a resampling in between each.
     groups = {name.split(".")[1] for name in shapes if name.startswith("up_blocks.") and ".res_blocks." in name}
-    return {4: Variant.V2_0, 5: Variant.V2_3}.get(len(groups))
+    return {4: Generation.V2_0, 5: Generation.V2_3}.get(len(groups))

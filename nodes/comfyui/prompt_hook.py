@@ -115,7 +115,7 @@ class OpenedFiles:
     """
 
     def checkpoint(self, loader: Node) -> Checkpoint | None:
-        from .models import check_model
+        from .open_files import check_model
 
         name, folders = _file_of(loader)
         try:

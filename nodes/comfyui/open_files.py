@@ -8,12 +8,12 @@ import logging
 from collections.abc import Sequence
 from functools import lru_cache
 
-from ...ltx_core.checkpoint import Checkpoint, common_variant
+from ...ltx_core.checkpoint import Checkpoint, common_generation
 from ...ltx_core.errors import CheckpointError, VariantError
+from ...ltx_core.generation import Generation
 from ...ltx_core.lora import LoRA
 from ...ltx_core.text.tokenizer import tokenizer_file
 from ...ltx_core.upsampler.params import UpsamplerParams
-from ...ltx_core.variant import Variant
 from ...ltx_core.variants import Kind, kind_of_name
 from . import components, files
 from .components import MODEL_PARTS, Part
@@ -66,7 +66,7 @@ def check_vae(name: str | None, audio_name: str | None, folders: Folders, same_f
     if same_file or audio_name is not None:
         audio = video if same_file else files.open_checkpoint(audio_name, folders)
         _check_parts(audio, AUDIO_PARTS)
-        common_variant(video, audio)
+        common_generation(video, audio)
 
 
 def open_vae(name: str, audio_name: str | None, folders: Folders) -> VAEHandle:
@@ -129,10 +129,10 @@ def _check_numbers(checkpoint: Checkpoint, parts: tuple[Part, ...]) -> None:
 
 
 def _check_variant(checkpoint: Checkpoint) -> None:
-    if checkpoint.variant not in (None, Variant.V2_3):
+    if checkpoint.generation not in (None, Generation.V2_3):
         raise VariantError(
-            f"{checkpoint.path} is of {checkpoint.generation}, which these nodes do not run: LTX-2.3 is the one that "
-            "is proven from prompt to film. Choose an LTX-2.3 file, such as ltx-2.3-22b-dev.safetensors."
+            f"{checkpoint.path} is of {checkpoint.generation_name}, which these nodes do not run: LTX-2.3 is the one "
+            "that is proven from prompt to film. Choose an LTX-2.3 file, such as ltx-2.3-22b-dev.safetensors."
         )
 
 
