@@ -156,23 +156,27 @@ def fused(module: nn.Module, loras: Sequence[tuple[LoRA, float]]) -> Iterator[nn
     try:
         with torch.no_grad():
             for name in dict.fromkeys(name for layers, _ in factors for name in layers):
-                weight = weights[f"{name}.weight"]
-                if weight.dtype.itemsize == 1:
+                key = f"{name}.weight"
+                if weights[key].dtype.itemsize == 1:
                     raise CheckpointError(
-                        f"Cannot add a LoRA to {name}.weight, which is stored as {weight.dtype}; expected bf16 or "
+                        f"Cannot add a LoRA to {key}, which is stored as {weights[key].dtype}; expected bf16 or "
                         "float32. Dequantize the weights first."
                     )
-                total = weight.float()
-                for layers, strength in factors:
-                    if name in layers:
-                        down, up, scale = layers[name]
-                        total = total + _delta(down, up, strength * scale, weight.device)
-                originals[f"{name}.weight"] = weight.data.cpu()
-                weight.data = total.to(weight.dtype)
+                originals[key] = weights[key].data.cpu()
+                found = [(*layers[name], strength) for layers, strength in factors if name in layers]
+                weights[key].data = _sum(weights[key], found)
         yield module
     finally:
         for name, original in originals.items():
             weights[name].data = original.to(weights[name].device)
+
+
+def _sum(weight: Tensor, found: Sequence[tuple[Tensor, Tensor, float, float]]) -> Tensor:
+    """The weight with (A, B, scale, strength) of each LoRA: a function of its own, so that the float32 sum goes."""
+    total = weight.float()
+    for down, up, scale, strength in found:
+        total = total + _delta(down, up, strength * scale, weight.device)
+    return total.to(weight.dtype)
 
 
 def _delta(down: Tensor, up: Tensor, strength: float, device: torch.device | str | None) -> Tensor:
