@@ -70,8 +70,8 @@ class Guidance(io.ComfyNode):
         )
 
     @validation
-    def validate_inputs(wrong: Wrong, preset=None, stg_blocks=None):
-        if stg_blocks is not None and preset in (None, CUSTOM):
+    def validate_inputs(wrong: Wrong, stg_blocks=None):
+        if stg_blocks is not None:
             wrong.attempt("stg_blocks", parse_blocks, stg_blocks)
 
     @classmethod
