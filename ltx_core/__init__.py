@@ -5,7 +5,7 @@ Data flows one way: checkpoint files -> components -> text and image conditionin
 
     from ltx_core import LatentGeometry, Request, generate, load_components, write_film
 
-is what a program needs; `examples/generate.py` uses it.  A name is imported when it is asked for.
+is what a program needs; `scripts/generate.py` uses it.  A name is imported when it is asked for.
 """
 
 from importlib import import_module

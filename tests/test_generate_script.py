@@ -1,4 +1,4 @@
-"""examples/ as a user starts them, with the small trained model, and as the README shows them."""
+"""scripts/generate.py as a user starts it, with the small trained model, and as the README shows it."""
 
 import re
 import subprocess
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 PACK = Path(__file__).resolve().parent.parent
-EXAMPLE = PACK / "examples" / "generate.py"
+EXAMPLE = PACK / "scripts" / "generate.py"
 FILES = PACK / "demo_model" / "files"
 GEMMA = PACK / ".local" / "gemma-3-270m"
 MODEL = [
@@ -49,3 +49,9 @@ def test_the_example_is_short():
 def test_the_readme_shows_the_example():
     blocks = re.findall(r"```python\n(.*?)```", (PACK / "README.md").read_text(encoding="utf-8"), re.DOTALL)
     assert EXAMPLE.read_text(encoding="utf-8") in blocks
+
+
+@pytest.mark.parametrize("folder", ["example", "examples", "example_workflows", "workflow"])
+def test_comfyui_finds_the_templates_in_one_folder(folder):
+    """It serves the first folder of these names, so that another one hides the pictures of `workflows`."""
+    assert not (PACK / folder).exists()
