@@ -184,8 +184,10 @@ def _machine():
 
     cpu, device = torch.device("cpu"), mm.get_torch_device()
     vram = 0 if mm.is_device_cpu(device) else mm.get_total_memory(device)
-    free_disk = shutil.disk_usage(folder_paths.get_output_directory()).free
-    return Machine(mm.get_total_memory(cpu), mm.get_free_memory(cpu), vram, free_disk)
+    output = Path(folder_paths.get_output_directory()).resolve()
+    # ComfyUI makes the folder when something is saved for the first time.
+    existing = next(folder for folder in (output, *output.parents) if folder.is_dir())
+    return Machine(mm.get_total_memory(cpu), mm.get_free_memory(cpu), vram, shutil.disk_usage(existing).free)
 
 
 def _title(node: Node) -> str:

@@ -133,3 +133,8 @@ def test_a_chain_ends_where_it_comes_round():
     graph = PromptGraph({"1": linked("1"), "2": linked("3"), "3": linked("2")})
     assert not list(graph.chain(graph.nodes["1"], "model"))
     assert [node.id for node in graph.chain(graph.nodes["2"], "model")] == ["3"]
+
+
+def test_an_output_folder_that_is_not_there_yet_stops_no_check(monkeypatch, tmp_path):
+    monkeypatch.setattr(prompt_hook.folder_paths, "get_output_directory", lambda: str(tmp_path / "not" / "yet"))
+    assert prompt_hook._machine().free_disk > 0
