@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Runs some checks of tests/nodes/trees inside ComfyUI, without the other thousand.
+# Runs checks of tests/nodes/trees inside ComfyUI: those that are named, without the other thousand.
 #
 #   check_nodes.sh check_lora check_fp8 [-k alpha]      the newest supported ComfyUI
 #   LTXDUO_TREE=comfyui-0.3.75 check_nodes.sh check_lora
+#   check_nodes.sh                                      all of them
 #
 # Needs scripts/setup.sh test.  Models are made anew each time (5 s); LTXDUO_SMALL_MODELS=DIR keeps them in a folder.
 set -euo pipefail
@@ -18,10 +19,12 @@ models=${LTXDUO_SMALL_MODELS:-$base/models}
 [ "$models" = "$base/models" ] || ln -s "$(realpath "$models")" "$base/models"
 
 arguments=()
+files=0
 for argument in "$@"; do
   file=$root/tests/nodes/trees/$argument.py
-  if [ -f "$file" ]; then arguments+=("$file"); else arguments+=("$argument"); fi
+  if [ -f "$file" ]; then arguments+=("$file") files=1; else arguments+=("$argument"); fi
 done
+[ "$files" = 1 ] || arguments+=("$root"/tests/nodes/trees/check_*.py)
 export LTXDUO_COMFYUI_TREE=$local/${LTXDUO_TREE:-comfyui-0.30.0} LTXDUO_BASE_DIRECTORY=$base OMP_NUM_THREADS=1
 cd "$root"
 "$python" -m pytest -q -p no:cacheprovider "${arguments[@]}"
