@@ -32,7 +32,10 @@ class Record:
 
 
 def read(path: Path = FILE) -> Record | None:
-    return Record(**json.loads(path.read_text())) if path.is_file() else None
+    if not path.is_file():
+        return None
+    values = json.loads(path.read_text())
+    return Record(**values | {name: tuple(values[name]) for name in ("passed", "failed")})
 
 
 def write(record: Record, path: Path = FILE) -> None:

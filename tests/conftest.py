@@ -30,13 +30,12 @@ if "ltx_duo" not in sys.modules:
     sys.modules["ltx_duo"] = package
     spec.loader.exec_module(package)
 
-# What starts servers and browsers needs packages that a machine with a GPU may lack; the other tests run there without.
-SERVERS_NEED = ("av", "playwright", "websocket")
-NEED_SERVERS = ["canvas", "registry", "server", "demo_model/test_files.py"]
-MISSING = [name for name in SERVERS_NEED if importlib.util.find_spec(name) is None]
-if MISSING:
-    collect_ignore = NEED_SERVERS
-else:
+# Packages that a machine with a GPU may lack, and the tests that are left out there; all others run without.
+SERVERS = ("canvas", "registry", "server", "demo_model/test_files.py")
+NEEDED_BY = {"av": SERVERS, "playwright": SERVERS, "websocket": SERVERS, "gguf": ("parity/test_gemma_from_gguf.py",)}
+MISSING = [name for name in NEEDED_BY if importlib.util.find_spec(name) is None]
+collect_ignore = sorted({place for name in MISSING for place in NEEDED_BY[name]})
+if not set(SERVERS) & set(collect_ignore):
     pytest_plugins = ["ltx_duo.tests.servers", "ltx_duo.tests.films"]
 
 
@@ -101,6 +100,6 @@ def pytest_terminal_summary(terminalreporter):
     from ltx_duo.benchmarks import gpu_record
 
     if MISSING:
-        terminalreporter.write_line(f"not collected, for want of {', '.join(MISSING)}: {', '.join(NEED_SERVERS)}")
+        terminalreporter.write_line(f"not collected, for want of {', '.join(MISSING)}: {', '.join(collect_ignore)}")
     for line in gpu_record.summary(gpu_record.read(), gpu_record.digests()):
         terminalreporter.write_line(f"GPU record: {line}")

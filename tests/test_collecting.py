@@ -5,11 +5,13 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+import pytest
+
 from ltx_duo.tests import conftest
 
 PACK = Path(__file__).resolve().parent.parent
 TESTS = PACK / "tests"
-IGNORED = [TESTS / name for name in conftest.NEED_SERVERS]
+IGNORED = {TESTS / place for places in conftest.NEEDED_BY.values() for place in places}
 
 
 @cache
@@ -56,15 +58,17 @@ def collected() -> list[Path]:
     return [path for path in TESTS.rglob("test_*.py") if not any(path.is_relative_to(place) for place in IGNORED)]
 
 
-def test_what_is_collected_without_servers_imports_no_server():
-    missing = set(conftest.SERVERS_NEED)
+def test_what_is_collected_without_a_package_does_not_import_it():
+    missing = conftest.NEEDED_BY.keys()
     assert {path: reached(path) & missing for path in collected() if reached(path) & missing} == {}
 
 
-def test_what_is_left_out_needs_them():
-    for place in IGNORED:
-        files = [place] if place.is_file() else list(place.rglob("test_*.py"))
-        assert any(reached(path) & set(conftest.SERVERS_NEED) for path in files), place
+@pytest.mark.parametrize("package", conftest.NEEDED_BY)
+def test_what_is_left_out_needs_it(package):
+    found = set()
+    for place in (TESTS / name for name in conftest.NEEDED_BY[package]):
+        found |= {place} if place.is_file() else set(place.rglob("*.py"))
+    assert any(package in reached(path) for path in found)
 
 
 def test_no_gpu_test_is_left_out():

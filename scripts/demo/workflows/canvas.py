@@ -4,6 +4,8 @@ import json
 import uuid
 from dataclasses import dataclass, field
 
+from . import model_files
+
 WIDGET_TYPES = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "COMFY_DYNAMICCOMBO_V3"}
 NOTE = "MarkdownNote"
 NAMESPACE = uuid.UUID("8d8f6c5e-4d2c-4c0b-9d1a-3a6b1f0e2300")
@@ -166,6 +168,7 @@ def _draw(node: Node, number: int, pos: tuple[int, int], width: int, links: list
         for index, (name, kind) in enumerate(zip(info["output_name"], info["output"], strict=True))
     ]
     values = _widget_values(node, info)
+    offered = model_files.offers(values)
     rows = max(sum("widget" not in slot for slot in inputs), len(outputs))
     height = SLOT * rows + (WIDGET * len(values) + 14 if values else 6)
     colour, body = COLOURS[node.colour]
@@ -180,7 +183,7 @@ def _draw(node: Node, number: int, pos: tuple[int, int], width: int, links: list
         "inputs": inputs,
         "outputs": outputs,
         **({"title": node.title} if node.title else {}),
-        "properties": {"Node name for S&R": node.type},
+        "properties": {"Node name for S&R": node.type, **({"models": offered} if offered else {})},
         "widgets_values": values,
         "color": colour,
         "bgcolor": body,

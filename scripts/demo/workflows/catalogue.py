@@ -2,13 +2,9 @@
 
 from . import texts
 from .canvas import Group, Node, Note, Workflow
+from .model_files import DEV, DISTILLED, GEMMA, LORA, UPSAMPLER, ModelFile
 
 MODELS, INPUTS, SAMPLING, RESULT, CORE = "#3f789e", "#8AA", "#a1309b", "#88A", "#566"
-CHECKPOINT = "ltx-2.3-22b-dev.safetensors"
-DISTILLED = "ltx-2.3-22b-distilled-1.1.safetensors"
-LORA = "ltx-2.3-22b-distilled-lora-384-1.1.safetensors"
-UPSAMPLER = "ltx-2.3-spatial-upscaler-x2-1.1.safetensors"
-GEMMA = "gemma-3-12b-it-qat-q4_0-unquantized"
 PREVIEW = "latents/preview"
 
 # Left edges of the columns, and their widths.
@@ -17,15 +13,15 @@ WIDE, PROMPT_WIDE, STAGE_WIDE, STEP_WIDE, RESULT_WIDE = 330, 350, 320, 310, 340
 REPORT = 50  # what a node needs to show what it does and did
 
 
-def models(checkpoint: str = CHECKPOINT, lora: bool = True, upsampler: bool = True) -> Group:
+def models(checkpoint: str = DEV.name, lora: bool = True, upsampler: bool = True) -> Group:
     nodes = [Node("model", "LTXDuoModelLoader", "models", {"checkpoint": checkpoint}, spare=REPORT)]
     if lora:
-        nodes.append(Node("lora", "LTXDuoLoraLoader", "models", {"lora": LORA}, {"model": ("model", 0)}))
+        nodes.append(Node("lora", "LTXDuoLoraLoader", "models", {"lora": LORA.name}, {"model": ("model", 0)}))
     nodes.append(Node("vae", "LTXDuoVAELoader", "models", {"checkpoint": checkpoint}))
     encoder = {"text_encoder": GEMMA, "projection": checkpoint}
     nodes.append(Node("text encoder", "LTXDuoTextEncoderLoader", "models", encoder))
     if upsampler:
-        nodes.append(Node("upsampler", "LTXDuoUpsamplerLoader", "models", {"upsampler": UPSAMPLER}))
+        nodes.append(Node("upsampler", "LTXDuoUpsamplerLoader", "models", {"upsampler": UPSAMPLER.name}))
     return Group("Models", MODELS, FIRST, WIDE, tuple(nodes))
 
 
@@ -70,7 +66,7 @@ def save(prefix: str = "video/ltx-duo", source: str = "decode", height: int = 48
     return Node("save", "SaveVideo", "result", {"filename_prefix": prefix}, {"video": (source, 0)}, height)
 
 
-def notes(name: str, files: tuple[str, ...] = texts.TWO_STAGE_FILES) -> tuple[Note, Note]:
+def notes(name: str, files: tuple[ModelFile, ...] = texts.TWO_STAGE_FILES) -> tuple[Note, Note]:
     return (
         Note("How to use", texts.HOW[name], (THIRD, 890), (680, 200)),
         Note("Files", texts.files(files), (FIRST, 890), (730, 200)),
@@ -133,7 +129,7 @@ FIRST_AND_LAST_FRAME = Workflow(
 DISTILLED_MODEL = Workflow(
     "distilled",
     (
-        models(DISTILLED, lora=False),
+        models(DISTILLED.name, lora=False),
         Group("Prompt", INPUTS, SECOND, PROMPT_WIDE, (prompt(texts.KITCHEN, 420, negative_prompt=""),)),
         Group("Stage one: half size, 8 steps", SAMPLING, THIRD, STAGE_WIDE, (stage_one("model", negative=False),)),
         Group("Stage two: final size, 3 steps", SAMPLING, FOURTH, STEP_WIDE, (
@@ -192,7 +188,7 @@ MIXED_WITH_NATIVE = Workflow(
         )),
         Group("Core decodes the sound", CORE, FIFTH, RESULT_WIDE, (
             decode("apart"),
-            Node("audio vae", "LTXVAudioVAELoader", "core", {"ckpt_name": CHECKPOINT}),
+            Node("audio vae", "LTXVAudioVAELoader", "core", {"ckpt_name": DEV.name}),
             Node("sound", "LTXVAudioVAEDecode", "core", {}, {"samples": ("apart", 1), "audio_vae": ("audio vae", 0)}),
             Node("video", "CreateVideo", "core", {"fps": 24.0}, {"images": ("decode", 1), "audio": ("sound", 0)}),
             save(source="video", height=280),

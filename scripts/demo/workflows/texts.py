@@ -1,7 +1,6 @@
 """Prompts and notes of the shipped workflows."""
 
-LIGHTRICKS = "https://huggingface.co/Lightricks/LTX-2.3"
-GOOGLE = "https://huggingface.co/google/gemma-3-12b-it-qat-q4_0-unquantized"
+from .model_files import DEV, DISTILLED, GEMMA, GEMMA_PAGE, HUB, LIGHTRICKS, LORA, UPSAMPLER, ModelFile
 
 LAKE = (
     "A calm mountain lake at sunset. Ripples run slowly across the water and break the reflection of the ridges; thin "
@@ -25,28 +24,22 @@ KITCHEN = (
     "Hand-held camera, close. Sound: sizzling butter, a wooden spoon on the pan, a radio playing quietly next door."
 )
 
-_ROWS = {
-    "dev": f"| [ltx-2.3-22b-dev]({LIGHTRICKS}/blob/main/ltx-2.3-22b-dev.safetensors) | `checkpoints` | 46.1 GB |",
-    "distilled": f"| [ltx-2.3-22b-distilled-1.1]({LIGHTRICKS}/blob/main/ltx-2.3-22b-distilled-1.1.safetensors) "
-    "| `checkpoints` | 46.1 GB |",
-    "lora": f"| [ltx-2.3-22b-distilled-lora-384-1.1]({LIGHTRICKS}/blob/main/"
-    "ltx-2.3-22b-distilled-lora-384-1.1.safetensors) | `loras` | 7.6 GB |",
-    "upsampler": f"| [ltx-2.3-spatial-upscaler-x2-1.1]({LIGHTRICKS}/blob/main/"
-    "ltx-2.3-spatial-upscaler-x2-1.1.safetensors) | `latent_upscale_models` | 1.0 GB |",
-    "gemma": f"| [gemma-3-12b-it-qat-q4_0-unquantized]({GOOGLE}) (whole folder) | `text_encoders` | 25 GB |",
-}
-TWO_STAGE_FILES = ("dev", "lora", "upsampler", "gemma")
-DISTILLED_FILES = ("distilled", "upsampler", "gemma")
-PREVIEW_FILES = ("dev", "gemma")
+TWO_STAGE_FILES = (DEV, LORA, UPSAMPLER)
+DISTILLED_FILES = (DISTILLED, UPSAMPLER)
+PREVIEW_FILES = (DEV,)
 
 
-def files(rows: tuple[str, ...]) -> str:
-    """The note that says which files go where."""
-    table = "\n".join(_ROWS[row] for row in rows)
-    smaller = "ltx-2.3-22b-distilled-fp8" if "distilled" in rows else "ltx-2.3-22b-dev-fp8"
+def files(needed: tuple[ModelFile, ...]) -> str:
+    """The note that says which files go where; every workflow needs Gemma."""
+    rows = [
+        f"| [{file.name.removesuffix('.safetensors')}]({file.page}) | `{file.folder}` | {file.size} |"
+        for file in needed
+    ]
+    rows.append(f"| [{GEMMA}]({GEMMA_PAGE}) (whole folder) | `text_encoders` | 25 GB |")
+    smaller = "ltx-2.3-22b-distilled-fp8" if DISTILLED in needed else "ltx-2.3-22b-dev-fp8"
     return (
-        f"| file | folder in `models` | size |\n|---|---|---|\n{table}\n\n"
-        f"Less memory: [{smaller}]({LIGHTRICKS}-fp8), 29 GB, in `checkpoints`.\n"
+        "| file | folder in `models` | size |\n|---|---|---|\n" + "\n".join(rows) + "\n\n"
+        f"Less memory: [{smaller}]({HUB}/{LIGHTRICKS}-fp8), 29 GB, in `checkpoints`.\n"
         "Choose the checkpoint in **three** loaders: model, VAE, projection."
     )
 

@@ -7,7 +7,7 @@ import torch
 
 from ltx_duo.ltx_core.execution.splitting import TokenChunks
 from ltx_duo.tests.ltx_core.execution.test_graphs import PIECES, block_graphs, check, recorded, recorder  # noqa: F401
-from ltx_duo.tests.ltx_core.transformer.scenes import Scene
+from ltx_duo.tests.ltx_core.transformer.scenes import DEVICE, Scene  # noqa: F401 - DEVICE makes them GPU tests
 
 
 def blocks_of_another_model(rng):

@@ -14,7 +14,7 @@ from ltx_duo.ltx_core.sampling.patchify import patchify_audio, patchify_video
 from ltx_duo.ltx_core.sampling.res_2s import sample_res_2s
 from ltx_duo.ltx_core.sampling.stage import AVLatent, Stage, Start, begin, sample_stage
 from ltx_duo.ltx_core.transformer.runner import one_after_another
-from ltx_duo.tests.ltx_core.transformer.scenes import Scene
+from ltx_duo.tests.ltx_core.transformer.scenes import DEVICE, Scene  # noqa: F401 - DEVICE makes them GPU tests
 
 GEOMETRY = LatentGeometry(96, 64, 17, 24.0)
 SIGMAS = torch.tensor([0.9, 0.5, 0.0])

@@ -1,0 +1,42 @@
+"""The published files that the shipped workflows name, and where ComfyUI can get them."""
+
+from dataclasses import dataclass
+
+HUB = "https://huggingface.co"
+LIGHTRICKS = "Lightricks/LTX-2.3"
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A file of a repository on Hugging Face; `folder` is its place in ComfyUI's models."""
+
+    name: str
+    folder: str
+    size: str
+    repository: str = LIGHTRICKS
+
+    @property
+    def page(self) -> str:
+        return f"{HUB}/{self.repository}/blob/main/{self.name}"
+
+    @property
+    def offer(self) -> dict[str, str]:
+        """What a node's `properties.models` says, from which the front end offers to download a missing file."""
+        url = f"{HUB}/{self.repository}/resolve/main/{self.name}"
+        return {"name": self.name, "url": url, "directory": self.folder}
+
+
+DEV = ModelFile("ltx-2.3-22b-dev.safetensors", "checkpoints", "46.1 GB")
+DISTILLED = ModelFile("ltx-2.3-22b-distilled-1.1.safetensors", "checkpoints", "46.1 GB")
+LORA = ModelFile("ltx-2.3-22b-distilled-lora-384-1.1.safetensors", "loras", "7.6 GB")
+UPSAMPLER = ModelFile("ltx-2.3-spatial-upscaler-x2-1.1.safetensors", "latent_upscale_models", "1.0 GB")
+FILES = (DEV, DISTILLED, LORA, UPSAMPLER)
+
+# A whole folder, which the front end cannot download.
+GEMMA = "gemma-3-12b-it-qat-q4_0-unquantized"
+GEMMA_PAGE = f"{HUB}/google/{GEMMA}"
+
+
+def offers(values: list) -> list[dict[str, str]]:
+    """The offers for the files among a node's widget values."""
+    return [file.offer for file in FILES if file.name in values]
