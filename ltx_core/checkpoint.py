@@ -17,10 +17,9 @@ from .key_maps import STATISTICS_ALIASES, STATISTICS_NAMES, Component, KeyMap, c
 from .safetensors_file import SafetensorsFile, TensorInfo
 from .stubs import read_json
 from .unfinished import marks
-from .weights import backfill_audio_statistics, check_finite, check_latent_statistics, check_written, load_module
+from .weights import backfill_audio_statistics, check_finite, check_latent_statistics, check_written
 
-__all__ = ["Checkpoint", "Component", "Generation", "backfill_audio_statistics", "check_finite", "common_generation",
-           "load_module"]  # fmt: skip
+__all__ = ["Checkpoint", "Component", "common_generation"]
 
 _WITH_AUDIO_STATISTICS = (Component.AUDIO_ENCODER, Component.AUDIO_DECODER)
 

@@ -68,6 +68,7 @@ def load_component(
     fp8 files are expanded.  CheckpointError when the file does not have it, or does not fit its config.
     """
     checkpoint.require(component)
+    checkpoint.check_finite(component)
     module = build_module(checkpoint, component, device="meta")
     weights = dequantize(checkpoint.state_dict(component), dtype, source=checkpoint.path)
     return _filled(module, weights, checkpoint, component, dtype, device)
@@ -113,6 +114,7 @@ def load_text_encoder(
     module = text_encoder_module(gemma, projection, device="meta")
     parts = ((module.gemma, gemma, Component.GEMMA), (module.feature_extractor, projection, Component.TEXT_PROJECTION))
     for part, checkpoint, component in parts:
+        checkpoint.check_finite(component)
         weights = dequantize(checkpoint.state_dict(component), dtype, source=checkpoint.path)
         _filled(part, weights, checkpoint, component, dtype, device)
     return module.eval()
@@ -144,8 +146,12 @@ def load_components(
     if not dtype.is_floating_point or dtype.itemsize < 2:
         raise LTXError(f"dtype is {dtype}, expected what can be computed in: torch.bfloat16 or torch.float32.")
     main, text, upscale = map(Checkpoint.open, (checkpoint, gemma, upsampler))
-    if common_generation(main, text, upscale) in (Generation.V2_5, Generation.LATER):
-        raise CheckpointError(f"{main.path} is of {main.generation_name}, which this engine does not run. Use LTX-2.3.")
+    common_generation(main, text, upscale)
+    for file in (main, text, upscale):
+        if file.generation in (Generation.V2_5, Generation.LATER):
+            raise CheckpointError(
+                f"{file.path} is of {file.generation_name}, which this engine does not run. Use LTX-2.3."
+            )
     main.require(*_OF_CHECKPOINT)
     text.require(Component.GEMMA)
     upscale.require(Component.UPSAMPLER)
@@ -183,7 +189,7 @@ def _device(device: torch.device | str | None) -> torch.device:
     try:
         device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device is None else device)
         torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    except (RuntimeError, AssertionError) as error:
         raise LTXError(
             f"device is {str(device)!r}, which cannot be used here ({str(error).splitlines()[0]}). Use 'cuda' where "
             "torch sees a GPU, else 'cpu'."

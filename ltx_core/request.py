@@ -26,9 +26,10 @@ class StagedLoRA:
     stage_two: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Request:
-    """What to make: `geometry` is the final one.  What is None is as the model's variant has it.
+    """What to make: `geometry` is the final one.  What is None is as the model's variant has it; without `tiling` the
+    video is decoded whole.
 
     LTXError for what no model could make.
     """
@@ -50,6 +51,8 @@ class Request:
         g = self.geometry
         check_two_stage(g.width, g.height, g.frames, g.fps)
         resolve_frames([given.frame for given in self.images], g.frames)
+        if not 0 <= self.seed < 2**64:
+            raise LTXError(f"seed is {self.seed}, expected a whole number from 0 to 2**64 - 1.")
         if self.steps is not None and self.steps < 1:
             raise LTXError(f"steps is {self.steps}, expected at least 1: use 30 for a dev model.")
         for name in ("stage_one_sigmas", "stage_two_sigmas"):
@@ -63,7 +66,7 @@ class Request:
             )
 
     def filled(self, variant: ModelVariant) -> "Request":
-        """The same request with nothing left to the variant; LTXError for steps that the model does not have."""
+        """The same request with what it left to the variant; LTXError for steps that the model does not have."""
         fixed = variant.fixed_sigmas is not None and self.stage_one_sigmas is None
         if fixed and self.steps not in (None, variant.steps):
             raise LTXError(
@@ -81,7 +84,7 @@ class Request:
         return replace(self, **{name: value for name, value in given.items() if getattr(self, name) is None})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Result:
     """frames (F, H, W, 3) float32 in 0..1 at `fps`; waveform (1, 2, N) float32 at `sample_rate` Hz; both on the CPU.
 

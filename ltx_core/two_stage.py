@@ -155,7 +155,8 @@ def generate(
     _check(c, r, loras)
     placement = {"dtype": c.dtype, "device": c.device}
     crf, generator = c.variant.image_crf, torch.Generator(c.device).manual_seed(r.seed)
-    texts = r.prompt, r.negative_prompt
+    guided = r.guidance.video.needs_negative or r.guidance.audio.needs_negative
+    texts = (r.prompt, r.negative_prompt) if guided else (r.prompt,)
     contexts = connect(
         c.video_connector,
         c.audio_connector,
@@ -187,6 +188,7 @@ def generate(
 
 def _check(components: Components, request: Request, loras: Sequence[StagedLoRA]) -> None:
     components.check()
+    request.guidance.blocks(components.transformer.params.num_layers)
     shapes = {name: weight.shape for name, weight in components.transformer.named_parameters()}
     for own in loras:
         own.lora.check(shapes)

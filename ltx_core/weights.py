@@ -47,7 +47,8 @@ def load_module(
     return module
 
 
-def differences(expected: Mapping[str, torch.Size], found: Mapping[str, torch.Size]) -> str:
+def differences(expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]) -> str:
+    """How the shapes of `found` differ from those of `expected`, by name; empty if they do not."""
     other = [
         f"{name} is {_shape(found[name])} instead of {_shape(shape)}"
         for name, shape in expected.items()
@@ -91,8 +92,8 @@ def check_written(state_dict: Mapping[str, Tensor], file: SafetensorsFile) -> No
     """CheckpointError if a large matrix is zero where it is looked at, and the file looks unfinished otherwise too.
 
     Zeros alone are no fault: there are LoRAs that leave layers as they are, and tables that are not used.  They are one
-    with the mark of a download beside the file, with parts of it that were never written, or where the
-    file's last two matrices are zeros as well.
+    with the mark of a download beside the file, with parts of it that were never written, or where the file's last two
+    matrices are zeros as well.
     """
     zeros = [name for name, tensor in state_dict.items() if name.endswith(".weight") and _is_zero(tensor)]
     if not zeros:

@@ -37,7 +37,7 @@ class Guidance(io.ComfyNode):
             display_name="LTX Guidance",
             category=CATEGORY,
             description="Guidance for picture and sound in stage one. Without this node stage one takes what the "
-            "model's own file calls for.",
+            "loaded model calls for.",
             inputs=[
                 io.Combo.Input(
                     "preset",

@@ -146,10 +146,10 @@ class PromptGraph:
                     waiting.append(source)
                     yield source
 
-    def _origin(self, link: object) -> tuple[Node, object] | None:
+    def _origin(self, link: object) -> tuple[Node, int] | None:
         """The node and the output that a link comes from, through nodes that only hand it on."""
         seen = set()
-        while isinstance(link, list) and len(link) == 2:
+        while isinstance(link, list) and len(link) == 2 and isinstance(link[1], int):
             node = self.nodes.get(str(link[0]))
             if node is None or node.id in seen:
                 return None

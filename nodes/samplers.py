@@ -93,7 +93,7 @@ class StageOneSampler(io.ComfyNode):
                 Guidance.Input(
                     "guidance",
                     optional=True,
-                    tooltip="From LTX Guidance. Left open: what the model's own file calls for.",
+                    tooltip="From LTX Guidance. Left open: what the loaded model calls for.",
                 ),
                 io.Sigmas.Input(
                     "sigmas",

@@ -76,6 +76,8 @@ class LoadLatent(io.ComfyNode):
     def fingerprint_inputs(cls, file=None):
         from .comfyui import latent_files
 
+        if file is None:  # comes through a link
+            return None
         stat = latent_files.path(file).stat()
         return stat.st_mtime_ns, stat.st_size
 

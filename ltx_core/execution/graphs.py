@@ -22,7 +22,7 @@ from ..kernels.layer_protocols import TellsFixedWeights, offers
 from ..progress import SILENT, Reporter
 from ..transformer.arrangement import IN_ORDER, Arrangement
 from ..transformer.pass_sharing import BlockPlan
-from ..transformer.runner import Conditionings, Streams
+from ..transformer.runner import Conditionings, InOrder, Streams
 from .capture import CudaRecorder
 
 logger = logging.getLogger("ltx_duo")
@@ -65,7 +65,7 @@ class BlockGraphs:
         blocks_per_graph: int = BLOCKS_PER_GRAPH,
         most_tokens: int = MOST_TOKENS,
     ):
-        self._reporter = reporter
+        self._reporter, self._in_order = reporter, InOrder(reporter)
         self._recorder = CudaRecorder() if recorder is None else recorder
         self._blocks_per_graph, self._most_tokens = blocks_per_graph, most_tokens
         self._seen: set[Hashable] = set()
@@ -84,7 +84,7 @@ class BlockGraphs:
         try:
             if self._may_be_recorded(streams, plans):
                 return self._replayed(blocks, plans, streams, conditionings, arrangement)
-            return self._run(blocks, plans, streams, conditionings, arrangement)
+            return self._in_order(blocks, plans, streams, conditionings, arrangement)
         except BaseException:
             self._recordings.clear()  # whoever tries again needs the memory
             raise
@@ -93,12 +93,6 @@ class BlockGraphs:
         first = next(stream for stream in streams if stream is not None)
         rows = first.shape[0] * len(plans[-1].contexts or (0,))
         return rows * first.shape[1] <= self._most_tokens and self._recorder.suits(first)
-
-    def _run(self, blocks, plans, streams: Streams, conditionings: Conditionings, arrangement: Arrangement) -> Streams:
-        for block, plan in zip(blocks, plans, strict=True):
-            self._reporter.check_cancel()
-            streams = block(*streams, *conditionings, plan, arrangement)
-        return streams
 
     def _replayed(
         self, blocks, plans, streams: Streams, conditionings: Conditionings, arrangement: Arrangement
@@ -111,7 +105,7 @@ class BlockGraphs:
         self._seen.add(key)
         recording = self._recordings.get(key)
         if recording is None:
-            return self._run(blocks, plans, streams, conditionings, arrangement)
+            return self._in_order(blocks, plans, streams, conditionings, arrangement)
         for own, new in zip(recording.inputs, tensors, strict=True):
             own.copy_(new)
         done = []
@@ -120,7 +114,7 @@ class BlockGraphs:
             if _weights(blocks[piece.start : piece.stop], tensors[0].device) != piece.weights:
                 del self._recordings[key]
                 rest = slice(piece.start, None)
-                return self._run(blocks[rest], plans[rest], streams, recording.conditionings, arrangement)
+                return self._in_order(blocks[rest], plans[rest], streams, recording.conditionings, arrangement)
             if len(done) > 1:
                 done[-2].synchronize()
             piece.replay()

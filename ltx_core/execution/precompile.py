@@ -32,7 +32,7 @@ Calls = Sequence[Callable[[], object]]
 def finish_transformer(model: AVTransformer, dtype: torch.dtype, device: torch.device) -> None:
     """Compiles what the model runs for tokens of `dtype` on `device`, and returns when that is done."""
     tokens = torch.empty(0, dtype=dtype, device=device)
-    if can_fuse(tokens) and not torch.is_grad_enabled():
+    if can_fuse(tokens):
         fp8 = takes_rows(model.transformer_blocks[0].attn1.to_q, tokens)
         compile_transformer(model.params, tokens.dtype, tokens.device, fp8).result()
 

@@ -49,7 +49,7 @@ class Pieces:
         return None
 
 
-# Told after a failure what was tried and what comes next; returns whether to try again.
+# Told after a failure what was tried and what comes next; returns whether to try again, never with True for None.
 Retry = Callable[[BaseException, Pieces, Pieces | None], bool]
 
 

@@ -108,7 +108,7 @@ def sample_res_2s(
                 slopes = [d - a for d, a in zip(x0, anchors, strict=True)]
 
         middle = state.with_latents(_narrow(middles, state))
-        prediction = denoise(middle, half_sigma, 0, prediction)
+        prediction = denoise(middle, half_sigma, step)  # never skipped
         second = [x.to(wide) for x in state.keep(prediction)]
         targets = [a + h * (b1 * s + b2 * (d - a)) for a, s, d in zip(anchors, slopes, second, strict=True)]
         ends = renoised(anchors, targets, sigmas[step], sigmas[step + 1], step_noise)

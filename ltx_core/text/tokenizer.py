@@ -29,7 +29,7 @@ class GemmaTokenizer:
         """A Hugging Face folder with `tokenizer.json` or, failing that, `tokenizer.model`."""
         file = tokenizer_file(Path(path))
         read = cls.from_tokenizer_json if file.suffix == ".json" else cls.from_sentencepiece
-        return read(file.read_bytes())
+        return read(_bytes(file))
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> "GemmaTokenizer":
@@ -102,14 +102,23 @@ def tokenizer_file(folder: Path) -> Path:
             f"{folder} holds no tokenizer: expected tokenizer.json or tokenizer.model there. Download the whole folder "
             "of the Gemma-3 text encoder, not only its weights."
         )
-    with found.open("rb") as file:
-        start = file.read(LOOKED_AT)
+    start = _bytes(found, LOOKED_AT)
     if found.suffix == ".json":
         check_json(found, start, "the tokenizer of Gemma-3")
     elif not start or stub(start):
         kind, to_do = stub(start) or ("empty", "Download it again.")
         raise CheckpointError(f"{found} is {kind}; expected the tokenizer of Gemma-3. {to_do}")
     return found
+
+
+def _bytes(path: Path, most: int = -1) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(most)
+    except OSError as error:
+        raise CheckpointError(
+            f"{path} cannot be read ({error}); expected the tokenizer of Gemma-3. Check its permissions."
+        ) from None
 
 
 def _unreadable(what: str, error: Exception) -> CheckpointError:

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
-from ..progress import Reporter
+from ..progress import SILENT, Reporter
 from .arrangement import IN_ORDER, Arrangement
 from .block import StreamConditioning
 from .pass_sharing import BlockPlan
@@ -33,7 +33,7 @@ class BlockRunner(Protocol):
 class InOrder:
     """The plain loop, which asks `reporter` before each block whether to go on."""
 
-    reporter: Reporter
+    reporter: Reporter = SILENT
 
     def __call__(
         self,
@@ -49,14 +49,4 @@ class InOrder:
         return streams
 
 
-def one_after_another(
-    blocks: nn.ModuleList,
-    plans: Sequence[BlockPlan],
-    streams: Streams,
-    conditionings: Conditionings,
-    arrangement: Arrangement = IN_ORDER,
-) -> Streams:
-    """The plain loop."""
-    for block, plan in zip(blocks, plans, strict=True):
-        streams = block(*streams, *conditionings, plan, arrangement)
-    return streams
+one_after_another: BlockRunner = InOrder()

@@ -1,6 +1,5 @@
 """One record for each generation and kind of model: everything that depends on the model reads it."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -10,7 +9,7 @@ from ..generation import Generation
 from ..sampling.euler import sample_euler
 from ..sampling.guidance import LTX_2_0_DEV, LTX_2_3_DEV, OFF, Guidance
 from ..sampling.schedule import DISTILLED_STAGE_ONE, STAGE_TWO, ltx2_sigmas
-from ..sampling.state import AVState
+from ..sampling.stage import Sampler
 from ..text.negative_prompt import NEGATIVE_PROMPT
 from .kind import Kind
 
@@ -41,7 +40,7 @@ class ModelVariant:
     files: PublishedFiles
     steps: int = 30
     stage_two_sigmas: tuple[float, ...] = STAGE_TWO
-    sampler: Callable[..., AVState] = sample_euler
+    sampler: Sampler = sample_euler
     image_crf: int = 33
     stage_one_sound: bool = True
     negative_prompt: str = NEGATIVE_PROMPT

@@ -63,6 +63,7 @@ def find_wrong_text_files(
     try:
         open_files.check_text_encoder(text_encoder, folders, projection, its_folders)
     except LTXError as error:
-        told = str(error)
-        is_gemma = files.path(text_encoder, folders) in told or files.path(projection, its_folders) not in told
+        told, its_path = str(error), files.path(projection, its_folders)
+        # Gemma's folder may be the beginning of the projection's path.
+        is_gemma = files.path(text_encoder, folders) in told.replace(its_path, "") or its_path not in told
         wrong.add("text_encoder" if is_gemma else "projection", told)

@@ -20,13 +20,13 @@ def save(video) -> dict | None:
     """
     from comfy_api.latest import InputImpl, Types
 
-    components = video.get_components()
-    small = Types.VideoComponents(
-        images=shrink(components.images), audio=components.audio, frame_rate=components.frame_rate
-    )
-    height, width = small.images.shape[1:3]
     path = None
     try:
+        components = video.get_components()
+        small = Types.VideoComponents(
+            images=shrink(components.images), audio=components.audio, frame_rate=components.frame_rate
+        )
+        height, width = small.images.shape[1:3]
         folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(
             "ltx-duo", folder_paths.get_temp_directory(), width, height
         )

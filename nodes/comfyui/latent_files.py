@@ -48,7 +48,7 @@ def path(name: str) -> Path:
         root = Path(folder_paths.get_directory_by_type(kind[1:-1]))
         found = root / relative
         inside = os.path.abspath(found).startswith(os.path.abspath(root) + os.sep)
-        if inside and found.suffix == EXTENSION and found.is_file():
+        if inside and found.suffix == EXTENSION and os.path.isfile(found):
             return found
     raise CheckpointError(
         f"There is no saved latent {shortened(name)}. Make one with LTX Save Latent, press r in ComfyUI, and choose it."
@@ -134,9 +134,9 @@ def _info(file: SafetensorsFile) -> StageInfo | None:
     fps, device = info.get("fps"), info.get("generator_device")
     if type(fps) not in (int, float) or not LOWEST_FPS <= fps <= HIGHEST_FPS:
         expected = f"a number from {LOWEST_FPS:g} to {HIGHEST_FPS:g}"
-        raise _strange(file, f"the 'fps' in its {INFO!r} metadata is {_short(fps)}", expected)
+        raise _strange(file, f"the 'fps' in its {INFO!r} metadata is {shortened(fps)}", expected)
     if not isinstance(device, str) or not DEVICE.fullmatch(device):
-        found = f"the 'generator_device' in its {INFO!r} metadata is {_short(device)}"
+        found = f"the 'generator_device' in its {INFO!r} metadata is {shortened(device)}"
         raise _strange(file, found, "a kind of device such as 'cuda' or 'cpu'")
     return StageInfo(float(fps), device, _generator_state(file, device))
 
@@ -158,8 +158,3 @@ def _strange(file: SafetensorsFile, found: str, expected: str) -> CheckpointErro
     return CheckpointError(
         f"Cannot use {file.path}: {found}; expected {expected}. Save the latent again with LTX Save Latent."
     )
-
-
-def _short(value: object) -> str:
-    text = repr(value) if not isinstance(value, int) or abs(value) < 10**9 else "a huge number"
-    return text if len(text) <= 80 else text[:77] + "..."

@@ -117,9 +117,10 @@ def fps_of(latent: dict, text: list | None = None, report: NodeReport | None = N
     video, audio = take(latent)
     fps = COMMON_FPS[0] if audio is None else _fps_of_sound(pixel_frames(video.shape[2]), audio.shape[2])
     source = "nothing in it tells the rate" if audio is None else f"its sound of {audio.shape[2]} latents fits that"
+    to_do = "set it in LTXVConditioning on 'positive'" if text else "give 'images' and 'audio' to Create Video with it"
     (report or NodeReport()).warn(
         f"The latent carries no frame rate, as core's nodes keep none: {fps:g} frames a second are assumed "
-        f"({source}). If it is another one, set it in LTXVConditioning on the sampler's 'positive'."
+        f"({source}). If it is another one, {to_do}."
     )
     return fps
 

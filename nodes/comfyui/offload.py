@@ -1,8 +1,8 @@
 """Weights that go back to where they came from.
 
 ComfyUI's ModelPatcher moves a module off the device with `module.to("cpu")`, which copies each weight into new memory:
-seconds for a 22B model, and a second copy of a file that is mapped into memory already.  Modules whose homes are
-remembered take their first tensors back instead.
+seconds for a 22B model, and a second copy of a file that is mapped into memory already.  A weight's home is the tensor
+that it had first: modules whose homes are remembered take these back instead.
 """
 
 from functools import cache

@@ -15,6 +15,7 @@ from ...ltx_core.lora import LoRA
 from ...ltx_core.text.tokenizer import tokenizer_file
 from ...ltx_core.upsampler.params import UpsamplerParams
 from ...ltx_core.variants import Kind, kind_of_name
+from ..names import LORA_FOLDERS
 from . import components, files
 from .components import MODEL_PARTS, Part
 from .handles import LoraUse, ModelHandle, TextEncoderHandle, UpsamplerHandle, VAEHandle
@@ -45,12 +46,12 @@ def open_model(name: str, folders: Folders, weight_dtype: str, kind: Kind | None
 def check_lora(name: str | None) -> None:
     """CheckpointError unless the file is a LoRA; whether it fits the model is known when the node runs."""
     if name is not None:
-        LoRA.open(files.path(name, ("loras",)))
+        LoRA.open(files.path(name, LORA_FOLDERS))
 
 
 def add_lora(model: ModelHandle, name: str, stage_one: float, stage_two: float) -> ModelHandle:
     """The model with one more LoRA; VariantError if it is of another model, CheckpointError if it holds NaN."""
-    lora = LoRA.open(files.path(name, ("loras",)))
+    lora = LoRA.open(files.path(name, LORA_FOLDERS))
     shapes = {key: info.shape for key, info in model.checkpoint.tensors(Part.TRANSFORMER).items()}
     lora.check(shapes, model.checkpoint.path.name)
     lora.factors()  # refuses NaN

@@ -20,6 +20,10 @@ from ...ltx_core.lora import LoRA
 from ...ltx_core.safetensors_file import SafetensorsFile
 from .. import names
 from ..declared import widgets
+from ..preflight import check
+from ..preflight.possible import check_possible
+from ..preflight.report import Report
+from ..preflight.room import Machine, check_room
 from ..prompt_graph import Node, PromptGraph
 from ..validation import Messages, Placed, check_inputs, place, placed, validation_of
 from . import files, latent_files
@@ -48,10 +52,6 @@ def on_prompt(request: dict) -> dict:
     classes = _classes(PromptGraph(prompt))
     if not classes:
         return request
-    from ..preflight import check
-    from ..preflight.possible import check_possible
-    from ..preflight.room import check_room
-
     defaults = {
         kind: {name: widget.default for name, widget in widgets(node).items() if widget.optional}
         for kind, node in classes.items()
@@ -62,10 +62,7 @@ def on_prompt(request: dict) -> dict:
     for node in ours:
         own[node.id], theirs[node.id] = check_inputs(node, classes[node.type])
     graph.refused = {node.id: own[node.id].keys() | theirs[node.id].keys() for node in ours}
-    opened, machine = OpenedFiles(), _machine()
-    report = check(graph, opened, has_gpu=not mm.is_device_cpu(mm.get_torch_device()))
-    check_possible(graph, opened, machine, report)
-    check_room(graph, _size_of, machine, report)
+    report = _checked(graph)
     for node in ours:
         for name, text in report.wrong.get(node.id, {}).items():
             own[node.id].setdefault(_shown_under(name, node, classes[node.type]), text)
@@ -76,6 +73,19 @@ def on_prompt(request: dict) -> dict:
             log.warning("LTX Duo: %s (node %s): %s", warning["title"], warning["node"], warning["text"])
         _show(warnings, request.get("client_id"))
     return request
+
+
+def _checked(graph: PromptGraph) -> Report:
+    """What the rules for whole prompts find.  A fault in one of them must not cost the checks of single nodes."""
+    try:
+        opened, machine = OpenedFiles(), _machine()
+        report = check(graph, opened, has_gpu=not mm.is_device_cpu(mm.get_torch_device()))
+        check_possible(graph, opened, machine, report)
+        check_room(graph, _size_of, machine, report)
+        return report
+    except Exception:
+        log.exception("LTX Duo: this prompt could not be checked as a whole; please report it. Its nodes are checked.")
+        return Report()
 
 
 def _classes(graph: PromptGraph) -> dict[str, type]:
@@ -109,7 +119,7 @@ def _shown_under(name: str, node: Node, node_class: type) -> str:
 
 
 class OpenedFiles:
-    """preflight.Files by ComfyUI's model folders; headers only, and each read once.
+    """preflight.Files by ComfyUI's model folders; only headers are read.
 
     A model that its own loader refuses is not there: what does not go with it is not at fault.
     """
@@ -164,14 +174,9 @@ _SLOTS = {
 
 
 def _file_of(loader: Node) -> tuple[str | None, tuple[str, ...]]:
-    inputs = {
-        names.MODEL_LOADER: ("checkpoint", names.MODEL_FOLDERS),
-        names.VAE_LOADER: ("checkpoint", names.VAE_FOLDERS),
-        names.TEXT_ENCODER_LOADER: ("projection", names.PROJECTION_FOLDERS),
-        names.UPSAMPLER_LOADER: ("upsampler", names.UPSAMPLER_FOLDERS),
-    }
-    slot, folders = inputs[loader.type]
-    return loader.value(slot, str), folders
+    slots = _SLOTS[loader.type]
+    slot = "projection" if "projection" in slots else next(iter(slots))
+    return loader.value(slot, str), slots[slot]
 
 
 def _size_of(loader: Node) -> int | None:
@@ -179,9 +184,7 @@ def _size_of(loader: Node) -> int | None:
     return None if found is None else sum(size for _, size in found)
 
 
-def _machine():
-    from ..preflight.room import Machine
-
+def _machine() -> Machine:
     cpu, device = torch.device("cpu"), mm.get_torch_device()
     vram = 0 if mm.is_device_cpu(device) else mm.get_total_memory(device)
     output = Path(folder_paths.get_output_directory()).resolve()

@@ -39,11 +39,7 @@ def _loaders_beside(graph: PromptGraph, sampler: Node) -> Iterator[Node]:
         if source is None:
             continue
         near = [source, *(graph.source(source, slot) for slot in ("text_encoder", "upsampler", "vae"))]
-        yield from (
-            node
-            for node in near
-            if node is not None and node.type in (VAE_LOADER, TEXT_ENCODER_LOADER, UPSAMPLER_LOADER)
-        )
+        yield from (node for node in near if node is not None and node.type in LOADERS_BESIDE)
 
 
 def _check_generations(model: Checkpoint, other: Checkpoint) -> None:

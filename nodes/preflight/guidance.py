@@ -34,7 +34,8 @@ def check_guidance(graph: PromptGraph, sampler: Node, files: Files, report: Repo
     if kind is Kind.DISTILLED:
         name = model_loader.value("checkpoint", str) or "This"
         report.warn(owner, f"{name} is a distilled model: with CFG it becomes grainy and slow. Set LTX Guidance to "
-                    "'from the model' or 'none', or choose the dev checkpoint.")  # fmt: skip
+                    "'from the model' or 'none', or choose the dev checkpoint. If it is one, set kind of LTX Model "
+                    "Loader to 'dev'.")  # fmt: skip
     for lora in loaders:
         strength = lora.value("strength_stage_one", (int, float))
         if is_distilled_lora(lora) and strength is not None and strength >= STRONG:

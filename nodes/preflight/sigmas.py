@@ -11,12 +11,17 @@ from .report import Report
 
 # Core's nodes.
 MANUAL, LTX = "ManualSigmas", "LTXVScheduler"
+_NUMBERS = re.compile(r"[-+]?(?:\d*\.*\d+)")  # as core finds them in a text
 FROM_SIGMA_MAX = ("KarrasScheduler", "ExponentialScheduler", "PolyexponentialScheduler", "LaplaceScheduler")
 
 
 def check_sigmas(graph: PromptGraph, sampler: Node, report: Report) -> None:
     """The sampler's schedule is one for flow models, and does what its user expects."""
     own = sampler.has("sigmas")
+    if own and (wrong := _no_number(graph.source(sampler, "sigmas"))) is not None:
+        report.error(sampler, f"ManualSigmas holds {wrong!r}, which is no number. Write numbers like 0.9, with commas "
+                     "between them.", input="sigmas")  # fmt: skip
+        return
     stage = 1 if sampler.type == STAGE_ONE_SAMPLER else 2
     if own and (sigmas := _known(graph.source(sampler, "sigmas"))) is not None:
         report.attempt(sampler, checked_sigmas, sigmas, input="sigmas")
@@ -29,12 +34,18 @@ def check_sigmas(graph: PromptGraph, sampler: Node, report: Report) -> None:
             report.warn(sampler, remark)
 
 
+def _no_number(scheduler: Node | None) -> str | None:
+    """The first of ManualSigmas' numbers that is none, such as 1..0."""
+    text = scheduler.value("sigmas", str) if scheduler is not None and scheduler.type == MANUAL else None
+    return next((number for number in _NUMBERS.findall(text or "") if number.count(".") > 1), None)
+
+
 def _known(scheduler: Node | None) -> list[float] | None:
     """The sigmas of a node of core's, or the first and the last of them; None where they are not known yet."""
     if scheduler is None:
         return None
     if scheduler.type == MANUAL and (text := scheduler.value("sigmas", str)) is not None:
-        return [float(number) for number in re.findall(r"[-+]?(?:\d*\.*\d+)", text)]  # as core reads it
+        return [float(number) for number in _NUMBERS.findall(text)]
     if scheduler.type in FROM_SIGMA_MAX and (first := scheduler.value("sigma_max", (int, float))):
         return [float(first), 0.0]
     return [1.0, 0.0] if scheduler.type == LTX else None

@@ -57,7 +57,9 @@ def _check_distilled_weights(graph: PromptGraph, sampler: Node, loaders: list[No
         name = model.value("checkpoint", str) or "The model"
         for lora in active:
             report.warn(lora, f"{name} is distilled already: the distilled LoRA on top makes the picture harsh. Take "
-                        "the LoRA out, or choose the dev checkpoint.")  # fmt: skip
+                        "the LoRA out, or choose the dev checkpoint. If it is one, set kind of LTX Model Loader to "
+                        "'dev'.")  # fmt: skip
     elif not active and None not in strengths.values() and not sampler.has("sigmas"):
         report.warn(sampler, "Stage two's three steps need distilled weights, and no distilled LoRA is on here. "
-                    f"Put LTX LoRA Loader with {variant_of(Kind.DEV).files.lora} (0 and 1) before it.")  # fmt: skip
+                    f"Put LTX LoRA Loader with {variant_of(Kind.DEV).files.lora} (0 and 1) before it; if the "
+                    "checkpoint is distilled, set kind of LTX Model Loader to 'distilled'.")  # fmt: skip

@@ -5,8 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from ltx_duo.ltx_core.checkpoint import Generation, common_generation
+from ltx_duo.ltx_core.checkpoint import common_generation
 from ltx_duo.ltx_core.errors import VariantError
+from ltx_duo.ltx_core.generation import Generation
 
 
 def file(name: str, generation: Generation | None) -> SimpleNamespace:

@@ -2,16 +2,21 @@
 
 import subprocess
 import sys
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from ltx_duo import ltx_core
 from ltx_duo.ltx_core import GivenImage, LatentGeometry, LoRA, LTXError, Request, StagedLoRA, generate, two_stage
+from ltx_duo.ltx_core.checkpoint import Checkpoint, Component
+from ltx_duo.ltx_core.execution import precompile
 from ltx_duo.ltx_core.generation import Generation
-from ltx_duo.ltx_core.loading import load_components
+from ltx_duo.ltx_core.loading import load_component, load_components
 from ltx_duo.ltx_core.sampling.schedule import DISTILLED_STAGE_ONE
 from ltx_duo.ltx_core.upsampler import LatentUpsampler
 from ltx_duo.ltx_core.variants import Kind, variant_of
@@ -76,6 +81,19 @@ class TestRequests:
         with pytest.raises(LTXError, match="placed at frame 9, but the video has 9"):
             Request("", SIZE, images=[GivenImage(torch.zeros(8, 8, 3), frame=9)])
 
+    @pytest.mark.parametrize("seed", [-1, 2**64])
+    def test_a_seed_that_no_generator_takes(self, seed):
+        with pytest.raises(LTXError, match=f"seed is {seed}, expected"):
+            Request("", SIZE, seed=seed)
+
+    @pytest.mark.parametrize("values, words", [
+        ({"strength": 1.5}, "image strength is 1.5, expected"), ({"strength": torch.nan}, "image strength is nan"),
+        ({"crf": -5}, "crf is -5, expected 0"), ({"crf": 52}, "crf is 52, expected 0"),
+    ])  # fmt: skip
+    def test_an_image_is_kept_and_compressed_as_can_be(self, values, words):
+        with pytest.raises(LTXError, match=words):
+            GivenImage(torch.zeros(8, 8, 3), **values)
+
     def test_steps_are_said_once(self):
         with pytest.raises(LTXError, match=r"steps is 3, but the 3 stage_one_sigmas make 2 steps\. Leave one of"):
             Request("", SIZE, steps=3, stage_one_sigmas=torch.tensor([1.0, 0.5, 0.0]))
@@ -101,6 +119,15 @@ class TestFiles:
     def test_a_file_in_the_place_of_another(self):
         with pytest.raises(LTXError, match="has no transformer: it holds latent upsampler. Choose"):
             load_components(UPSAMPLER, GEMMA_270M, CHECKPOINT, device="cpu")
+
+    def test_a_download_that_is_not_finished(self, tmp_path):
+        path = tmp_path / UPSAMPLER.name
+        weights = {name: torch.zeros_like(tensor) for name, tensor in load_file(UPSAMPLER).items()}
+        with safe_open(UPSAMPLER, "pt") as file:
+            save_file(weights, path, file.metadata())
+        path.with_suffix(".safetensors.part").touch()
+        with pytest.raises(LTXError, match="holds nothing but zeros, and .*The download is not finished"):
+            load_component(Checkpoint.open(path), Component.UPSAMPLER)
 
     @pytest.mark.parametrize("device", ["cuda:99", "toaster"])
     def test_a_device_that_is_not_there(self, device):
@@ -140,6 +167,30 @@ class TestComponents:
         for name in ("text_encoder", "audio_connector", "transformer"):
             with pytest.raises(LTXError, match=r"text projection gives .* expected one width\. Load all three"):
                 generate(replace(components, **{name: getattr(other, name)}), Request("", SIZE))
+
+    def test_a_block_that_is_not_there(self, components):
+        guidance = replace(variant_of(Kind.DEV).guidance, stg_blocks=(99,))
+        with pytest.raises(LTXError, match=r"STG blocks \[99\] do not exist: the model has"):
+            generate(components, Request("", SIZE, guidance=guidance))
+
+    @pytest.mark.parametrize("kind, texts", [(Kind.DEV, 2), (Kind.DISTILLED, 1)])
+    def test_a_negative_prompt_is_encoded_where_guidance_needs_it(self, components, kind, texts, monkeypatch, computes):
+        encode, seen = two_stage.encode_prompt, []
+        monkeypatch.setattr(two_stage, "encode_prompt", lambda *a: seen.append(a[2]) or encode(*a))
+        sigmas = torch.tensor([1.0, 0.0])
+        request = Request("A red circle.", SIZE, stage_one_sigmas=sigmas, stage_two_sigmas=sigmas)
+        generate(replace(components, variant=variant_of(kind)), request)
+        assert len(seen) == texts
+
+    def test_kernels_are_compiled_before_a_stage_also_where_gradients_are_on(self, components, monkeypatch):
+        compiled = Future()
+        compiled.set_result(None)
+        monkeypatch.setattr(precompile, "can_fuse", lambda tokens: True)
+        monkeypatch.setattr(precompile, "compile_transformer", lambda *a: seen.append(a[0]) or compiled)
+        seen = []
+        assert torch.is_grad_enabled()
+        precompile.finish_transformer(components.transformer, torch.float32, torch.device("cpu"))
+        assert seen == [components.transformer.params]
 
 
 class TestLoRAs:

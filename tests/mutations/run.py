@@ -125,9 +125,9 @@ class Bed:
         late = threading.Timer(self.limit, os.killpg, (int(nursery.stdout.readline()), signal.SIGKILL))
         late.start()
         code = int(nursery.stdout.readline())
-        if late.finished.is_set():
-            raise TimeoutError
         late.cancel()
+        if code == -signal.SIGKILL:
+            raise TimeoutError
         if code == 0:
             return None
         text = output.read_text(encoding="utf-8", errors="replace")

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ltx_duo.scripts.demo.workflows import catalogue
+from ltx_duo.ltx_core.variants import Kind, variant_of
+from ltx_duo.ltx_core.variants.records import PublishedFiles
+from ltx_duo.scripts.demo.workflows import catalogue, model_files
 from ltx_duo.scripts.demo.workflows.canvas import to_api as described_api
 from ltx_duo.scripts.demo.workflows.canvas import to_canvas
 
@@ -17,6 +19,8 @@ NAMES = sorted(path.name.removesuffix(".api.json") for path in WORKFLOWS.glob("a
 WIDGET_TYPES = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "COMFY_DYNAMICCOMBO_V3"}
 NOTE = "MarkdownNote"
 TITLE_HEIGHT = 30
+# Where our other loaders look; all that take a checkpoint, core's too, look in checkpoints.
+FOLDERS = {"LTXDuoLoraLoader": "loras", "LTXDuoUpsamplerLoader": "latent_upscale_models"}
 
 
 def load(name: str) -> dict:
@@ -164,6 +168,24 @@ def test_canvas_fits_a_laptop_screen(name):
         assert top >= 60
         assert left + node["size"][0] * view["scale"] <= 1440
         assert top + node["size"][1] * view["scale"] <= 900
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_file_is_offered_where_its_node_looks(name):
+    for node in load(f"{name}.json")["nodes"]:
+        files = [value for value in node.get("widgets_values", []) if str(value).endswith(".safetensors")]
+        offered = node["properties"].get("models", [])
+        assert {model["name"] for model in offered} == set(files), node["type"]
+        for model in offered:
+            assert model["url"] == f"https://huggingface.co/Lightricks/LTX-2.3/resolve/main/{model['name']}"
+            assert model["directory"] == FOLDERS.get(node["type"], "checkpoints")
+
+
+def test_files_are_called_as_the_models_record_says():
+    files = variant_of(Kind.DEV).files
+    assert files == PublishedFiles(
+        model_files.DEV.name, model_files.LORA.name, model_files.UPSAMPLER.name, model_files.GEMMA
+    )
 
 
 def test_server_offers_them_as_templates(client):

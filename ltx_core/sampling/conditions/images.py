@@ -7,13 +7,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ...errors import ConditioningError
 from ...image_compression import compress, fits_h264
 from ...progress import SILENT, Reporter
 from ..geometry import LatentGeometry
-from .condition import Condition
+from .condition import Condition, checked_strength
 from .first_frame import FirstFrame
 from .fitting import resize_and_crop, resolve_frames
 from .keyframe import Keyframe
+
+MOST_CRF = 51  # of H.264
 
 log = logging.getLogger("ltx_duo")
 
@@ -23,13 +26,19 @@ class GivenImage:
     """An image that the video shows: (H, W, 3) float 0..1 on the CPU, its pixel frame (negative: from the end), and how
     firmly it is kept, 0 to 1.
 
-    crf: H.264 compression put on it first, 0 for none, None for what the model learned with.
+    crf: H.264 compression put on it first, 0 (none) to 51, None for what the model learned with.  ConditioningError for
+    a strength or crf outside.
     """
 
     image: Tensor
     frame: int = 0
     strength: float = 1.0
     crf: int | None = None
+
+    def __post_init__(self):
+        checked_strength(self.strength, "image")
+        if self.crf is not None and not 0 <= self.crf <= MOST_CRF:
+            raise ConditioningError(f"The image's crf is {self.crf}, expected 0 (no compression) to {MOST_CRF}.")
 
 
 @torch.no_grad()

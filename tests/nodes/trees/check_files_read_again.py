@@ -3,11 +3,8 @@
 import shutil
 import weakref
 
-import folder_paths
 import pytest
 from comfy.cli_args import args
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
 
 from ltx_duo.ltx_core.checkpoint import Checkpoint, Component
 from ltx_duo.ltx_core.errors import CheckpointError
@@ -15,32 +12,14 @@ from ltx_duo.nodes.comfyui import files
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """A further folder for a kind of model."""
-    known = {key: (list(paths), kinds) for key, (paths, kinds) in folder_paths.folder_names_and_paths.items()}
-    monkeypatch.setattr(folder_paths, "folder_names_and_paths", known)
-    monkeypatch.setattr(folder_paths, "filename_list_cache", {})
-
-    def add(kind: str):
-        (tmp_path / kind).mkdir(exist_ok=True)
-        folder_paths.add_model_folder_path(kind, str(tmp_path / kind))
-        return tmp_path / kind
-
-    return add
-
-
-@pytest.fixture
-def spoilt(models, names, folder):
-    """The checkpoint with NaN in one weight, as "spoilt.safetensors"."""
+def spoilt(names, rewritten):
+    """The checkpoint with NaN in one weight."""
 
     def save(weight: str) -> str:
-        source = models / "checkpoints" / names.checkpoint
-        with safe_open(source, "pt") as file:
-            metadata = file.metadata()
-        tensors = load_file(source)
-        tensors[weight].view(-1)[-1] = float("nan")
-        save_file(tensors, folder("checkpoints") / "spoilt.safetensors", metadata)
-        return "spoilt.safetensors"
+        def change(tensors, metadata):
+            tensors[weight].view(-1)[-1] = float("nan")
+
+        return rewritten("checkpoints", names.checkpoint, change)
 
     return save
 

@@ -96,3 +96,12 @@ def test_who_is_used():
     )
     assert graph.is_used("1")
     assert not graph.is_used("2") and not graph.is_used("3")
+
+
+def test_a_film_that_cannot_even_be_made_small_is_told(monkeypatch, caplog):
+    def fail(images):
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(film_preview, "shrink", fail)
+    assert film_preview.save(video(torch.rand(1, 64, 64, 3))) is None
+    assert "could not be written: no room" in caplog.text

@@ -112,7 +112,10 @@ def test_a_guessed_rate_fits_the_sound_and_is_told(frames, fps):
     assert guessed == pytest.approx(fps, rel=0.02)
     latents.check_audio_length(native["samples"].unbind()[1], frames, guessed)
     assert len(told.lines) == 1 and f"{guessed:g} frames a second" in told.lines[0]
-    assert "LTXVConditioning" in told.lines[0]
+    # What to do differs: at decode there is no text that could say the rate.
+    assert "Create Video" in told.lines[0]
+    latents.fps_of(native, [[torch.zeros(1, 7, 160), {}]], told)
+    assert "LTXVConditioning" in told.lines[1]
 
 
 def test_no_rate_fits_a_sound_of_another_length():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ltx_duo.ltx_core.checkpoint import Generation
+from ltx_duo.ltx_core.generation import Generation
 from ltx_duo.nodes.preflight import check
 from ltx_duo.nodes.preflight.possible import check_possible
 from ltx_duo.nodes.preflight.report import Report

@@ -44,6 +44,13 @@ def test_start_latent_that_stays():
     assert scene.set(ONE, sigmas=["99", 0]).report() == Report()
 
 
+@pytest.mark.parametrize("text, words", [("1..0, 0.5, 0", "'1..0', which is no number"), ("1.0, 0..5, 0", "'0..5'")])
+def test_sigmas_that_core_cannot_read(text, words):
+    scene = Scene("text-to-video")
+    scene.set(TWO, sigmas=scene.add("ManualSigmas", sigmas=text))
+    assert words in scene.errors()[TWO]
+
+
 def test_empty_start_latent_loses_nothing():
     scene = Scene("text-to-video")
     empty = scene.add("EmptyLTXVLatentVideo", **HALF)

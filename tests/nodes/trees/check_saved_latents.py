@@ -105,3 +105,12 @@ def test_what_cannot_be_opened_again_is_not_saved():
     other = latents.StageInfo(60.0, "cpu", INFO.generator_state)
     with pytest.raises(GeometryError, match="17 frames at 60"):
         saved(latents.make(VIDEO, AUDIO, other))
+
+
+def test_a_name_that_no_file_can_have_is_not_there():
+    with pytest.raises(CheckpointError, match="There is no saved latent"):
+        latent_files.path("a" * 300 + ".latent [output]")
+
+
+def test_a_file_that_comes_through_a_link_has_no_fingerprint_yet(nodes):
+    assert nodes["LTXDuoLoadLatent"].fingerprint_inputs(file=None) is None

@@ -17,7 +17,6 @@ from ltx_duo.nodes.preflight.room import Machine
 PACK = Path(__file__).resolve().parents[3]
 MODEL, LORA, VAE, TEXT_FILES, UPSAMPLER, TEXT, ONE, GUIDANCE, DECODE = map(str, (1, 2, 3, 4, 5, 6, 7, 8, 11))
 TWO = "10"
-CORE = {"value_smaller_than_min", "value_bigger_than_max", "invalid_input_type", "bad_linked_input"}
 
 
 @pytest.fixture
@@ -219,6 +218,23 @@ def test_a_good_node_beside_a_bad_one_keeps_comfyuis_checks(prompt):
 def test_whole_prompt_errors_stand_once_too(prompt):
     prompt[ONE]["inputs"].pop("negative")
     assert [name for name, _, _ in queue(prompt)[ONE]] == ["positive"]
+
+
+def test_a_rule_that_fails_costs_its_own_findings_alone(prompt, monkeypatch, caplog):
+    def fail(*_):
+        raise KeyError("a fault of ours")
+
+    monkeypatch.setattr(prompt_hook, "check_possible", fail)
+    prompt[GUIDANCE]["inputs"]["stg_blocks"] = "twenty"
+    assert [(name, "twenty" in text) for name, _, text in queue(prompt)[GUIDANCE]] == [("stg_blocks", True)]
+    assert "could not be checked as a whole" in caplog.text
+
+
+@pytest.mark.parametrize("link", [["2", [0]], ["2", {}], [["2"], 0], ["2", None]])
+def test_a_link_that_is_none_breaks_no_check(prompt, link, caplog):
+    prompt[ONE]["inputs"]["fps"] = link
+    queue(prompt)
+    assert "could not be checked as a whole" not in caplog.text
 
 
 def test_messages_of_one_prompt_do_not_reach_the_next_in_the_same_context(prompt):

@@ -16,11 +16,6 @@ def test_each_prompt_comes_out_on_its_own_output(run, encoder, texts):
     assert not torch.equal(other[1][0][0], texts[1][0][0])
 
 
-def test_keys_of_other_nodes_go_through_stage_two(model, stage_two, upsampled):
-    result = stage_two(model, {**upsampled, "batch_index": [7]})
-    assert result["batch_index"] == [7]
-
-
 def test_the_latents_rate_goes_before_the_conditionings(upsampled):
     assert latents.fps_of(upsampled, [[None, {"frame_rate": 12.5}]]) == 25.0
 

@@ -5,8 +5,9 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 
-from ltx_duo.ltx_core.checkpoint import Component, Generation
+from ltx_duo.ltx_core.checkpoint import Component
 from ltx_duo.ltx_core.errors import VariantError
+from ltx_duo.ltx_core.generation import Generation
 from ltx_duo.nodes.preflight import check
 from ltx_duo.nodes.preflight.report import Report
 from ltx_duo.nodes.prompt_graph import PromptGraph
