@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs checks of tests/nodes/trees inside ComfyUI: those that are named, without the other thousand.
+# Runs checks of tests/nodes/trees inside ComfyUI: those that are named, or all of them.
 #
 #   check_nodes.sh check_lora check_fp8 [-k alpha]      the newest supported ComfyUI
 #   LTXDUO_TREE=comfyui-0.3.75 check_nodes.sh check_lora

@@ -252,11 +252,6 @@ class TestImages:
         with pytest.raises(LTXError, match=r"Compressing an image \(crf=0 .*\) needs PyAV: pip install av"):
             generate(components, Request("", SIZE, images=[GivenImage(torch.zeros(32, 48, 3))]))
 
-    def test_without_pyav_no_film_is_written(self, monkeypatch, tmp_path):
-        monkeypatch.setitem(sys.modules, "av", None)
-        with pytest.raises(LTXError, match="Writing a film needs PyAV: pip install av"):
-            ltx_core.write_film(None, tmp_path / "film.mp4")
-
     def test_an_image_is_compressed_as_the_model_learned_it(self, components, monkeypatch, computes):
         from ltx_duo.ltx_core.sampling.conditions import images
 

@@ -11,8 +11,6 @@ from ltx_duo.scripts.demo import media, photo
 from ltx_duo.scripts.demo.client import ExecutionFailed, set_inputs
 from ltx_duo.scripts.demo.server import ComfyServer, make_base
 
-IMAGE = "lake.png"
-
 
 @pytest.mark.parametrize("which", ["film", "text_film"])
 def test_mp4_holds_what_was_asked_for(which, request):
