@@ -180,7 +180,7 @@ def pick_ops(state_dict: Mapping[str, Tensor], compute_dtype: torch.dtype) -> tu
 def broken_weights(component: PatchedModule) -> list[str]:
     """Names of weights that hold NaN or infinity; for the message when a result is not finite."""
     bad = []
-    for name, tensor in component.patcher.model.engine.state_dict().items():
+    for name, tensor in component.module.state_dict().items():
         if tensor.is_floating_point() and not torch.isfinite(tensor.to(torch.float32)).all():
             bad.append(name)
     return bad
