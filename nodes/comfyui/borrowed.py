@@ -15,8 +15,8 @@ from torch.nn import functional as F
 
 from ...ltx_core.errors import CheckpointError
 from ...ltx_core.weights import differences
-from .layers import cast_weights
-from .memory import PatchedModule
+from .layers import cast
+from .memory import PatchedModule, load_together
 
 
 class BorrowedModule(PatchedModule):
@@ -30,6 +30,11 @@ class BorrowedModule(PatchedModule):
 
     @property
     def module(self) -> nn.Module:
+        return self._network
+
+    def load(self, activation_bytes: float = 0) -> nn.Module:
+        """As PatchedModule's, which also writes to the module that it has to itself."""
+        load_together([self], activation_bytes)
         return self._network
 
 
@@ -71,7 +76,7 @@ class _Borrowing:
     lender: nn.Module
 
     def forward_comfy_cast_weights(self, x: Tensor) -> Tensor:
-        with cast_weights(self.lender, x, x.dtype) as (weight, bias):
+        with cast(self.lender, x, x.dtype) as (weight, bias):
             return self._computed(x, weight, bias)
 
     def _computed(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -90,7 +95,7 @@ class BorrowedLayers(comfy.ops.disable_weight_init):
     class Conv3d(_Borrowing, comfy.ops.disable_weight_init.Conv3d):
         def forward_apart(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
             """The convolution of x without the bias, and the bias (`layer_protocols.LeavesBias`)."""
-            with cast_weights(self.lender, x, x.dtype) as (weight, bias):
+            with cast(self.lender, x, x.dtype) as (weight, bias):
                 # Cast weights lie in a buffer that the next layer writes over.
                 return self._conv_forward(x, weight, None), None if bias is None else bias.clone()
 
