@@ -156,6 +156,11 @@ def _words(vae: Any) -> str:
 
 
 def _video_params(model: nn.Module, name: str) -> VideoVAEParams:
+    if not hasattr(model, "config"):
+        raise LTXError(
+            f"{name} is a video VAE of LTX that this version of ComfyUI keeps without its config, so that its sizes "
+            "are not known; expected one with it. Connect LTX VAE Loader, or update ComfyUI."
+        )
     try:
         params = VideoVAEParams.from_config({"vae": model.config})
     except VariantError:
