@@ -41,7 +41,21 @@ def model_input() -> io.Input:
 
 
 def vae_input(purpose: str) -> io.Input:
-    return VAE.Input("vae", tooltip=f"The LTX VAE, from LTX VAE Loader: {purpose}.")
+    tooltip = f"The LTX VAE, from LTX VAE Loader or ComfyUI's own loaders: {purpose}."
+    return io.MultiType.Input("vae", [VAE, io.Vae], tooltip=tooltip)
+
+
+def audio_vae_input() -> io.Input:
+    tooltip = (
+        "Decodes the sound, from LTXVAudioVAELoader or LTX VAE Loader. Needed where ComfyUI's own VAE, which decodes "
+        "the picture alone, is connected to vae; with LTX VAE Loader there, it takes the place of that one's sound."
+    )
+    return io.MultiType.Input("audio_vae", [VAE, io.Vae], optional=True, tooltip=tooltip)
+
+
+def upsampler_input() -> io.Input:
+    tooltip = "From LTX Upsampler Loader, or Load Latent Upscale Model."
+    return io.MultiType.Input("upsampler", [Upsampler, io.LatentUpscaleModel], tooltip=tooltip)
 
 
 def conditions_input() -> io.Input:

@@ -143,6 +143,8 @@ class VAEHandle(Handle):
     audio: Checkpoint
     built: Built = field(default_factory=Built)
 
+    note = None  # what there is to say of the dtype its loader has said; of ComfyUI's own VAE the nodes say it
+
     def video_encoder(self) -> PatchedModule:
         return self._part(Part.VIDEO_ENCODER, self.video)
 
@@ -207,6 +209,8 @@ class UpsamplerHandle(Handle):
     checkpoint: Checkpoint
     params: UpsamplerParams
     built: Built = field(default_factory=Built)
+
+    note = None  # as a VAEHandle's
 
     def component(self) -> PatchedModule:
         self.checkpoint.check_not_written_over()

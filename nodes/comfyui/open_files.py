@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from ...ltx_core.checkpoint import Checkpoint, common_generation
-from ...ltx_core.errors import CheckpointError, VariantError
+from ...ltx_core.errors import VariantError
 from ...ltx_core.generation import Generation
 from ...ltx_core.lora import LoRA
 from ...ltx_core.text.tokenizer import tokenizer_file
@@ -152,10 +152,6 @@ def _check_text(gemma: Checkpoint, projection: Checkpoint) -> None:
 def _upsampler_params(checkpoint: Checkpoint) -> UpsamplerParams:
     checkpoint.require(Part.UPSAMPLER)
     params = UpsamplerParams.from_config(checkpoint.config)
-    if not params.doubles:
-        raise CheckpointError(
-            f"{checkpoint.path} enlarges {params.enlarges}; stage two works at twice the width and height of stage "
-            "one. Choose the spatial x2 upsampler, ltx-2.3-spatial-upscaler-x2-1.1.safetensors."
-        )
+    params.check_doubles(checkpoint.path)
     components.check_parts(checkpoint, Part.UPSAMPLER)
     return params

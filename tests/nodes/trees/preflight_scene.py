@@ -39,6 +39,9 @@ class OfficialFiles:
             tensors=lambda part: {name: SimpleNamespace(shape=(width,)) for name, width in widths.items()},
         )
 
+    def opened(self, loader, slot, folders):
+        return self.checkpoint(loader) if loader.value(slot, str) and folders else None
+
     def lora(self, loader):
         def check(shapes, model):
             if not self.lora_fits:
