@@ -14,10 +14,10 @@ from ...ltx_core.sampling.schedule import checked_sigmas
 from ...ltx_core.sampling.stage import AVLatent
 from ...ltx_core.upsampler.model import upsample_latent
 from ..sigmas import remarks
-from . import latents
+from . import core_model, latents
 from .conditioning import notes_on
 from .fitting import with_more_room
-from .handles import ModelHandle, UpsamplerHandle, VAEHandle
+from .handles import UpsamplerHandle, VAEHandle
 from .memory import check_finite
 from .progress import READING, NodeProgress
 from .report import NodeReport
@@ -26,7 +26,7 @@ from .stage_run import StageRun
 
 
 def run_stage_one(
-    model: ModelHandle,
+    model: object,
     vae: VAEHandle,
     positive: list,
     negative: list | None = None,
@@ -44,13 +44,14 @@ def run_stage_one(
     latent: dict | None = None,
     report: NodeReport | None = None,
 ) -> dict:
-    """LATENT of stage one, at half of `width` and `height`."""
+    """LATENT of stage one, at half of `width` and `height`.  `model`: see `core_model.take`."""
+    report = report or NodeReport()
+    model = core_model.take(model, report)
     geometry = check_two_stage(width, height, frames, fps).half()
     guidance = model.variant.guidance if guidance is None else guidance
     own = sigmas is not None
     sigmas = checked_sigmas(sigmas) if own else model.variant.stage_one_schedule(steps)
     features = model.features(positive), None if negative is None else model.features(negative)
-    report = report or NodeReport()
     initial = None if latent is None else _fitted(latent, geometry)
     for note in notes_on({"positive": positive, "negative": negative}, fps):
         report.warn(note)
@@ -72,7 +73,7 @@ def run_stage_one(
 
 
 def run_stage_two(
-    model: ModelHandle,
+    model: object,
     vae: VAEHandle,
     positive: list,
     latent: dict,
@@ -86,8 +87,9 @@ def run_stage_two(
     sigmas: Tensor | None = None,
     report: NodeReport | None = None,
 ) -> dict:
-    """LATENT of stage two, at the size of the given latent."""
+    """LATENT of stage two, at the size of the given latent.  `model`: see `core_model.take`."""
     report = report or NodeReport()
+    model = core_model.take(model, report)
     video, _ = latents.take(latent)
     features = model.features(positive), None
     geometry = geometry_of_latent(video, latents.fps_of(latent, positive, report))
