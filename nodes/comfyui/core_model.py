@@ -19,7 +19,7 @@ from ...ltx_core.transformer.attention import scaled_dot_product
 from ...ltx_core.transformer.params import TransformerParams
 from ...ltx_core.variants import Kind, ModelVariant, kind_of_name, variant_of
 from . import core_options, dtypes
-from .core_layers import BorrowedModel, shape_of
+from .core_layers import BorrowedModel
 from .files import load_file
 from .handles import LoraUse, ModelHandle, SampledModel
 from .memory import PatchedModule, load_together
@@ -31,11 +31,6 @@ EXPECTED = (
 )
 # By `image_model` of ComfyUI's config.
 NAMES = {"ltxv": "LTX-Video before LTX-2, which makes no sound"}
-NO_CONFIG = (
-    "This MODEL was built without the config that its file must carry, so that ComfyUI took it for LTX-2.0 and left "
-    "layers out. Use a file with its metadata kept, or with a newer version of its loader, which hands the metadata of "
-    "a GGUF file over."
-)
 # A layer that is expanded at use has its numbers, packed and twice on their way, beside the activations.
 EXPANDED_COPIES = 3
 
@@ -130,8 +125,6 @@ class CoreModelHandle(SampledModel):
         generation = self._generation()
         if generation not in (None, Generation.V2_3):
             raise VariantError(f"This MODEL is {generation}, which LTX Duo does not run. {EXPECTED}")
-        if "rope_type" not in self.config:
-            raise LTXError(NO_CONFIG)
         if differences := self.skeleton.differences(self.network):
             raise LTXError(
                 f"This MODEL does not have the layers of LTX-2.3 that its config describes: {'; '.join(differences)}. "
@@ -139,12 +132,9 @@ class CoreModelHandle(SampledModel):
             )
 
     def _generation(self) -> Generation | None:
-        network = self.network
-        shapes = {name: tuple(tensor.shape) for name, tensor in network.named_parameters()}
-        tables = shape_of(network, "adaln_single.linear.weight"), shapes.get("adaln_single.linear.weight")
-        if "rope_type" not in self.config and tables[0] != tables[1]:
-            return Generation.V2_3  # more modulation than ComfyUI built it for
-        infos = {name: TensorInfo("F32", shape) for name, shape in shapes.items()}
+        if self.config.get("use_keyframes_abs_pos_embedding"):
+            return Generation.V2_5
+        infos = {name: TensorInfo("F32", tuple(tensor.shape)) for name, tensor in self.network.named_parameters()}
         return guessed_generation({Component.TRANSFORMER: {name: name for name in infos}}, infos)
 
     def weight_shapes(self) -> dict[str, tuple[int, ...]]:
