@@ -111,7 +111,7 @@ class BorrowedModel(nn.Module):
             module.__dict__["_parameters"] = submodule(network, path).__dict__["_parameters"]
 
     @property
-    def borrowed(self) -> frozenset[str]:
+    def places(self) -> frozenset[str]:
         """The modules of the diffusion model that are used as objects."""
         return frozenset((*self._layers, *self._norms))
 

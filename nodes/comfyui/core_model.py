@@ -15,7 +15,6 @@ from ...ltx_core.generation import Generation, guessed_generation
 from ...ltx_core.key_maps import Component
 from ...ltx_core.safetensors_file import TensorInfo
 from ...ltx_core.text.params import ConnectorParams
-from ...ltx_core.transformer.attention import scaled_dot_product
 from ...ltx_core.transformer.params import TransformerParams
 from ...ltx_core.variants import Kind, ModelVariant, kind_of_name, variant_of
 from . import core_options, dtypes
@@ -48,7 +47,8 @@ def take(model: object, report: NodeReport | None = None) -> "ModelHandle | Core
         handle.check()
     if report is not None and isinstance(handle, CoreModelHandle):
         report.note(handle.how_taken)
-        report.warn(core_options.note_on_unused(handle.patcher, handle.skeleton.borrowed))
+        report.warn(core_options.note_on_unused(handle.patcher, handle.borrowed.places))
+        report.warn(core_options.note_on_dtype(compute_dtype(handle.patcher)))
     return handle
 
 
@@ -111,21 +111,18 @@ class CoreModelHandle(SampledModel):
         return TransformerParams.from_config({"transformer": self.config})
 
     @cached_property
-    def skeleton(self) -> BorrowedModel:
-        """The engine's networks, never bound: which layers they take, and in which sizes."""
-        return self._build(scaled_dot_product)
-
-    def _build(self, attention) -> BorrowedModel:
+    def borrowed(self) -> BorrowedModel:
+        """The engine's networks, for the layers of this MODEL."""
         config = {"transformer": self.config}
         connectors = {modality: ConnectorParams.from_config(config, modality) for modality in ("video", "audio")}
-        return BorrowedModel(self.transformer_params, connectors, attention)
+        return BorrowedModel(self.transformer_params, connectors, core_options.attention_of(self.patcher))
 
     def check(self) -> None:
         """VariantError for another generation, LTXError where the layers are not those that its config describes."""
         generation = self._generation()
         if generation not in (None, Generation.V2_3):
             raise VariantError(f"This MODEL is {generation}, which LTX Duo does not run. {EXPECTED}")
-        if differences := self.skeleton.differences(self.network):
+        if differences := self.borrowed.differences(self.network):
             raise LTXError(
                 f"This MODEL does not have the layers of LTX-2.3 that its config describes: {'; '.join(differences)}. "
                 f"Take the nodes out that change its layers, or load the file again. {EXPECTED}"
@@ -138,7 +135,7 @@ class CoreModelHandle(SampledModel):
         return guessed_generation({Component.TRANSFORMER: {name: name for name in infos}}, infos)
 
     def weight_shapes(self) -> dict[str, tuple[int, ...]]:
-        return self.skeleton.shapes
+        return self.borrowed.shapes
 
     def with_lora(self, use: LoraUse) -> "CoreModelHandle":
         return replace(self, loras=(*self.loras, use), patched={})
@@ -150,7 +147,7 @@ class CoreModelHandle(SampledModel):
         if active and key not in self.patched:
             self.patched[key] = _with_loras(self.patcher, active)
         patcher = self.patched[key] if active else self.patcher
-        return CoreModel(patcher, self._build(core_options.attention_of(patcher)))
+        return CoreModel(patcher, self.borrowed)
 
     def connectors(self, component: "CoreModel") -> "CoreModel":
         """ComfyUI keeps them beside the transformer."""
@@ -158,10 +155,10 @@ class CoreModelHandle(SampledModel):
 
 
 class CoreModel(PatchedModule):
-    """A borrowed model on the patcher of a MODEL.  It lives as long as a run: ComfyUI's cache keeps only the MODEL."""
+    """A borrowed model on the patcher of a MODEL, for one run of a stage."""
 
     def __init__(self, patcher: comfy.model_patcher.ModelPatcher, borrowed: BorrowedModel):
-        super().__init__(patcher, _compute_dtype(patcher))
+        super().__init__(patcher, compute_dtype(patcher))
         self._borrowed = borrowed
         self._bind()
 
@@ -216,7 +213,7 @@ def _kind_of(value: object) -> str:
     return f"a value of type {type(value).__name__}"
 
 
-def _compute_dtype(patcher) -> torch.dtype:
+def compute_dtype(patcher) -> torch.dtype:
     """What ComfyUI's own sampler gives the layers: LTX-2 is never computed in float8."""
     dtype = patcher.get_model_object(core_options.COMPUTE_DTYPE) or patcher.model.get_dtype()
     return dtype if dtype.itemsize > 1 else dtypes.usual(patcher.load_device)

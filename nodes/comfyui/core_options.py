@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from functools import partial
 
+import torch
+
 from ...ltx_core.transformer.attention import AttentionFunction
 from .attention import chosen_attention, through_comfyui
 
@@ -37,6 +39,16 @@ def note_on_unused(patcher, bound: frozenset[str]) -> str | None:
     return (
         f"Other nodes have put on this MODEL what only ComfyUI's own sampler uses: {'; '.join(found)}. It does nothing "
         "here. LoRAs and other weight patches, the compute dtype and an attention override act. Take those nodes out."
+    )
+
+
+def note_on_dtype(dtype: torch.dtype) -> str | None:
+    """Says that ComfyUI's layers compute in float16, where they do."""
+    if dtype != torch.float16:
+        return None
+    return (
+        "This MODEL computes in float16, where numbers overflow that are usual in LTX-2.3. If the film breaks, start "
+        "ComfyUI without --fp16-unet and --force-fp16, or set the dtype of the node that loads it to bfloat16."
     )
 
 

@@ -78,9 +78,9 @@ def test_our_lora_loader_takes_their_model(run, theirs, with_their_lora, stage_o
     plain = stage_one(theirs), stage_two(theirs, upsampled)
     ours = run("LoraLoader", model=theirs, lora=names.lora, strength_stage_one=0.0, strength_stage_two=0.7)
     patched = with_their_lora(theirs, 0.7)
-    for _ in range(2):
-        assert same(stage_one(ours), plain[0])
-        assert same(stage_two(ours, upsampled), stage_two(patched, upsampled))
+    assert same(stage_two(ours, upsampled), stage_two(patched, upsampled))
+    assert same(stage_one(ours), plain[0])
+    assert same(stage_two(ours, upsampled), stage_two(patched, upsampled))
     assert same(stage_two(theirs, upsampled), plain[1])
     # On top of what lies on the MODEL.
     twice = run("LoraLoader", model=patched, lora=names.lora, strength_stage_one=0.0, strength_stage_two=-0.7)
@@ -102,7 +102,7 @@ def test_clones_of_one_model_in_two_samplers(theirs, with_their_lora, load, stag
     assert not same(expected[0], plain)
 
 
-def test_scaled_fp8_file(load, run, rewritten, names, stage_one, stage_two, upsampled, equal, same):
+def test_scaled_fp8_file(load, run, rewritten, names, stage_one, stage_two, upsampled, equal):
     def quantise(tensors, metadata):
         layers = {}
         for key in [key for key in tensors if key.startswith("model.diffusion_model.transformer_blocks.")]:
@@ -122,8 +122,6 @@ def test_scaled_fp8_file(load, run, rewritten, names, stage_one, stage_two, upsa
     assert type(layer.weight.data) is not torch.Tensor and core_model.take(theirs).stage(1).at_use > 0
     equal("ComfyUI's MODEL of an fp8 file, stage one", stage_one(theirs), stage_one(ours), 2e-5)
     equal("ComfyUI's MODEL of an fp8 file, stage two", stage_two(theirs, upsampled), stage_two(ours, upsampled), 2e-5)
-    plain = run("ModelLoader", checkpoint=names.checkpoint, weight_dtype="auto")
-    assert not same(stage_one(theirs), stage_one(plain))
 
 
 @pytest.fixture
@@ -251,6 +249,12 @@ def told(nodes, vae, texts, names):
     return say
 
 
+def test_float16_is_told(theirs, told):
+    changed = theirs.clone()
+    changed.set_model_compute_dtype(torch.float16)
+    assert "computes in float16" in told(changed)
+
+
 def test_what_does_nothing_is_named(theirs, told):
     plain = told(theirs)
     assert "taken as dev by its file's name" in plain and "Other nodes" not in plain
@@ -298,16 +302,6 @@ def test_a_compiled_block_counts_as_its_layers(theirs, stage_one, told, same):
     assert "diffusion_model.transformer_blocks.1" in told(changed)
 
 
-class Other(torch.nn.Module):
-    """A model of ComfyUI that is not LTX-2."""
-
-    def __init__(self, image_model: str):
-        super().__init__()
-        self.diffusion_model = torch.nn.Linear(2, 2)
-        self.model_config = type("Flux", (), {})()
-        self.model_config.unet_config = {"image_model": image_model}
-
-
 @pytest.fixture
 def earlier(load, rewritten, names):
     """A MODEL of LTX-2.0: less modulation, no gates, its text projected inside."""
@@ -330,17 +324,7 @@ def earlier(load, rewritten, names):
     return load(rewritten("checkpoints", names.checkpoint, write))
 
 
-def test_what_is_no_ltx_2_3_is_refused(earlier, stage_one):
-    cpu = torch.device("cpu")
-    clip = object.__new__(comfy.sd.CLIP)
-    for wrong, words in (
-        (comfy.model_patcher.ModelPatcher(Other("flux"), cpu, cpu), "This MODEL is Flux"),
-        (comfy.model_patcher.ModelPatcher(Other("ltxv"), cpu, cpu), "LTX-Video before LTX-2"),
-        (clip, "a CLIP"),
-        ({"samples": None}, "a value of type dict"),
-    ):
-        with pytest.raises(LTXError, match=words):
-            stage_one(wrong)
+def test_other_generations_are_refused(earlier, stage_one):
     with pytest.raises(LTXError, match=r"This MODEL is LTX-2\.0"):
         stage_one(earlier)
     earlier.model.model_config.unet_config["use_keyframes_abs_pos_embedding"] = True
