@@ -36,8 +36,15 @@ def file_input(name: str, folders: tuple[str, ...], tooltip: str, first: tuple[s
     return names_file(io.Combo.Input(name, options=[*first, *files.names(*folders)], tooltip=tooltip))
 
 
-def model_input() -> io.Input:
-    return Model.Input("model", tooltip="The LTX model, from LTX Model Loader or LTX LoRA Loader.")
+def model_input(tooltip: str) -> io.Input:
+    """LTX Duo's model, or ComfyUI's own MODEL of LTX-2.3."""
+    return io.MultiType.Input("model", [Model, io.Model], tooltip=tooltip)
+
+
+def sampled_model_input() -> io.Input:
+    return model_input(
+        "The LTX model, from LTX Model Loader or LTX LoRA Loader, or a MODEL of LTX-2.3 from ComfyUI's own loaders."
+    )
 
 
 def vae_input(purpose: str) -> io.Input:

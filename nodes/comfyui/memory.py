@@ -81,6 +81,11 @@ class PatchedModule:
         return self.patcher.model.storage_dtype in FP8
 
     @property
+    def at_use(self) -> float:
+        """Bytes that its layers take for themselves while they work, beside weights and activations."""
+        return 0
+
+    @property
     def device(self) -> torch.device:
         """Where it computes."""
         return self.patcher.load_device

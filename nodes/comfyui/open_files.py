@@ -16,9 +16,9 @@ from ...ltx_core.text.tokenizer import tokenizer_file
 from ...ltx_core.upsampler.params import UpsamplerParams
 from ...ltx_core.variants import Kind, kind_of_name
 from ..names import LORA_FOLDERS
-from . import components, files
+from . import components, core_model, files
 from .components import MODEL_PARTS, Part
-from .handles import LoraUse, ModelHandle, TextEncoderHandle, UpsamplerHandle, VAEHandle
+from .handles import LoraUse, ModelHandle, SampledModel, TextEncoderHandle, UpsamplerHandle, VAEHandle
 
 log = logging.getLogger("ltx_duo")
 
@@ -49,11 +49,14 @@ def check_lora(name: str | None) -> None:
         LoRA.open(files.path(name, LORA_FOLDERS))
 
 
-def add_lora(model: ModelHandle, name: str, stage_one: float, stage_two: float) -> ModelHandle:
-    """The model with one more LoRA; VariantError if it is of another model, CheckpointError if it holds NaN."""
+def add_lora(model: object, name: str, stage_one: float, stage_two: float) -> SampledModel:
+    """The model with one more LoRA; VariantError if it is of another model, CheckpointError if it holds NaN.
+
+    `model`: see `core_model.take`.
+    """
+    model = core_model.take(model)
     lora = LoRA.open(files.path(name, LORA_FOLDERS))
-    shapes = {key: info.shape for key, info in model.checkpoint.tensors(Part.TRANSFORMER).items()}
-    lora.check(shapes, model.checkpoint.path.name)
+    lora.check(model.weight_shapes(), model.name)
     lora.factors()  # refuses NaN
     return model.with_lora(LoraUse(lora, (stage_one, stage_two)))
 

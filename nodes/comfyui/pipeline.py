@@ -1,7 +1,5 @@
 """What the nodes do, phase by phase: load the component that a phase takes, call the engine, hand the result over."""
 
-from typing import Any
-
 import comfy.model_management as mm
 import torch
 from torch import Tensor
@@ -16,12 +14,11 @@ from ...ltx_core.sampling.schedule import checked_sigmas
 from ...ltx_core.sampling.stage import AVLatent
 from ...ltx_core.upsampler.model import upsample_latent
 from ..sigmas import remarks
-from . import latents
+from . import core_model, latents
 from .conditioning import notes_on
 from .core_upsampler import latent_upsampler
 from .core_vae import video_vae
 from .fitting import with_more_room
-from .handles import ModelHandle
 from .memory import check_finite
 from .progress import READING, NodeProgress
 from .report import NodeReport
@@ -30,8 +27,8 @@ from .stage_run import StageRun
 
 
 def run_stage_one(
-    model: ModelHandle,
-    vae: Any,
+    model: object,
+    vae: object,
     positive: list,
     negative: list | None = None,
     *,
@@ -48,14 +45,17 @@ def run_stage_one(
     latent: dict | None = None,
     report: NodeReport | None = None,
 ) -> dict:
-    """LATENT of stage one, at half of `width` and `height`; `vae` as `core_vae.video_vae` takes it."""
-    vae = video_vae(vae)
+    """LATENT of stage one, at half of `width` and `height`.
+
+    `model` as `core_model.take` takes it, `vae` as `core_vae.video_vae`.
+    """
+    report = report or NodeReport()
+    model, vae = core_model.take(model, report), video_vae(vae)
     geometry = check_two_stage(width, height, frames, fps).half()
     guidance = model.variant.guidance if guidance is None else guidance
     own = sigmas is not None
     sigmas = checked_sigmas(sigmas) if own else model.variant.stage_one_schedule(steps)
     features = model.features(positive), None if negative is None else model.features(negative)
-    report = report or NodeReport()
     initial = None if latent is None else _fitted(latent, geometry)
     for note in notes_on({"positive": positive, "negative": negative}, fps):
         report.warn(note)
@@ -77,8 +77,8 @@ def run_stage_one(
 
 
 def run_stage_two(
-    model: ModelHandle,
-    vae: Any,
+    model: object,
+    vae: object,
     positive: list,
     latent: dict,
     *,
@@ -91,9 +91,9 @@ def run_stage_two(
     sigmas: Tensor | None = None,
     report: NodeReport | None = None,
 ) -> dict:
-    """LATENT of stage two, at the size of the given latent; `vae` as `core_vae.video_vae` takes it."""
-    vae = video_vae(vae)
+    """LATENT of stage two, at the size of the given latent.  `model` and `vae` as in stage one."""
     report = report or NodeReport()
+    model, vae = core_model.take(model, report), video_vae(vae)
     video, _ = latents.take(latent)
     features = model.features(positive), None
     geometry = geometry_of_latent(video, latents.fps_of(latent, positive, report))
@@ -120,7 +120,7 @@ def run_stage_two(
     return latents.make(result.video, audio, _info(geometry, generator), like=latent)
 
 
-def run_upsampler(latent: dict, upsampler: Any, vae: Any, report: NodeReport | None = None) -> dict:
+def run_upsampler(latent: dict, upsampler: object, vae: object, report: NodeReport | None = None) -> dict:
     """The LATENT with its picture enlarged; the sound and what travels along stay.
 
     `upsampler` and `vae`: as `core_upsampler.latent_upsampler` and `core_vae.video_vae` take them.

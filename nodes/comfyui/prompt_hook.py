@@ -172,6 +172,7 @@ class OpenedFiles:
 
 
 _SLOTS = {
+    **{kind: {slot: (names.CORE_MODEL_FOLDERS[kind],)} for kind, slot in names.CORE_MODEL_LOADERS.items()},
     names.MODEL_LOADER: {"checkpoint": names.MODEL_FOLDERS},
     names.LORA_LOADER: {"lora": names.LORA_FOLDERS},
     names.VAE_LOADER: {"checkpoint": names.VAE_FOLDERS, "audio_file": names.VAE_FOLDERS},

@@ -18,7 +18,7 @@ from ..preflight.possible import check_stage
 from . import not_finite
 from .core_vae import VideoVAE
 from .fitting import fit_transformer, total_memory, with_more_room
-from .handles import ModelHandle
+from .handles import SampledModel
 from .memory import broken_weights, check_finite
 from .progress import READING, NodeProgress
 from .report import NodeReport
@@ -31,7 +31,7 @@ class StageRun:
 
     def __init__(
         self,
-        model: ModelHandle,
+        model: SampledModel,
         number: int,
         geometry: LatentGeometry,
         images: Sequence[GivenImage] | None,
@@ -77,11 +77,12 @@ class StageRun:
         self.progress.phase(READING)
         component = self.model.stage(self.number)
         dtype, device = component.compute_dtype, component.device
-        contexts = self.model.contexts(self.features, dtype, device)
+        need = self._need(component, stage)
+        contexts = self.model.contexts(self.features, component, need(Pieces(self.passes)))
         transformer = fit_transformer(
             component,
             self.passes,
-            self._need(component, stage),
+            need,
             f"{self.name} at {stage.geometry.width}x{stage.geometry.height}, {stage.geometry.frames} frames",
         )
         reporter = self.progress.phase(SAMPLING)
@@ -101,7 +102,7 @@ class StageRun:
         appended = sum(condition.appended_tokens for condition in stage.video.conditions) / geometry.frame_tokens
 
         def need(pieces: Pieces) -> float:
-            return memory_estimates.transformer(
+            return component.at_use + memory_estimates.transformer(
                 params, geometry, pieces.together, appended, component.compute_dtype.itemsize, pieces.chunks,
                 component.in_fp8,
             )  # fmt: skip

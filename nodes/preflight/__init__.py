@@ -7,6 +7,7 @@ import re
 
 from ..names import DECODE, LATENT_UPSAMPLER, STAGE_ONE_SAMPLER, STAGE_TWO_SAMPLER
 from ..prompt_graph import PromptGraph
+from .core_loaders import check_core_loader
 from .core_vaes import check_vaes, upsampler_loaders
 from .downloads import check_downloads
 from .files import check_files
@@ -32,6 +33,7 @@ def check(graph: PromptGraph, files: Files, has_gpu: bool) -> Report:
     check_downloads(graph, files, report)
     check_loras(graph, files, report)
     for sampler in graph.of_type(STAGE_ONE_SAMPLER, STAGE_TWO_SAMPLER):
+        check_core_loader(graph, sampler, files, report)
         check_files(graph, sampler, files, report)
         check_sigmas(graph, sampler, report)
         check_conditioning_rate(graph, sampler, report)

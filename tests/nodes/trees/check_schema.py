@@ -17,7 +17,7 @@ PACK = Path(ltx_duo.__file__).parent
 
 TABLE = {
     "LTXDuoModelLoader": ([], ["LTXDUO_MODEL"]),
-    "LTXDuoLoraLoader": (["LTXDUO_MODEL"], ["LTXDUO_MODEL"]),
+    "LTXDuoLoraLoader": (["LTXDUO_MODEL,MODEL"], ["LTXDUO_MODEL"]),
     "LTXDuoVAELoader": ([], ["LTXDUO_VAE"]),
     "LTXDuoTextEncoderLoader": ([], ["LTXDUO_TEXT_ENCODER"]),
     "LTXDuoTextEncode": (["LTXDUO_TEXT_ENCODER"], ["CONDITIONING", "CONDITIONING"]),
@@ -25,7 +25,7 @@ TABLE = {
     "LTXDuoGuidance": ([], ["LTXDUO_GUIDANCE"]),
     "LTXDuoStageOneSampler": (
         [
-            "LTXDUO_MODEL",
+            "LTXDUO_MODEL,MODEL",
             "LTXDUO_VAE,VAE",
             "CONDITIONING",
             "CONDITIONING",
@@ -39,7 +39,7 @@ TABLE = {
     "LTXDuoUpsamplerLoader": ([], ["LTXDUO_UPSAMPLER"]),
     "LTXDuoLatentUpsampler": (["LATENT", "LTXDUO_UPSAMPLER,LATENT_UPSCALE_MODEL", "LTXDUO_VAE,VAE"], ["LATENT"]),
     "LTXDuoStageTwoSampler": (
-        ["LTXDUO_MODEL", "LTXDUO_VAE,VAE", "CONDITIONING", "LATENT", "LTXDUO_CONDITIONS", "SIGMAS"],
+        ["LTXDUO_MODEL,MODEL", "LTXDUO_VAE,VAE", "CONDITIONING", "LATENT", "LTXDUO_CONDITIONS", "SIGMAS"],
         ["LATENT"],
     ),
     "LTXDuoAVDecode": (["LATENT", "LTXDUO_VAE,VAE", "LTXDUO_VAE,VAE"], ["VIDEO", "IMAGE", "AUDIO"]),
