@@ -11,6 +11,7 @@ from functools import lru_cache
 from ...ltx_core.checkpoint import Checkpoint, common_generation
 from ...ltx_core.errors import CheckpointError, VariantError
 from ...ltx_core.generation import Generation
+from ...ltx_core.loading import weight_shapes
 from ...ltx_core.lora import LoRA
 from ...ltx_core.text.tokenizer import tokenizer_file
 from ...ltx_core.upsampler.params import UpsamplerParams
@@ -52,8 +53,7 @@ def check_lora(name: str | None) -> None:
 def add_lora(model: ModelHandle, name: str, stage_one: float, stage_two: float) -> ModelHandle:
     """The model with one more LoRA; VariantError if it is of another model, CheckpointError if it holds NaN."""
     lora = LoRA.open(files.path(name, LORA_FOLDERS))
-    shapes = {key: info.shape for key, info in model.checkpoint.tensors(Part.TRANSFORMER).items()}
-    lora.check(shapes, model.checkpoint.path.name)
+    lora.check(weight_shapes(model.checkpoint, Part.TRANSFORMER), model.checkpoint.path.name)
     lora.factors()  # refuses NaN
     return model.with_lora(LoraUse(lora, (stage_one, stage_two)))
 
