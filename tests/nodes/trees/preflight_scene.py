@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from ltx_duo.ltx_core.checkpoint import Component
 from ltx_duo.ltx_core.errors import VariantError
 from ltx_duo.ltx_core.generation import Generation
+from ltx_duo.ltx_core.safetensors_file import TensorInfo
 from ltx_duo.nodes.preflight import check
 from ltx_duo.nodes.preflight.report import Report
 from ltx_duo.nodes.prompt_graph import PromptGraph
@@ -36,7 +37,10 @@ class OfficialFiles:
             generation_name=str(generation),
             config=CONFIG,
             components={Component.TRANSFORMER},
-            tensors=lambda part: {name: SimpleNamespace(shape=(width,)) for name, width in widths.items()},
+            metadata={},
+            key_maps={},
+            files=(),
+            tensors=lambda part: {name: TensorInfo("BF16", (width,)) for name, width in widths.items()},
         )
 
     def lora(self, loader):
