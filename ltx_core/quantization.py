@@ -208,9 +208,9 @@ def keep_marked(
     marks = {layer: entry["format"] for layer, entry in _marks(state_dict, source).items() if layer not in expand}
     kept = {layer for layer, format in marks.items() if format in PACKED}
     for layer, format in marks.items() if kept else ():
-        scale = state_dict.get(f"{layer}.weight_scale")
-        if format in _FP8.values() and (scale is None or scale.numel() == 1):
-            kept.add(layer)
+        # The one form of float8 that ComfyUI's layers read.
+        if format in _FP8.values() and (scale := state_dict.get(f"{layer}.weight_scale")) is not None:
+            kept |= {layer} if scale.numel() == 1 else set()
     return _expand_others(state_dict, kept, dtype, source)
 
 
@@ -218,11 +218,13 @@ def _expand_others(
     state_dict: Mapping[str, Tensor], kept: Set[str], dtype: torch.dtype, source: object
 ) -> dict[str, Tensor]:
     """Plain weights, and the layers in `kept` with what lies beside their weights."""
-    as_they_are = {
-        name: tensor
-        for name, tensor in state_dict.items()
-        if name.rpartition(".")[0] in kept and name.rpartition(".")[2] in ("weight", *_BESIDE)
-    }
+    as_they_are = {}
+    for name, tensor in state_dict.items():
+        layer, _, last = name.rpartition(".")
+        # Nothing reads the scale of an int8 layer's input.
+        unread = last in _INPUT_SCALES and state_dict[f"{layer}.weight"].dtype == torch.int8
+        if layer in kept and last in ("weight", *_BESIDE) and not unread:
+            as_they_are[name] = tensor
     rest = {name: tensor for name, tensor in state_dict.items() if name not in as_they_are}
     return {**dequantize(rest, dtype, source=source), **as_they_are}
 

@@ -119,6 +119,11 @@ def transformer(component):
     return component.load().transformer
 
 
+def places(layers) -> list[int]:
+    """Where weights and scales lie."""
+    return [tensor.data_ptr() for layer in layers for tensor in layer.weight.state_dict().values()]
+
+
 @needs_layers
 @pytest.mark.parametrize("how", ["loaded", "streamed"])
 @pytest.mark.parametrize("form", FORMS)
@@ -145,9 +150,10 @@ def test_transformer_computes_with_what_the_layers_stand_for(
     assert held * 8 == pytest.approx(FORMS[form].bits * weights, rel=0.25)  # padding of small layers
     stored = sum(tensor.nbytes for name, tensor in load_file(tmp_path / case.path).items() if PREFIX in name)
     assert component.size() < 1.05 * stored
-    homes = {id(layer): layer.weight._qdata.data_ptr() for layer in layers}
-    component.patcher.model.to("cpu")
-    assert {id(layer): layer.weight._qdata.data_ptr() for layer in layers} == homes
+    homes = places(layers)
+    for away in ("cpu", "meta", "cpu"):  # meta stands in for a GPU
+        component.patcher.model.to(away)
+    assert places(layers) == homes
     assert component.expanding_bytes >= 4 * max(layer.in_features * layer.out_features for layer in layers)
 
 
