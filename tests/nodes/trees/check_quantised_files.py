@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ltx_duo.ltx_core.checkpoint import Checkpoint, Component
 from ltx_duo.ltx_core.errors import CheckpointError
+from ltx_duo.ltx_core.inspect import inspect_file
 from ltx_duo.ltx_core.loading import load_component
 from ltx_duo.ltx_core.lora import LoRA
 from ltx_duo.ltx_core.quantization import quantization
@@ -162,6 +163,9 @@ def test_transformer_computes_with_what_the_layers_stand_for(
 def test_engine_and_bf16_choice_expand_to_the_same_numbers(form, written, run, tmp_path):
     """The engine's own arithmetic against ComfyUI's."""
     case = written(FORMS[form])
+    told, _ = inspect_file(tmp_path / case.path)
+    assert told.uses == ["LTX Model Loader"] and not told.problems
+    assert told.quantization[f"{FORMS[form].format} scaled"] == len(case.packed)
     module = load_component(Checkpoint.open(tmp_path / case.path), Component.TRANSFORMER, dtype=torch.float32)
     for name, weight in module.state_dict().items():
         torch.testing.assert_close(weight, case.plain[name], rtol=1e-5, atol=1e-7, msg=name)
@@ -326,6 +330,7 @@ def test_forms_that_cannot_be_read_are_refused_when_queued(fault, nvfp4_file, no
     message = nodes["LTXDuoModelLoader"].validate_inputs(checkpoint=nvfp4_file(BROKEN[fault]))
     assert isinstance(message, str) and f"stores {LAYER} as " in message and "Use the bf16 or the fp8" in message
     assert not any(word in message for word in ("damaged", "download", "another model"))
+    assert any("does not support" in problem for problem in inspect_file(tmp_path / "packed.safetensors")[0].problems)
     with pytest.raises(CheckpointError, match="does not support"):
         load_component(Checkpoint.open(tmp_path / "packed.safetensors"), Component.TRANSFORMER)
 
