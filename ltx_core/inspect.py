@@ -12,9 +12,9 @@ from typing import TextIO
 from .checkpoint import Checkpoint, Component, common_generation
 from .errors import CheckpointError
 from .generation import Generation
-from .loading import build_module, load_tokenizer
+from .loading import build_module, load_tokenizer, weight_shapes
 from .lora import LoRA
-from .quantization import check_supported, quantization
+from .quantization import check_supported, plain_shapes, quantization
 from .upsampler import UpsamplerParams
 from .variants import Kind, kind_of_name
 from .weights import differences
@@ -134,21 +134,18 @@ def _problem(checkpoint: Checkpoint, component: Component) -> str | None:
     """What does not fit between a component's tensors and the module that its config describes."""
     if component is Component.TOKENIZER or (component is Component.GEMMA and checkpoint.path.is_dir()):
         load_tokenizer(checkpoint)
-    # A projection's size depends on Gemma's; quantised tensors have other names and shapes than plain ones.
+    # A projection's size depends on Gemma's.
     not_compared = (Component.LORA, Component.TEXT_PROJECTION, Component.TOKENIZER)
     if component in not_compared:
         return None
-    layers = quantization(checkpoint, component)
-    check_supported(layers, checkpoint.path)
+    check_supported(quantization(checkpoint, component), checkpoint.path)
     if component is Component.UPSAMPLER and not (params := UpsamplerParams.from_config(checkpoint.config)).doubles:
         return f"it enlarges {params.enlarges}; between the stages stands the spatial x2 upsampler"
-    if layers:
-        return None
     if component in _VAES:
         checkpoint.check_statistics(component)
     module = build_module(checkpoint, component, device="meta")
     expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
-    return differences(expected, {name: info.shape for name, info in checkpoint.tensors(component).items()}) or None
+    return differences(expected, plain_shapes(checkpoint, component, expected)) or None
 
 
 def _folder(checkpoint: Checkpoint) -> str:
@@ -192,7 +189,7 @@ def _check_together(checkpoints: Sequence[Checkpoint]) -> None:
     if any(checkpoint.generation for checkpoint in checkpoints):
         common_generation(*checkpoints)
     for model in (c for c in checkpoints if Component.TRANSFORMER in c.components):
-        shapes = {name: info.shape for name, info in model.tensors(Component.TRANSFORMER).items()}
+        shapes = weight_shapes(model, Component.TRANSFORMER)
         for lora in (c for c in checkpoints if Component.LORA in c.components):
             LoRA.open(lora.path).check(shapes, str(model.path))
 

@@ -46,7 +46,7 @@ class ModelLoader(io.ComfyNode):
                     "weight_dtype",
                     options=["auto", "bf16", "fp8"],
                     default="auto",
-                    tooltip="How weights are kept. auto: as they are in the file. bf16: expands an fp8 file. "
+                    tooltip="How weights are kept. auto: as they are in the file. bf16: expands a quantised file. "
                     "fp8: halves the memory of a bf16 file for a small loss of quality.",
                 ),
                 advanced(
@@ -80,13 +80,15 @@ class ModelLoader(io.ComfyNode):
     @declared
     async def execute(cls, checkpoint: str, weight_dtype: str, kind: str = AUTO_KIND) -> io.NodeOutput:
         from ..ltx_core.variants import Kind
-        from .comfyui import dtypes, open_files, report
+        from .comfyui import components, dtypes, open_files, report
 
         chosen = None if kind == AUTO_KIND else Kind(kind)
         handle = open_files.open_model(checkpoint, MODEL_FOLDERS, weight_dtype, chosen)
         told = report.NodeReport()
         told.say(report.model_text(handle.checkpoint, handle.kind, chosen is not None))
-        told.warn(dtypes.for_model(weight_dtype).note)
+        choice = dtypes.for_model(weight_dtype)
+        told.warn(choice.note)
+        told.warn(components.kept_packed(handle.checkpoint, choice.weights))
         return told.output(handle)
 
 

@@ -26,6 +26,7 @@ LAYERS = (
         "generation",
         "weights",
         "checkpoint",
+        "packed_weights",
         "quantization",
         "lora",
     ),

@@ -22,6 +22,7 @@ from .core_layers import BorrowedModel
 from .files import load_file
 from .handles import LoraUse, ModelHandle, SampledModel
 from .memory import PatchedModule, load_together
+from .packed import EXPANDING
 from .report import NodeReport
 
 EXPECTED = (
@@ -30,8 +31,6 @@ EXPECTED = (
 )
 # By `image_model` of ComfyUI's config.
 NAMES = {"ltxv": "LTX-Video before LTX-2, which makes no sound"}
-# A layer that is expanded at use has its numbers, packed and twice on their way, beside the activations.
-EXPANDED_COPIES = 3
 
 
 def take(model: object, report: NodeReport | None = None) -> "ModelHandle | CoreModelHandle":
@@ -175,14 +174,14 @@ class CoreModel(PatchedModule):
         return False
 
     @property
-    def at_use(self) -> float:
+    def expanding_bytes(self) -> float:
         """Packed weights are expanded one layer at a time."""
         sizes = [
             layer.in_features * layer.out_features
             for layer in self._borrowed.modules()
             if hasattr(layer, "in_features") and _is_packed(getattr(layer, "weight", None))
         ]
-        return EXPANDED_COPIES * self.compute_dtype.itemsize * max(sizes, default=0)
+        return EXPANDING * max(sizes, default=0)
 
     def load(self, activation_bytes: float = 0) -> nn.Module:
         load_together([self], activation_bytes)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ...ltx_core import two_stage
 from ...ltx_core.checkpoint import Checkpoint
-from ...ltx_core.loading import gemma_params, load_tokenizer
+from ...ltx_core.loading import gemma_params, load_tokenizer, weight_shapes
 from ...ltx_core.lora import LoRA
 from ...ltx_core.sampling.guidance import Contexts
 from ...ltx_core.text.gemma_params import GemmaParams
@@ -137,7 +137,7 @@ class ModelHandle(SampledModel):
 
     def weight_shapes(self) -> dict[str, tuple[int, ...]]:
         """Of the transformer's tensors, by name."""
-        return {name: info.shape for name, info in self.checkpoint.tensors(Part.TRANSFORMER).items()}
+        return weight_shapes(self.checkpoint, Part.TRANSFORMER)
 
     def with_lora(self, use: LoraUse) -> "ModelHandle":
         return replace(self, loras=(*self.loras, use), patched=Built())

@@ -119,7 +119,7 @@ def test_scaled_fp8_file(load, run, rewritten, names, stage_one, stage_two, upsa
     theirs, ours = load(name), run("ModelLoader", checkpoint=name, weight_dtype="auto")
     mm.load_models_gpu([theirs])
     layer = theirs.model.diffusion_model.transformer_blocks[0].attn1.to_q
-    assert type(layer.weight.data) is not torch.Tensor and core_model.take(theirs).stage(1).at_use > 0
+    assert type(layer.weight.data) is not torch.Tensor and core_model.take(theirs).stage(1).expanding_bytes > 0
     equal("ComfyUI's MODEL of an fp8 file, stage one", stage_one(theirs), stage_one(ours), 2e-5)
     equal("ComfyUI's MODEL of an fp8 file, stage two", stage_two(theirs, upsampled), stage_two(ours, upsampled), 2e-5)
 

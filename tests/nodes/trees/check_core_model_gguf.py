@@ -146,5 +146,5 @@ def test_both_stages_with_and_without_a_lora(
             measured(f"MODEL of packed weights, {what}: {name}", REFERENCE, ours, own, 2e-5)
     ones = list(films.values())
     assert not same(ones[1][0], ones[2][0]) and not same(ones[0][0], stage_one(model))
-    assert core_model.take(theirs).stage(1).at_use > 0
+    assert core_model.take(theirs).stage(1).expanding_bytes > 0
     assert theirs.model.diffusion_model.transformer_blocks[0].attn1.to_q is layer

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from ltx_duo.ltx_core.checkpoint import Component
 from ltx_duo.ltx_core.errors import VariantError
 from ltx_duo.ltx_core.generation import Generation
+from ltx_duo.ltx_core.safetensors_file import TensorInfo
 from ltx_duo.nodes.preflight import check
 from ltx_duo.nodes.preflight.report import Report
 from ltx_duo.nodes.prompt_graph import PromptGraph
@@ -38,7 +39,9 @@ class OfficialFiles:
             config=CONFIG,
             metadata={},
             components={Component.TRANSFORMER},
-            tensors=lambda part: {name: SimpleNamespace(shape=shape) for name, shape in shapes.items()},
+            key_maps={},
+            files=(),
+            tensors=lambda part: {name: TensorInfo("BF16", shape) for name, shape in shapes.items()},
         )
 
     def opened(self, loader, slot, folders):
