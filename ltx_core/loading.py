@@ -12,13 +12,16 @@ from .checkpoint import Checkpoint, Component, common_generation
 from .components import Components
 from .errors import CheckpointError, LTXError
 from .generation import Generation
+from .gguf_file import GgufFile
+from .gguf_weights import expanded
 from .quantization import dequantize
 from .text.connector import EmbeddingsConnector
 from .text.encoder import TextEncoder
 from .text.gemma import GemmaModel
 from .text.gemma_params import GemmaParams
+from .text.gguf_vocabulary import check_vocabulary, gemma_tokenizer
 from .text.params import ConnectorParams, FeatureExtractorParams, FeatureExtractorV20Params
-from .text.tokenizer import GemmaTokenizer
+from .text.tokenizer import GemmaTokenizer, tokenizer_file
 from .transformer.model import AVTransformer
 from .transformer.params import TransformerParams
 from .upsampler import LatentUpsampler, UpsamplerParams
@@ -65,12 +68,12 @@ def load_component(
 ) -> nn.Module:
     """A component with its weights, in evaluation mode, computing in `dtype` (the vocoder always in float32).
 
-    fp8 files are expanded.  CheckpointError when the file does not have it, or does not fit its config.
+    fp8 and GGUF files are expanded.  CheckpointError when the file does not have it, or does not fit its config.
     """
     checkpoint.require(component)
     checkpoint.check_finite(component)
     module = build_module(checkpoint, component, device="meta")
-    weights = dequantize(checkpoint.state_dict(component), dtype, source=checkpoint.path)
+    weights = _plain(checkpoint, component, dtype)
     return _filled(module, weights, checkpoint, component, dtype, device)
 
 
@@ -115,17 +118,50 @@ def load_text_encoder(
     parts = ((module.gemma, gemma, Component.GEMMA), (module.feature_extractor, projection, Component.TEXT_PROJECTION))
     for part, checkpoint, component in parts:
         checkpoint.check_finite(component)
-        weights = dequantize(checkpoint.state_dict(component), dtype, source=checkpoint.path)
+        weights = _plain(checkpoint, component, dtype)
         _filled(part, weights, checkpoint, component, dtype, device)
     return module.eval()
 
 
 def load_tokenizer(gemma: Checkpoint) -> GemmaTokenizer:
-    """The tokenizer beside the weights in a folder, or inside a single file."""
+    """The tokenizer beside the weights in a folder, or inside a single file; beside a GGUF file that has none."""
+    check_tokenizer(gemma)
+    [file, *_] = gemma.files
+    if isinstance(file, GgufFile):
+        inside = file.has_vocabulary()
+        return gemma_tokenizer(file) if inside else GemmaTokenizer.from_folder(gemma.path.parent)
     if gemma.path.is_dir():
         return GemmaTokenizer.from_folder(gemma.path)
-    gemma.require(Component.TOKENIZER)
     return GemmaTokenizer.from_tensors(gemma.state_dict(Component.TOKENIZER))
+
+
+def check_tokenizer(gemma: Checkpoint) -> None:
+    """CheckpointError if `load_tokenizer` would find none, as far as that can be told at once."""
+    [file, *_] = gemma.files
+    if isinstance(file, GgufFile):
+        _check_gguf_tokenizer(gemma, file)
+    elif gemma.path.is_dir():
+        tokenizer_file(gemma.path)
+    else:
+        gemma.require(Component.TOKENIZER)
+
+
+def _check_gguf_tokenizer(gemma: Checkpoint, file: GgufFile) -> None:
+    if file.has_vocabulary():
+        words, rows = len(check_vocabulary(file).tokens), gemma_params(gemma).vocab_size
+        if words > rows:
+            raise CheckpointError(
+                f"{gemma.path} has a vocabulary of {words:,} tokens, but only {rows:,} embeddings; expected one for "
+                "each. Use a GGUF of Gemma-3 as llama.cpp writes it."
+            )
+        return
+    try:
+        tokenizer_file(gemma.path.parent)
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"{gemma.path} has no vocabulary of Gemma-3 in its metadata, and the tokenizer cannot be taken from beside "
+            f"it: {error} Or use a GGUF as llama.cpp writes it."
+        ) from None
 
 
 def load_components(
@@ -195,6 +231,11 @@ def _device(device: torch.device | str | None) -> torch.device:
             "torch sees a GPU, else 'cpu'."
         ) from None
     return device
+
+
+def _plain(checkpoint: Checkpoint, component: Component, dtype: torch.dtype) -> dict[str, Tensor]:
+    state = expanded(checkpoint, component, checkpoint.state_dict(component), dtype)
+    return dequantize(state, dtype, source=checkpoint.path)
 
 
 def _filled(

@@ -14,6 +14,8 @@ from torch import Tensor
 
 from .checkpoint import Checkpoint, Component
 from .errors import CheckpointError
+from .gguf_blocks import BLOCK_TYPES
+from .gguf_file import PackedInfo
 
 _SCALES = ("weight_scale", "scale_weight")
 _INPUT_SCALES = ("input_scale", "scale_input")
@@ -42,7 +44,9 @@ def quantization(checkpoint: Checkpoint, component: Component = Component.TRANSF
     formats: dict[str, str] = {}
     for name, info in tensors.items():
         layer, _, last = name.rpartition(".")
-        if info.dtype in _FP8 and last == "weight":
+        if isinstance(info, PackedInfo):
+            formats[layer if last == "weight" else name] = info.dtype
+        elif info.dtype in _FP8 and last == "weight":
             formats.setdefault(layer, _FP8[info.dtype])
         elif last == "weight_scale_2":
             formats[layer] = "nvfp4"
@@ -62,9 +66,9 @@ def quantization(checkpoint: Checkpoint, component: Component = Component.TRANSF
 
 
 def check_supported(layers: Mapping[str, LayerQuantization], source: object) -> None:
-    """CheckpointError if `dequantize` cannot read one of the layers."""
+    """CheckpointError if neither `dequantize` nor `gguf_weights` can read one of the layers."""
     for layer, found in layers.items():
-        if found.format not in _FP8.values():
+        if found.format not in (*_FP8.values(), *BLOCK_TYPES):
             raise _unsupported(layer, found.format, source)
 
 
@@ -188,5 +192,5 @@ def _unreadable(source: object, why: str) -> CheckpointError:
 def _unsupported(layer: str, found: str, source: object) -> CheckpointError:
     return CheckpointError(
         f"{source} stores {layer} as {found}, which LTX Duo does not support; it reads bf16, float32 and fp8 (e4m3, "
-        "e5m2; plain or scaled). Use the bf16 or the fp8 version of the model."
+        f"e5m2; plain or scaled), and of GGUF files {', '.join(BLOCK_TYPES)}. Use one of these versions of the model."
     )

@@ -10,10 +10,11 @@ from torch import Tensor, nn
 from ...ltx_core import checkpoint as files_of_model
 from ...ltx_core.checkpoint import Checkpoint
 from ...ltx_core.errors import CheckpointError
+from ...ltx_core.gguf_weights import expanded, packed_layers
 from ...ltx_core.loading import build_module, text_encoder_module
 from ...ltx_core.quantization import check_supported, dequantize, keep_fp8, quantization
 from ...ltx_core.weights import differences
-from . import dtypes, memory
+from . import dtypes, gguf_parts, memory
 from .attention import chosen_attention
 from .files import load_tensors
 from .layers import to_fp8
@@ -70,7 +71,8 @@ def check_fit(part: Part, checkpoint: Checkpoint, module: nn.Module) -> None:
 
 def weights_of(part: Part, checkpoint: Checkpoint, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A part's weights as plain tensors."""
-    return dequantize(checkpoint.state_dict(part, tensors), source=checkpoint.path)
+    state = expanded(checkpoint, part, checkpoint.state_dict(part, tensors), torch.bfloat16)
+    return dequantize(state, source=checkpoint.path)
 
 
 def model_weights(
@@ -93,9 +95,18 @@ def build_model(
     device = mm.get_torch_device()
     choice = dtypes.for_model(weight_dtype)
     tensors = load_tensors(checkpoint)
-    state, scales = {}, {}
+    state, scales, packed = {}, {}, {}
     for name, part in parts.items():
-        weights, own = model_weights(part, checkpoint, tensors, choice.weights, device)
+        if not packed_layers(checkpoint, part):
+            weights, own = model_weights(part, checkpoint, tensors, choice.weights, device)
+        elif weight_dtype == "auto":
+            weights, kinds = gguf_parts.packed_weights(part, checkpoint, tensors)
+            packed.update({f"{name}.{key}": kind for key, kind in kinds.items()})
+            own = {}
+        elif weight_dtype == "fp8":
+            weights, own = gguf_parts.fp8_weights(part, checkpoint, tensors, device)
+        else:
+            weights, own = weights_of(part, checkpoint, tensors), {}
         state.update({f"{name}.{key}": tensor for key, tensor in weights.items()})
         scales.update({f"{name}.{layer}": scale for layer, scale in own.items()})
     factories = {name: partial(build_module, checkpoint, part) for name, part in parts.items()}
@@ -106,6 +117,7 @@ def build_model(
         state,
         source=checkpoint.path,
         scales=scales,
+        packed=packed,
         compute_dtype=choice.compute,
         load_device=device,
         offload_device=mm.unet_offload_device(),
@@ -118,18 +130,19 @@ def build_text_encoder(gemma: Checkpoint, projection: Checkpoint, device_choice:
     device = cpu if device_choice == "cpu" else mm.text_encoder_device()
     offload = cpu if device_choice == "cpu" else mm.text_encoder_offload_device()
     compute = dtypes.for_text_encoder(device_choice).compute
-    state = {
-        f"{name}.{key}": tensor
-        for name, part, source in (
-            ("gemma", Part.GEMMA, gemma),
-            ("feature_extractor", Part.TEXT_PROJECTION, projection),
-        )
-        for key, tensor in weights_of(part, source, load_tensors(source)).items()
-    }
+    state, packed = {}, {}
+    for name, part, source in (
+        ("gemma", Part.GEMMA, gemma),
+        ("feature_extractor", Part.TEXT_PROJECTION, projection),
+    ):
+        weights, kinds = gguf_parts.packed_weights(part, source, load_tensors(source))
+        state.update({f"{name}.{key}": tensor for key, tensor in weights.items()})
+        packed.update({f"{name}.{key}": kind for key, kind in kinds.items()})
     return memory.build(
         partial(text_encoder_module, gemma, projection, compute_dtype=compute),
         state,
         source=gemma.path,
+        packed=packed,
         compute_dtype=compute,
         load_device=device,
         offload_device=offload,

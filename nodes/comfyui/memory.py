@@ -17,8 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from ...ltx_core.errors import CheckpointError
+from ...ltx_core.gguf_blocks import BlockType
 from ...ltx_core.weights import check_finite as check_weights
 from . import compat, offload
+from .gguf_layers import prepare, with_packed
 from .layers import WeightFunction, lay_functions, set_scales, with_products
 from .not_finite import not_finite
 
@@ -30,9 +32,12 @@ FP8 = (torch.float8_e4m3fn, torch.float8_e5m2)
 class ManagedModule(nn.Module):
     """The root that a ModelPatcher holds: the engine's module as `engine`, and what ComfyUI asks a model for."""
 
-    def __init__(self, engine: nn.Module, storage_dtype: torch.dtype, compute_dtype: torch.dtype):
+    def __init__(
+        self, engine: nn.Module, storage_dtype: torch.dtype, compute_dtype: torch.dtype, is_packed: bool = False
+    ):
         super().__init__()
         self.engine = engine
+        self.is_packed = is_packed
         self.device = None
         self.storage_dtype = storage_dtype
         self.manual_cast_dtype = None if storage_dtype == compute_dtype else compute_dtype
@@ -81,6 +86,11 @@ class PatchedModule:
         return self.patcher.model.storage_dtype in FP8
 
     @property
+    def is_packed(self) -> bool:
+        """Whether weights lie in blocks, which ComfyUI's patches cannot be laid over."""
+        return self.patcher.model.is_packed
+
+    @property
     def device(self) -> torch.device:
         """Where it computes."""
         return self.patcher.load_device
@@ -126,6 +136,7 @@ def build(
     *,
     source: str | Path,
     scales: Mapping[str, float] | None = None,
+    packed: Mapping[str, BlockType] = MappingProxyType({}),
     compute_dtype: torch.dtype,
     load_device: torch.device,
     offload_device: torch.device,
@@ -133,12 +144,16 @@ def build(
     """Makes a module with `factory(ops=, dtype=, device=)`, gives it exactly these weights, and puts it under ComfyUI.
 
     Each weight keeps the dtype and, if memory-mapped, the storage that it has in `state_dict`; ComfyUI's layers cast
-    where that is not `compute_dtype`.  `scales`, by layer, belong to float8 weights.  CheckpointError when weights hold
-    NaN or names do not match; shapes have been compared when the file was opened.
+    where that is not `compute_dtype`.  `scales`, by layer, belong to float8 weights; `packed`, by weight, says which
+    lie in GGUF's blocks.  CheckpointError when weights hold NaN or names do not match; shapes have been compared when
+    the file was opened.
     """
-    check_weights(state_dict, source)
+    check_weights({n: packed[n].samples(t) if n in packed else t for n, t in state_dict.items()}, source)
     ops, storage_dtype = pick_ops(state_dict, compute_dtype)
+    if packed:
+        ops = with_packed(ops)
     engine = factory(ops=ops, dtype=compute_dtype, device="meta").eval()
+    prepare(engine, {name: (blocks, state_dict[name].shape) for name, blocks in packed.items()})
     # Not strict: ComfyUI's layers may have no weights yet, and then do not tell names apart by themselves.
     missing, unexpected = engine.load_state_dict(state_dict, strict=False, assign=True)
     left = [name for name, tensor in [*engine.named_parameters(), *engine.named_buffers()] if tensor.is_meta]
@@ -151,10 +166,11 @@ def build(
     engine.requires_grad_(False)
     compat.archive_dtypes(engine)
     # ComfyUI's log calls a model by its class.
-    root = _root_class(f"LTX{type(engine).__name__}")(engine, storage_dtype, compute_dtype)
+    root = _root_class(f"LTX{type(engine).__name__}")(engine, storage_dtype, compute_dtype, bool(packed))
     offload.remember(root)
     patcher = compat.patcher_class()(root, load_device=load_device, offload_device=offload_device)
-    log.info("LTX Duo: %s from %s: %s, computed in %s", type(engine).__name__, source, storage_dtype, compute_dtype)
+    stored = ", ".join(sorted({blocks.name for blocks in packed.values()})) or storage_dtype
+    log.info("LTX Duo: %s from %s: %s, computed in %s", type(engine).__name__, source, stored, compute_dtype)
     return PatchedModule(patcher, compute_dtype)
 
 
@@ -180,7 +196,11 @@ def pick_ops(state_dict: Mapping[str, Tensor], compute_dtype: torch.dtype) -> tu
 def broken_weights(component: PatchedModule) -> list[str]:
     """Names of weights that hold NaN or infinity; for the message when a result is not finite."""
     bad = []
-    for name, tensor in component.patcher.model.engine.state_dict().items():
+    engine = component.patcher.model.engine
+    packed = {f"{name}.weight": m.packed_as for name, m in engine.named_modules() if getattr(m, "packed_as", None)}
+    for name, tensor in engine.state_dict().items():
+        if name in packed:
+            tensor = packed[name].expand(tensor)
         if tensor.is_floating_point() and not torch.isfinite(tensor.to(torch.float32)).all():
             bad.append(name)
     return bad
