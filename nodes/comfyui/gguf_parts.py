@@ -31,11 +31,13 @@ def fp8_weights(
     part: Component, checkpoint: Checkpoint, tensors: Mapping[str, Tensor], device: torch.device
 ) -> tuple[dict[str, Tensor], dict[str, float]]:
     """A part's weights with block matrices in float8, and their scales; one weight is expanded at a time."""
+    packed = packed_layers(checkpoint, part)
     weights: dict[str, Tensor] = {}
     scales: dict[str, float] = {}
     for name, tensor in checkpoint.state_dict(part, tensors).items():
-        made, own = to_fp8(expanded(checkpoint, part, {name: tensor}, torch.bfloat16), device)
-        weights.update(made)
+        # Not by way of bfloat16: what is rounded twice may end a whole step beside.
+        made, own = to_fp8(expanded(checkpoint, part, {name: tensor}), device)
+        weights[name] = made[name] if own or name not in packed else made[name].bfloat16()
         scales.update(own)
     return weights, scales
 
