@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-# Numbers that are expanded together: bounds the memory that intermediate results take.
+# Numbers that are expanded together: bounds the memory that intermediate results take, so many bytes for each.
 _TOGETHER = 2**24
+_BYTES = 16
 
 # Of a large weight so many runs of so many numbers are looked at.
 _RUNS = 16
@@ -40,6 +41,10 @@ class BlockType:
         for start in range(0, blocks.shape[0], step):
             expanded[start : start + step] = self.unpack(blocks[start : start + step]).view(-1, self.size)
         return expanded.view(*rows, row_bytes // self.bytes * self.size)
+
+    def room(self, count: int, dtype: torch.dtype) -> int:
+        """Bytes that expanding `count` numbers takes at most, the result included."""
+        return count * dtype.itemsize + min(count, _TOGETHER) * _BYTES
 
     def samples(self, packed: Tensor) -> Tensor:
         """Numbers of a packed tensor to look at, in float32: all of a small one, runs of a large one as rows."""

@@ -11,7 +11,7 @@ from .gguf_file import PackedInfo
 from .quantization import LayerQuantization, check_supported
 
 
-def packed_layers(checkpoint: Checkpoint, component: Component) -> dict[str, BlockType]:
+def block_types(checkpoint: Checkpoint, component: Component) -> dict[str, BlockType]:
     """Packed matrices by their module name, such as "layers.0.mlp.up_proj.weight": layers can expand these at use."""
     return {
         name: info.blocks

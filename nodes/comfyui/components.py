@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ...ltx_core import checkpoint as files_of_model
 from ...ltx_core.checkpoint import Checkpoint
 from ...ltx_core.errors import CheckpointError
-from ...ltx_core.gguf_weights import expanded, packed_layers
+from ...ltx_core.gguf_weights import block_types, expanded
 from ...ltx_core.loading import build_module, text_encoder_module
 from ...ltx_core.quantization import check_supported, dequantize, keep_fp8, quantization
 from ...ltx_core.weights import differences
@@ -95,13 +95,13 @@ def build_model(
     device = mm.get_torch_device()
     choice = dtypes.for_model(weight_dtype)
     tensors = load_tensors(checkpoint)
-    state, scales, packed = {}, {}, {}
+    state, scales, blocks = {}, {}, {}
     for name, part in parts.items():
-        if not packed_layers(checkpoint, part):
+        if not block_types(checkpoint, part):
             weights, own = model_weights(part, checkpoint, tensors, choice.weights, device)
         elif weight_dtype == "auto":
-            weights, kinds = gguf_parts.packed_weights(part, checkpoint, tensors)
-            packed.update({f"{name}.{key}": kind for key, kind in kinds.items()})
+            weights, kinds = gguf_parts.weights_in_blocks(part, checkpoint, tensors)
+            blocks.update({f"{name}.{key}": kind for key, kind in kinds.items()})
             own = {}
         elif weight_dtype == "fp8":
             weights, own = gguf_parts.fp8_weights(part, checkpoint, tensors, device)
@@ -117,7 +117,7 @@ def build_model(
         state,
         source=checkpoint.path,
         scales=scales,
-        packed=packed,
+        blocks=blocks,
         compute_dtype=choice.compute,
         load_device=device,
         offload_device=mm.unet_offload_device(),
@@ -130,19 +130,19 @@ def build_text_encoder(gemma: Checkpoint, projection: Checkpoint, device_choice:
     device = cpu if device_choice == "cpu" else mm.text_encoder_device()
     offload = cpu if device_choice == "cpu" else mm.text_encoder_offload_device()
     compute = dtypes.for_text_encoder(device_choice).compute
-    state, packed = {}, {}
+    state, blocks = {}, {}
     for name, part, source in (
         ("gemma", Part.GEMMA, gemma),
         ("feature_extractor", Part.TEXT_PROJECTION, projection),
     ):
-        weights, kinds = gguf_parts.packed_weights(part, source, load_tensors(source))
+        weights, kinds = gguf_parts.weights_in_blocks(part, source, load_tensors(source))
         state.update({f"{name}.{key}": tensor for key, tensor in weights.items()})
-        packed.update({f"{name}.{key}": kind for key, kind in kinds.items()})
+        blocks.update({f"{name}.{key}": kind for key, kind in kinds.items()})
     return memory.build(
         partial(text_encoder_module, gemma, projection, compute_dtype=compute),
         state,
         source=gemma.path,
-        packed=packed,
+        blocks=blocks,
         compute_dtype=compute,
         load_device=device,
         offload_device=offload,

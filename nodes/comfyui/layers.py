@@ -106,7 +106,7 @@ def lay_functions(root: nn.Module, functions: Mapping[str, WeightFunction]) -> N
 
 def _place_of_functions(root: nn.Module, name: str) -> tuple[nn.Module, str]:
     layer = root.get_submodule(name)
-    return layer, "weight_function" if getattr(layer, "packed_as", None) is None else "expanded_functions"
+    return layer, "weight_function" if getattr(layer, "block_type", None) is None else "expanded_functions"
 
 
 def to_fp8(state_dict: Mapping[str, Tensor], device: torch.device) -> tuple[dict[str, Tensor], dict[str, float]]:

@@ -29,7 +29,7 @@ _PINNED: WeakKeyDictionary[LoRA, dict[str, Tensor]] = WeakKeyDictionary()
 
 def with_loras(component: PatchedModule, loras: Sequence[tuple[LoRA, float]]) -> PatchedModule:
     """A component that computes with the LoRAs at these strengths; the weights are shared with the given one."""
-    as_patches = component.is_dynamic() and not component.is_packed
+    as_patches = component.is_dynamic() and not component.in_blocks
     return with_patches(component, loras) if as_patches else with_factors(component, loras)
 
 

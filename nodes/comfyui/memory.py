@@ -20,7 +20,7 @@ from ...ltx_core.errors import CheckpointError
 from ...ltx_core.gguf_blocks import BlockType
 from ...ltx_core.weights import check_finite as check_weights
 from . import compat, offload
-from .gguf_layers import prepare, with_packed
+from .gguf_layers import expanding_bytes, prepare, with_blocks
 from .layers import WeightFunction, lay_functions, set_scales, with_products
 from .not_finite import not_finite
 
@@ -33,11 +33,11 @@ class ManagedModule(nn.Module):
     """The root that a ModelPatcher holds: the engine's module as `engine`, and what ComfyUI asks a model for."""
 
     def __init__(
-        self, engine: nn.Module, storage_dtype: torch.dtype, compute_dtype: torch.dtype, is_packed: bool = False
+        self, engine: nn.Module, storage_dtype: torch.dtype, compute_dtype: torch.dtype, in_blocks: bool = False
     ):
         super().__init__()
         self.engine = engine
-        self.is_packed = is_packed
+        self.in_blocks = in_blocks
         self.device = None
         self.storage_dtype = storage_dtype
         self.manual_cast_dtype = None if storage_dtype == compute_dtype else compute_dtype
@@ -86,9 +86,14 @@ class PatchedModule:
         return self.patcher.model.storage_dtype in FP8
 
     @property
-    def is_packed(self) -> bool:
+    def in_blocks(self) -> bool:
         """Whether weights lie in blocks, which ComfyUI's patches cannot be laid over."""
-        return self.patcher.model.is_packed
+        return self.patcher.model.in_blocks
+
+    @property
+    def expanding_bytes(self) -> float:
+        """What expanding one of its weights takes while it computes."""
+        return expanding_bytes(self.module, self.compute_dtype)
 
     @property
     def device(self) -> torch.device:
@@ -136,7 +141,7 @@ def build(
     *,
     source: str | Path,
     scales: Mapping[str, float] | None = None,
-    packed: Mapping[str, BlockType] = MappingProxyType({}),
+    blocks: Mapping[str, BlockType] = MappingProxyType({}),
     compute_dtype: torch.dtype,
     load_device: torch.device,
     offload_device: torch.device,
@@ -144,16 +149,16 @@ def build(
     """Makes a module with `factory(ops=, dtype=, device=)`, gives it exactly these weights, and puts it under ComfyUI.
 
     Each weight keeps the dtype and, if memory-mapped, the storage that it has in `state_dict`; ComfyUI's layers cast
-    where that is not `compute_dtype`.  `scales`, by layer, belong to float8 weights; `packed`, by weight, says which
+    where that is not `compute_dtype`.  `scales`, by layer, belong to float8 weights; `blocks`, by weight, says which
     lie in GGUF's blocks.  CheckpointError when weights hold NaN or names do not match; shapes have been compared when
     the file was opened.
     """
-    check_weights({n: packed[n].samples(t) if n in packed else t for n, t in state_dict.items()}, source)
+    check_weights({n: blocks[n].samples(t) if n in blocks else t for n, t in state_dict.items()}, source)
     ops, storage_dtype = pick_ops(state_dict, compute_dtype)
-    if packed:
-        ops = with_packed(ops)
+    if blocks:
+        ops = with_blocks(ops)
     engine = factory(ops=ops, dtype=compute_dtype, device="meta").eval()
-    prepare(engine, {name: (blocks, state_dict[name].shape) for name, blocks in packed.items()})
+    prepare(engine, {name: (kind, state_dict[name].shape) for name, kind in blocks.items()})
     # Not strict: ComfyUI's layers may have no weights yet, and then do not tell names apart by themselves.
     missing, unexpected = engine.load_state_dict(state_dict, strict=False, assign=True)
     left = [name for name, tensor in [*engine.named_parameters(), *engine.named_buffers()] if tensor.is_meta]
@@ -166,10 +171,10 @@ def build(
     engine.requires_grad_(False)
     compat.archive_dtypes(engine)
     # ComfyUI's log calls a model by its class.
-    root = _root_class(f"LTX{type(engine).__name__}")(engine, storage_dtype, compute_dtype, bool(packed))
+    root = _root_class(f"LTX{type(engine).__name__}")(engine, storage_dtype, compute_dtype, bool(blocks))
     offload.remember(root)
     patcher = compat.patcher_class()(root, load_device=load_device, offload_device=offload_device)
-    stored = ", ".join(sorted({blocks.name for blocks in packed.values()})) or storage_dtype
+    stored = ", ".join(sorted({kind.name for kind in blocks.values()})) or storage_dtype
     log.info("LTX Duo: %s from %s: %s, computed in %s", type(engine).__name__, source, stored, compute_dtype)
     return PatchedModule(patcher, compute_dtype)
 
@@ -197,10 +202,10 @@ def broken_weights(component: PatchedModule) -> list[str]:
     """Names of weights that hold NaN or infinity; for the message when a result is not finite."""
     bad = []
     engine = component.patcher.model.engine
-    packed = {f"{name}.weight": m.packed_as for name, m in engine.named_modules() if getattr(m, "packed_as", None)}
+    blocks = {f"{name}.weight": m.block_type for name, m in engine.named_modules() if getattr(m, "block_type", None)}
     for name, tensor in engine.state_dict().items():
-        if name in packed:
-            tensor = packed[name].expand(tensor)
+        if name in blocks:
+            tensor = blocks[name].expand(tensor)
         if tensor.is_floating_point() and not torch.isfinite(tensor.to(torch.float32)).all():
             bad.append(name)
     return bad

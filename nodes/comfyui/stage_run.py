@@ -96,10 +96,11 @@ class StageRun:
     def _need(self, component, stage: Stage):
         """Bytes of activations by the pieces that an evaluation is cut into."""
         params, geometry = self.model.transformer_params, stage.geometry
+        expanding = component.expanding_bytes
         appended = sum(condition.appended_tokens for condition in stage.video.conditions) / geometry.frame_tokens
 
         def need(pieces: Pieces) -> float:
-            return memory_estimates.transformer(
+            return expanding + memory_estimates.transformer(
                 params, geometry, pieces.together, appended, component.compute_dtype.itemsize, pieces.chunks,
                 component.in_fp8,
             )  # fmt: skip

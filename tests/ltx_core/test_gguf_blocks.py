@@ -34,3 +34,15 @@ def test_same_bits_on_a_gpu(name, rng):
         expected = BLOCK_TYPES[name].expand(packed, dtype)
         found = BLOCK_TYPES[name].expand(packed.cuda(), dtype)
         assert torch.equal(found.view(torch.uint8).cpu(), expected.view(torch.uint8)), dtype
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", BLOCK_TYPES)
+def test_takes_no_more_room_than_it_says(name):
+    kind, count = BLOCK_TYPES[name], 2**25
+    packed = torch.zeros(count // kind.size, kind.bytes, dtype=torch.uint8, device="cuda")
+    torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    kind.expand(packed, torch.bfloat16)
+    assert torch.cuda.max_memory_allocated() - before <= kind.room(count, torch.bfloat16)

@@ -17,7 +17,6 @@ from ltx_duo.nodes.names import ENCODER_FOLDERS, MODEL_FOLDERS, VAE_FOLDERS
 from ltx_duo.tests import gguf_samples as samples
 
 PREFIX = "model.diffusion_model."
-KINDS = ("Q8_0", "Q4_0", "Q5_1")
 CPU = torch.device("cpu")
 
 
@@ -72,14 +71,15 @@ def test_stage_one_as_with_the_plain_file(run, model_files, stage_one, streaming
         streaming()
     assert close(stage_one(packed), expected)
     component = packed.stage(1)
-    weights = [m for m in component.module.modules() if getattr(m, "packed_as", None)]
-    assert component.is_packed and len(weights) > 50
-    assert {m.packed_as.name for m in weights} == {kind} and {m.weight.dtype for m in weights} == {torch.uint8}
+    weights = [m for m in component.module.modules() if getattr(m, "block_type", None)]
+    assert component.in_blocks and len(weights) > 50
+    assert {m.block_type.name for m in weights} == {kind} and {m.weight.dtype for m in weights} == {torch.uint8}
     # ComfyUI counts the packed bytes.
     bits = 8 * BLOCK_TYPES[kind].bytes / BLOCK_TYPES[kind].size
     numbers = sum(m.in_features * m.out_features for m in weights)
     assert sum(m.weight.nbytes for m in weights) == numbers * bits / 8
     assert component.size() < 0.5 * plain.stage(1).size()
+    assert component.expanding_bytes > plain.stage(1).expanding_bytes == 0
 
 
 @pytest.mark.parametrize("way", ["functions", "as with dynamic VRAM"])
@@ -94,7 +94,7 @@ def test_lora_as_over_the_plain_file(run, names, model_files, stage_one, streami
     assert close(found, expected) and not close(found, stage_one(load(run, "packed.gguf")), 1e-3)
     component = packed.stage(1)
     assert not component.patcher.patches
-    assert all(not m.weight_function for m in component.module.modules() if getattr(m, "packed_as", None))
+    assert all(not m.weight_function for m in component.module.modules() if getattr(m, "block_type", None))
     streaming()
     assert close(stage_one(packed), expected)
 
@@ -115,7 +115,7 @@ def test_expanded_when_loaded(run, model_files, stage_one, weight_dtype):
     assert close(stage_one(a), stage_one(b), 0.02)
     layer = a.stage(1).module.transformer.transformer_blocks[0].attn1.to_q
     assert layer.weight.dtype == {"bf16": torch.bfloat16, "fp8": torch.float8_e4m3fn}[weight_dtype]
-    assert not a.stage(1).is_packed
+    assert not a.stage(1).in_blocks
 
 
 def test_what_the_node_says(nodes, model_files):
@@ -157,7 +157,7 @@ def test_text_features_as_with_the_plain_file(run, names, text_files, streaming,
     for ours, theirs in zip(packed, plain, strict=True):
         measured("text features of a packed Gemma", "plain file", ours, theirs, 2e-5)
     table = encoders[0].component().module.gemma.embed_tokens
-    assert table.weight.dtype == torch.uint8 and table.packed_as.name == "Q8_0"
+    assert table.weight.dtype == torch.uint8 and table.block_type.name == "Q8_0"
     streaming()
     again = run("TextEncode", text_encoder=load_text("gemma.gguf"), **words)
     assert torch.equal(again[0][0][0], packed[0])
@@ -176,15 +176,15 @@ def test_layer_of_each_kind(kind, rng):
         def forward(self, x, ids):
             return self.linear(x), self.linear.forward_gelu(x), self.table(ids)
 
-    blocks = samples.random_blocks(kind, 64, 512 // BLOCK_TYPES[kind].size, rng, (-12, -6))
+    packed = samples.random_blocks(kind, 64, 512 // BLOCK_TYPES[kind].size, rng, (-12, -6))
     bias = torch.randn(64, generator=rng)
-    plain = BLOCK_TYPES[kind].expand(blocks)
+    plain = BLOCK_TYPES[kind].expand(packed)
     x, ids = torch.randn(3, 512, generator=rng), torch.tensor([[0, 63, 7]])
     results = []
-    for weight, packed in ((blocks, {f"{n}.weight": BLOCK_TYPES[kind] for n in ("linear", "table")}), (plain, {})):
+    for weight, blocks in ((packed, {f"{n}.weight": BLOCK_TYPES[kind] for n in ("linear", "table")}), (plain, {})):
         state = {"linear.weight": weight, "linear.bias": bias, "table.weight": weight}
         placement = {"compute_dtype": torch.float32, "load_device": CPU, "offload_device": CPU}
-        component = memory.build(Net, state, source="a file", packed=packed, **placement)
+        component = memory.build(Net, state, source="a file", blocks=blocks, **placement)
         results.append(component.load()(x, ids))
         assert component.patcher.model_size() == sum(tensor.nbytes for tensor in state.values())
     for ours, theirs in zip(*results, strict=True):
@@ -227,11 +227,8 @@ def test_refused_at_queue(nodes, names, folder, model_files, rng):
     assert "vocoder" in audio
     assert "latent upsampler" in refusal(nodes, "UpsamplerLoader", upsampler=packed)
     assert "no other format" in refusal(nodes, "LoraLoader", lora=packed)
-    key = f"{PREFIX}transformer_blocks.0.attn1.to_q.weight"
-    samples.write(folder("checkpoints") / "iq3.gguf", "ltxv", {key: ("Q8_0", torch.randn(128, 128))})
-    samples.write(
-        folder("checkpoints") / "llama.gguf", "llama", {"blk.0.attn_q.weight": ("Q8_0", torch.randn(128, 128))}
-    )
+    other = {"blk.0.attn_q.weight": ("Q8_0", torch.randn(4, 64))}
+    samples.write(folder("checkpoints") / "llama.gguf", "llama", other)
     assert "'llama'" in refusal(nodes, "ModelLoader", checkpoint="llama.gguf")
 
 
