@@ -30,6 +30,7 @@ MAX_KEYS = 10_000
 # Gemma's vocabulary takes 7 MB.
 MAX_HEADER_BYTES = 64_000_000
 MAX_LIST = 2_000_000
+OTHER_BLOCKS = "GGUF's "
 _MOST_DIMENSIONS = 8
 
 _MAGIC = b"GGUF"
@@ -67,6 +68,11 @@ class PackedInfo(TensorInfo):
 
     packed_shape: tuple[int, ...]
     blocks: BlockType | None
+
+    @property
+    def format(self) -> str:
+        """GGML's name of the blocks; of those that cannot be expanded with OTHER_BLOCKS before it."""
+        return self.dtype if self.blocks is not None else OTHER_BLOCKS + self.dtype
 
     @property
     def size(self) -> int:

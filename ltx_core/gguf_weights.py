@@ -40,6 +40,6 @@ def expanded(
     for name, tensor in state_dict.items():
         info = infos.get(name)
         if name not in keep and isinstance(info, PackedInfo):
-            check_supported({name: LayerQuantization(info.dtype, False, False)}, checkpoint.path)
+            check_supported({name: LayerQuantization(info.format, False, False)}, checkpoint.path)
             plain[name] = info.blocks.expand(tensor, dtype).view(info.shape)
     return plain

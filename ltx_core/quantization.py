@@ -15,7 +15,7 @@ from torch import Tensor
 from .checkpoint import Checkpoint, Component
 from .errors import CheckpointError
 from .gguf_blocks import BLOCK_TYPES
-from .gguf_file import PackedInfo
+from .gguf_file import OTHER_BLOCKS, PackedInfo
 
 _SCALES = ("weight_scale", "scale_weight")
 _INPUT_SCALES = ("input_scale", "scale_input")
@@ -45,7 +45,7 @@ def quantization(checkpoint: Checkpoint, component: Component = Component.TRANSF
     for name, info in tensors.items():
         layer, _, last = name.rpartition(".")
         if isinstance(info, PackedInfo):
-            formats[layer if last == "weight" else name] = info.dtype
+            formats[layer if last == "weight" else name] = info.format
         elif info.dtype in _FP8 and last == "weight":
             formats.setdefault(layer, _FP8[info.dtype])
         elif last == "weight_scale_2":
@@ -190,7 +190,12 @@ def _unreadable(source: object, why: str) -> CheckpointError:
 
 
 def _unsupported(layer: str, found: str, source: object) -> CheckpointError:
+    if found.startswith(OTHER_BLOCKS):
+        return CheckpointError(
+            f"{source} stores {layer} as {found}, which LTX Duo does not support; of GGUF files it reads F32, F16, "
+            f"BF16, {', '.join(BLOCK_TYPES)}. Use one of these versions of the model."
+        )
     return CheckpointError(
         f"{source} stores {layer} as {found}, which LTX Duo does not support; it reads bf16, float32 and fp8 (e4m3, "
-        f"e5m2; plain or scaled), and of GGUF files {', '.join(BLOCK_TYPES)}. Use one of these versions of the model."
+        "e5m2; plain or scaled). Use the bf16 or the fp8 version of the model."
     )

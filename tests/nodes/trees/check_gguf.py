@@ -240,7 +240,7 @@ def test_kinds_that_cannot_be_expanded_are_refused_by_name(nodes, model_files, f
     for module in (gguf_file, quantization):
         monkeypatch.setattr(module, "BLOCK_TYPES", {n: t for n, t in BLOCK_TYPES.items() if n != "Q5_1"})
     told = refusal(nodes, "ModelLoader", checkpoint=packed)
-    assert "as Q5_1, which LTX Duo does not support" in told and "Q4_K" in told
+    assert "as GGUF's Q5_1, which LTX Duo does not support" in told and "Q4_K" in told
 
 
 def test_without_the_package(nodes, names, model_files, text_files, monkeypatch):
