@@ -11,6 +11,7 @@ import struct
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from math import prod
 from pathlib import Path
 from types import MappingProxyType
@@ -238,6 +239,7 @@ def _python() -> str:
     return f'"{sys.executable}"' if sys.executable and " " in sys.executable else sys.executable or "python"
 
 
+@cache
 def _reader(gguf: Any) -> type:
     """The package's reader, bounded: it takes minutes for the lists of a vocabulary, and never ends where one claims
     more items than the file has bytes."""

@@ -46,7 +46,7 @@ class ModelLoader(io.ComfyNode):
                     "weight_dtype",
                     options=["auto", "bf16", "fp8"],
                     default="auto",
-                    tooltip="How weights are kept. auto: as they are in the file. bf16: expands an fp8 or GGUF file. "
+                    tooltip="How weights are kept. auto: as they are in the file. bf16: expands a quantised file. "
                     "fp8: halves the memory of a bf16 file for a small loss of quality.",
                 ),
                 advanced(
