@@ -12,13 +12,16 @@ from .checkpoint import Checkpoint, Component, common_generation
 from .components import Components
 from .errors import CheckpointError, LTXError
 from .generation import Generation
+from .gguf_file import GgufFile
+from .gguf_weights import expanded
 from .quantization import dequantize, marked_state, plain_shapes, quantization
 from .text.connector import EmbeddingsConnector
 from .text.encoder import TextEncoder
 from .text.gemma import GemmaModel
 from .text.gemma_params import GemmaParams
+from .text.gguf_vocabulary import check_vocabulary, gemma_tokenizer
 from .text.params import ConnectorParams, FeatureExtractorParams, FeatureExtractorV20Params
-from .text.tokenizer import GemmaTokenizer
+from .text.tokenizer import GemmaTokenizer, tokenizer_file
 from .transformer.model import AVTransformer
 from .transformer.params import TransformerParams
 from .upsampler import LatentUpsampler, UpsamplerParams
@@ -65,7 +68,7 @@ def load_component(
 ) -> nn.Module:
     """A component with its weights, in evaluation mode, computing in `dtype` (the vocoder always in float32).
 
-    Quantised files are expanded.  CheckpointError when the file does not have it, or does not fit its config.
+    Quantised and GGUF files are expanded.  CheckpointError when the file does not have it, or does not fit its config.
     """
     checkpoint.require(component)
     checkpoint.check_finite(component)
@@ -129,11 +132,44 @@ def load_text_encoder(
 
 
 def load_tokenizer(gemma: Checkpoint) -> GemmaTokenizer:
-    """The tokenizer beside the weights in a folder, or inside a single file."""
+    """The tokenizer beside the weights in a folder, or inside a single file; beside a GGUF file that has none."""
+    check_tokenizer(gemma)
+    [file, *_] = gemma.files
+    if isinstance(file, GgufFile):
+        inside = file.has_vocabulary()
+        return gemma_tokenizer(file) if inside else GemmaTokenizer.from_folder(gemma.path.parent)
     if gemma.path.is_dir():
         return GemmaTokenizer.from_folder(gemma.path)
-    gemma.require(Component.TOKENIZER)
     return GemmaTokenizer.from_tensors(gemma.state_dict(Component.TOKENIZER))
+
+
+def check_tokenizer(gemma: Checkpoint) -> None:
+    """CheckpointError if `load_tokenizer` would find none, as far as that can be told at once."""
+    [file, *_] = gemma.files
+    if isinstance(file, GgufFile):
+        _check_gguf_tokenizer(gemma, file)
+    elif gemma.path.is_dir():
+        tokenizer_file(gemma.path)
+    else:
+        gemma.require(Component.TOKENIZER)
+
+
+def _check_gguf_tokenizer(gemma: Checkpoint, file: GgufFile) -> None:
+    if file.has_vocabulary():
+        words, rows = len(check_vocabulary(file).tokens), gemma_params(gemma).vocab_size
+        if words > rows:
+            raise CheckpointError(
+                f"{gemma.path} has a vocabulary of {words:,} tokens, but only {rows:,} embeddings; expected one for "
+                "each. Use a GGUF of Gemma-3 as llama.cpp writes it."
+            )
+        return
+    try:
+        tokenizer_file(gemma.path.parent)
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"{gemma.path} has no vocabulary of Gemma-3 in its metadata, and the tokenizer cannot be taken from beside "
+            f"it: {error} Or use a GGUF as llama.cpp writes it."
+        ) from None
 
 
 def load_components(

@@ -16,6 +16,8 @@ from torch import Tensor
 
 from .checkpoint import Checkpoint, Component
 from .errors import CheckpointError
+from .gguf_blocks import BLOCK_TYPES
+from .gguf_file import OTHER_BLOCKS, PackedInfo
 from .packed_weights import PACKED, stores, unpack, unpacked_shape, unreadable
 
 _SCALES = ("weight_scale", "scale_weight")
@@ -57,7 +59,9 @@ def quantization(checkpoint: Checkpoint, component: Component = Component.TRANSF
     formats: dict[str, str] = {}
     for name, info in tensors.items():
         layer, _, last = name.rpartition(".")
-        if info.dtype in _FP8 and last == "weight":
+        if isinstance(info, PackedInfo):
+            formats[layer if last == "weight" else name] = info.format
+        elif info.dtype in _FP8 and last == "weight":
             formats.setdefault(layer, _FP8[info.dtype])
         elif last == "weight_scale_2":
             formats[layer] = "nvfp4 without ComfyUI's mark"
@@ -123,9 +127,9 @@ def plain_shapes(
 
 
 def check_supported(layers: Mapping[str, LayerQuantization], source: object) -> None:
-    """CheckpointError if `dequantize` cannot read one of the layers."""
+    """CheckpointError if neither `dequantize` nor `gguf_weights` can read one of the layers."""
     for layer, found in layers.items():
-        if found.format not in _FP8.values() and not found.packed:
+        if found.format not in (*_FP8.values(), *BLOCK_TYPES, *PACKED):
             raise _unsupported(layer, found.format, source)
 
 
@@ -301,6 +305,11 @@ def _unreadable(source: object, why: str) -> CheckpointError:
 
 
 def _unsupported(layer: str, found: str, source: object) -> CheckpointError:
+    if found.startswith(OTHER_BLOCKS):
+        return CheckpointError(
+            f"{source} stores {layer} as {found}, which LTX Duo does not support; of GGUF files it reads F32, F16, "
+            f"BF16, {', '.join(BLOCK_TYPES)}. Use one of these versions of the model."
+        )
     return CheckpointError(
         f"{source} stores {layer} as {found}, which LTX Duo does not support; it reads bf16, float32, fp8 (e4m3, e5m2; "
         f"plain or scaled) and ComfyUI's {', '.join(PACKED)}. Use the bf16 or the fp8 version of the model."

@@ -40,7 +40,7 @@ class ModelLoader(io.ComfyNode):
                     "checkpoint",
                     MODEL_FOLDERS,
                     "The LTX-2.3 file with the transformer and its text connectors, e.g. ltx-2.3-22b-dev.safetensors "
-                    "in models/checkpoints.",
+                    "in models/checkpoints; also a GGUF.",
                 ),
                 io.Combo.Input(
                     "weight_dtype",
@@ -80,14 +80,14 @@ class ModelLoader(io.ComfyNode):
     @declared
     async def execute(cls, checkpoint: str, weight_dtype: str, kind: str = AUTO_KIND) -> io.NodeOutput:
         from ..ltx_core.variants import Kind
-        from .comfyui import components, dtypes, open_files, report
+        from .comfyui import components, dtypes, gguf_parts, open_files, report
 
         chosen = None if kind == AUTO_KIND else Kind(kind)
         handle = open_files.open_model(checkpoint, MODEL_FOLDERS, weight_dtype, chosen)
         told = report.NodeReport()
         told.say(report.model_text(handle.checkpoint, handle.kind, chosen is not None))
         choice = dtypes.for_model(weight_dtype)
-        told.warn(choice.note)
+        told.warn(gguf_parts.note(handle.checkpoint, weight_dtype) or choice.note)
         told.warn(components.kept_packed(handle.checkpoint, choice.weights))
         return told.output(handle)
 
@@ -215,7 +215,8 @@ class TextEncoderLoader(io.ComfyNode):
                 file_input(
                     "text_encoder",
                     ENCODER_FOLDERS,
-                    "Gemma-3 12B: a single file, or a folder with model files and tokenizer, in models/text_encoders.",
+                    "Gemma-3 12B: a single file (also a GGUF), or a folder with model files and tokenizer, in "
+                    "models/text_encoders.",
                 ),
                 file_input(
                     "projection",

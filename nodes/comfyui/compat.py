@@ -38,7 +38,7 @@ def cast_bias_weight(layer: torch.nn.Module, like: torch.Tensor, dtype: torch.dt
     Where it can, a float8 weight that a LoRA is laid over while it streams is rounded to float8 again.
     """
     more = {}
-    if dtype.itemsize == 1 and _rounds_again():
+    if dtype.is_floating_point and dtype.itemsize == 1 and _rounds_again():
         more = {"want_requant": True, "compute_dtype": mm.lora_compute_dtype(like.device)}
     return comfy.ops.cast_bias_weight(
         layer, dtype=dtype, bias_dtype=bias_dtype, device=like.device, offloadable=True, **more

@@ -10,10 +10,12 @@ from torch import Tensor, nn
 from ...ltx_core import checkpoint as files_of_model
 from ...ltx_core.checkpoint import Checkpoint
 from ...ltx_core.errors import CheckpointError
+from ...ltx_core.gguf_blocks import BlockType
+from ...ltx_core.gguf_weights import expanded
 from ...ltx_core.loading import build_module, text_encoder_module, weight_shapes
 from ...ltx_core.quantization import dequantize, keep_fp8, keep_marked, marked_state, plain_shapes, quantization
 from ...ltx_core.weights import differences
-from . import dtypes, memory, packed
+from . import dtypes, gguf_parts, memory, packed
 from .attention import chosen_attention
 from .files import load_tensors
 from .layers import to_fp8
@@ -66,8 +68,8 @@ def check_fit(part: Part, checkpoint: Checkpoint, module: nn.Module) -> None:
 
 def weights_of(part: Part, checkpoint: Checkpoint, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A part's weights as plain tensors."""
-    shapes = weight_shapes(checkpoint, part)
-    return dequantize(marked_state(checkpoint, part, tensors), source=checkpoint.path, shapes=shapes)
+    state = expanded(checkpoint, part, marked_state(checkpoint, part, tensors), torch.bfloat16)
+    return dequantize(state, source=checkpoint.path, shapes=weight_shapes(checkpoint, part))
 
 
 def model_weights(
@@ -94,6 +96,16 @@ def kept_packed(checkpoint: Checkpoint, weight_dtype: str) -> str | None:
     return f"{count:,} layers stay in {' and '.join(formats)}, as the file has them: they are not made fp8."
 
 
+def encoder_weights(
+    part: Part, checkpoint: Checkpoint, tensors: Mapping[str, Tensor]
+) -> tuple[dict[str, Tensor], dict[str, BlockType]]:
+    """A part's weights, packed ones as they are, and the kinds of those in GGUF's blocks by name."""
+    if gguf_parts.is_gguf(checkpoint):
+        return gguf_parts.weights_in_blocks(part, checkpoint, tensors)
+    state = marked_state(checkpoint, part, tensors)
+    return keep_marked(state, source=checkpoint.path, expand=EMBEDDINGS), {}
+
+
 def build_model(
     checkpoint: Checkpoint, weight_dtype: str, parts: Mapping[str, Part] = TRANSFORMER
 ) -> memory.PatchedModule:
@@ -101,9 +113,18 @@ def build_model(
     device = mm.get_torch_device()
     choice = dtypes.for_model(weight_dtype)
     tensors = load_tensors(checkpoint)
-    state, scales = {}, {}
+    state, scales, blocks = {}, {}, {}
     for name, part in parts.items():
-        weights, own = model_weights(part, checkpoint, tensors, choice.weights, device)
+        if not gguf_parts.is_gguf(checkpoint):
+            weights, own = model_weights(part, checkpoint, tensors, choice.weights, device)
+        elif weight_dtype == "auto":
+            weights, kinds = gguf_parts.weights_in_blocks(part, checkpoint, tensors)
+            blocks.update({f"{name}.{key}": kind for key, kind in kinds.items()})
+            own = {}
+        elif weight_dtype == "fp8":
+            weights, own = gguf_parts.fp8_weights(part, checkpoint, tensors, device)
+        else:
+            weights, own = weights_of(part, checkpoint, tensors), {}
         state.update({f"{name}.{key}": tensor for key, tensor in weights.items()})
         scales.update({f"{name}.{layer}": scale for layer, scale in own.items()})
     factories = {name: partial(build_module, checkpoint, part) for name, part in parts.items()}
@@ -114,6 +135,7 @@ def build_model(
         state,
         source=checkpoint.path,
         scales=scales,
+        blocks=blocks,
         compute_dtype=choice.compute,
         load_device=device,
         offload_device=mm.unet_offload_device(),
@@ -126,20 +148,19 @@ def build_text_encoder(gemma: Checkpoint, projection: Checkpoint, device_choice:
     device = cpu if device_choice == "cpu" else mm.text_encoder_device()
     offload = cpu if device_choice == "cpu" else mm.text_encoder_offload_device()
     compute = dtypes.for_text_encoder(device_choice).compute
-    state = {
-        f"{name}.{key}": tensor
-        for name, part, source in (
-            ("gemma", Part.GEMMA, gemma),
-            ("feature_extractor", Part.TEXT_PROJECTION, projection),
-        )
-        for key, tensor in keep_marked(
-            marked_state(source, part, load_tensors(source)), source=source.path, expand=EMBEDDINGS
-        ).items()
-    }
+    state, blocks = {}, {}
+    for name, part, source in (
+        ("gemma", Part.GEMMA, gemma),
+        ("feature_extractor", Part.TEXT_PROJECTION, projection),
+    ):
+        weights, kinds = encoder_weights(part, source, load_tensors(source))
+        state.update({f"{name}.{key}": tensor for key, tensor in weights.items()})
+        blocks.update({f"{name}.{key}": kind for key, kind in kinds.items()})
     return memory.build(
         partial(text_encoder_module, gemma, projection, compute_dtype=compute),
         state,
         source=gemma.path,
+        blocks=blocks,
         compute_dtype=compute,
         load_device=device,
         offload_device=offload,

@@ -92,15 +92,21 @@ def cast(layer: nn.Module, like: Tensor, dtype: torch.dtype, bias_dtype: torch.d
 def lay_functions(root: nn.Module, functions: Mapping[str, WeightFunction]) -> None:
     """From now on the weights of these layers, by name below `root`, go through their functions at each use.
 
-    Functions of an earlier call are taken off; ComfyUI's own stay.
+    Functions of an earlier call are taken off; ComfyUI's own stay.  Layers that expand their weight have a place for
+    them of their own: `expanded_functions`.
     """
     for name, function in root.__dict__.pop("_laid", {}).items():
-        layer = root.get_submodule(name)
-        layer.weight_function = [other for other in layer.weight_function if other is not function]
+        layer, place = _place_of_functions(root, name)
+        setattr(layer, place, [other for other in getattr(layer, place) if other is not function])
     for name, function in functions.items():
-        layer = root.get_submodule(name)
-        layer.weight_function = [*layer.weight_function, function]
+        layer, place = _place_of_functions(root, name)
+        setattr(layer, place, [*getattr(layer, place), function])
     root.__dict__["_laid"] = dict(functions)
+
+
+def _place_of_functions(root: nn.Module, name: str) -> tuple[nn.Module, str]:
+    layer = root.get_submodule(name)
+    return layer, "weight_function" if getattr(layer, "block_type", None) is None else "expanded_functions"
 
 
 def to_fp8(state_dict: Mapping[str, Tensor], device: torch.device) -> tuple[dict[str, Tensor], dict[str, float]]:

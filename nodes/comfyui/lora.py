@@ -3,7 +3,7 @@
 With dynamic VRAM they are ComfyUI's weight patches, which it lays over weights as it brings them to the device.
 Without it, laying patches over would move the whole model between host and device at each change of stage: there the
 weights stay as they are, a LoRA's factors are a model of their own beside them, and each layer adds their product to
-its weight when it is used.
+its weight when it is used.  So it is for weights in GGUF's blocks in either case: patches would be laid over bytes.
 """
 
 from collections.abc import Sequence
@@ -18,6 +18,7 @@ from ...ltx_core.errors import LTXError
 from ...ltx_core.lora import LoRA
 from . import memory
 from .files import load_file
+from .layers import cast
 from .memory import PatchedModule
 from .pinned import pinned
 
@@ -28,7 +29,8 @@ _PINNED: WeakKeyDictionary[LoRA, dict[str, Tensor]] = WeakKeyDictionary()
 
 def with_loras(component: PatchedModule, loras: Sequence[tuple[LoRA, float]]) -> PatchedModule:
     """A component that computes with the LoRAs at these strengths; the weights are shared with the given one."""
-    return with_patches(component, loras) if component.is_dynamic() else with_factors(component, loras)
+    as_patches = component.is_dynamic() and not component.in_blocks
+    return with_patches(component, loras) if as_patches else with_factors(component, loras)
 
 
 def with_factors(component: PatchedModule, loras: Sequence[tuple[LoRA, float]]) -> PatchedModule:
@@ -64,8 +66,16 @@ class AddProducts:
 
     def __call__(self, weight: Tensor) -> Tensor:
         for down, up, scale in self.pairs:
-            weight = torch.addmm(weight, up.weight.to(weight), down.weight.to(weight), alpha=scale)
+            weight = torch.addmm(weight, _ready(up, weight), _ready(down, weight), alpha=scale)
         return weight
+
+
+def _ready(factor: nn.Module, weight: Tensor) -> Tensor:
+    """A factor in the weight's dtype, on its device; dynamic VRAM brings its layers there as they are used."""
+    if not hasattr(factor, "_v"):
+        return factor.weight.to(weight)
+    with cast(factor, weight, weight.dtype) as (values, _):
+        return values.clone()
 
 
 def _build_factors(lora: LoRA, component: PatchedModule) -> PatchedModule:

@@ -11,12 +11,12 @@ from functools import lru_cache
 from ...ltx_core.checkpoint import Checkpoint, common_generation
 from ...ltx_core.errors import VariantError
 from ...ltx_core.generation import Generation
+from ...ltx_core.loading import check_tokenizer
 from ...ltx_core.lora import LoRA
-from ...ltx_core.text.tokenizer import tokenizer_file
 from ...ltx_core.upsampler.params import UpsamplerParams
 from ...ltx_core.variants import Kind, kind_of_name
 from ..names import LORA_FOLDERS
-from . import components, core_model, files
+from . import components, core_model, files, gguf_parts
 from .components import MODEL_PARTS, Part
 from .handles import LoraUse, ModelHandle, SampledModel, TextEncoderHandle, UpsamplerHandle, VAEHandle
 
@@ -66,9 +66,11 @@ def check_vae(name: str | None, audio_name: str | None, folders: Folders, same_f
     if name is None:
         return
     video = files.open_checkpoint(name, folders)
+    gguf_parts.refuse(video, "video VAE")
     _check_parts(video, VIDEO_PARTS)
     if same_file or audio_name is not None:
         audio = video if same_file else files.open_checkpoint(audio_name, folders)
+        gguf_parts.refuse(audio, "audio VAE and the vocoder")
         _check_parts(audio, AUDIO_PARTS)
         common_generation(video, audio)
 
@@ -145,14 +147,12 @@ def _check_text(gemma: Checkpoint, projection: Checkpoint) -> None:
     components.check_text_encoder(gemma, projection)
     _check_variant(gemma)  # only files that name a model have one
     _check_variant(projection)
-    if gemma.path.is_dir():
-        tokenizer_file(gemma.path)
-    else:
-        gemma.require(Part.TOKENIZER)
+    check_tokenizer(gemma)
 
 
 @lru_cache(maxsize=8)
 def _upsampler_params(checkpoint: Checkpoint) -> UpsamplerParams:
+    gguf_parts.refuse(checkpoint, "latent upsampler")
     checkpoint.require(Part.UPSAMPLER)
     params = UpsamplerParams.from_config(checkpoint.config)
     params.check_doubles(checkpoint.path)
