@@ -6,7 +6,7 @@ GGUF files are listed where transformers and text encoders are chosen.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import lru_cache
 from weakref import WeakKeyDictionary
 
@@ -47,11 +47,15 @@ def names(*folders: str) -> list[str]:
         listed = _listed(folder)
         models = {os.path.dirname(name) for name in listed if os.path.basename(name) == CONFIG}
         whole = models - {""} if folder == ENCODER_FOLDER else set()
-        for name in listed:
-            shard = os.path.dirname(name) in whole and not name.lower().endswith(GGUF)
-            if name.lower().endswith(endings):
-                found.add(os.path.dirname(name) if shard else name)
+        weights = (name for name in listed if name.lower().endswith(endings))
+        found.update(_choice(name, whole) for name in weights)
     return sorted(found)
+
+
+def _choice(name: str, models: Collection[str]) -> str:
+    """What stands for a weight file in the list: its model's folder, or a GGUF file itself wherever it lies."""
+    parent = os.path.dirname(name)
+    return parent if parent in models and not name.lower().endswith(GGUF) else name
 
 
 def _listed(folder: str) -> list[str]:

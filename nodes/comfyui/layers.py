@@ -96,15 +96,15 @@ def lay_functions(root: nn.Module, functions: Mapping[str, WeightFunction]) -> N
     them of their own: `expanded_functions`.
     """
     for name, function in root.__dict__.pop("_laid", {}).items():
-        layer, place = _place_of_functions(root, name)
+        layer, place = _place(root, name)
         setattr(layer, place, [other for other in getattr(layer, place) if other is not function])
     for name, function in functions.items():
-        layer, place = _place_of_functions(root, name)
+        layer, place = _place(root, name)
         setattr(layer, place, [*getattr(layer, place), function])
     root.__dict__["_laid"] = dict(functions)
 
 
-def _place_of_functions(root: nn.Module, name: str) -> tuple[nn.Module, str]:
+def _place(root: nn.Module, name: str) -> tuple[nn.Module, str]:
     layer = root.get_submodule(name)
     return layer, "weight_function" if getattr(layer, "block_type", None) is None else "expanded_functions"
 
