@@ -32,7 +32,7 @@ class _Place(nn.Module):
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True, dtype=None, device=None):
         super().__init__()
-        self.weight_shape = (out_features, in_features)
+        self.shapes = {"weight": (out_features, in_features)} | ({"bias": (out_features,)} if bias else {})
 
 
 class _Places:
@@ -91,7 +91,7 @@ class BorrowedModel(nn.Module):
         for name, child in module.named_children():
             if isinstance(child, _Place):
                 self._layers[_joined(path, name)] = module, name
-                self.shapes[_joined(path, f"{name}.weight")] = child.weight_shape
+                self.shapes |= {_joined(path, f"{name}.{part}"): shape for part, shape in child.shapes.items()}
         if isinstance(module, BorrowedNorm):
             self._norms[path] = module
             self.shapes[f"{path}.weight"] = module.weight_shape

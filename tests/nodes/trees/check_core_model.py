@@ -154,6 +154,27 @@ def test_streamed_weights_give_the_same_film(
     assert (near - away).abs().max() < 0.05 * (away - base).abs().max()
 
 
+PATCHED = (
+    "transformer_blocks.0.attn1.q_norm.weight",
+    "transformer_blocks.1.audio_ff.net.2.bias",
+    "adaln_single.linear.weight",
+    "video_embeddings_connector.transformer_1d_blocks.0.attn1.to_v.weight",
+)
+
+
+@pytest.mark.parametrize("name", PATCHED)
+def test_whatever_comfyui_patches_acts_laid_over_and_streamed(name, theirs, stage_one, streaming, same):
+    patched, key = theirs.clone(), f"diffusion_model.{name}"
+    weight = dict(theirs.model.named_parameters())[key]
+    assert patched.add_patches({key: ("diff", (torch.full_like(weight, 0.5),))}, 1.0) == [key]
+    plain, whole = stage_one(theirs), stage_one(patched)
+    streaming()
+    for streamed, laid_over in zip(latents.take(stage_one(patched)), latents.take(whole), strict=True):
+        assert torch.allclose(streamed, laid_over, atol=1e-4)
+    assert not any(map(torch.allclose, latents.take(plain), latents.take(whole)))
+    assert same(stage_one(theirs), plain)
+
+
 @pytest.fixture
 def keyed(texts, upsampled):
     """What ComfyUI's KSampler makes of a MODEL."""
