@@ -48,6 +48,13 @@ class CoreVideoVAE:
     def video_decoder(self) -> BorrowedModule:
         return self._part(VideoDecoder, self._model.decoder, "decoder")
 
+    def audio_encoder(self) -> BorrowedModule:
+        """LTXError: what encodes a sound that is given comes with a VAEHandle only."""
+        raise LTXError(
+            "A sound is given, and vae, which is ComfyUI's own, encodes the picture alone; expected a VAE with sound. "
+            "Connect LTX VAE Loader to vae."
+        )
+
     def statistics(self) -> PerChannelStatistics:
         """Means and deviations of the video latent's channels, copied to the CPU."""
         statistics = PerChannelStatistics(self.params.latent_channels)

@@ -165,6 +165,24 @@ def test_weights_and_statistics_are_the_objects_own(short_latent, run, core_vae,
     assert all(torch.equal(make(), before) for make, before in made.items())
 
 
+def test_tensors_that_comfyui_exchanges(short_latent, core_vae):
+    """As it does when it moves a module to another device."""
+    network = video_vae(core_vae).video_decoder().load()
+    video = latents.take(short_latent)[0]
+    before = network(video)
+    model = core_vae.first_stage_model
+    for module, table, name in (
+        (model.per_channel_statistics, "_buffers", "mean-of-means"),
+        (model.decoder.conv_out.conv, "_parameters", "bias"),
+    ):
+        tensors = getattr(module, table)
+        kept = tensors[name]
+        tensors[name] = torch.nn.Parameter(kept + 0.3, requires_grad=False)
+        assert not torch.equal(network(video), before), name
+        tensors[name] = kept
+    assert torch.equal(network(video), before)
+
+
 def test_patches_of_the_patcher_act(decode, short_latent, core_vae, core_audio_vae):
     bias = core_vae.first_stage_model.decoder.conv_out.conv.bias
     patched = copy.copy(core_vae)

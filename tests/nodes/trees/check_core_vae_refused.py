@@ -119,11 +119,13 @@ def test_sound_of_ltx20(config):
 
 
 def test_picture_and_sound_in_each_others_place(config):
-    picture, sound = held(without_weights(VideoVAE, config=config["vae"])), None
+    picture = held(without_weights(VideoVAE, config=config["vae"]))
     with pytest.raises(LTXError, match=r"^audio_vae is ComfyUI's video VAE .*Connect LTXVAudioVAELoader"):
         audio_vae(picture)
     with pytest.raises(LTXError, match=r"^The latent has sound, and vae.*picture alone.*Connect LTXVAudioVAELoader"):
         sound_of(picture, None)
+    with pytest.raises(LTXError, match=r"^A sound is given, and vae.*picture alone.*Connect LTX VAE Loader"):
+        video_vae(picture).audio_encoder()
     sound = audio(config, config["vocoder"])
     with pytest.raises(LTXError, match=r"^vae is ComfyUI's audio VAE .*goes into audio_vae.*Connect LTX VAE Loader"):
         video_vae(sound)

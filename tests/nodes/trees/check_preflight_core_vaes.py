@@ -39,8 +39,8 @@ def test_sound_without_its_vae():
     assert slot == "vae" and "picture alone" in text and "LTXVAudioVAELoader" in text and "audio_vae" in text
     # Our own VAE brings the sound's, and core's node leaves the picture alone.
     assert core_scene(audio=None).set(DECODE, vae=scene.link("LTXDuoVAELoader")).report() == Report()
-    separate = scene.add("LTXVSeparateAVLatent", av_latent=scene.link(TWO))
-    assert scene.set(DECODE, latent=separate).report() == Report()
+    for node, slot in (("LTXVSeparateAVLatent", "av_latent"), ("SomeonesPictureAlone", "latent")):
+        assert scene.set(DECODE, latent=scene.add(node, **{slot: scene.link(TWO)})).report() == Report()
 
 
 def test_sound_before_stage_two():
