@@ -126,15 +126,17 @@ def build_text_encoder(gemma: Checkpoint, projection: Checkpoint, device_choice:
     device = cpu if device_choice == "cpu" else mm.text_encoder_device()
     offload = cpu if device_choice == "cpu" else mm.text_encoder_offload_device()
     compute = dtypes.for_text_encoder(device_choice).compute
+    language = keep_marked(marked_state(gemma, Part.GEMMA, load_tensors(gemma)), source=gemma.path, expand=EMBEDDINGS)
+    # A projection is used once a prompt, and expanding it there would take more than it saves.
+    extractor = dequantize(
+        marked_state(projection, Part.TEXT_PROJECTION, load_tensors(projection)),
+        source=projection.path,
+        shapes=plain_shapes(projection, Part.TEXT_PROJECTION),
+    )
     state = {
         f"{name}.{key}": tensor
-        for name, part, source in (
-            ("gemma", Part.GEMMA, gemma),
-            ("feature_extractor", Part.TEXT_PROJECTION, projection),
-        )
-        for key, tensor in keep_marked(
-            marked_state(source, part, load_tensors(source)), source=source.path, expand=EMBEDDINGS
-        ).items()
+        for name, tensors in (("gemma", language), ("feature_extractor", extractor))
+        for key, tensor in tensors.items()
     }
     return memory.build(
         partial(text_encoder_module, gemma, projection, compute_dtype=compute),
