@@ -23,7 +23,7 @@ from .names import (
     VAE_FOLDERS,
     VAE_LOADER,
 )
-from .schema import CATEGORY, VAE, Model, TextEncoder, Upsampler, advanced, file_input
+from .schema import CATEGORY, VAE, Model, TextEncoder, Upsampler, advanced, file_input, model_input
 from .validation import Wrong, validation
 
 
@@ -102,7 +102,7 @@ class LoraLoader(io.ComfyNode):
             description="Adds a LoRA with its own strength in each stage. The distilled LoRA belongs in stage two "
             "only: 0 and 1.",
             inputs=[
-                Model.Input("model", tooltip="The LTX model to add the LoRA to."),
+                model_input("The LTX model to add the LoRA to; also a MODEL of LTX-2.3 from ComfyUI's own loaders."),
                 file_input(
                     "lora",
                     LORA_FOLDERS,

@@ -190,8 +190,10 @@ def pick_ops(state_dict: Mapping[str, Tensor], compute_dtype: torch.dtype) -> tu
 def broken_weights(component: PatchedModule) -> list[str]:
     """Names of weights that hold NaN or infinity; for the message when a result is not finite."""
     bad = []
-    for name, tensor in component.patcher.model.engine.state_dict().items():
-        if tensor.is_floating_point() and not torch.isfinite(tensor.to(torch.float32)).all():
+    for name, tensor in [*component.module.named_parameters(), *component.module.named_buffers()]:
+        # ComfyUI's packed weights, and those that are not in memory, do not show their numbers.
+        plain = type(tensor.data) is Tensor and not tensor.is_meta and tensor.is_floating_point()
+        if plain and not torch.isfinite(tensor.to(torch.float32)).all():
             bad.append(name)
     return bad
 

@@ -9,17 +9,16 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from ...ltx_core.checkpoint import Checkpoint, common_generation
-from ...ltx_core.errors import CheckpointError, VariantError
+from ...ltx_core.errors import VariantError
 from ...ltx_core.generation import Generation
-from ...ltx_core.loading import weight_shapes
 from ...ltx_core.lora import LoRA
 from ...ltx_core.text.tokenizer import tokenizer_file
 from ...ltx_core.upsampler.params import UpsamplerParams
 from ...ltx_core.variants import Kind, kind_of_name
 from ..names import LORA_FOLDERS
-from . import components, files
+from . import components, core_model, files
 from .components import MODEL_PARTS, Part
-from .handles import LoraUse, ModelHandle, TextEncoderHandle, UpsamplerHandle, VAEHandle
+from .handles import LoraUse, ModelHandle, SampledModel, TextEncoderHandle, UpsamplerHandle, VAEHandle
 
 log = logging.getLogger("ltx_duo")
 
@@ -50,10 +49,14 @@ def check_lora(name: str | None) -> None:
         LoRA.open(files.path(name, LORA_FOLDERS))
 
 
-def add_lora(model: ModelHandle, name: str, stage_one: float, stage_two: float) -> ModelHandle:
-    """The model with one more LoRA; VariantError if it is of another model, CheckpointError if it holds NaN."""
+def add_lora(model: object, name: str, stage_one: float, stage_two: float) -> SampledModel:
+    """The model with one more LoRA; VariantError if it is of another model, CheckpointError if it holds NaN.
+
+    `model`: see `core_model.take`.
+    """
+    model = core_model.take(model)
     lora = LoRA.open(files.path(name, LORA_FOLDERS))
-    lora.check(weight_shapes(model.checkpoint, Part.TRANSFORMER), model.checkpoint.path.name)
+    lora.check(model.weight_shapes(), model.name)
     lora.factors()  # refuses NaN
     return model.with_lora(LoraUse(lora, (stage_one, stage_two)))
 
@@ -152,10 +155,6 @@ def _check_text(gemma: Checkpoint, projection: Checkpoint) -> None:
 def _upsampler_params(checkpoint: Checkpoint) -> UpsamplerParams:
     checkpoint.require(Part.UPSAMPLER)
     params = UpsamplerParams.from_config(checkpoint.config)
-    if not params.doubles:
-        raise CheckpointError(
-            f"{checkpoint.path} enlarges {params.enlarges}; stage two works at twice the width and height of stage "
-            "one. Choose the spatial x2 upsampler, ltx-2.3-spatial-upscaler-x2-1.1.safetensors."
-        )
+    params.check_doubles(checkpoint.path)
     components.check_parts(checkpoint, Part.UPSAMPLER)
     return params

@@ -33,16 +33,22 @@ class NodeReport:
 
     def __init__(self):
         self.said: list[str] = []
+        self.notes: list[str] = []
         self.warnings: list[str] = []
 
     @property
     def lines(self) -> list[str]:
-        return [*self.said, *self.warnings]
+        return [*self.said, *self.notes, *self.warnings]
 
     def say(self, text: str) -> None:
-        """Shows `text` on the running node, in place of what it said before; warnings stay below it."""
+        """Shows `text` on the running node, in place of what it said before; notes and warnings stay below it."""
         self.said = [text]
         self._show()
+
+    def note(self, text: str) -> None:
+        """Adds a line that stays: how an input was taken."""
+        if text not in self.notes:
+            self.notes.append(text)
 
     def warn(self, text: str | None) -> None:
         """Warns of what was asked for and is not done, or is done in another way: on the node and in the log, once.

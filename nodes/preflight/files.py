@@ -7,8 +7,9 @@ from ...ltx_core.errors import LTXError
 from ...ltx_core.loading import weight_shapes
 from ...ltx_core.lora import LoRA
 from ...ltx_core.transformer.params import TransformerParams
-from ..names import LORA_LOADER, MODEL_LOADER, TEXT_ENCODER_LOADER, UPSAMPLER_LOADER, VAE_LOADER
+from ..names import LORA_LOADER, TEXT_ENCODER_LOADER, UPSAMPLER_LOADER, VAE_LOADER
 from ..prompt_graph import Node, PromptGraph
+from .core_loaders import model_file
 from .report import Files, Report
 
 LOADERS_BESIDE = (VAE_LOADER, TEXT_ENCODER_LOADER, UPSAMPLER_LOADER)
@@ -18,8 +19,7 @@ PROJECTIONS = {"video": "video_aggregate_embed.bias", "audio": "audio_aggregate_
 def check_files(graph: PromptGraph, sampler: Node, files: Files, report: Report) -> None:
     """Files that are used together are of one generation, and of sizes that fit."""
     loaders = list(graph.chain(sampler, "model"))
-    model_loader = next((node for node in loaders if node.type == MODEL_LOADER), None)
-    model = files.checkpoint(model_loader) if model_loader else None
+    model = model_file(loaders, files)
     if (params := transformer_params(model)) is None:
         return
     for loader in loaders:

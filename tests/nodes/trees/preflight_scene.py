@@ -25,23 +25,27 @@ class OfficialFiles:
     old = ()  # ids of loaders whose files are of LTX-2.0
     lora_fits = True
     reference = made_for = None
+    more = {}  # tensors of every file, by name
     saved = None  # the shape of every saved latent
 
     def checkpoint(self, loader):
         second = loader.type != "LTXDuoModelLoader"
         generation = Generation.V2_0 if loader.id in self.old else self.generation if second else Generation.V2_3
-        widths = {"video_aggregate_embed.bias": self.text_width, "audio_aggregate_embed.bias": 2048}
+        shapes = {"video_aggregate_embed.bias": (self.text_width,), "audio_aggregate_embed.bias": (2048,), **self.more}
         return SimpleNamespace(
             path=Path(f"{loader.type}.safetensors"),
             generation=generation,
             generation_name=str(generation),
             config=CONFIG,
-            components={Component.TRANSFORMER},
             metadata={},
+            components={Component.TRANSFORMER},
             key_maps={},
             files=(),
-            tensors=lambda part: {name: TensorInfo("BF16", (width,)) for name, width in widths.items()},
+            tensors=lambda part: {name: TensorInfo("BF16", shape) for name, shape in shapes.items()},
         )
+
+    def opened(self, loader, slot, folders):
+        return self.checkpoint(loader) if loader.value(slot, str) and folders else None
 
     def lora(self, loader):
         def check(shapes, model):
