@@ -134,9 +134,10 @@ def _problem(checkpoint: Checkpoint, component: Component) -> str | None:
     """What does not fit between a component's tensors and the module that its config describes."""
     if component is Component.TOKENIZER or (component is Component.GEMMA and checkpoint.path.is_dir()):
         load_tokenizer(checkpoint)
-    # A projection's size depends on Gemma's.
-    not_compared = (Component.LORA, Component.TEXT_PROJECTION, Component.TOKENIZER)
-    if component in not_compared:
+    if component in (Component.LORA, Component.TOKENIZER):
+        return None
+    if component is Component.TEXT_PROJECTION:
+        plain_shapes(checkpoint, component)  # refuses what cannot be read; its size depends on Gemma's
         return None
     check_supported(quantization(checkpoint, component), checkpoint.path)
     if component is Component.UPSAMPLER and not (params := UpsamplerParams.from_config(checkpoint.config)).doubles:

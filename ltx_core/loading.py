@@ -245,7 +245,8 @@ def _plain_weights(
     checkpoint: Checkpoint, component: Component, module: nn.Module, dtype: torch.dtype
 ) -> dict[str, Tensor]:
     shapes = plain_shapes(checkpoint, component, _shapes(module))
-    return dequantize(marked_state(checkpoint, component), dtype, source=checkpoint.path, shapes=shapes)
+    state = expanded(checkpoint, component, marked_state(checkpoint, component), dtype)
+    return dequantize(state, dtype, source=checkpoint.path, shapes=shapes)
 
 
 def _shapes(module: nn.Module | None) -> dict[str, tuple[int, ...]]:

@@ -73,7 +73,8 @@ def unreadable(format: str, parts: Mapping[str, TensorInfo], options: Mapping[st
         return (
             f"with block scales of type {scale.dtype} and shape {scale.shape} instead of {blocks.scale} and {expected}"
         )
-    if blocks.layer_scale and ((one := parts.get("weight_scale_2")) is None or one.count != 1 or one.dtype != "F32"):
+    one = parts.get("weight_scale_2")
+    if blocks.layer_scale and (one is None or one.count != 1 or one.dtype not in _NUMBERS):
         found = "without a scale" if one is None else f"with a scale of type {one.dtype} and shape {one.shape}"
         return f"{found} for the layer (weight_scale_2)"
     return ""
@@ -119,7 +120,7 @@ def unpack(format: str, parts: Mapping[str, Tensor], options: Mapping[str, Any])
     rows, columns = weight.shape
     factors = _in_rows(scale.view(blocks.scale_dtype).float(), rows, columns // blocks.size)
     if blocks.layer_scale:
-        factors = factors * parts["weight_scale_2"].float()
+        factors = factors * parts["weight_scale_2"].float().reshape(())
     return (weight.float().unflatten(-1, (-1, blocks.size)) * factors[..., None]).flatten(-2)
 
 

@@ -28,6 +28,7 @@ _COMFY_METADATA = "_quantization_metadata"
 # What may lie beside a quantised weight, and what of it a packed weight is made of.
 _BESIDE = (*_SCALES, "weight_scale_2", *_INPUT_SCALES, _COMFY_LAYER)
 _PARTS = ("weight", "weight_scale", "weight_scale_2", "pre_quant_scale")
+_OTHER_TOOLS = ("qweight", "weight_packed")  # what SVDQuant and compressed-tensors call a weight
 _FP8 = {"F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2"}
 _FP8_DTYPES = (torch.float8_e4m3fn, torch.float8_e5m2)
 
@@ -65,7 +66,7 @@ def quantization(checkpoint: Checkpoint, component: Component = Component.TRANSF
             formats.setdefault(layer, _FP8[info.dtype])
         elif last == "weight_scale_2":
             formats[layer] = "nvfp4 without ComfyUI's mark"
-        elif last == "qweight" or (info.dtype in ("U8", "I8", "F4") and last == "weight"):
+        elif last in _OTHER_TOOLS or (info.dtype in ("U8", "I8", "F4") and last == "weight"):
             formats.setdefault(layer, f"packed {info.dtype}")
     marks = {}
     layers = {name.rpartition(".")[0] for name in tensors}

@@ -99,11 +99,14 @@ def kept_packed(checkpoint: Checkpoint, weight_dtype: str) -> str | None:
 def encoder_weights(
     part: Part, checkpoint: Checkpoint, tensors: Mapping[str, Tensor]
 ) -> tuple[dict[str, Tensor], dict[str, BlockType]]:
-    """A part's weights, packed ones as they are, and the kinds of those in GGUF's blocks by name."""
+    """A part's weights, Gemma's packed ones as they are, and the kinds of those in GGUF's blocks by name."""
     if gguf_parts.is_gguf(checkpoint):
         return gguf_parts.weights_in_blocks(part, checkpoint, tensors)
     state = marked_state(checkpoint, part, tensors)
-    return keep_marked(state, source=checkpoint.path, expand=EMBEDDINGS), {}
+    if part is Part.GEMMA:
+        return keep_marked(state, source=checkpoint.path, expand=EMBEDDINGS), {}
+    # A projection is used once a prompt, and expanding it there would take more than it saves.
+    return dequantize(state, source=checkpoint.path, shapes=plain_shapes(checkpoint, part)), {}
 
 
 def build_model(

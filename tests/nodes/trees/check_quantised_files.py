@@ -309,6 +309,12 @@ BROKEN = {
     "no mark": {f"{LAYER}.comfy_quant": None},
     "svdquant": {f"{LAYER}.comfy_quant": json_tensor({"format": "svdquant_w4a4"})},
     "svdquant, its own names": {f"{LAYER}.weight": None, f"{LAYER}.qweight": torch.zeros(320, 640, dtype=torch.uint8)},
+    "compressed-tensors": {
+        f"{LAYER}.weight": None,
+        f"{LAYER}.weight_packed": torch.zeros(320, 640, dtype=torch.uint8),
+        f"{LAYER}.weight_global_scale": torch.ones(1),
+        f"{LAYER}.comfy_quant": None,
+    },
     "an input scale": {f"{LAYER}.pre_quant_scale": torch.ones(1280)},
 }
 
