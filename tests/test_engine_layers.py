@@ -22,6 +22,7 @@ LAYERS = (
         "unfinished",
         "safetensors_file",
         "text/keys",
+        "lora_keys",
         "key_maps",
         "generation",
         "weights",

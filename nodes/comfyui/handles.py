@@ -13,7 +13,8 @@ from torch import Tensor
 from ...ltx_core import two_stage
 from ...ltx_core.checkpoint import Checkpoint
 from ...ltx_core.loading import gemma_params, load_tokenizer
-from ...ltx_core.lora import LoRA
+from ...ltx_core.lora import LoRA, StreamStrengths, Strengths
+from ...ltx_core.lora.names import CONNECTORS as CONNECTOR_NAMES
 from ...ltx_core.sampling.guidance import Contexts
 from ...ltx_core.text.gemma_params import GemmaParams
 from ...ltx_core.text.tokenizer import GemmaTokenizer
@@ -57,10 +58,14 @@ class Handle:
 
 @dataclass(frozen=True)
 class LoraUse:
-    """A LoRA with its strength in stage one and in stage two."""
+    """A LoRA, fitted to the model, with its strength in stage one and in stage two, and the factors on both."""
 
     lora: LoRA
     strengths: tuple[float, float]
+    streams: StreamStrengths = StreamStrengths()
+
+    def of_stage(self, number: int) -> Strengths:
+        return Strengths(self.strengths[number - 1], self.streams)
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,19 +91,33 @@ class ModelHandle(Handle):
     def with_lora(self, use: LoraUse) -> "ModelHandle":
         return replace(self, loras=(*self.loras, use), patched=Built())
 
-    def active_loras(self, number: int) -> list[tuple[LoRA, float]]:
+    def active_loras(self, number: int) -> list[tuple[LoRA, Strengths]]:
         """The LoRAs that act in stage 1 or 2, with their strengths there."""
-        return [(use.lora, use.strengths[number - 1]) for use in self.loras if use.strengths[number - 1] != 0]
+        uses = [(use.lora, use.of_stage(number)) for use in self.loras]
+        return [(lora, strengths) for lora, strengths in uses if strengths.largest != 0]
+
+    def loras_before_connectors(self, features: tuple[TextFeatures | None, ...], number: int) -> list[str]:
+        """The files of LoRAs that change the connectors in this stage, though no features go through them."""
+        if any(unprocessed for *_, unprocessed in filter(None, features)):
+            return []
+        return [
+            lora.path.name
+            for lora, strengths in self.active_loras(number)
+            if any(name.startswith(CONNECTOR_NAMES) and strengths.of(name) for name in lora.layers)
+        ]
 
     def stage(self, number: int) -> PatchedModule:
         """The transformer with the LoRAs of stage 1 or 2; stages with the same ones share a component."""
         self.checkpoint.check_not_written_over()
         base = self.built.get("model", lambda: build_model(self.checkpoint, self.weight_dtype))
+        return self._with_loras("model", base, number)
+
+    def _with_loras(self, name: str, base: PatchedModule, number: int) -> PatchedModule:
         if not (active := self.active_loras(number)):
             return base
         for lora, _ in active:
             lora.file.check_not_written_over()
-        key = repr([(str(lora.path), strength) for lora, strength in active])
+        key = name + repr([(str(lora.path), strength) for lora, strength in active])
         return self.patched.get(key, lambda: with_loras(base, active))
 
     def features(self, text: list) -> TextFeatures:
@@ -107,19 +126,18 @@ class ModelHandle(Handle):
         return conditioning.take(text, params.video.context_dim, params.audio.context_dim)
 
     def contexts(
-        self, features: tuple[TextFeatures, TextFeatures | None], dtype: torch.dtype, device: torch.device
+        self, features: tuple[TextFeatures, TextFeatures | None], dtype: torch.dtype, device: torch.device, number: int
     ) -> Contexts:
-        """Contexts of positive and negative features, through the connectors, which leave the device again.
+        """Contexts of positive and negative features for stage 1 or 2, through the connectors with its LoRAs.
 
-        Connectors are not loaded when all features have been through them.
+        They leave the device again.  Connectors are not loaded when all features have been through them.
         """
         given = [feature for feature in features if feature is not None]
         connectors = None
         if any(unprocessed for *_, unprocessed in given):
             self.checkpoint.check_not_written_over()
-            connectors = self.built.get(
-                "connectors", partial(build_model, self.checkpoint, self.weight_dtype, CONNECTORS)
-            )
+            base = self.built.get("connectors", partial(build_model, self.checkpoint, self.weight_dtype, CONNECTORS))
+            connectors = self._with_loras("connectors", base, number)
             module = connectors.load()
         result = []
         for video, audio, unprocessed in given:

@@ -17,6 +17,8 @@ from . import compat
 
 # Given a layer's weight in the dtype to compute in, returns the one to compute with.
 WeightFunction = Callable[[Tensor], Tensor]
+# What stands behind a layer's name where its bias is meant.
+BIAS = ".bias"
 
 
 @cache
@@ -92,15 +94,21 @@ def _cast(layer: nn.Module, like: Tensor, dtype: torch.dtype, bias_dtype: torch.
 def lay_functions(root: nn.Module, functions: Mapping[str, WeightFunction]) -> None:
     """From now on the weights of these layers, by name below `root`, go through their functions at each use.
 
-    Functions of an earlier call are taken off; ComfyUI's own stay.
+    A name with BIAS behind it is the layer's bias.  Functions of an earlier call are taken off; ComfyUI's own stay.
     """
     for name, function in root.__dict__.pop("_laid", {}).items():
-        layer = root.get_submodule(name)
-        layer.weight_function = [other for other in layer.weight_function if other is not function]
+        layer, place = _place(root, name)
+        setattr(layer, place, [other for other in getattr(layer, place) if other is not function])
     for name, function in functions.items():
-        layer = root.get_submodule(name)
-        layer.weight_function = [*layer.weight_function, function]
+        layer, place = _place(root, name)
+        setattr(layer, place, [*getattr(layer, place), function])
     root.__dict__["_laid"] = dict(functions)
+
+
+def _place(root: nn.Module, name: str) -> tuple[nn.Module, str]:
+    """A layer, and the attribute that holds the functions of its weight or bias."""
+    place = "bias_function" if name.endswith(BIAS) else "weight_function"
+    return root.get_submodule(name.removesuffix(BIAS)), place
 
 
 def to_fp8(state_dict: Mapping[str, Tensor], device: torch.device) -> tuple[dict[str, Tensor], dict[str, float]]:

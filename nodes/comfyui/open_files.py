@@ -11,7 +11,8 @@ from functools import lru_cache
 from ...ltx_core.checkpoint import Checkpoint, common_generation
 from ...ltx_core.errors import CheckpointError, VariantError
 from ...ltx_core.generation import Generation
-from ...ltx_core.lora import LoRA
+from ...ltx_core.loading import lora_shapes
+from ...ltx_core.lora import LoRA, StreamStrengths
 from ...ltx_core.text.tokenizer import tokenizer_file
 from ...ltx_core.upsampler.params import UpsamplerParams
 from ...ltx_core.variants import Kind, kind_of_name
@@ -49,13 +50,12 @@ def check_lora(name: str | None) -> None:
         LoRA.open(files.path(name, LORA_FOLDERS))
 
 
-def add_lora(model: ModelHandle, name: str, stage_one: float, stage_two: float) -> ModelHandle:
-    """The model with one more LoRA; VariantError if it is of another model, CheckpointError if it holds NaN."""
+def open_lora(model: ModelHandle, name: str, strengths: tuple[float, float], streams: StreamStrengths) -> LoraUse:
+    """A LoRA for this model; VariantError if it is of another model, CheckpointError if it holds NaN."""
     lora = LoRA.open(files.path(name, LORA_FOLDERS))
-    shapes = {key: info.shape for key, info in model.checkpoint.tensors(Part.TRANSFORMER).items()}
-    lora.check(shapes, model.checkpoint.path.name)
-    lora.factors()  # refuses NaN
-    return model.with_lora(LoraUse(lora, (stage_one, stage_two)))
+    lora = lora.fitted(lora_shapes(model.checkpoint), model.checkpoint.path.name)
+    lora.checked()  # refuses NaN
+    return LoraUse(lora, strengths, streams)
 
 
 def check_vae(name: str | None, audio_name: str | None, folders: Folders, same_file: bool) -> None:

@@ -75,7 +75,12 @@ class StageRun:
         self.progress.phase(READING)
         component = self.model.stage(self.number)
         dtype, device = component.compute_dtype, component.device
-        contexts = self.model.contexts(self.features, dtype, device)
+        for name in self.model.loras_before_connectors(self.features, self.number):
+            report.warn(
+                f"{name} also changes the text connectors, which this prompt has been through before: that part of it "
+                "does nothing here. Encode the prompt by LTX Text Encode for all of it."
+            )
+        contexts = self.model.contexts(self.features, dtype, device, self.number)
         transformer = fit_transformer(
             component,
             self.passes,

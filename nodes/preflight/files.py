@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from ...ltx_core.checkpoint import Checkpoint, Component, common_generation
 from ...ltx_core.errors import LTXError
+from ...ltx_core.loading import lora_shapes
 from ...ltx_core.transformer.params import TransformerParams
 from ..names import LORA_LOADER, MODEL_LOADER, TEXT_ENCODER_LOADER, UPSAMPLER_LOADER, VAE_LOADER
 from ..prompt_graph import Node, PromptGraph
@@ -20,10 +21,9 @@ def check_files(graph: PromptGraph, sampler: Node, files: Files, report: Report)
     model = files.checkpoint(model_loader) if model_loader else None
     if (params := transformer_params(model)) is None:
         return
-    shapes = {name: info.shape for name, info in model.tensors(Component.TRANSFORMER).items()}
     for loader in loaders:
         if loader.type == LORA_LOADER and (lora := files.lora(loader)) is not None:
-            report.attempt(loader, lora.check, shapes, model.path.name)
+            report.attempt(loader, lora.check, lora_shapes(model), model.path.name)
     for loader in _loaders_beside(graph, sampler):
         if (other := files.checkpoint(loader)) is None:
             continue

@@ -1,0 +1,142 @@
+"""LoRAs beside a model that stays as it is: each layer changes its weight at each use."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+import comfy.lora
+import torch
+from torch import Tensor, nn
+
+from ...ltx_core import lora_keys as keys
+from ...ltx_core.lora import LoRA, Strengths
+from . import memory
+from .files import load_file
+from .layers import BIAS, WeightFunction
+from .lora_layers import OwnLayer, bias_difference, own_layers, patches_of
+from .memory import PatchedModule
+
+
+def with_factors(component: PatchedModule, loras: Sequence[tuple[LoRA, Strengths]]) -> PatchedModule:
+    """The same patcher, with functions on its layers and the factors beside it."""
+    functions = {name: Steps([function]) for name, function in component.functions.items()}
+    beside = list(component.beside)
+    for lora, strengths in loras:
+        own = own_layers(lora, strengths, component)
+        if not own:
+            continue
+        factors, held = _build_factors(lora, own, component)
+        beside.append(factors)
+        for layer, parts in zip(own, held, strict=True):
+            for name, step in _steps(layer, parts):
+                functions.setdefault(name, Steps([])).add(step)
+    return PatchedModule(component.patcher, component.compute_dtype, functions, tuple(beside))
+
+
+def takes_functions(component: PatchedModule, own: Sequence[OwnLayer]) -> bool:
+    """Whether all these weights are of layers that look at functions: norms and tables do not."""
+    root = component.patcher.model
+    return all(
+        not layer.change.of_table and hasattr(root.get_submodule(layer.path), "weight_function") for layer in own
+    )
+
+
+class Factors(nn.Module):
+    """A LoRA's tensors as layers that ComfyUI moves and streams, each flattened to a matrix of this shape."""
+
+    def __init__(self, shapes: Sequence[tuple[int, int]], ops, dtype=None, device=None):
+        super().__init__()
+        linear = partial(ops.Linear, bias=False, dtype=dtype, device=device)
+        self.held = nn.ModuleList(linear(columns, rows) for rows, columns in shapes)
+
+
+class Held:
+    """A tensor of a LoRA, wherever it lies now."""
+
+    def __init__(self, layer: nn.Module, shape: tuple[int, ...]):
+        self.layer, self.shape = layer, shape
+
+    def __call__(self) -> Tensor:
+        return self.layer.weight.view(self.shape)
+
+
+class Steps:
+    """What is done to a layer's weight, one after the other."""
+
+    def __init__(self, steps: list[WeightFunction]):
+        self.steps = steps
+
+    def add(self, step: WeightFunction) -> None:
+        self.steps.append(step)
+
+    def __call__(self, weight: Tensor) -> Tensor:
+        for step in self.steps:
+            weight = step(weight)
+        return weight
+
+
+class AddProduct:
+    """weight + scale * B @ A, rounded to the weight's dtype."""
+
+    def __init__(self, down: Held, up: Held, scale: float):
+        self.down, self.up, self.scale = down, up, scale
+
+    def __call__(self, weight: Tensor) -> Tensor:
+        up, down = self.up().flatten(1).to(weight), self.down().flatten(1).to(weight)
+        return torch.addmm(weight, up, down, alpha=self.scale)
+
+
+class Adapt:
+    """What ComfyUI's adapter makes of the weight: in float32, rounded once to the weight's dtype."""
+
+    def __init__(self, own: OwnLayer, parts: Mapping[str, Held]):
+        self.own, self.parts = own, parts
+
+    def __call__(self, weight: Tensor) -> Tensor:
+        own = self.own
+        patch = patches_of(own, {part: held() for part, held in self.parts.items()})[own.weight]
+        changed = weight.to(torch.float32, copy=True)  # adapters write in place
+        return comfy.lora.calculate_weight([(own.strength, patch, 1.0, None, None)], changed, own.weight).to(weight)
+
+
+class AddToBias:
+    """bias + strength * difference."""
+
+    def __init__(self, own: OwnLayer, parts: Mapping[str, Held]):
+        self.own, self.parts = own, parts
+
+    def __call__(self, bias: Tensor) -> Tensor:
+        difference = bias_difference(self.own, {part: held() for part, held in self.parts.items()})
+        return torch.add(bias, difference.to(bias), alpha=self.own.strength)
+
+
+def _steps(own: OwnLayer, parts: Mapping[str, Held]) -> list[tuple[str, Callable[[Tensor], Tensor]]]:
+    """(name of the function's place, function) for a layer's weight and bias."""
+    steps = []
+    if own.change.is_pair:
+        scale = own.strength * own.scale / own.unit
+        steps.append((own.path, AddProduct(parts[keys.DOWN], parts[keys.UP], scale)))
+    elif own.change.shape is not None:
+        steps.append((own.path, Adapt(own, parts)))
+    if own.change.bias is not None:
+        steps.append((own.path + BIAS, AddToBias(own, parts)))
+    return steps
+
+
+def _build_factors(
+    lora: LoRA, own: Sequence[OwnLayer], component: PatchedModule
+) -> tuple[PatchedModule, list[Mapping[str, Held]]]:
+    """The tensors of these layers as a model beside the component, and where each layer finds its parts."""
+    tensors = load_file(lora.file)
+    kept = [(part, tensors[key]) for layer in own for part, key in layer.change.parts.items() if part != keys.ALPHA]
+    flat = [tensor.reshape(tensor.shape[0], -1) for _, tensor in kept]
+    factors = memory.build(
+        partial(Factors, [tuple(tensor.shape) for tensor in flat]),
+        {f"held.{index}.weight": tensor for index, tensor in enumerate(flat)},
+        source=lora.path,
+        compute_dtype=component.compute_dtype,
+        load_device=component.device,
+        offload_device=component.patcher.offload_device,
+    )
+    holders = (Held(layer, tuple(tensor.shape)) for layer, (_, tensor) in zip(factors.module.held, kept, strict=True))
+    held = [{part: next(holders) for part in layer.change.parts if part != keys.ALPHA} for layer in own]
+    return factors, held
