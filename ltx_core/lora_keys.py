@@ -32,6 +32,8 @@ _PATTERNS = tuple(
 )
 PARTS = (DOWN, UP, UP_BIAS, MID, ALPHA, DORA, *HADAMARD, *KRONECKER, DIFFERENCE, BIAS_DIFFERENCE, SET)
 
+_MARK = re.compile(r"lora|lokr|hada|\.diff")
+
 
 def split(key: str) -> tuple[str, str] | None:
     """The layer as the file calls it, and the part; None for what is in no LoRA.
@@ -46,5 +48,7 @@ def split(key: str) -> tuple[str, str] | None:
 
 def is_lora(key: str) -> bool:
     """Whether a tensor of this name tells that a file is a LoRA: other files have none such."""
+    if _MARK.search(key) is None:
+        return False
     found = split(key)
     return found is not None and (found[1] in (DOWN, UP, DIFFERENCE, BIAS_DIFFERENCE) or "_w1" in found[1])

@@ -67,7 +67,7 @@ def _changes(lora: LoRA) -> Iterator[tuple[str, Change]]:
     """(name of the parameter, change) of a LoRA that fits."""
     tensors, scales = lora.checked(), lora.scales()
     for name, layer in lora.layers.items():
-        weight = name if layer.of_table else f"{name}.weight"
+        weight = f"{name}.weight"
         if layer.is_pair:
             yield weight, (tensors[layer.up].flatten(1), tensors[layer.down].flatten(1), scales[name])
         elif keys.DIFFERENCE in layer.parts and layer.form == "difference":

@@ -104,14 +104,12 @@ class LoRA:
 
         VariantError if it has none of them, or one of another size.
         """
-        layers, absent, unknown, other, biases = {}, [], [], [], []
+        layers, absent, unknown, tables, other, biases = {}, [], [], [], [], []
         for name, layer in self.layers.items():
             shape = shapes.get(f"{name}.weight")
-            if shape is None and layer.form == "difference" and name in shapes:
-                shape, layer = shapes[name], replace(layer, of_table=True)
             bias = shapes.get(f"{name}.bias")
             if shape is None:
-                (absent if is_known(name) else unknown).append(name)
+                (tables if name in shapes else absent if is_known(name) else unknown).append(name)
                 continue
             if layer.shape is not None and tuple(shape) != layer.shape:
                 other.append(f"{name} ({_size(layer.shape)} instead of {_size(shape)})")
@@ -121,9 +119,11 @@ class LoRA:
             if layer.parts:
                 layers[name] = layer
         if other or not layers:
-            raise self._misfit(model, absent, unknown, other)
+            raise self._misfit(model, absent + tables, unknown, other)
         left = {
             "of layers that this model does not have": self._keys_of(absent),
+            # ComfyUI patches what layers hold, and no parameters beside layers.
+            "of tables of modulations, over which no LoRA is laid": self._keys_of(tables),
             "whose names are not LTX-2's": self._keys_of(unknown),
             "for biases that this model does not have": tuple(biases),
         }

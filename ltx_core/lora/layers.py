@@ -18,7 +18,6 @@ class LoraLayer:
 
     `rank` is what an alpha is divided by, 0 where there is none.  `scale` comes from metadata, and holds where the
     layer has no alpha of its own.  `shape` is None where only the bias changes, which has the shape `bias`.
-    `of_table`: the parameter is the module of that name itself, a table of modulations.
     """
 
     form: str  # "LoRA", "LoHa", "LoKr", "difference"
@@ -27,7 +26,6 @@ class LoraLayer:
     shape: tuple[int, ...] | None
     bias: tuple[int, ...] | None = None
     scale: float | None = None
-    of_table: bool = False
 
     @property
     def is_pair(self) -> bool:

@@ -8,36 +8,30 @@ import torch
 from torch import Tensor, nn
 
 from ...ltx_core import lora_keys as keys
-from ...ltx_core.lora import LoRA, Strengths
+from ...ltx_core.lora import LoRA
 from . import memory
 from .files import load_file
 from .layers import BIAS, WeightFunction
-from .lora_layers import OwnLayer, bias_difference, own_layers, patches_of
+from .lora_layers import OwnLayer, bias_difference, patches_of
 from .memory import PatchedModule
 
 
-def with_factors(component: PatchedModule, loras: Sequence[tuple[LoRA, Strengths]]) -> PatchedModule:
-    """The same patcher, with functions on its layers and the factors beside it."""
+def beside(component: PatchedModule, acting: Sequence[tuple[LoRA, Sequence[OwnLayer]]]) -> PatchedModule:
+    """The same patcher, with functions on these layers and the factors beside it."""
     functions = {name: Steps([function]) for name, function in component.functions.items()}
-    beside = list(component.beside)
-    for lora, strengths in loras:
-        own = own_layers(lora, strengths, component)
-        if not own:
-            continue
+    models = list(component.beside)
+    for lora, own in acting:
         factors, held = _build_factors(lora, own, component)
-        beside.append(factors)
+        models.append(factors)
         for layer, parts in zip(own, held, strict=True):
             for name, step in _steps(layer, parts):
                 functions.setdefault(name, Steps([])).add(step)
-    return PatchedModule(component.patcher, component.compute_dtype, functions, tuple(beside))
+    return PatchedModule(component.patcher, component.compute_dtype, functions, tuple(models))
 
 
-def takes_functions(component: PatchedModule, own: Sequence[OwnLayer]) -> bool:
-    """Whether all these weights are of layers that look at functions: norms and tables do not."""
-    root = component.patcher.model
-    return all(
-        not layer.change.of_table and hasattr(root.get_submodule(layer.path), "weight_function") for layer in own
-    )
+def takes_functions(component: PatchedModule, own: OwnLayer) -> bool:
+    """Whether the layer passes its weight through functions."""
+    return hasattr(component.patcher.model.get_submodule(own.path), "weight_function")
 
 
 class Factors(nn.Module):

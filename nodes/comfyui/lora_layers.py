@@ -13,14 +13,13 @@ from ...ltx_core.lora import LoRA, LoraLayer, Strengths
 from ...ltx_core.lora.names import CONNECTORS
 from .memory import PatchedModule
 
-# Where a component keeps them: by how the layer's official name begins, in a patcher's model.
-_ROOTS = dict(zip((*CONNECTORS, ""), ("video_connector.", "audio_connector.", "transformer."), strict=True))
-_ENGINE = "engine."
+# Where the engine's modules keep the layers whose official names begin like this.
+_MODULES = dict(zip((*CONNECTORS, ""), ("video_connector", "audio_connector", "transformer"), strict=True))
 
 
 @dataclass(frozen=True)
 class OwnLayer:
-    """A layer that a LoRA changes: its place below the patcher's model, how, times what scale, at which strength.
+    """A layer that a LoRA changes: its path below a patcher's model, how, times what scale, at which strength.
 
     `unit`: what the stored weight is multiplied with, in a float8 layer.  A LoRA's change is of the product.
     """
@@ -33,24 +32,30 @@ class OwnLayer:
 
     @property
     def weight(self) -> str:
-        """The parameter that changes."""
-        return self.path if self.change.of_table else f"{self.path}.weight"
+        """The parameter's name in ComfyUI's patches."""
+        return f"{self.path}.weight"
 
     @property
     def bias(self) -> str:
         return f"{self.path}.bias"
 
 
-def own_layers(lora: LoRA, strengths: Strengths, component: PatchedModule) -> list[OwnLayer]:
-    """The layers of a fitted LoRA that this component has, without those at strength 0."""
+def places(component: PatchedModule) -> dict[str, str]:
+    """Paths below the patcher's model by how official names of layers begin, of what the component holds."""
+    return {start: f"engine.{name}." for start, name in _MODULES.items() if hasattr(component.module, name)}
+
+
+def layers_below(model: nn.Module, roots: Mapping[str, str], lora: LoRA, strengths: Strengths) -> list[OwnLayer]:
+    """The layers of a fitted LoRA that `model` has, without those at strength 0.
+
+    `roots`: paths below the model by how official names begin, one of `names.CONNECTORS` or "" for all others.
+    """
     scales, found = lora.scales(), []
     for name, change in lora.layers.items():
-        start = next(start for start in _ROOTS if name.startswith(start))
-        root = _ROOTS[start]
-        if (strength := strengths.of(name)) != 0 and hasattr(component.module, root[:-1]):
-            path = root + name.removeprefix(start)
-            unit = 1.0 if change.of_table else unit_of(component.module.get_submodule(path))
-            found.append(OwnLayer(_ENGINE + path, change, scales[name], strength, unit))
+        start = next((connector for connector in CONNECTORS if name.startswith(connector)), "")
+        if (strength := strengths.of(name)) != 0 and start in roots:
+            path = roots[start] + name.removeprefix(start)
+            found.append(OwnLayer(path, change, scales[name], strength, unit_of(model.get_submodule(path))))
     return found
 
 

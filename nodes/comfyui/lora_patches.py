@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from ...ltx_core.errors import LTXError
-from ...ltx_core.lora import LoRA, Strengths
+from ...ltx_core.lora import LoRA
 from .files import load_file
-from .lora_layers import OwnLayer, own_layers, patches_of
+from .lora_layers import OwnLayer, patches_of
 from .memory import PatchedModule
 from .pinned import pinned
 
@@ -17,21 +17,25 @@ from .pinned import pinned
 _PINNED: WeakKeyDictionary[LoRA, dict[str, Tensor]] = WeakKeyDictionary()
 
 
-def with_patches(component: PatchedModule, loras: Sequence[tuple[LoRA, Strengths]]) -> PatchedModule:
-    """A clone with ComfyUI's patches."""
+def patched(component: PatchedModule, acting: Sequence[tuple[LoRA, Sequence[OwnLayer]]]) -> PatchedModule:
+    """A clone with ComfyUI's patches for these layers."""
     clone = component.clone()
-    for lora, strengths in loras:
-        own = own_layers(lora, strengths, component)
-        tensors = _tensors(lora, component.device) if own else {}
-        for strength in dict.fromkeys(layer.strength for layer in own):
-            patches = _patches([layer for layer in own if layer.strength == strength], tensors)
-            applied = clone.patcher.add_patches(patches, strength)
-            if missing := sorted(set(patches) - set(applied)):
-                raise LTXError(
-                    f"Of the {len(patches)} weights that {lora.path} changes only {len(applied)} were taken, not "
-                    f"{missing[:3]}. Use a LoRA made for this model."
-                )
+    for lora, own in acting:
+        lay_patches(clone.patcher, lora, own, component.device)
     return clone
+
+
+def lay_patches(patcher, lora: LoRA, own: Sequence[OwnLayer], device: torch.device) -> None:
+    """Adds patches for these layers to a ModelPatcher that computes on `device`."""
+    tensors = _tensors(lora, device)
+    for strength in dict.fromkeys(layer.strength for layer in own):
+        patches = _patches([layer for layer in own if layer.strength == strength], tensors)
+        applied = patcher.add_patches(patches, strength)
+        if missing := sorted(set(patches) - set(applied)):
+            raise LTXError(
+                f"Of the {len(patches)} weights that {lora.path} changes only {len(applied)} were taken, not "
+                f"{missing[:3]}. Use a LoRA made for this model."
+            )
 
 
 def _tensors(lora: LoRA, device: torch.device) -> Mapping[str, Tensor]:
