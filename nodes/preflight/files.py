@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 from ...ltx_core.checkpoint import Checkpoint, Component, common_generation
 from ...ltx_core.errors import LTXError
-from ...ltx_core.loading import lora_shapes
 from ...ltx_core.transformer.params import TransformerParams
 from ..names import LORA_LOADER, MODEL_LOADER, TEXT_ENCODER_LOADER, UPSAMPLER_LOADER, VAE_LOADER
 from ..prompt_graph import Node, PromptGraph
@@ -23,7 +22,7 @@ def check_files(graph: PromptGraph, sampler: Node, files: Files, report: Report)
         return
     for loader in loaders:
         if loader.type == LORA_LOADER and (lora := files.lora(loader)) is not None:
-            report.attempt(loader, lora.check, lora_shapes(model), model.path.name)
+            report.attempt(loader, lora.check, files.lora_shapes(model), model.path.name)
     for loader in _loaders_beside(graph, sampler):
         if (other := files.checkpoint(loader)) is None:
             continue

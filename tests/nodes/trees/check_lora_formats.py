@@ -122,7 +122,7 @@ def test_every_form_changes_the_weights_alike(form, way, base, drawn, loaded):
 
 def test_forms_give_the_latents_of_the_plain_one(way, drawn, loaded, stage_one, plain):
     """Through sampler and connectors; text and picture in float32."""
-    size = {"steps": 1, "frames": 1, "width": 64}
+    size = {"steps": 1, "frames": 1, "width": 64, "conditions": None}
     one = {"strength_stage_one": STRENGTH}
 
     def sampled(model) -> torch.Tensor:
@@ -140,7 +140,7 @@ def test_connectors_alone(way, base, drawn, loaded, stage_one, plain):
     own = {name: pair for name, pair in drawn.factors.items() if name.startswith((VIDEO, AUDIO))}
     assert len(own) == 14
     model = loaded(*FORMS["kohya"](Drawn(own, drawn.alpha)), strength_stage_one=1.0)
-    size = {"steps": 1, "frames": 1, "width": 64}
+    size = {"steps": 1, "frames": 1, "width": 64, "conditions": None}
     with_it, without = latents.take(stage_one(model, **size)), latents.take(stage_one(plain, **size))
     changes = [(a - b).abs().max() for a, b in zip(with_it, without, strict=True)]
     assert min(changes) > 1e-5, changes
@@ -149,6 +149,9 @@ def test_connectors_alone(way, base, drawn, loaded, stage_one, plain):
 
 
 WIDTH = 128
+HADAMARD = {
+    "hada_w1_a": (WIDTH, 4), "hada_w1_b": (4, WIDTH), "hada_w2_a": (WIDTH, 4), "hada_w2_b": (4, WIDTH),
+}  # fmt: skip
 
 
 def adapters(generator: torch.Generator) -> dict[str, dict[str, Tensor]]:
@@ -158,12 +161,7 @@ def adapters(generator: torch.Generator) -> dict[str, dict[str, Tensor]]:
         return torch.randn(*shape, generator=generator) * 0.2
 
     pair = {"lora_down.weight": draw(4, WIDTH), "lora_up.weight": draw(WIDTH, 4), "alpha": torch.tensor(3.0)}
-    hada = {
-        "hada_w1_a": draw(WIDTH, 4),
-        "hada_w1_b": draw(4, WIDTH),
-        "hada_w2_a": draw(WIDTH, 4),
-        "hada_w2_b": draw(4, WIDTH),
-    }
+    hada = {side: 2 * draw(*shape) for side, shape in HADAMARD.items()}
     per_output, per_input = 1 + draw(WIDTH, 1), 1 + draw(1, WIDTH)
     return {
         "LoHa": hada | {"alpha": torch.tensor(2.0)},
