@@ -7,14 +7,14 @@ import comfy.lora
 import pytest
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from safetensors.torch import save_file
+from torch import Tensor
 
 from ltx_duo.nodes.comfyui import files, handles, latents, lora
-from ltx_duo.tests.nodes.trees.conftest import CHECKPOINT
+from ltx_duo.tests.nodes.trees.lora_adapters import adapters
 from ltx_duo.tests.nodes.trees.lora_forms import AUDIO, FORMS, VIDEO, Drawn
+from ltx_duo.tests.nodes.trees.lora_weights import PREFIX, error_of, in_use, write_float32
 
-PREFIX = "model.diffusion_model."
 WAYS = {"as with dynamic VRAM": lora.with_patches, "as without it": lora.with_factors}
 STRENGTH = 0.8
 # Products and sums in another order.
@@ -31,12 +31,7 @@ def way(request, monkeypatch):
 @pytest.fixture(scope="module")
 def base(models, tmp_path_factory) -> tuple[Path, dict[str, Tensor]]:
     """A float32 checkpoint with transformer and connectors, and its weights by official name."""
-    source, path = models / "checkpoints" / CHECKPOINT, tmp_path_factory.mktemp("base") / "float32-dev.safetensors"
-    with safe_open(source, "pt") as file:
-        metadata = file.metadata()
-    weights = {key: tensor.float() for key, tensor in load_file(source).items() if key.startswith(PREFIX)}
-    save_file(weights, path, metadata)
-    return path, {key.removeprefix(PREFIX): tensor for key, tensor in weights.items()}
+    return write_float32(models, tmp_path_factory.mktemp("base"))
 
 
 @pytest.fixture(scope="module")
@@ -71,42 +66,6 @@ def loaded(run, plain, tmp_path):
         return run("LoraLoader", model=model or plain, lora=str(path), **strengths)
 
     return load
-
-
-def in_use(model, number: int = 2) -> dict[str, Tensor]:
-    """The weights that transformer and connectors compute with, by official name; float8 times its scale."""
-    base = model.built.get("connectors", lambda: handles.build_model(model.checkpoint, "auto", handles.CONNECTORS))
-    connectors = model._with_loras("connectors", base, number).load()
-    found = {}
-    for prefix, module in (
-        ("", model.stage(number).load().transformer),
-        (VIDEO, connectors.video_connector),
-        (AUDIO, connectors.audio_connector),
-    ):
-        found |= {prefix + name: weight for name, weight in _computed(module).items()}
-    return found
-
-
-def _computed(module: nn.Module) -> dict[str, Tensor]:
-    found = {}
-    for name, weight in module.state_dict().items():
-        layer, _, last = name.rpartition(".")
-        owner = module.get_submodule(layer)
-        if weight.dtype.itemsize == 1:
-            weight = weight.float()
-        for function in getattr(owner, f"{last}_function", ()):
-            weight = function(weight)
-        unit = getattr(owner, "weight_scale", 1.0) if last == "weight" else 1.0
-        found[name] = weight.detach().double() * unit
-    return found
-
-
-def error_of(found: Mapping[str, Tensor], exact: Mapping[str, Tensor]) -> float:
-    """The largest difference, as a part of the largest number of that weight."""
-    assert found.keys() == exact.keys()
-    return max(
-        ((found[name] - exact[name]).abs().max() / exact[name].abs().max().clamp_min(1e-30)).item() for name in exact
-    )
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -146,42 +105,6 @@ def test_connectors_alone(way, base, drawn, loaded, stage_one, plain):
     assert min(changes) > 1e-5, changes
     changed = {name for name, weight in in_use(model).items() if not torch.equal(weight, base[1][name].double())}
     assert changed == {f"{name}.weight" for name in own}
-
-
-WIDTH = 128
-HADAMARD = {
-    "hada_w1_a": (WIDTH, 4), "hada_w1_b": (4, WIDTH), "hada_w2_a": (WIDTH, 4), "hada_w2_b": (4, WIDTH),
-}  # fmt: skip
-
-
-def adapters(generator: torch.Generator) -> dict[str, dict[str, Tensor]]:
-    """Adapters of a layer (WIDTH, WIDTH) by the parts that they have."""
-
-    def draw(*shape: int) -> Tensor:
-        return torch.randn(*shape, generator=generator) * 0.2
-
-    pair = {"lora_down.weight": draw(4, WIDTH), "lora_up.weight": draw(WIDTH, 4), "alpha": torch.tensor(3.0)}
-    hada = {side: 2 * draw(*shape) for side, shape in HADAMARD.items()}
-    per_output, per_input = 1 + draw(WIDTH, 1), 1 + draw(1, WIDTH)
-    return {
-        "LoHa": hada | {"alpha": torch.tensor(2.0)},
-        "LoKr of two matrices": {"lokr_w1": draw(4, 16), "lokr_w2": draw(32, 8), "alpha": torch.tensor(1e6)},
-        "LoKr of a product": {
-            "lokr_w1": draw(4, 8), "lokr_w2_a": draw(32, 3), "lokr_w2_b": draw(3, 16), "alpha": torch.tensor(1.5),
-        },
-        "LoKr of two products": {
-            "lokr_w1_a": draw(4, 2), "lokr_w1_b": draw(2, 8), "lokr_w2_a": draw(32, 3), "lokr_w2_b": draw(3, 16),
-            "alpha": torch.tensor(1.5),
-        },
-        "DoRA over outputs": pair | {"dora_scale": per_output},
-        "DoRA over inputs": pair | {"dora_scale": per_input},
-        "LoHa with DoRA": hada | {"dora_scale": per_output},
-        "LoKr with DoRA": {"lokr_w1": draw(4, 16), "lokr_w2": draw(32, 8), "dora_scale": per_input},
-        "difference": {"diff": draw(WIDTH, WIDTH)},
-        "difference with bias": {"diff": draw(WIDTH, WIDTH), "diff_b": draw(WIDTH)},
-        "pair with bias": pair | {"diff_b": draw(WIDTH)},
-        "set": {"set_weight": draw(WIDTH, WIDTH)},
-    }  # fmt: skip
 
 
 LAYER = "transformer_blocks.0.attn1.to_q"
