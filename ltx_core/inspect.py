@@ -12,7 +12,7 @@ from typing import TextIO
 from .checkpoint import Checkpoint, Component, common_generation
 from .errors import CheckpointError
 from .generation import Generation
-from .loading import build_module, load_tokenizer, weight_shapes
+from .loading import build_module, load_tokenizer, lora_shapes
 from .lora import LoRA
 from .quantization import check_supported, plain_shapes, quantization
 from .upsampler import UpsamplerParams
@@ -92,9 +92,11 @@ def inspect_file(path: str | Path) -> tuple[FileReport, Checkpoint]:
         layers = {} if component in broken else quantization(checkpoint, component)
         formats.update(f"{layer.format}{' scaled' if layer.scaled else ''}" for layer in layers.values())
     ranks: Counter[int] = Counter()
+    notes: list[str] = []
     if Component.LORA in checkpoint.components:
-        ranks.update(LoRA.open(path).ranks().values())
-    notes = []
+        lora = LoRA.open(path)
+        ranks.update(lora.ranks().values())
+        notes += _lora_notes(lora)
     if unknown := checkpoint.unrecognised:
         kind = "unknown tensor is" if len(unknown) == 1 else "unknown tensors are"
         notes.append(f"{len(unknown):,} {kind} not used ({', '.join(unknown[:3])})")
@@ -116,6 +118,17 @@ def inspect_file(path: str | Path) -> tuple[FileReport, Checkpoint]:
         notes=notes,
     )
     return report, checkpoint
+
+
+def _lora_notes(lora: LoRA) -> list[str]:
+    """What a LoRA is besides pairs of factors, where its scales stand, and which of its keys do nothing."""
+    kinds = Counter(layer.kind for layer in lora.layers.values())
+    notes = [f"changes {count:,} layers by {kind}" for kind, count in kinds.items() if kind != "LoRA"]
+    if any(layer.alpha is not None for layer in lora.layers.values()):
+        notes.append("its scales are alphas of its layers")
+    if lora.scale_key is not None:
+        notes.append(f"its scales are read from {lora.scale_key} in its metadata, which ComfyUI's own loader ignores")
+    return notes + [f"not used: {unused}" for unused in lora.unused]
 
 
 def _component(checkpoint: Checkpoint, component: Component) -> ComponentReport:
@@ -190,9 +203,8 @@ def _check_together(checkpoints: Sequence[Checkpoint]) -> None:
     if any(checkpoint.generation for checkpoint in checkpoints):
         common_generation(*checkpoints)
     for model in (c for c in checkpoints if Component.TRANSFORMER in c.components):
-        shapes = weight_shapes(model, Component.TRANSFORMER)
         for lora in (c for c in checkpoints if Component.LORA in c.components):
-            LoRA.open(lora.path).check(shapes, str(model.path))
+            LoRA.open(lora.path).check(lora_shapes(model), str(model.path))
 
 
 def _text(report: FileReport) -> str:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from .errors import CheckpointError, LTXError
 from .generation import Generation
 from .gguf_file import GgufFile
 from .gguf_weights import expanded
+from .lora.names import CONNECTORS
 from .quantization import dequantize, marked_state, plain_shapes, quantization
 from .text.connector import EmbeddingsConnector
 from .text.encoder import TextEncoder
@@ -31,6 +33,8 @@ from .vocoder.model import build_vocoder
 from .vocoder.params import VocoderParams
 from .weights import load_module
 
+_CONNECTORS = (Component.VIDEO_CONNECTOR, Component.AUDIO_CONNECTOR)
+
 
 def build_module(checkpoint: Checkpoint, component: Component, **options: Any) -> nn.Module:
     """The module of a component, sized by the file and without weights; `options` are ops, dtype and device.
@@ -43,7 +47,7 @@ def build_module(checkpoint: Checkpoint, component: Component, **options: Any) -
     config = checkpoint.config
     if component is Component.TRANSFORMER:
         return AVTransformer(TransformerParams.from_config(config), **options)
-    if component in (Component.VIDEO_CONNECTOR, Component.AUDIO_CONNECTOR):
+    if component in _CONNECTORS:
         modality = "video" if component is Component.VIDEO_CONNECTOR else "audio"
         return EmbeddingsConnector(ConnectorParams.from_config(config, modality), **options)
     if component in (Component.VIDEO_ENCODER, Component.VIDEO_DECODER):
@@ -57,6 +61,20 @@ def build_module(checkpoint: Checkpoint, component: Component, **options: Any) -
     if component is Component.UPSAMPLER:
         return LatentUpsampler(UpsamplerParams.from_config(config), **options)
     raise ValueError(f"a {component.value} is not a module of its own")
+
+
+@lru_cache(maxsize=8)
+def lora_shapes(checkpoint: Checkpoint) -> Mapping[str, torch.Size]:
+    """The shapes of all parameters that LoRAs may change, by the names of `LoRA.layers`.
+
+    They come from the config: a file may hold packed numbers, or have its connectors elsewhere.
+    """
+    parts = zip(("", *CONNECTORS), (Component.TRANSFORMER, *_CONNECTORS), strict=True)
+    return {
+        below + name: weight.shape
+        for below, component in parts
+        for name, weight in build_module(checkpoint, component, device="meta").named_parameters()
+    }
 
 
 def load_component(

@@ -106,24 +106,34 @@ class LoraLoader(io.ComfyNode):
                 file_input(
                     "lora",
                     LORA_FOLDERS,
-                    "A LoRA for LTX-2.3 in the official key layout, from models/loras, "
+                    "A LoRA for LTX-2.3 from models/loras, in the official, diffusers', PEFT's or kohya's key layout, "
                     "e.g. ltx-2.3-22b-distilled-lora-384.safetensors.",
                 ),
-                io.Float.Input(
-                    "strength_stage_one",
-                    default=0.0,
-                    min=-10.0,
-                    max=10.0,
-                    step=0.01,
-                    tooltip="Strength in stage one. 0 is exactly the model without the LoRA.",
+                _strength("strength_stage_one", 0.0, "Strength in stage one. 0 is exactly the model without the LoRA."),
+                _strength("strength_stage_two", 1.0, "Strength in stage two. 0 is exactly the model without the LoRA."),
+                advanced(
+                    _strength(
+                        "video_strength",
+                        1.0,
+                        "Factor on both strengths for the layers that write the picture, also from the sound. "
+                        "0 leaves them exactly as they are without the LoRA.",
+                    )
                 ),
-                io.Float.Input(
-                    "strength_stage_two",
-                    default=1.0,
-                    min=-10.0,
-                    max=10.0,
-                    step=0.01,
-                    tooltip="Strength in stage two. 0 is exactly the model without the LoRA.",
+                advanced(
+                    _strength(
+                        "audio_strength",
+                        1.0,
+                        "Factor on both strengths for the layers that write the sound, also from the picture. "
+                        "0 leaves them exactly as they are without the LoRA.",
+                    )
+                ),
+                advanced(
+                    _strength(
+                        "cross_strength",
+                        1.0,
+                        "One more factor for the layers between picture and sound, in both directions. "
+                        "0 leaves them exactly as they are without the LoRA.",
+                    )
                 ),
             ],
             outputs=[Model.Output(display_name="model with LoRA", tooltip="The same model with the LoRA added.")],
@@ -144,10 +154,31 @@ class LoraLoader(io.ComfyNode):
 
     @classmethod
     @declared
-    async def execute(cls, model, lora: str, strength_stage_one: float, strength_stage_two: float) -> io.NodeOutput:
-        from .comfyui import open_files
+    async def execute(
+        cls,
+        model,
+        lora: str,
+        strength_stage_one: float,
+        strength_stage_two: float,
+        video_strength: float = 1.0,
+        audio_strength: float = 1.0,
+        cross_strength: float = 1.0,
+    ) -> io.NodeOutput:
+        from ..ltx_core.lora import StreamStrengths
+        from .comfyui import core_model, lora_report, open_files, report
 
-        return io.NodeOutput(open_files.add_lora(model, lora, strength_stage_one, strength_stage_two))
+        model = core_model.take(model)
+        streams = StreamStrengths(video_strength, audio_strength, cross_strength)
+        use = open_files.open_lora(model, lora, (strength_stage_one, strength_stage_two), streams)
+        told = report.NodeReport()
+        told.say(lora_report.lora_text(use))
+        for warning in lora_report.warnings(use):
+            told.warn(warning)
+        return told.output(model.with_lora(use))
+
+
+def _strength(name: str, default: float, tooltip: str) -> io.Input:
+    return io.Float.Input(name, default=default, min=-10.0, max=10.0, step=0.01, tooltip=tooltip)
 
 
 class VAELoader(io.ComfyNode):

@@ -24,6 +24,7 @@ LAYERS = (
         "gguf_blocks",
         "gguf_file",
         "text/keys",
+        "lora_keys",
         "key_maps",
         "generation",
         "weights",

@@ -7,6 +7,7 @@ prefetching, nested latents, the intermediate dtype, out-of-memory tests, progre
 import functools
 import inspect
 import logging
+from collections.abc import Iterator
 from types import ModuleType
 
 import comfy.model_management as mm
@@ -93,8 +94,19 @@ def pin_no_patch_twice(patcher) -> None:
 
 
 def _lies_pinned(patch) -> bool:
-    adapters = [adapter for _, adapter, *_ in patch.patches[patch.key]]
-    return all(w.is_pinned() for a in adapters for w in a.weights if isinstance(w, torch.Tensor) and w.ndim > 1)
+    return all(tensor.is_pinned() for _, value, *_ in patch.patches[patch.key] for tensor in _matrices(value))
+
+
+def _matrices(value) -> Iterator[torch.Tensor]:
+    """The tensors in a patch's value: an adapter with weights, or a tuple, of whatever depth."""
+    if isinstance(value, torch.Tensor):
+        if value.ndim > 1:
+            yield value
+    elif isinstance(value, (tuple, list)):
+        for item in value:
+            yield from _matrices(item)
+    elif hasattr(value, "weights"):
+        yield from _matrices(value.weights)
 
 
 def intermediate_dtype() -> torch.dtype:

@@ -1,6 +1,6 @@
 """ComfyUI's own MODEL as the model of the samplers: its LTX-2.3 runs in the engine, on ComfyUI's layers and patcher."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import PurePath
@@ -13,14 +13,17 @@ from torch import nn
 from ...ltx_core.errors import LTXError, VariantError
 from ...ltx_core.generation import Generation, guessed_generation
 from ...ltx_core.key_maps import Component
+from ...ltx_core.lora import LoRA, Strengths
+from ...ltx_core.lora.names import CONNECTORS
 from ...ltx_core.safetensors_file import TensorInfo
 from ...ltx_core.text.params import ConnectorParams
 from ...ltx_core.transformer.params import TransformerParams
 from ...ltx_core.variants import Kind, ModelVariant, kind_of_name, variant_of
 from . import core_options, dtypes
 from .core_layers import BorrowedModel
-from .files import load_file
 from .handles import LoraUse, ModelHandle, SampledModel
+from .lora_layers import layers_below
+from .lora_patches import lay_patches
 from .memory import PatchedModule, load_together
 from .packed import EXPANDING
 from .report import NodeReport
@@ -29,6 +32,8 @@ EXPECTED = (
     "Connect LTX-2.3's audio-video model, such as ltx-2.3-22b-dev.safetensors, from LTX Model Loader or one of "
     "ComfyUI's loaders."
 )
+# Where ComfyUI's model has the layers whose official names begin like this.
+ROOTS = {start: f"diffusion_model.{start}" for start in ("", *CONNECTORS)}
 # By `image_model` of ComfyUI's config.
 NAMES = {"ltxv": "LTX-Video before LTX-2, which makes no sound"}
 
@@ -148,7 +153,7 @@ class CoreModelHandle(SampledModel):
         patcher = self.patched[key] if active else self.patcher
         return CoreModel(patcher, self.borrowed)
 
-    def connectors(self, component: "CoreModel") -> "CoreModel":
+    def connectors(self, component: "CoreModel", number: int) -> "CoreModel":
         """ComfyUI keeps them beside the transformer."""
         return component
 
@@ -218,19 +223,12 @@ def compute_dtype(patcher) -> torch.dtype:
     return dtype if dtype.itemsize > 1 else dtypes.usual(patcher.load_device)
 
 
-def _with_loras(patcher, loras) -> comfy.model_patcher.ModelPatcher:
+def _with_loras(
+    patcher: comfy.model_patcher.ModelPatcher, loras: Sequence[tuple[LoRA, Strengths]]
+) -> comfy.model_patcher.ModelPatcher:
     """A clone of the MODEL with these LoRAs laid over it by ComfyUI."""
-    for lora, strength in loras:
+    clone = patcher.clone()
+    for lora, strengths in loras:
         lora.file.check_not_written_over()
-        changed = comfy.sd.load_lora_for_models(patcher, None, load_file(lora.file), strength, 0)[0]
-        keys = {name: f"diffusion_model.{name}.weight" for name in lora.layers}
-        missing = [
-            name for name, key in keys.items() if len(changed.patches.get(key, ())) == len(patcher.patches.get(key, ()))
-        ]
-        if missing:
-            raise LTXError(
-                f"Of the {len(lora.layers)} layers of {lora.path} ComfyUI did not take {len(missing)}, such as "
-                f"{missing[:3]}. Use a LoRA made for this model, or LTX Model Loader."
-            )
-        patcher = changed
-    return patcher
+        lay_patches(clone, lora, layers_below(clone.model, ROOTS, lora, strengths), clone.load_device)
+    return clone

@@ -17,6 +17,8 @@ from . import compat
 
 # Given a layer's weight in the dtype to compute in, returns the one to compute with.
 WeightFunction = Callable[[Tensor], Tensor]
+# What stands behind a layer's name where its bias is meant.
+BIAS = ".bias"
 
 
 @cache
@@ -92,8 +94,8 @@ def cast(layer: nn.Module, like: Tensor, dtype: torch.dtype, bias_dtype: torch.d
 def lay_functions(root: nn.Module, functions: Mapping[str, WeightFunction]) -> None:
     """From now on the weights of these layers, by name below `root`, go through their functions at each use.
 
-    Functions of an earlier call are taken off; ComfyUI's own stay.  Layers that expand their weight have a place for
-    them of their own: `expanded_functions`.
+    A name with BIAS behind it is the layer's bias.  Functions of an earlier call are taken off; ComfyUI's own stay.
+    Layers that expand their weight have a place for its functions of their own: `expanded_functions`.
     """
     for name, function in root.__dict__.pop("_laid", {}).items():
         layer, place = _place(root, name)
@@ -105,7 +107,10 @@ def lay_functions(root: nn.Module, functions: Mapping[str, WeightFunction]) -> N
 
 
 def _place(root: nn.Module, name: str) -> tuple[nn.Module, str]:
-    layer = root.get_submodule(name)
+    """A layer, and the attribute that holds the functions of its weight or bias."""
+    layer = root.get_submodule(name.removesuffix(BIAS))
+    if name.endswith(BIAS):
+        return layer, "bias_function"
     return layer, "weight_function" if getattr(layer, "block_type", None) is None else "expanded_functions"
 
 

@@ -48,8 +48,8 @@ class ManagedModule(nn.Module):
 class PatchedModule:
     """A module with its ModelPatcher; `is_dynamic` and `get_models` are what ComfyUI's caches look for.
 
-    `functions`, by name of a layer below the patcher's model, change that layer's weight at each use; what they need is
-    loaded together with the module: `beside`.
+    `functions`, by name of a layer below the patcher's model, change that layer's weight at each use (see
+    `lay_functions`); what they need is loaded together with the module: `beside`.
     """
 
     def __init__(

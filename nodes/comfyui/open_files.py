@@ -12,11 +12,11 @@ from ...ltx_core.checkpoint import Checkpoint, common_generation
 from ...ltx_core.errors import VariantError
 from ...ltx_core.generation import Generation
 from ...ltx_core.loading import check_tokenizer
-from ...ltx_core.lora import LoRA
+from ...ltx_core.lora import LoRA, StreamStrengths
 from ...ltx_core.upsampler.params import UpsamplerParams
 from ...ltx_core.variants import Kind, kind_of_name
 from ..names import LORA_FOLDERS
-from . import components, core_model, files, gguf_parts
+from . import components, files, gguf_parts
 from .components import MODEL_PARTS, Part
 from .handles import LoraUse, ModelHandle, SampledModel, TextEncoderHandle, UpsamplerHandle, VAEHandle
 
@@ -49,16 +49,12 @@ def check_lora(name: str | None) -> None:
         LoRA.open(files.path(name, LORA_FOLDERS))
 
 
-def add_lora(model: object, name: str, stage_one: float, stage_two: float) -> SampledModel:
-    """The model with one more LoRA; VariantError if it is of another model, CheckpointError if it holds NaN.
-
-    `model`: see `core_model.take`.
-    """
-    model = core_model.take(model)
+def open_lora(model: SampledModel, name: str, strengths: tuple[float, float], streams: StreamStrengths) -> LoraUse:
+    """A LoRA for this model; VariantError if it is of another model, CheckpointError if it holds NaN."""
     lora = LoRA.open(files.path(name, LORA_FOLDERS))
-    lora.check(model.weight_shapes(), model.name)
-    lora.factors()  # refuses NaN
-    return model.with_lora(LoraUse(lora, (stage_one, stage_two)))
+    lora = lora.fitted(model.weight_shapes(), model.name)
+    lora.checked()  # refuses NaN
+    return LoraUse(lora, strengths, streams)
 
 
 def check_vae(name: str | None, audio_name: str | None, folders: Folders, same_file: bool) -> None:

@@ -16,6 +16,7 @@ import torch
 
 from ...ltx_core.checkpoint import Checkpoint
 from ...ltx_core.errors import LTXError
+from ...ltx_core.loading import lora_shapes
 from ...ltx_core.lora import LoRA
 from ...ltx_core.safetensors_file import SafetensorsFile
 from .. import names
@@ -157,6 +158,9 @@ class OpenedFiles:
             return LoRA.open(files.path(name, names.LORA_FOLDERS)) if name else None
         except LTXError:
             return None
+
+    def lora_shapes(self, model: Checkpoint) -> Mapping[str, Sequence[int]]:
+        return lora_shapes(model)
 
     def paths(self, loader: Node) -> list[Path]:
         found = []

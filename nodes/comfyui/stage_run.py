@@ -77,8 +77,13 @@ class StageRun:
         self.progress.phase(READING)
         component = self.model.stage(self.number)
         dtype, device = component.compute_dtype, component.device
+        for name in self.model.loras_before_connectors(self.features, self.number):
+            report.warn(
+                f"{name} also changes the text connectors, which this prompt has been through before: that part of it "
+                "does nothing here. Encode the prompt by LTX Text Encode for all of it."
+            )
         need = self._need(component, stage)
-        contexts = self.model.contexts(self.features, component, need(Pieces(self.passes)))
+        contexts = self.model.contexts(self.features, component, need(Pieces(self.passes)), self.number)
         transformer = fit_transformer(
             component,
             self.passes,

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 from ...ltx_core.checkpoint import Checkpoint, Component, common_generation
 from ...ltx_core.errors import LTXError
-from ...ltx_core.loading import weight_shapes
 from ...ltx_core.lora import LoRA
 from ...ltx_core.transformer.params import TransformerParams
 from ..names import LORA_LOADER, TEXT_ENCODER_LOADER, UPSAMPLER_LOADER, VAE_LOADER
@@ -24,7 +23,7 @@ def check_files(graph: PromptGraph, sampler: Node, files: Files, report: Report)
         return
     for loader in loaders:
         if loader.type == LORA_LOADER and (lora := files.lora(loader)) is not None:
-            report.attempt(loader, _check_lora, model, lora)
+            report.attempt(loader, _check_lora, files, model, lora)
     for loader in _loaders_beside(graph, sampler):
         if (other := files.checkpoint(loader)) is None:
             continue
@@ -33,8 +32,8 @@ def check_files(graph: PromptGraph, sampler: Node, files: Files, report: Report)
             report.attempt(loader, _check_projection, params, model, other)
 
 
-def _check_lora(model: Checkpoint, lora: LoRA) -> None:
-    lora.check(weight_shapes(model, Component.TRANSFORMER), model.path.name)
+def _check_lora(files: Files, model: Checkpoint, lora: LoRA) -> None:
+    lora.check(files.lora_shapes(model), model.path.name)
 
 
 def _loaders_beside(graph: PromptGraph, sampler: Node) -> Iterator[Node]:

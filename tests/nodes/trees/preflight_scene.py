@@ -54,6 +54,9 @@ class OfficialFiles:
 
         return SimpleNamespace(check=check, reference=self.reference, made_for=self.made_for)
 
+    def lora_shapes(self, model):
+        return {}
+
     def paths(self, loader):
         return []
 
