@@ -23,8 +23,8 @@ from .video_vae.encoder import VideoEncoder
 class Components:
     """Everything that a run needs, loaded, on one device and of one model variant.
 
-    Weights are in `dtype`, which is what is computed in; the vocoder's are in float32.  Only for a sound that is given
-    the audio encoder is needed.
+    Weights are in `dtype`, which is what is computed in; the vocoder's are in float32.  The audio encoder is there
+    for sounds that are given.
     """
 
     variant: ModelVariant
