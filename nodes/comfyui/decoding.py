@@ -9,6 +9,7 @@ from torch import Tensor
 from ...ltx_core import two_stage
 from ...ltx_core.execution import memory_estimates
 from ...ltx_core.execution.precompile import compile_video_decoder
+from ...ltx_core.sampling.conditions import GivenSound
 from ...ltx_core.sampling.geometry import geometry_of_latent, pixel_frames
 from ...ltx_core.video_vae.tiling import DEFAULT_TILING, Tiling, even_tiling, largest_tile
 from . import compat, latents
@@ -35,6 +36,8 @@ def automatic(frames: int, height: int, width: int) -> tuple[Tiling | None, ...]
 def run_decode(latent: dict, vae: VAEHandle, tiling: str, tile: tuple[int, int, int, int], report: NodeReport) -> tuple:
     """VIDEO, IMAGE and AUDIO of a LATENT; GeometryError for a picture with the sound of another film.
 
+    A sound that was given comes out as it was.
+
     tile: size, overlap, frames and overlap in frames of `custom` tiles, in the order of `custom_tiling`.
     """
     from comfy_api.latest import InputImpl, Types
@@ -43,10 +46,14 @@ def run_decode(latent: dict, vae: VAEHandle, tiling: str, tile: tuple[int, int, 
     fps = latents.fps_of(latent, report=report)
     if audio is not None:
         latents.check_audio_length(audio, pixel_frames(video.shape[2]), fps)
+    given = latents.sound_info(latent)
     progress = NodeProgress({READING: 1, PICTURE: 20, SOUND: 2})
     progress.phase(READING)
     images = _decode_video(vae, video, tiling, tile, progress.phase(PICTURE))
-    sound = None if audio is None else _decode_audio(vae, audio, progress.phase(SOUND))
+    if given is not None and given.waveform is not None:
+        sound = _as_given(given.waveform, pixel_frames(video.shape[2]), fps)
+    else:
+        sound = None if audio is None else _decode_audio(vae, audio, progress.phase(SOUND))
     components = Types.VideoComponents(images=images, audio=sound, frame_rate=Fraction(fps).limit_denominator(1001))
     return InputImpl.VideoFromComponents(components), images, sound
 
@@ -105,6 +112,12 @@ def _need(component: PatchedModule, video: Tensor, way: Tiling | None) -> float:
 
 def _words(way: Tiling | None) -> str:
     return "in one piece" if way is None else f"in tiles of {way.spatial_tile} pixels and {way.temporal_tile} frames"
+
+
+def _as_given(sound: GivenSound, frames: int, fps: float) -> dict:
+    """The AUDIO that was given, as long as the film and at its own rate: it does not go through the VAE."""
+    waveform = sound.part(frames, fps).waveform[None]
+    return {"waveform": waveform.to(mm.intermediate_device()), "sample_rate": sound.sample_rate}
 
 
 def _decode_audio(vae: VAEHandle, audio: Tensor, reporter: PhaseReporter) -> dict:

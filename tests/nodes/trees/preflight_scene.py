@@ -6,7 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from ltx_duo.ltx_core.checkpoint import Component
-from ltx_duo.ltx_core.errors import VariantError
+from ltx_duo.ltx_core.errors import CheckpointError, VariantError
 from ltx_duo.ltx_core.generation import Generation
 from ltx_duo.nodes.preflight import check
 from ltx_duo.nodes.preflight.report import Report
@@ -38,6 +38,17 @@ class OfficialFiles:
             components={Component.TRANSFORMER},
             tensors=lambda part: {name: SimpleNamespace(shape=(width,)) for name, width in widths.items()},
         )
+
+    hears = True  # whether the audio VAE has an encoder
+
+    def audio_vae(self, loader):
+        parts = {Component.AUDIO_DECODER, *([Component.AUDIO_ENCODER] if self.hears else [])}
+
+        def require(part):
+            if part not in parts:
+                raise CheckpointError(f"audio.safetensors has no {part.value}")
+
+        return SimpleNamespace(components=parts, require=require)
 
     def lora(self, loader):
         def check(shapes, model):
