@@ -16,7 +16,7 @@ ONE, TWO, IMAGE, SOUND = (
 def with_sound(name: str = "text-to-video", both: bool = True, **inputs) -> tuple[Scene, list]:
     scene = Scene(name)
     before = {} if name == "text-to-video" else {"conditions": scene.link(IMAGE)}
-    link = scene.add(SOUND, audio=["99", 0], start=0.0, fps=24.0, **{**before, **inputs})
+    link = scene.add(SOUND, **{"audio": ["99", 0], "start": 0.0, "fps": 24.0, **before, **inputs})
     scene.set(ONE, conditions=link)
     return (scene.set(TWO, conditions=link) if both else scene), link
 

@@ -102,6 +102,15 @@ def test_the_sound_is_frozen_in_both_stages_and_comes_out_as_it_went_in(
     assert not same(first, stage_one(model, conditions=conditions))
 
 
+def test_a_chain_has_kinds_in_any_order(run, sound, image):
+    """Each node keeps what it was given, and changes nothing of it."""
+    first = sound(noise())
+    both = run("ImageCondition", image=image, frame=0, strength=1.0, crf=-1, conditions=first)
+    again = sound(noise(), conditions=run("ImageCondition", image=image, frame=0, strength=1.0, crf=-1))
+    assert both.sound is first.sound and len(both.images) == len(again.images) == 1
+    assert first.images == () and again.sound is not None
+
+
 def test_another_sound_makes_another_picture(model, sound, stage_one):
     pictures = [latents.take(stage_one(model, conditions=sound(noise(seed=seed))))[0] for seed in (0, 1, 0)]
     assert torch.equal(pictures[0], pictures[2]) and not torch.equal(pictures[0], pictures[1])
