@@ -7,6 +7,7 @@ import comfy.model_management as mm
 from torch import Tensor
 
 from ...ltx_core import two_stage
+from ...ltx_core.audio_vae import resample
 from ...ltx_core.execution import memory_estimates
 from ...ltx_core.execution.precompile import compile_video_decoder
 from ...ltx_core.sampling.conditions import GivenSound
@@ -25,6 +26,8 @@ log = logging.getLogger("ltx_duo")
 # A few even tiles take little longer than one piece; more than this is not worth the models that would have to go.
 MODEST = 5 * GIB
 PICTURE, SOUND = "decoding picture", "decoding sound"
+AAC_RATES = (7350, 8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
+USUAL_RATE = 48000
 SMALLER_TILINGS = (DEFAULT_TILING, Tiling(512, 64, 48, 24), Tiling(384, 64, 32, 16), Tiling(256, 64, 24, 8))
 
 
@@ -54,7 +57,9 @@ def run_decode(latent: dict, vae: VAEHandle, tiling: str, tile: tuple[int, int, 
         sound = _as_given(given.waveform, pixel_frames(video.shape[2]), fps)
     else:
         sound = None if audio is None else _decode_audio(vae, audio, progress.phase(SOUND))
-    components = Types.VideoComponents(images=images, audio=sound, frame_rate=Fraction(fps).limit_denominator(1001))
+    components = Types.VideoComponents(
+        images=images, audio=_for_video(sound), frame_rate=Fraction(fps).limit_denominator(1001)
+    )
     return InputImpl.VideoFromComponents(components), images, sound
 
 
@@ -118,6 +123,14 @@ def _as_given(sound: GivenSound, frames: int, fps: float) -> dict:
     """The AUDIO that was given, as long as the film and at its own rate: it does not go through the VAE."""
     waveform = sound.part(frames, fps).waveform[None]
     return {"waveform": waveform.to(mm.intermediate_device()), "sample_rate": sound.sample_rate}
+
+
+def _for_video(sound: dict | None) -> dict | None:
+    """The AUDIO as a video file can hold it: AAC has few sampling rates, and Save Video asks for the sound's own."""
+    if sound is None or sound["sample_rate"] in AAC_RATES:
+        return sound
+    waveform = resample(sound["waveform"].cpu(), sound["sample_rate"], USUAL_RATE)
+    return {"waveform": waveform, "sample_rate": USUAL_RATE}
 
 
 def _decode_audio(vae: VAEHandle, audio: Tensor, reporter: PhaseReporter) -> dict:

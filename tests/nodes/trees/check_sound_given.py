@@ -243,6 +243,22 @@ class TestBadInput:
             run("StageOneSampler", seed=1, noise_device="cpu", conditions=sound(noise()), **inputs)
 
 
+@pytest.mark.parametrize(("rate", "inside"), [(8000, 8000), (44101, 48000), (192000, 48000)])
+def test_a_video_can_be_saved_at_any_rate(run, model, vae, names, sound, stage_one, tmp_path, rate, inside):
+    """AAC has few sampling rates; the output for sound keeps its own."""
+    import av
+
+    tone = {"waveform": torch.sin(torch.arange(rate) * 2 * math.pi * 440 / rate)[None, None] * 0.5, "sample_rate": rate}
+    latent = stage_one(model, conditions=sound(tone))
+    video, _, out = run("AVDecode", latent=latent, vae=vae, tiling="off", **names.tiles)
+    assert out["sample_rate"] == rate
+    video.save_to(str(tmp_path / "film.mp4"))
+    with av.open(str(tmp_path / "film.mp4")) as container:
+        assert container.streams.audio[0].rate == inside
+    samples = video.get_components().audio["waveform"][0, 0]
+    assert abs(samples.std() - 0.5 / math.sqrt(2)) < 0.02 and len(samples) == round(SECONDS * inside)
+
+
 class TestFrames:
     @pytest.mark.parametrize("seconds, start, fps, frames", [
         (1.0, 0.0, 24.0, 25), (1.0, 0.5, 24.0, 17), (25 / 24, 0.0, 24.0, 25), (121 / 24, 0.0, 24.0, 121),
