@@ -61,9 +61,9 @@ def stand_in(name: str) -> str | None:
     return next((what for pattern, what in STAND_INS if fnmatch(name, pattern)), None)
 
 
-def write_tone(path: Path, seconds: float = 0.7, rate: int = 22050) -> Path:
+def write_tone(path: Path, seconds: float = 0.7, rate: int = 22050, hertz: float = 440.0) -> Path:
     """A WAV file of a stereo tone."""
-    wave_form = np.sin(2 * np.pi * 440 * np.arange(round(seconds * rate)) / rate)
+    wave_form = np.sin(2 * np.pi * hertz * np.arange(round(seconds * rate)) / rate)
     with wave.open(str(path), "wb") as file:
         file.setparams((2, 2, rate, 0, "NONE", None))
         file.writeframes(np.repeat((8000 * wave_form).astype(np.int16), 2).tobytes())
