@@ -22,7 +22,7 @@ from live_memory import peak_bytes  # noqa: E402
 from workload import CASES, Scene, config, randomise  # noqa: E402
 
 from ltx_duo.ltx_core import two_stage  # noqa: E402
-from ltx_duo.ltx_core.audio_vae import AudioDecoder, AudioVAEParams  # noqa: E402
+from ltx_duo.ltx_core.audio_vae import AudioDecoder, AudioEncoder, AudioVAEParams, waveform_to_mel  # noqa: E402
 from ltx_duo.ltx_core.execution import memory_estimates  # noqa: E402
 from ltx_duo.ltx_core.execution.splitting import Pieces, PiecewiseModel  # noqa: E402
 from ltx_duo.ltx_core.text.encoder import TextEncoder  # noqa: E402
@@ -178,6 +178,18 @@ def _text_cases(machine: Machine, layers: int) -> Iterator[Case]:
         yield f"{tokens} tokens, {params.layers} layers", predicted, lambda ids=ids: encoder.features(ids)
 
 
+def heard_cases(machine: Machine) -> Iterator[Case]:
+    params = AudioVAEParams.from_config(machine.config)
+    encoder = machine.module(AudioEncoder(params, device=machine.device))
+    for latents in [2] if machine.small else [32, 126, 501]:
+        waveform = torch.randn(1, 2, latents * 640, device=machine.device)
+        yield (
+            f"{latents} latents",
+            memory_estimates.audio_encoder(params, latents, machine.copies),
+            lambda waveform=waveform: encoder(waveform_to_mel(waveform, 16000, params)),
+        )
+
+
 def sound_cases(machine: Machine) -> Iterator[Case]:
     settings = machine.config
     decoder = machine.module(AudioDecoder(AudioVAEParams.from_config(settings), device=machine.device))
@@ -192,7 +204,8 @@ def sound_cases(machine: Machine) -> Iterator[Case]:
 
 
 PARTS = {"transformer": transformer_cases, "video decoder": decoder_cases, "video encoder": encoder_cases,
-         "upsampler": upsampler_cases, "text encoder": text_cases, "sound": sound_cases}  # fmt: skip
+         "upsampler": upsampler_cases, "text encoder": text_cases, "sound encoder": heard_cases,
+         "sound": sound_cases}  # fmt: skip
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 _HOMES = {
     "GivenImage": "sampling.conditions",
+    "GivenSound": "sampling.conditions",
     "LTXError": "errors",
     "LatentGeometry": "sampling.geometry",
     "LoRA": "lora",

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from .audio_vae.decoder import AudioDecoder
+from .audio_vae.encoder import AudioEncoder
 from .errors import CheckpointError, LTXError
 from .text.connector import EmbeddingsConnector
 from .text.encoder import TextEncoder
@@ -22,7 +23,8 @@ from .video_vae.encoder import VideoEncoder
 class Components:
     """Everything that a run needs, loaded, on one device and of one model variant.
 
-    Weights are in `dtype`, which is what is computed in; the vocoder's are in float32.
+    Weights are in `dtype`, which is what is computed in; the vocoder's are in float32.  The audio encoder is there
+    for sounds that are given.
     """
 
     variant: ModelVariant
@@ -38,6 +40,7 @@ class Components:
     video_decoder: VideoDecoder
     audio_decoder: AudioDecoder
     vocoder: nn.Module
+    audio_encoder: AudioEncoder | None = None
 
     def check(self) -> None:
         """LTXError unless all parts are where `device` says, in the dtype that they compute in, and fit together."""

@@ -218,6 +218,7 @@ def load_components(
     text.require(Component.GEMMA)
     upscale.require(Component.UPSAMPLER)
     placement = {"dtype": dtype, "device": device}
+    hears = Component.AUDIO_ENCODER in main.components
     return Components(
         variant=variant_of(kind_of_name(main.path.name), main.generation),
         dtype=dtype,
@@ -232,6 +233,7 @@ def load_components(
         video_decoder=load_component(main, Component.VIDEO_DECODER, **placement),
         audio_decoder=load_component(main, Component.AUDIO_DECODER, **placement),
         vocoder=load_component(main, Component.VOCODER, **placement),
+        audio_encoder=load_component(main, Component.AUDIO_ENCODER, **placement) if hears else None,
     )
 
 

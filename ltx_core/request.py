@@ -7,7 +7,7 @@ from torch import Tensor
 
 from .errors import LTXError
 from .lora import LoRA
-from .sampling.conditions import GivenImage
+from .sampling.conditions import GivenImage, GivenSound
 from .sampling.conditions.fitting import resolve_frames
 from .sampling.geometry import LatentGeometry, check_two_stage
 from .sampling.guidance import Guidance
@@ -29,7 +29,7 @@ class StagedLoRA:
 @dataclass(frozen=True, eq=False)
 class Request:
     """What to make: `geometry` is the final one.  What is None is as the model's variant has it; without `tiling` the
-    video is decoded whole.
+    video is decoded whole.  With a `sound` the video is made to it, and the film has that sound as it is given.
 
     LTXError for what no model could make.
     """
@@ -39,6 +39,7 @@ class Request:
     negative_prompt: str | None = None
     seed: int = 10
     images: Sequence[GivenImage] = ()
+    sound: GivenSound | None = None
     steps: int | None = None
     guidance: Guidance | None = None
     stage_one_sigmas: Tensor | None = None
@@ -51,6 +52,8 @@ class Request:
         g = self.geometry
         check_two_stage(g.width, g.height, g.frames, g.fps)
         resolve_frames([given.frame for given in self.images], g.frames)
+        if self.sound is not None:
+            self.sound.check(g.frames, g.fps)
         if not 0 <= self.seed < 2**64:
             raise LTXError(f"seed is {self.seed}, expected a whole number from 0 to 2**64 - 1.")
         if self.steps is not None and self.steps < 1:
@@ -88,7 +91,7 @@ class Request:
 class Result:
     """frames (F, H, W, 3) float32 in 0..1 at `fps`; waveform (1, 2, N) float32 at `sample_rate` Hz; both on the CPU.
 
-    With the latents that they came from.
+    With the latents that they came from.  A sound that was given has its own rate, and may be mono: (1, 1, N).
     """
 
     frames: Tensor

@@ -1,4 +1,4 @@
-"""The whole pipeline: prompt and images -> stage one -> latent upsample -> stage two -> frames and sound.
+"""The whole pipeline: prompt, images and sound -> stage one -> latent upsample -> stage two -> frames and sound.
 
 `stage_one` and `stage_two` say what each stage does; `sample_stage` does it.  Every other function is one phase: a
 caller that manages memory (ComfyUI's nodes do) loads the one component that a phase takes, and `generate` tells the
@@ -21,7 +21,7 @@ from .lora import LoRA, fused
 from .lora.names import CONNECTORS
 from .progress import SILENT, Reporter
 from .request import Request, Result, StagedLoRA
-from .sampling.conditions import Condition, encode_images
+from .sampling.conditions import Condition, encode_images, encode_sound
 from .sampling.conditions.fitting import check_image
 from .sampling.euler import sample_euler
 from .sampling.geometry import LatentGeometry
@@ -67,11 +67,13 @@ def stage_one(
     *,
     conditions: Sequence[Condition] = (),
     initial: AVLatent | None = None,
+    sound: Tensor | None = None,
     sampler: Sampler = sample_euler,
 ) -> Stage:
     """Video and sound from noise at `geometry`, which is stage one's own size, with guidance.
 
-    With an `initial` latent the stage begins from it, noised to the first sigma, instead of from noise alone.
+    With an `initial` latent the stage begins from it, noised to the first sigma, instead of from noise alone.  `sound`:
+    a latent (1, 8, T, 16) that is given; it stays as it is, and the video is made to fit it.
     """
     scale = 1.0 if initial is None else float(sigmas[0])
     video, audio = (None, None) if initial is None else (initial.video, initial.audio)
@@ -79,7 +81,7 @@ def stage_one(
         geometry,
         sigmas,
         video=Start(video, scale, tuple(conditions)),
-        audio=Start(audio, scale),
+        audio=Start(audio, scale) if sound is None else _given(sound),
         guidance=guidance,
         sampler=sampler,
     )
@@ -91,14 +93,15 @@ def stage_two(
     sigmas: Tensor | None = None,
     *,
     conditions: Sequence[Condition] = (),
+    sound: Tensor | None = None,
     clean_background: bool = True,
     sampler: Sampler = sample_euler,
 ) -> Stage:
     """The upsampled video and stage one's sound, noised to the first sigma and refined at the final `geometry`.
 
     It draws on from stage one's generator.  `clean_background` keeps the upsampled latent as what partly conditioned
-    tokens go back to.  It refines the sound too; the vendor goes on with stage one's.  LTXError for a latent of another
-    size.
+    tokens go back to.  It refines the sound too, unless `sound` is given as in stage one; the vendor goes on with stage
+    one's.  LTXError for a latent of another size.
     """
     sigmas = torch.tensor(STAGE_TWO) if sigmas is None else sigmas
     if latent.video.shape[2:] != geometry.video_shape[1:]:
@@ -108,14 +111,19 @@ def stage_two(
             "stage one's latent by two first."
         )
     scale = float(sigmas[0])
+    refined = None if latent.audio is None else Start(latent.audio, scale)
     return Stage(
         geometry,
         sigmas,
         video=Start(latent.video, scale, tuple(conditions), keep_clean=clean_background),
-        audio=None if latent.audio is None else Start(latent.audio, scale),
+        audio=refined if sound is None else _given(sound),
         guidance=OFF,
         sampler=sampler,
     )
+
+
+def _given(latent: Tensor) -> Start:
+    return Start(latent, noise_scale=0.0, frozen=True)
 
 
 def upsample(
@@ -162,8 +170,11 @@ def generate(
     features = [encode_prompt(c.tokenizer, c.text_encoder, text, c.device, reporter) for text in texts]
 
     half = r.geometry.half()
+    sound = None
+    if r.sound is not None:
+        sound = encode_sound(c.audio_encoder, r.sound, r.geometry, **placement, reporter=reporter)
     conditions = encode_images(c.video_encoder, r.images, half, crf, **placement, reporter=reporter)
-    stage = stage_one(half, r.stage_one_sigmas, r.guidance, conditions=conditions, sampler=r.sampler)
+    stage = stage_one(half, r.stage_one_sigmas, r.guidance, conditions=conditions, sound=sound, sampler=r.sampler)
     finish_transformer(c.transformer, c.dtype, c.device)
     contexts = _connected(c, features, one)
     with fused(c.transformer, one):
@@ -173,7 +184,7 @@ def generate(
 
     larger = upsample(c.upsampler, c.video_encoder, first, reporter)
     conditions = encode_images(c.video_encoder, r.images, r.geometry, crf, **placement, reporter=reporter)
-    stage = stage_two(r.geometry, larger, r.stage_two_sigmas, conditions=conditions, sampler=r.sampler)
+    stage = stage_two(r.geometry, larger, r.stage_two_sigmas, conditions=conditions, sound=sound, sampler=r.sampler)
     contexts = _connected(c, features, two)
     with fused(c.transformer, two):
         second = sample_stage(
@@ -181,8 +192,11 @@ def generate(
         )
 
     frames = decode_video(c.video_decoder, second.video, r.tiling, reporter)
-    sound = first.audio if r.stage_one_sound else second.audio
-    waveform = decode_audio(c.audio_decoder, c.vocoder, sound, reporter)
+    if r.sound is not None:
+        heard = r.sound.part(r.geometry.frames, r.geometry.fps)
+        return Result(frames, r.geometry.fps, heard.waveform[None], heard.sample_rate, first, second)
+    latent = first.audio if r.stage_one_sound else second.audio
+    waveform = decode_audio(c.audio_decoder, c.vocoder, latent, reporter)
     return Result(frames, r.geometry.fps, waveform, c.vocoder.output_sampling_rate, first, second)
 
 

@@ -9,7 +9,7 @@ class LTXDuoExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         from .comfyui import prompt_hook
         from .comfyui.files import register_folders
-        from .conditions import ImageCondition
+        from .conditions import ImageCondition, SoundCondition
         from .decode import AVDecode
         from .guidance import Guidance
         from .loaders import LoraLoader, ModelLoader, TextEncoderLoader, UpsamplerLoader, VAELoader
@@ -27,6 +27,7 @@ class LTXDuoExtension(ComfyExtension):
             TextEncoderLoader,
             TextEncode,
             ImageCondition,
+            SoundCondition,
             Guidance,
             StageOneSampler,
             UpsamplerLoader,

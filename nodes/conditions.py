@@ -1,9 +1,9 @@
-"""Image conditions."""
+"""Conditions, one node a kind, in one chain: images, a sound."""
 
 from comfy_api.latest import io
 
 from .declared import declared
-from .names import IMAGE_CONDITION
+from .names import IMAGE_CONDITION, SOUND_CONDITION
 from .schema import CATEGORY, Conditions
 from .validation import declared_only
 
@@ -46,7 +46,7 @@ class ImageCondition(io.ComfyNode):
                     tooltip="H.264 compression put on the image first, since the model learned from compressed video. "
                     "-1: what the model was trained with (33 for LTX-2.3). 0: none. Clean images tend to stand still.",
                 ),
-                Conditions.Input("conditions", optional=True, tooltip="Other image conditions to add this one to."),
+                Conditions.Input("conditions", optional=True, tooltip="Other conditions to add this one to."),
             ],
             outputs=[Conditions.Output(display_name="image conditions", tooltip="For both stage samplers.")],
             hidden=[io.Hidden.unique_id],
@@ -56,7 +56,62 @@ class ImageCondition(io.ComfyNode):
 
     @classmethod
     @declared
-    def execute(cls, image, frame: int, strength: float, crf: int, conditions=()) -> io.NodeOutput:
+    def execute(cls, image, frame: int, strength: float, crf: int, conditions=None) -> io.NodeOutput:
         from .images import add_condition
 
-        return io.NodeOutput(add_condition(conditions or (), image, frame, strength, None if crf == NO_CRF else crf))
+        return io.NodeOutput(add_condition(conditions, image, frame, strength, None if crf == NO_CRF else crf))
+
+
+class SoundCondition(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id=SOUND_CONDITION,
+            display_name="LTX Sound Condition",
+            category=CATEGORY,
+            description="Makes the video to a sound that you give: speech, music, effects. The film has that sound, as "
+            "it is.",
+            inputs=[
+                io.Audio.Input(
+                    "audio",
+                    tooltip="One sound of any sampling rate, mono, stereo or surround, e.g. from LoadAudio.",
+                ),
+                io.Float.Input(
+                    "start",
+                    default=0.0,
+                    min=-100000.0,
+                    max=100000.0,
+                    step=0.01,
+                    tooltip="The second of the sound at which the film begins. Below 0 the film begins first: -2 has "
+                    "two seconds of silence before the sound.",
+                ),
+                io.Float.Input(
+                    "fps",
+                    default=24.0,
+                    min=1.0,
+                    max=240.0,
+                    step=0.001,
+                    tooltip="Only for the output 'frames': the sampler's frames a second.",
+                ),
+                Conditions.Input("conditions", optional=True, tooltip="Other conditions to add this one to."),
+            ],
+            outputs=[
+                Conditions.Output(display_name="conditions", tooltip="For both stage samplers."),
+                io.Int.Output(
+                    display_name="frames",
+                    tooltip="How many frames (8n+1) the sound lasts from start on. Connect it to frames of LTX Stage "
+                    "One Sampler for a film as long as the sound.",
+                ),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    validate_inputs = declared_only()
+
+    @classmethod
+    @declared
+    def execute(cls, audio, start: float, fps: float, conditions=None) -> io.NodeOutput:
+        from .sounds import add_sound
+
+        given = add_sound(conditions, audio, start)
+        return io.NodeOutput(given, given.sound.frames(fps))

@@ -1,4 +1,6 @@
-"""A chain of images as the nodes pass it on."""
+"""An image as the nodes pass it on: out of ComfyUI's IMAGE, into a chain of conditions."""
+
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -6,19 +8,19 @@ from torch import Tensor
 from ..ltx_core.errors import ConditioningError
 from ..ltx_core.sampling.conditions import GivenImage
 from ..ltx_core.sampling.conditions.fitting import resolve_frames
+from .given import NOTHING, Given
 
 _ROWS_AT_ONCE = 1024
 
 
-def add_condition(
-    conditions: tuple[GivenImage, ...], image: Tensor, frame: int, strength: float, crf: int | None
-) -> tuple[GivenImage, ...]:
-    """A new chain with one more condition; `image` is a ComfyUI IMAGE (1, H, W, 1, 3 or 4), values 0..1.
+def add_condition(conditions: Given | None, image: Tensor, frame: int, strength: float, crf: int | None) -> Given:
+    """A new chain with one more image; `image` is a ComfyUI IMAGE (1, H, W, 1, 3 or 4), values 0..1.
 
     ConditioningError for a batch of images, a strange shape, values that are no numbers, or a frame that is taken.
     """
-    resolve_frames([*(existing.frame for existing in conditions), frame], None)
-    return (*conditions, GivenImage(single_rgb(image), frame, strength, crf))
+    given = conditions or NOTHING
+    resolve_frames([*(existing.frame for existing in given.images), frame], None)
+    return replace(given, images=(*given.images, GivenImage(single_rgb(image), frame, strength, crf)))
 
 
 def single_rgb(image: Tensor) -> Tensor:

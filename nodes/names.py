@@ -2,7 +2,8 @@
 
 MODEL_LOADER, LORA_LOADER, VAE_LOADER = "LTXDuoModelLoader", "LTXDuoLoraLoader", "LTXDuoVAELoader"
 TEXT_ENCODER_LOADER, UPSAMPLER_LOADER = "LTXDuoTextEncoderLoader", "LTXDuoUpsamplerLoader"
-TEXT_ENCODE, IMAGE_CONDITION, GUIDANCE = "LTXDuoTextEncode", "LTXDuoImageCondition", "LTXDuoGuidance"
+TEXT_ENCODE, GUIDANCE = "LTXDuoTextEncode", "LTXDuoGuidance"
+IMAGE_CONDITION, SOUND_CONDITION = "LTXDuoImageCondition", "LTXDuoSoundCondition"
 STAGE_ONE_SAMPLER, STAGE_TWO_SAMPLER = "LTXDuoStageOneSampler", "LTXDuoStageTwoSampler"
 LATENT_UPSAMPLER, DECODE = "LTXDuoLatentUpsampler", "LTXDuoAVDecode"
 SAVE_LATENT, LOAD_LATENT = "LTXDuoSaveLatent", "LTXDuoLoadLatent"

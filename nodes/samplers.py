@@ -33,7 +33,7 @@ class StageOneSampler(io.ComfyNode):
             description="Makes picture and sound at half of the final size, with multi-modal guidance.",
             inputs=[
                 sampled_model_input(),
-                vae_input("encodes the image conditions"),
+                vae_input("encodes images and sound"),
                 io.Conditioning.Input("positive", tooltip="The encoded prompt."),
                 io.Int.Input(
                     "width",
@@ -104,7 +104,7 @@ class StageOneSampler(io.ComfyNode):
                     "latent",
                     optional=True,
                     tooltip="A latent of half the final size to start from; noise is laid over it by the first sigma. "
-                    "Left open: pure noise.",
+                    "Sound with a noise mask of 0 stays as it is. Left open: pure noise.",
                 ),
             ],
             outputs=[io.Latent.Output(display_name="stage one latent", tooltip="Picture and sound; half size.")],
@@ -174,7 +174,7 @@ class StageTwoSampler(io.ComfyNode):
             description="Refines the upsampled latent at the final size in a few steps, with the distilled weights.",
             inputs=[
                 sampled_model_input(),
-                vae_input("encodes the image conditions"),
+                vae_input("encodes images and sound"),
                 io.Conditioning.Input("positive", tooltip="The encoded prompt. Stage two needs no negative prompt."),
                 io.Latent.Input("latent", tooltip="The upsampled latent, from LTX Latent Upsampler."),
                 io.Combo.Input(
@@ -197,7 +197,7 @@ class StageTwoSampler(io.ComfyNode):
                     options=[FROM_STAGE_ONE, FROM_STAGE_TWO],
                     default=FROM_STAGE_ONE,
                     tooltip="Whose sound goes into the result. stage one: made with guidance, as the vendor does since "
-                    "July 2026. stage two: refined together with the picture.",
+                    "July 2026. stage two: refined together with the picture. A sound that is given stays as it is.",
                 ),
                 io.Boolean.Input(
                     "clean_background",

@@ -66,7 +66,10 @@ def upsampler_input() -> io.Input:
 
 
 def conditions_input() -> io.Input:
-    tooltip = "Images that the video shows at given frames, from LTX Image Condition. Leave it open for text-to-video."
+    tooltip = (
+        "Images that the video shows at given frames, and a sound that it is made to, from LTX Image Condition and LTX "
+        "Sound Condition. Leave it open for text-to-video."
+    )
     return Conditions.Input("conditions", optional=True, tooltip=tooltip)
 
 

@@ -51,8 +51,11 @@ def workflow(small_model) -> Callable[[str], dict]:
         prompt = json.loads((WORKFLOWS / "api" / f"{name}.api.json").read_text())
         models.choose(prompt, small_model)
         if name != "continue-from-preview":
-            set_inputs(prompt, "LTXDuoStageOneSampler", **{**SMALL, **changes})
-        if name == "image-to-video":
+            small = {**SMALL, **changes}
+            if name == "sound-to-video":
+                del small["frames"]  # they come from the sound
+            set_inputs(prompt, "LTXDuoStageOneSampler", **small)
+        if name in ("image-to-video", "sound-to-video"):
             set_inputs(prompt, "LoadImage", image=IMAGE)
         return prompt
 

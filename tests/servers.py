@@ -1,10 +1,12 @@
 """Real ComfyUI servers with this pack and the small model, shared by tests/server, tests/canvas and tests/registry."""
 
 import json
+import wave
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ltx_duo.scripts.demo import models, photo
@@ -59,12 +61,22 @@ def stand_in(name: str) -> str | None:
     return next((what for pattern, what in STAND_INS if fnmatch(name, pattern)), None)
 
 
+def write_tone(path: Path, seconds: float = 0.7, rate: int = 22050, hertz: float = 440.0) -> Path:
+    """A WAV file of a stereo tone."""
+    wave_form = np.sin(2 * np.pi * hertz * np.arange(round(seconds * rate)) / rate)
+    with wave.open(str(path), "wb") as file:
+        file.setparams((2, 2, rate, 0, "NONE", None))
+        file.writeframes(np.repeat((8000 * wave_form).astype(np.int16), 2).tobytes())
+    return path
+
+
 def furnish(server: ComfyServer, small_model: dict[str, Path]) -> ComfyServer:
-    """Gives a server all files that the workflows name, and the image that ComfyUI ships."""
+    """Gives a server all files that the workflows name, the image that ComfyUI ships, and a sound."""
     for name in filter(stand_in, shipped_words()):
         what = stand_in(name)
         models.link({what: small_model[what]}, server.base / "models", {what: name})
     photo.draw(server.base / "input" / "example.png", 768, 512)
+    write_tone(server.base / "input" / "speech.wav")
     return server
 
 

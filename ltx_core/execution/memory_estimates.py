@@ -7,6 +7,7 @@ copies are in `COPIES` and nowhere else; `benchmarks/memory.py` measures them on
 from dataclasses import dataclass
 from math import prod
 
+from ..audio_vae.params import DOWNSAMPLE_FACTOR, AudioVAEParams
 from ..sampling.geometry import AUDIO_BINS, AUDIO_CHANNELS, VIDEO_CHANNELS, LatentGeometry
 from ..text.gemma_params import GemmaParams
 from ..transformer.params import TransformerParams
@@ -58,6 +59,8 @@ class Copies:
     upsampler: float = 4.9
     # Of a token's hidden state, in one layer of the language model.
     language_layer: float = 7.0
+    # Of the audio encoder's first level: a residual block's input, its norm, the convolution's padded input and output.
+    heard: float = 6.0
     # Values of float32 per sample of sound at the vocoder's rate.
     sound: float = 198.0
 
@@ -176,6 +179,12 @@ def upsampler(
     """Enlarging a latent to `frames` x `height` x `width` cells."""
     kernel = FLAT_KERNEL * 4 * params.mid_channels**2 * copies.kernel
     return copies.fixed + (params.mid_channels * frames * height * width * copies.upsampler + kernel) * itemsize
+
+
+def audio_encoder(params: AudioVAEParams, latents: int, copies: Copies = COPIES) -> float:
+    """Encoding sound to so many latents in float32: its first level, as wide in time and pitch as the spectrogram."""
+    cells = latents * DOWNSAMPLE_FACTOR * params.mel_bins
+    return copies.fixed + cells * params.base_channels * max(params.channel_multipliers[0], 1) * copies.heard * 4
 
 
 def audio_decoder(latents: int, copies: Copies = COPIES) -> float:

@@ -11,7 +11,7 @@ from ..progress import SILENT, Reporter
 from ..transformer.inputs import GuidancePass, ModalityInput, ModalityRope
 from ..transformer.model import AVTransformer
 from ..transformer.runner import BlockRunner, InOrder
-from .guidance import Contexts, Guidance, combine, passes
+from .guidance import Contexts, Guidance, combine, for_made_streams, passes
 from .state import AVState, ModalityState
 
 
@@ -60,8 +60,11 @@ def guided_denoiser(
 ) -> Denoiser:
     """Prepares a stage: the passes that guidance needs, and the rotary tables, which only depend on positions.
 
-    `run_blocks` None: one after another, with a look at `reporter` before each whether to go on.
+    A frozen stream is not guided.  `run_blocks` None: one after another, with a look at `reporter` before each whether
+    to go on.
     """
+    audio_given = state.audio is not None and state.audio.frozen
+    guidance, contexts = for_made_streams(guidance, contexts, video_given=state.video.frozen, audio_given=audio_given)
     needed = passes(guidance, contexts, model.params.num_layers, with_audio=state.audio is not None)
     positions = [m.positions for m in state.modalities]
     ropes = model.rope_tables(positions[0], positions[1] if len(positions) > 1 else None, reporter)

@@ -7,7 +7,7 @@ vendor's MultiModalGuider.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
@@ -139,6 +139,23 @@ def passes(guidance: Guidance, contexts: Contexts, num_layers: int, *, with_audi
     if with_audio and (video.needs_isolated or audio.needs_isolated):
         result.append(GuidancePass("isolated", contexts.video, contexts.audio, isolated=True))
     return result
+
+
+def for_made_streams(
+    guidance: Guidance, contexts: Contexts, *, video_given: bool = False, audio_given: bool = False
+) -> tuple[Guidance, Contexts]:
+    """What guides a stage of which one stream is given as a whole.
+
+    Nothing is predicted of that stream: its scales are neutral, its blocks are not bypassed, and it keeps the prompt's
+    context in the negative pass.
+    """
+    if video_given:
+        guidance = replace(guidance, video=ModalityGuidance())
+        contexts = replace(contexts, negative_video=None)
+    if audio_given:
+        guidance = replace(guidance, audio=ModalityGuidance())
+        contexts = replace(contexts, negative_audio=None)
+    return guidance, contexts
 
 
 def combine(guidance: ModalityGuidance, x0: Mapping[str, Tensor]) -> Tensor:

@@ -8,8 +8,10 @@ import comfy.model_management as mm
 from torch import Tensor
 
 from ...ltx_core import two_stage
+from ...ltx_core.audio_vae import resample
 from ...ltx_core.execution import memory_estimates
 from ...ltx_core.execution.precompile import compile_video_decoder
+from ...ltx_core.sampling.conditions import GivenSound
 from ...ltx_core.sampling.geometry import geometry_of_latent, pixel_frames
 from ...ltx_core.video_vae.tiling import DEFAULT_TILING, Tiling, even_tiling, largest_tile
 from . import compat, latents
@@ -25,6 +27,8 @@ log = logging.getLogger("ltx_duo")
 # A few even tiles take little longer than one piece; more than this is not worth the models that would have to go.
 MODEST = 5 * GIB
 PICTURE, SOUND = "decoding picture", "decoding sound"
+AAC_RATES = (7350, 8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
+USUAL_RATE = 48000
 SMALLER_TILINGS = (DEFAULT_TILING, Tiling(512, 64, 48, 24), Tiling(384, 64, 32, 16), Tiling(256, 64, 24, 8))
 
 
@@ -38,18 +42,21 @@ def run_decode(
 ) -> tuple:
     """VIDEO, IMAGE and AUDIO of a LATENT; GeometryError for a picture with the sound of another film.
 
-    vae, audio: the inputs `vae` and `audio_vae`, ours or ComfyUI's.  tile: size, overlap, frames and overlap in frames
-    of `custom` tiles, in the order of `custom_tiling`.
+    A sound that was given comes out as it was.  vae, audio: the inputs `vae` and `audio_vae`, ours or ComfyUI's.  tile:
+    size, overlap, frames and overlap in frames of `custom` tiles, in the order of `custom_tiling`.
     """
     from comfy_api.latest import InputImpl, Types
 
     picture_vae = video_vae(vae)
     video, sound = latents.take(latent)
-    if sound is not None:
+    info = latents.sound_info(latent)
+    given = None if info is None else info.waveform
+    if sound is not None and given is None:
         sound_vae = sound_of(vae, audio)
     elif audio is not None:
         audio_vae(audio)
-        report.warn("The latent has no sound: audio_vae is not used.")
+        why = "has no sound" if sound is None else "has a sound that was given, which comes out as it is"
+        report.warn(f"The latent {why}: audio_vae is not used.")
     fps = latents.fps_of(latent, report=report)
     if sound is not None:
         latents.check_audio_length(sound, pixel_frames(video.shape[2]), fps)
@@ -57,8 +64,13 @@ def run_decode(
     progress = NodeProgress({READING: 1, PICTURE: 20, SOUND: 2})
     progress.phase(READING)
     images = _decode_video(picture_vae, video, tiling, tile, progress.phase(PICTURE))
-    wave = None if sound is None else _decode_audio(sound_vae, sound, progress.phase(SOUND))
-    components = Types.VideoComponents(images=images, audio=wave, frame_rate=Fraction(fps).limit_denominator(1001))
+    if given is not None:
+        wave = _as_given(given, pixel_frames(video.shape[2]), fps)
+    else:
+        wave = None if sound is None else _decode_audio(sound_vae, sound, progress.phase(SOUND))
+    components = Types.VideoComponents(
+        images=images, audio=_for_video(wave), frame_rate=Fraction(fps).limit_denominator(1001)
+    )
     return InputImpl.VideoFromComponents(components), images, wave
 
 
@@ -116,6 +128,20 @@ def _need(component: PatchedModule, video: Tensor, way: Tiling | None) -> float:
 
 def _words(way: Tiling | None) -> str:
     return "in one piece" if way is None else f"in tiles of {way.spatial_tile} pixels and {way.temporal_tile} frames"
+
+
+def _as_given(sound: GivenSound, frames: int, fps: float) -> dict:
+    """The AUDIO that was given, as long as the film and at its own rate: it does not go through the VAE."""
+    waveform = sound.part(frames, fps).waveform[None]
+    return {"waveform": waveform.to(mm.intermediate_device()), "sample_rate": sound.sample_rate}
+
+
+def _for_video(sound: dict | None) -> dict | None:
+    """The AUDIO as a video file can hold it: AAC has few sampling rates, and Save Video asks for the sound's own."""
+    if sound is None or sound["sample_rate"] in AAC_RATES:
+        return sound
+    waveform = resample(sound["waveform"].cpu(), sound["sample_rate"], USUAL_RATE)
+    return {"waveform": waveform, "sample_rate": USUAL_RATE}
 
 
 def _decode_audio(vae: AudioVAE, audio: Tensor, reporter: PhaseReporter) -> dict:

@@ -23,7 +23,7 @@ from ...ltx_core.upsampler.params import UpsamplerParams
 from ...ltx_core.variants import Kind, ModelVariant, variant_of
 from ...ltx_core.video_vae.statistics import PerChannelStatistics
 from . import conditioning
-from .components import CONNECTORS, Part, build_model, build_text_encoder, build_vae_part
+from .components import CONNECTORS, Part, build_model, build_text_encoder, build_vae_part, check_parts
 from .encoded import EncodedTexts
 from .lora import with_loras
 from .memory import PatchedModule, check_finite, release
@@ -194,6 +194,11 @@ class VAEHandle(Handle):
 
     def video_decoder(self) -> PatchedModule:
         return self._part(Part.VIDEO_DECODER, self.video)
+
+    def audio_encoder(self) -> PatchedModule:
+        """CheckpointError where the audio file has none, or one that does not fit its config."""
+        check_parts(self.audio, Part.AUDIO_ENCODER)
+        return self._part(Part.AUDIO_ENCODER, self.audio, torch.float32)
 
     def audio_decoder(self) -> PatchedModule:
         return self._part(Part.AUDIO_DECODER, self.audio, torch.float32)

@@ -1,4 +1,5 @@
-"""Latents on the disk: picture, sound and what stage two continues from, in one safetensors file.
+"""Latents on the disk: picture, sound, what stage two continues from, and a sound that was given, in one safetensors
+file.
 
 ComfyUI's own Save Latent takes no latent with sound.  The picture lies where its Load Latent looks for it.
 """
@@ -15,17 +16,19 @@ import torch
 from comfy.cli_args import args
 from torch import Tensor
 
-from ...ltx_core.errors import CheckpointError, GeometryError
+from ...ltx_core.errors import CheckpointError, ConditioningError, GeometryError
 from ...ltx_core.safetensors_file import SafetensorsFile
+from ...ltx_core.sampling.conditions import GivenSound
 from ...ltx_core.sampling.geometry import HIGHEST_FPS, LOWEST_FPS, pixel_frames
 from ..declared import shortened
 from . import latents
 from .folder_lists import files_below
-from .stage_info import StageInfo, problem_of_generator
+from .stage_info import SoundInfo, StageInfo, problem_of_generator
 
 EXTENSION = ".latent"
 VIDEO, FORMAT, AUDIO, GENERATOR = "latent_tensor", "latent_format_version_0", "audio_tensor", "generator_state"
 INFO = "ltx_duo"
+GIVEN, GIVEN_INFO = "given_sound", "ltx_duo_given_sound"
 DTYPES = ("F32", "F16", "BF16", "F64")
 DEVICE = re.compile(r"[a-z]{1,20}")
 
@@ -66,6 +69,11 @@ def save(latent: dict, filename_prefix: str, metadata: dict[str, str]) -> dict[s
     if info is not None:
         tensors[GENERATOR] = info.generator_state
         metadata = {**metadata, INFO: json.dumps({"fps": info.fps, "generator_device": info.generator_device})}
+    if (sound := latents.sound_info(latent)) is not None:
+        rate = None if sound.waveform is None else sound.waveform.sample_rate
+        metadata = {**metadata, GIVEN_INFO: json.dumps({"sample_rate": rate})}
+        if sound.waveform is not None:
+            tensors[GIVEN] = sound.waveform.waveform.contiguous()
     output = folder_paths.get_output_directory()
     folder, stem, counter, subfolder, _ = folder_paths.get_save_image_path(filename_prefix, output)
     name = f"{stem}_{counter:05}_{EXTENSION}"
@@ -98,7 +106,7 @@ def load(name: str) -> dict:
         _check_pair(video, audio, info)
     except GeometryError as error:
         raise CheckpointError(f"{file.path} does not fit together. {error}") from None
-    return latents.make(video, audio, info)
+    return latents.make(video, audio, info, sound=None if audio is None else _given_sound(file))
 
 
 def _check_pair(video: Tensor, audio: Tensor | None, info: StageInfo | None) -> None:
@@ -124,13 +132,7 @@ def _info(file: SafetensorsFile) -> StageInfo | None:
     """What the file says of its stage; None for latents that other nodes made."""
     if INFO not in file.metadata:
         return None
-    try:
-        info = json.loads(file.metadata[INFO])
-    except (ValueError, RecursionError) as error:
-        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise _strange(file, f"its {INFO!r} metadata cannot be read ({reason})", "a table in JSON") from None
-    if not isinstance(info, dict):
-        raise _strange(file, f"its {INFO!r} metadata is no table", "'fps' and 'generator_device' in one")
+    info = _table(file, INFO, "'fps' and 'generator_device'")
     fps, device = info.get("fps"), info.get("generator_device")
     if type(fps) not in (int, float) or not LOWEST_FPS <= fps <= HIGHEST_FPS:
         expected = f"a number from {LOWEST_FPS:g} to {HIGHEST_FPS:g}"
@@ -139,6 +141,37 @@ def _info(file: SafetensorsFile) -> StageInfo | None:
         found = f"the 'generator_device' in its {INFO!r} metadata is {shortened(device)}"
         raise _strange(file, found, "a kind of device such as 'cuda' or 'cpu'")
     return StageInfo(float(fps), device, _generator_state(file, device))
+
+
+def _given_sound(file: SafetensorsFile) -> SoundInfo | None:
+    """What the file says of a sound that was given; None where the sound was made."""
+    if GIVEN_INFO not in file.metadata:
+        return None
+    rate = _table(file, GIVEN_INFO, "'sample_rate'").get("sample_rate")
+    if rate is None:
+        return SoundInfo()
+    if type(rate) is not int:
+        raise _strange(file, f"the 'sample_rate' in its {GIVEN_INFO!r} metadata is {shortened(rate)}", "a whole number")
+    found = file.tensors.get(GIVEN)
+    if found is None or found.dtype != "F32":
+        is_what = "missing" if found is None else f"of the type {found.dtype}"
+        raise _strange(file, f"its {GIVEN!r} is {is_what}", "a waveform (channels, samples) in F32")
+    try:
+        return SoundInfo(GivenSound(file.read([GIVEN])[GIVEN].clone(), rate))
+    except ConditioningError as error:
+        raise CheckpointError(f"Cannot use the {GIVEN!r} in {file.path}. {error}") from None
+
+
+def _table(file: SafetensorsFile, key: str, entries: str) -> dict:
+    """A table of the metadata; CheckpointError where it cannot be read."""
+    try:
+        table = json.loads(file.metadata[key])
+    except (ValueError, RecursionError) as error:
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise _strange(file, f"its {key!r} metadata cannot be read ({reason})", "a table in JSON") from None
+    if not isinstance(table, dict):
+        raise _strange(file, f"its {key!r} metadata is no table", f"{entries} in one")
+    return table
 
 
 def _generator_state(file: SafetensorsFile, device: str) -> Tensor:

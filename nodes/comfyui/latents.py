@@ -24,27 +24,39 @@ from ...ltx_core.sampling.geometry import (
 )
 from . import compat, conditioning, stage_info
 from .report import NodeReport
-from .stage_info import StageInfo
+from .stage_info import SoundInfo, StageInfo
 
 COMMON_FPS = (24.0, 25.0, 30.0, 50.0, 60.0, 48.0, 15.0, 16.0, 12.0)
 MOST_AUDIO_DIFFERENCE = 2
 
 
-def make(video: Tensor, audio: Tensor | None, info: StageInfo | None, like: dict | None = None) -> dict:
+def make(
+    video: Tensor,
+    audio: Tensor | None,
+    info: StageInfo | None,
+    like: dict | None = None,
+    sound: SoundInfo | None = None,
+) -> dict:
     """A LATENT of video (1, 128, F, H, W) and audio (1, 8, T, 16): float32, on ComfyUI's intermediate device.
 
-    What other nodes put into the LATENT `like` goes along; its tensors, masks and records do not.
+    `sound`: that the audio was given.  What other nodes put into the LATENT `like` goes along; its tensors, masks and
+    records do not.
     """
     tensors = [_settled(tensor) for tensor in (video, audio) if tensor is not None]
     latent = stage_info.of_others(like or {})
     latent["samples"] = compat.nested_tensor_class()(tensors) if audio is not None else tensors[0]
-    return latent if info is None else {**latent, **stage_info.recorded(info, tensors[0])}
+    if info is not None:
+        latent |= stage_info.recorded(info, tensors[0])
+    if sound is not None:
+        latent |= stage_info.recorded_sound(sound, tensors[1])
+    return latent
 
 
 def take(latent: dict) -> tuple[Tensor, Tensor | None]:
     """Video (1, 128, F, H, W) and audio (1, 8, T, 16), or None for a latent without sound, of a LATENT.
 
-    GeometryError for latents of another kind; ConditioningError for masks, which these samplers do not take.
+    GeometryError for latents of another kind; ConditioningError for masks, which these samplers do not take, but for
+    one that keeps all of the sound: see `sound_info`.
     """
     samples = latent["samples"]
     parts = tuple(samples.unbind()) if getattr(samples, "is_nested", False) else (samples,)
@@ -54,10 +66,10 @@ def take(latent: dict) -> tuple[Tensor, Tensor | None]:
     check_video(video)
     if audio is not None:
         check_audio(audio)
-    if _masked(latent.get("noise_mask")):
+    if _masked(latent) and not _keeps_sound(latent):
         raise ConditioningError(
-            "The latent has a noise mask, which LTX Duo's samplers do not take. "
-            "Give images through LTX Image Condition."
+            "The latent has a noise mask, which LTX Duo's samplers do not take unless it keeps all of the sound and "
+            "none of the picture. Give images through LTX Image Condition, a sound through LTX Sound Condition."
         )
     return video, audio
 
@@ -100,6 +112,14 @@ def _check_one(shape: tuple[int, ...], what: str) -> None:
 def info_of(latent: dict) -> StageInfo | None:
     """What stage one left in the latent; None for latents that came another way.  GeometryError as stage_info's."""
     return stage_info.info_of(latent, take(latent)[0])
+
+
+def sound_info(latent: dict) -> SoundInfo | None:
+    """That the latent's sound was given and stays as it is: our stages say so, or core's noise mask; else None."""
+    _, audio = take(latent)
+    if audio is None:
+        return None
+    return stage_info.sound_info_of(latent, audio) or (SoundInfo() if _keeps_sound(latent) else None)
 
 
 def fps_of(latent: dict, text: list | None = None, report: NodeReport | None = None) -> float:
@@ -171,8 +191,17 @@ def _settled(tensor: Tensor) -> Tensor:
     return settled.clone() if settled.untyped_storage().nbytes() > settled.nbytes else settled
 
 
-def _masked(mask) -> bool:
-    if mask is None:
-        return False
-    parts = mask.unbind() if getattr(mask, "is_nested", False) else [mask]
-    return any(bool((part != 1).any()) for part in parts)
+def _masked(latent: dict) -> bool:
+    return any(bool((part != 1).any()) for part in _masks(latent))
+
+
+def _keeps_sound(latent: dict) -> bool:
+    """Whether the noise mask is 0 over all of the sound and 1 over all of the picture."""
+    masks = _masks(latent)
+    return len(masks) == 2 and not masks[1].any() and bool((masks[0] == 1).all())
+
+
+def _masks(latent: dict) -> tuple:
+    """The noise masks: of picture and sound where core joined both, else one of anything, or none."""
+    mask = latent.get("noise_mask")
+    return () if mask is None else tuple(mask.unbind()) if getattr(mask, "is_nested", False) else (mask,)

@@ -1,5 +1,7 @@
 """What the nodes do, phase by phase: load the component that a phase takes, call the engine, hand the result over."""
 
+from dataclasses import replace
+
 import comfy.model_management as mm
 import torch
 from torch import Tensor
@@ -7,12 +9,13 @@ from torch import Tensor
 from ...ltx_core import two_stage
 from ...ltx_core.errors import GeometryError
 from ...ltx_core.execution import memory_estimates
-from ...ltx_core.sampling.conditions import GivenImage
 from ...ltx_core.sampling.geometry import LatentGeometry, check_two_stage, geometry_of_latent
 from ...ltx_core.sampling.guidance import OFF, Guidance
 from ...ltx_core.sampling.schedule import checked_sigmas
 from ...ltx_core.sampling.stage import AVLatent
 from ...ltx_core.upsampler.model import upsample_latent
+from .. import sounds
+from ..given import NOTHING, Given
 from ..sigmas import remarks
 from . import core_model, latents
 from .conditioning import notes_on
@@ -22,7 +25,7 @@ from .fitting import with_more_room
 from .memory import check_finite
 from .progress import READING, NodeProgress
 from .report import NodeReport
-from .stage_info import continue_noise
+from .stage_info import SoundInfo, continue_noise
 from .stage_run import StageRun
 
 
@@ -39,7 +42,7 @@ def run_stage_one(
     steps: int,
     seed: int,
     noise_device: str,
-    conditions: tuple[GivenImage, ...] | None = None,
+    conditions: Given | None = None,
     guidance: Guidance | None = None,
     sigmas: Tensor | None = None,
     latent: dict | None = None,
@@ -56,6 +59,7 @@ def run_stage_one(
     own = sigmas is not None
     sigmas = checked_sigmas(sigmas) if own else model.variant.stage_one_schedule(steps)
     features = model.features(positive), None if negative is None else model.features(negative)
+    sound = _sound(conditions, geometry)
     initial = None if latent is None else _fitted(latent, geometry)
     for note in notes_on({"positive": positive, "negative": negative}, fps):
         report.warn(note)
@@ -64,16 +68,24 @@ def run_stage_one(
             f"The start latent was made for {before.fps:g} frames a second, and is continued at {fps:g}, as this "
             f"node's fps says: what moves in it changes its speed. Set fps to {before.fps:g} to keep it."
         )
-    run = StageRun(model, 1, geometry, conditions, guidance, features)
+    kept = None if latent is None or sound is not None else _kept_sound(latent, geometry)
+    run = StageRun(model, 1, geometry, conditions, guidance, features, kept is not None)
     generator = torch.Generator(noise_device_of(noise_device)).manual_seed(seed)
     _warn(report, sigmas, 1, own, initial)
+    if sound is not None:
+        for remark in sounds.remarks(conditions.sound, geometry.frames, geometry.fps):
+            report.warn(remark)
+        if initial is not None and initial.audio is not None and initial.audio.any():
+            report.warn("The sound of the connected latent gives way to the one of LTX Sound Condition.")
 
     encoded = run.encode_images(vae, report)
+    audio = initial.audio if kept is not None else run.encode_sound(vae)
     stage = two_stage.stage_one(
-        geometry, sigmas, guidance, conditions=encoded, initial=initial, sampler=model.variant.sampler
+        geometry, sigmas, guidance, conditions=encoded, initial=initial, sound=audio, sampler=model.variant.sampler
     )
     result = run.sample(stage, generator, report)
-    return latents.make(result.video, result.audio, _info(geometry, generator), like=latent)
+    audio, info = result.audio if audio is None else audio, _info(geometry, generator)
+    return latents.make(result.video, audio, info, like=latent, sound=sound or kept)
 
 
 def run_stage_two(
@@ -87,7 +99,7 @@ def run_stage_two(
     keep_audio: bool,
     clean_background: bool,
     noise_device: str,
-    conditions: tuple[GivenImage, ...] | None = None,
+    conditions: Given | None = None,
     sigmas: Tensor | None = None,
     report: NodeReport | None = None,
 ) -> dict:
@@ -102,7 +114,15 @@ def run_stage_two(
         report.warn(note)
     own = sigmas is not None
     sigmas = checked_sigmas(sigmas) if own else model.variant.stage_two_schedule()
-    run = StageRun(model, 2, geometry, conditions, OFF, features)
+    sound, kept = _sound(conditions, geometry), _kept_sound(latent, geometry)
+    if sound is not None and kept is not None and _is_same(sound, kept):
+        conditions, sound = replace(conditions, sound=None), None  # it is in the latent already
+    elif sound is not None:
+        report.warn(
+            "Stage one made the picture without this sound, or to another one: it only fits what stage two still "
+            "changes. Connect the same conditions to LTX Stage One Sampler."
+        )
+    run = StageRun(model, 2, geometry, conditions, OFF, features, kept is not None)
     info = latents.info_of(latent)
     generator = torch.Generator(noise_device_of(noise_device))
     if new_seed or info is None:
@@ -112,12 +132,17 @@ def run_stage_two(
     _warn(report, sigmas, 2, own, start)
 
     encoded = run.encode_images(vae, report)
+    audio = run.encode_sound(vae)
+    if audio is None and kept is not None:
+        audio = start.audio
     stage = two_stage.stage_two(
-        geometry, start, sigmas, conditions=encoded, clean_background=clean_background, sampler=model.variant.sampler
-    )
+        geometry, start, sigmas, conditions=encoded, sound=audio, clean_background=clean_background,
+        sampler=model.variant.sampler,
+    )  # fmt: skip
     result = run.sample(stage, generator, report)
-    audio = start.audio if keep_audio else result.audio
-    return latents.make(result.video, audio, _info(geometry, generator), like=latent)
+    if audio is None:
+        audio = start.audio if keep_audio else result.audio
+    return latents.make(result.video, audio, _info(geometry, generator), like=latent, sound=sound or kept)
 
 
 def run_upsampler(latent: dict, upsampler: object, vae: object, report: NodeReport | None = None) -> dict:
@@ -148,7 +173,7 @@ def run_upsampler(latent: dict, upsampler: object, vae: object, report: NodeRepo
         video = with_more_room(enlarge, [component], need, "enlarging the latent")
     check_finite(video, "upsampled latent", component)
     reporter.step(1, 1)
-    return latents.make(video, audio, latents.info_of(latent), like=latent)
+    return latents.make(video, audio, latents.info_of(latent), like=latent, sound=latents.sound_info(latent))
 
 
 def noise_device_of(choice: str) -> torch.device:
@@ -165,6 +190,25 @@ def _warn(report: NodeReport, sigmas: Tensor, stage: int, own: bool, start: AVLa
 
 def _info(geometry: LatentGeometry, generator: torch.Generator) -> latents.StageInfo:
     return latents.StageInfo(float(geometry.fps), generator.device.type, generator.get_state())
+
+
+def _sound(given: Given | None, geometry: LatentGeometry) -> SoundInfo | None:
+    """The part of a given sound that the film has."""
+    sound = (given or NOTHING).sound
+    return None if sound is None else SoundInfo(sound.part(geometry.frames, geometry.fps))
+
+
+def _kept_sound(latent: dict, geometry: LatentGeometry) -> SoundInfo | None:
+    """What is known of a sound in the latent that was given, as long as the film is now."""
+    info = latents.sound_info(latent)
+    if info is None or info.waveform is None:
+        return info
+    return SoundInfo(info.waveform.part(geometry.frames, geometry.fps))
+
+
+def _is_same(one: SoundInfo, other: SoundInfo) -> bool:
+    a, b = one.waveform, other.waveform
+    return b is not None and a.sample_rate == b.sample_rate and torch.equal(a.waveform, b.waveform)
 
 
 def _fitted(latent: dict, geometry: LatentGeometry) -> AVLatent:

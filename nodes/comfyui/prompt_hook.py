@@ -143,6 +143,14 @@ class OpenedFiles:
         except LTXError:
             return None  # what ComfyUI can load of it, the node that takes it looks at
 
+    def audio_vae(self, loader: Node) -> Checkpoint | None:
+        video, audio = (loader.value(slot, str) for slot in _SLOTS[names.VAE_LOADER])
+        name = video if audio == names.SAME_FILE else audio
+        try:
+            return files.open_checkpoint(name, names.VAE_FOLDERS) if name else None
+        except LTXError:
+            return None  # the loader says so itself
+
     def saved_latent(self, loader: Node) -> tuple[int, ...] | None:
         name = loader.value("file", str)
         try:

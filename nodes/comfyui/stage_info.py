@@ -1,8 +1,8 @@
 """What stage one knows beyond the tensors, and how it travels in a LATENT beside them.
 
 Core's nodes copy the dict, or lay one over another: after LTXVConcatAVLatent the keys of the sound's latent stand where
-the picture's stood.  So each record has a key of its own and says which picture it was made for.  Both are there after
-a join, and the picture finds its own.
+the picture's stood.  So each record has a key of its own and says which picture or which sound it was made for.  Both
+are there after a join, and picture and sound find their own.
 """
 
 import hashlib
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ...ltx_core.errors import ConditioningError, GeometryError
+from ...ltx_core.sampling.conditions import GivenSound
 from ...ltx_core.sampling.geometry import pixel_frames
 
 KEY = "ltx_duo"  # the records' keys begin with it
@@ -29,6 +30,19 @@ class StageInfo:
 
 
 @dataclass(frozen=True, eq=False)
+class SoundInfo:
+    """That a sound was given and is to stay, with the film's part of it; None where nothing but its latent is known."""
+
+    waveform: GivenSound | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class _SoundRecord:
+    sound: str
+    info: SoundInfo
+
+
+@dataclass(frozen=True, eq=False)
 class _Record:
     picture: str
     latent_frames: int
@@ -41,12 +55,25 @@ def recorded(info: StageInfo, video: Tensor) -> dict:
     return {f"{KEY} {record.picture} {info.fps:g}": record}
 
 
+def recorded_sound(info: SoundInfo, audio: Tensor) -> dict:
+    """The entry of a LATENT that says `info` of its sound `audio` (1, 8, T, 16)."""
+    record = _SoundRecord(_name_of(audio), info)
+    return {f"{KEY} sound {record.sound}": record}
+
+
+def sound_info_of(latent: dict, audio: Tensor) -> SoundInfo | None:
+    """What is recorded of the sound `audio`; None where it was made, or changed since."""
+    records = [value for value in latent.values() if isinstance(value, _SoundRecord)]
+    name = _name_of(audio) if records else None
+    return next((record.info for record in records if record.sound == name), None)
+
+
 def of_others(latent: dict) -> dict:
     """The entries of a LATENT that other nodes put there, without its tensors, masks and our records."""
     return {
         key: value
         for key, value in latent.items()
-        if key not in ("samples", "noise_mask") and not isinstance(value, _Record)
+        if key not in ("samples", "noise_mask") and not isinstance(value, (_Record, _SoundRecord))
     }
 
 
@@ -99,9 +126,9 @@ def continue_noise(generator: torch.Generator, info: StageInfo) -> None:
         ) from error
 
 
-def _name_of(video: Tensor) -> str:
-    """A few letters that tell the picture from others, by its shape and some of its values."""
-    values = video.detach().flatten()
+def _name_of(latent: Tensor) -> str:
+    """A few letters that tell a picture or a sound from others, by its shape and some of its values."""
+    values = latent.detach().flatten()
     values = values[:: max(1, len(values) // _SAMPLED)].to(device="cpu", dtype=torch.float32)
-    shape = repr(tuple(video.shape)).encode()
+    shape = repr(tuple(latent.shape)).encode()
     return hashlib.blake2b(shape + values.contiguous().numpy().tobytes(), digest_size=8).hexdigest()

@@ -1,19 +1,20 @@
-"""One stage under ComfyUI's memory manager: encodes images, connects texts, loads the transformer and samples."""
+"""One stage under ComfyUI's memory manager: encodes what is given, connects texts, loads the transformer, samples."""
 
-from collections.abc import Sequence
 from functools import partial
 
 import torch
+from torch import Tensor
 
 from ...ltx_core.execution import memory_estimates
 from ...ltx_core.execution.graphs import BlockGraphs
 from ...ltx_core.execution.precompile import finish_transformer
 from ...ltx_core.execution.splitting import Pieces
-from ...ltx_core.sampling.conditions import Condition, GivenImage, encode_images
+from ...ltx_core.sampling.conditions import Condition, encode_images, encode_sound
 from ...ltx_core.sampling.conditions.fitting import resolve_frames
 from ...ltx_core.sampling.geometry import LatentGeometry
-from ...ltx_core.sampling.guidance import Contexts, Guidance, passes
+from ...ltx_core.sampling.guidance import Contexts, Guidance, for_made_streams, passes
 from ...ltx_core.sampling.stage import AVLatent, Stage, sample_stage
+from ..given import NOTHING, Given
 from ..preflight.possible import check_stage
 from . import not_finite
 from .core_vae import VideoVAE
@@ -23,32 +24,42 @@ from .memory import broken_weights, check_finite
 from .progress import READING, NodeProgress
 from .report import NodeReport
 
-ENCODING, SAMPLING = "encoding images", "sampling"
+ENCODING, HEARING, SAMPLING = "encoding images", "encoding the sound", "sampling"
 
 
 class StageRun:
-    """A run of stage 1 or 2.  What cannot work is refused here, before anything is loaded."""
+    """A run of stage 1 or 2.  What cannot work is refused here, before anything is loaded.
+
+    `keeps_sound`: the stage's latent brings a sound that stays as it is; one that is `given` does so anyway.
+    """
 
     def __init__(
         self,
         model: SampledModel,
         number: int,
         geometry: LatentGeometry,
-        images: Sequence[GivenImage] | None,
+        given: Given | None,
         guidance: Guidance,
         features: tuple,
+        keeps_sound: bool = False,
     ):
         self.model, self.number, self.geometry, self.features = model, number, geometry, features
         self.name = f"stage {('one', 'two')[number - 1]}"
         check_stage(self.name.capitalize(), geometry, model.transformer_params, total_memory())
-        resolve_frames([image.frame for image in images or ()], geometry.frames)
+        given = given or NOTHING
+        resolve_frames([image.frame for image in given.images], geometry.frames)
         # At strength 0 an image would still add tokens of its own, where it is not the first frame.
-        self.images = tuple(image for image in images or () if image.strength > 0)
+        self.images = tuple(image for image in given.images if image.strength > 0)
+        self.sound = given.sound
+        if self.sound is not None:
+            self.sound.check(geometry.frames, geometry.fps)
         # Counted here so that blocks or prompts that guidance lacks are found before anything is loaded.
         positive, negative = features
         texts = Contexts(*positive[:2], *(negative[:2] if negative else ()))
-        self.passes = len(passes(guidance, texts, model.transformer_params.num_layers))
-        self.progress = NodeProgress({ENCODING: 1, READING: 2, SAMPLING: 40})
+        guided = for_made_streams(guidance, texts, audio_given=keeps_sound or self.sound is not None)
+        self.passes = len(passes(*guided, model.transformer_params.num_layers))
+        hearing = {} if self.sound is None else {HEARING: 0.5}
+        self.progress = NodeProgress({ENCODING: 1, **hearing, READING: 2, SAMPLING: 40})
 
     def encode_images(self, vae: VideoVAE, report: NodeReport | None = None) -> tuple[Condition, ...]:
         """The images as conditions of this stage's size; the VAE loads only if there are any."""
@@ -71,6 +82,23 @@ class StageRun:
         for condition in conditions:
             check_finite(condition.latent, "encoded image", component)
         return conditions
+
+    def encode_sound(self, vae: VAEHandle) -> Tensor | None:
+        """The given sound's latent (1, 8, T, 16), None without one; only then the VAE loads."""
+        if self.sound is None:
+            return None
+        reporter = self.progress.phase(HEARING)
+        component = vae.audio_encoder()
+        placement = {"dtype": component.compute_dtype, "device": component.device}
+        need = memory_estimates.audio_encoder(component.module.params, self.geometry.audio_frames)
+        component.load(need)
+
+        def encode():
+            return encode_sound(component.module, self.sound, self.geometry, **placement, reporter=reporter)
+
+        latent = with_more_room(encode, [component], need, "encoding the sound")
+        check_finite(latent, "encoded sound", component)
+        return latent
 
     def sample(self, stage: Stage, generator: torch.Generator, report: NodeReport) -> AVLatent:
         """Samples `stage` with the transformer and this stage's LoRAs; says on the node how it went."""

@@ -18,6 +18,7 @@ from .loras import check_loras
 from .rates import FILM_MAKERS, check_conditioning_rate, check_film_rate
 from .report import Files, Report
 from .sigmas import check_sigmas
+from .sounds import check_sound
 from .stage_two import check_stage_two
 
 FAULTY_UPSAMPLER = re.compile(r"spatial-upscaler-x2-1\.0\b")
@@ -37,6 +38,7 @@ def check(graph: PromptGraph, files: Files, has_gpu: bool) -> Report:
         check_files(graph, sampler, files, report)
         check_sigmas(graph, sampler, report)
         check_conditioning_rate(graph, sampler, report)
+        check_sound(graph, sampler, files, report)
     for sampler in graph.of_type(STAGE_ONE_SAMPLER):
         check_frames(graph, sampler, sampler.value("frames", int), report)
         check_guidance(graph, sampler, files, report)

@@ -13,6 +13,7 @@ from ..names import (
 )
 from ..prompt_graph import Node, PromptGraph
 from .report import Files, Report
+from .sounds import given_sounds
 
 CHECKPOINT_LOADER, VAE_LOADER, AUDIO_VAE_LOADER = "CheckpointLoaderSimple", "VAELoader", "LTXVAudioVAELoader"
 CORE_UPSAMPLER_LOADER = "LatentUpscaleModelLoader"
@@ -64,8 +65,10 @@ def _check_generation(node: Node, slot: str, loader: Node, files: Files, report:
 
 
 def _has_sound(graph: PromptGraph, node: Node) -> bool:
-    """Whether the latent is surely one with sound: a stage made it, and nothing has taken it apart since."""
+    """Whether the latent surely has a sound that is to be decoded: a stage made it, and nothing took it apart since."""
     for source in graph.chain(node, "latent"):
+        if given_sounds(graph, source):
+            return False
         if source.type == STAGE_ONE_SAMPLER:
             return True
         if source.type not in _KEEPING_SOUND:

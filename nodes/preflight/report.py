@@ -17,6 +17,7 @@ from ..names import (
     LORA_LOADER,
     MODEL_LOADER,
     SAVE_LATENT,
+    SOUND_CONDITION,
     STAGE_ONE_SAMPLER,
     STAGE_TWO_SAMPLER,
     TEXT_ENCODE,
@@ -31,6 +32,10 @@ class Files(Protocol):
     """Opened files by the loader node that names them; None for what cannot be opened or is not known yet."""
 
     def checkpoint(self, loader: Node) -> Checkpoint | None: ...
+
+    def audio_vae(self, loader: Node) -> Checkpoint | None:
+        """The file from which a VAE loader takes the audio VAE."""
+        ...
 
     def lora(self, loader: Node) -> LoRA | None: ...
 
@@ -60,6 +65,7 @@ _MAIN_INPUT = {
     UPSAMPLER_LOADER: "upsampler",
     TEXT_ENCODE: "prompt",
     IMAGE_CONDITION: "frame",
+    SOUND_CONDITION: "audio",
     GUIDANCE: "preset",
     STAGE_ONE_SAMPLER: "model",
     STAGE_TWO_SAMPLER: "model",

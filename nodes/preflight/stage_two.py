@@ -4,12 +4,13 @@ from itertools import takewhile
 
 from ...ltx_core.sampling.geometry import SPATIAL_FACTOR
 from ...ltx_core.variants import Kind, variant_of
-from ..names import CONTINUE, LATENT_UPSAMPLER, LOAD_LATENT, MODEL_LOADER, STAGE_ONE_SAMPLER
+from ..names import CONTINUE, LATENT_UPSAMPLER, LOAD_LATENT, MODEL_LOADER, SOUND_CONDITION, STAGE_ONE_SAMPLER
 from ..prompt_graph import Node, PromptGraph
 from .distilled import is_distilled_lora, model_kind
 from .frames import check_frames
 from .latents import PASSING, latent_chain, picture_of
 from .report import Files, Report
+from .sounds import given_sounds
 
 ENLARGED = 2 * SPATIAL_FACTOR  # sizes of enlarged latents are multiples of so many pixels
 
@@ -34,15 +35,24 @@ def check_stage_two(graph: PromptGraph, sampler: Node, files: Files, has_gpu: bo
                     "Use one LTX Latent Upsampler.")  # fmt: skip
     if first is None:
         return
-    if first.has("conditions") != sampler.has("conditions"):
+    if _has_images(graph, first) != _has_images(graph, sampler):
         report.warn(sampler, "Only one of the two samplers has image conditions: the image is lost in the other stage. "
                     "Connect the same conditions to both.")  # fmt: skip
+    if given_sounds(graph, sampler) and not given_sounds(graph, first):
+        report.warn(sampler, "Only stage two is given the sound: stage one makes the picture to another one, and stage "
+                    "two changes little of it. Connect the same conditions to both samplers.")  # fmt: skip
     devices = first.value("noise_device", str), sampler.value("noise_device", str)
     continues = sampler.value("noise", str) == CONTINUE
     if has_gpu and continues and None not in devices and devices[0] != devices[1]:
         report.error(sampler, f"Stage one draws its noise on '{devices[0]}', this stage would continue on "
                      f"'{devices[1]}'. Set the same noise_device in both, or noise to 'new seed'.",
                      input="noise_device")  # fmt: skip
+
+
+def _has_images(graph: PromptGraph, sampler: Node) -> bool:
+    """A sound in the chain does not count: from stage one it comes with the latent.  What is not known is an image."""
+    kinds = [node.type for node in graph.chain(sampler, "conditions")]
+    return sampler.has("conditions") and (not kinds or any(kind != SOUND_CONDITION for kind in kinds))
 
 
 def _check_distilled_weights(graph: PromptGraph, sampler: Node, loaders: list[Node], report: Report) -> None:

@@ -10,6 +10,8 @@ from .client import Run
 PHASES = {
     "LoadImage": "image",
     "LTXDuoImageCondition": "image",
+    "LoadAudio": "sound",
+    "LTXDuoSoundCondition": "sound",
     "LTXDuoTextEncode": "text",
     "LTXDuoStageOneSampler": "stage one",
     "LTXDuoLatentUpsampler": "upsample",

@@ -12,7 +12,17 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from ltx_duo import ltx_core
-from ltx_duo.ltx_core import GivenImage, LatentGeometry, LoRA, LTXError, Request, StagedLoRA, generate, two_stage
+from ltx_duo.ltx_core import (
+    GivenImage,
+    GivenSound,
+    LatentGeometry,
+    LoRA,
+    LTXError,
+    Request,
+    StagedLoRA,
+    generate,
+    two_stage,
+)
 from ltx_duo.ltx_core.checkpoint import Checkpoint, Component
 from ltx_duo.ltx_core.execution import precompile
 from ltx_duo.ltx_core.generation import Generation
@@ -80,6 +90,11 @@ class TestRequests:
     def test_images_stand_within_the_film(self):
         with pytest.raises(LTXError, match="placed at frame 9, but the video has 9"):
             Request("", SIZE, images=[GivenImage(torch.zeros(8, 8, 3), frame=9)])
+
+    def test_a_sound_is_heard_within_the_film(self):
+        late = GivenSound(torch.zeros(2, 48000), 48000, start=-0.375)
+        with pytest.raises(LTXError, match="begins 0.375 s after the film"):
+            Request("", SIZE, sound=late)
 
     @pytest.mark.parametrize("seed", [-1, 2**64])
     def test_a_seed_that_no_generator_takes(self, seed):
@@ -155,6 +170,11 @@ class TestComponents:
     def test_the_device_that_they_are_said_to_be_on(self, components):
         with pytest.raises(LTXError, match="text encoder's .* on cpu, expected torch.float32 on cuda"):
             generate(replace(components, device=torch.device("cuda")), Request("", SIZE))
+
+    def test_a_sound_without_what_encodes_it(self, components):
+        request = Request("", SIZE, sound=GivenSound(torch.zeros(2, 48000), 48000))
+        with pytest.raises(LTXError, match="no audio VAE encoder. Load them from a checkpoint that has one"):
+            generate(replace(components, audio_encoder=None), request)
 
     def test_an_upsampler_of_another_factor(self, components):
         params = replace(components.upsampler.params, spatial_scale=type(components.upsampler.params.spatial_scale)(4))

@@ -4,8 +4,9 @@ import av
 import numpy as np
 import pytest
 
-from ltx_duo.scripts.demo import models, photo
+from ltx_duo.scripts.demo import media, models, photo
 from ltx_duo.scripts.demo.client import PromptRejected, set_inputs
+from ltx_duo.tests.servers import write_tone
 
 SHORT = {"width": 128, "height": 64, "frames": 9, "steps": 1}
 
@@ -96,6 +97,24 @@ def test_going_on_from_a_saved_preview_gives_the_film_of_the_whole_workflow(save
     prompt = workflow("continue-from-preview")
     set_inputs(prompt, "LTXDuoLoadLatent", file=saved)
     assert make(prompt).same_as(text_film)
+
+
+def test_a_film_to_a_sound_has_that_sound_and_its_length(make, workflow, server):
+    """0.7 s at 24 frames a second are 17 frames; the tone comes out at its own rate, as loud as it went in."""
+    films = []
+    for hertz in (440, 880):
+        write_tone(server.base / "input" / f"{hertz}.wav", 0.7, 22050, hertz)
+        prompt = workflow("sound-to-video")
+        set_inputs(prompt, "LoadAudio", audio=f"{hertz}.wav")
+        films.append(make(prompt))
+    for film, hertz in zip(films, (440, 880), strict=True):
+        info = media.probe(film.path)
+        assert (info.frames, info.sample_rate, info.channels) == (17, 22050, 2)
+        spectrum = np.abs(np.fft.rfft(film.sound[0]))
+        heard = spectrum.argmax() * 22050 / film.sound.shape[1]
+        assert abs(heard - hertz) < 5
+        assert abs(film.sound[0, 4000:12000].std() - 8000 / 32768 / np.sqrt(2)) < 0.01
+    assert not np.array_equal(films[0].pictures, films[1].pictures)
 
 
 def test_mixing_with_cores_nodes_changes_nothing_in_the_picture(make, workflow, text_film):

@@ -9,6 +9,7 @@ OUTPUTS = {
     "LTXDuoTextEncoderLoader": ["LTXDUO_TEXT_ENCODER"],
     "LTXDuoTextEncode": ["CONDITIONING", "CONDITIONING"],
     "LTXDuoImageCondition": ["LTXDUO_CONDITIONS"],
+    "LTXDuoSoundCondition": ["LTXDUO_CONDITIONS", "INT"],
     "LTXDuoGuidance": ["LTXDUO_GUIDANCE"],
     "LTXDuoStageOneSampler": ["LATENT"],
     "LTXDuoUpsamplerLoader": ["LTXDUO_UPSAMPLER"],

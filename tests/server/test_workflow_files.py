@@ -52,6 +52,8 @@ def widget_names(info: dict) -> list[str | None]:
             names.append(name)
             if specification[1].get("control_after_generate") or specification[1].get("image_upload"):
                 names.append(None)
+            if specification[1].get("audio_upload"):
+                names += [None, None]  # player and button
     return names
 
 

@@ -8,6 +8,11 @@ from . import model_files
 
 WIDGET_TYPES = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "COMFY_DYNAMICCOMBO_V3"}
 NOTE = "MarkdownNote"
+# What the front end adds to a node that takes an uploaded file, by the mark on its list: widgets, and their values.
+UPLOADS = {
+    "image_upload": ((("upload", "IMAGEUPLOAD"),), ("image",)),
+    "audio_upload": ((("audioUI", "AUDIO_UI"), ("upload", "AUDIOUPLOAD")), (None, None)),
+}
 NAMESPACE = uuid.UUID("8d8f6c5e-4d2c-4c0b-9d1a-3a6b1f0e2300")
 
 # Sizes as the canvas counts them.
@@ -25,6 +30,9 @@ COLOURS = {
     "core": ("#2a363b", "#3f5159"),
     "note": ("#432", "#653"),
 }
+
+
+_UPLOAD_TYPES = {kind for slots, _ in UPLOADS.values() for _, kind in slots}
 
 
 @dataclass(frozen=True)
@@ -158,7 +166,7 @@ def _draw(node: Node, number: int, pos: tuple[int, int], width: int, links: list
     inputs = []
     for index, (name, specification) in enumerate(slots):
         slot = {"name": name, "type": _type(specification)}
-        if _is_widget(specification) or slot["type"] == "IMAGEUPLOAD":
+        if _is_widget(specification) or slot["type"] in _UPLOAD_TYPES:
             slot["widget"] = {"name": name}
         elif name in info["input"].get("optional", {}):
             slot["shape"] = 7
@@ -233,11 +241,12 @@ def _specifications(info: dict) -> dict[str, list]:
 
 
 def _slots(info: dict) -> list[tuple[str, list]]:
-    """Inputs in the order of the canvas: sockets first, then widgets; an upload button follows its list."""
+    """Inputs in the order of the canvas: sockets first, then widgets; what belongs to uploads follows."""
     specifications = _specifications(info)
     sockets = [item for item in specifications.items() if not _is_widget(item[1])]
     widgets = [item for item in specifications.items() if _is_widget(item[1])]
-    uploads = [("upload", ["IMAGEUPLOAD", {}]) for _, spec in widgets if spec[1].get("image_upload")]
+    added = [slot for _, spec in widgets for mark, (slots, _) in UPLOADS.items() if spec[1].get(mark) for slot in slots]
+    uploads = [(name, [kind, {}]) for name, kind in added]
     return sockets + widgets + uploads
 
 
@@ -248,8 +257,8 @@ def _widget_values(node: Node, info: dict) -> list:
             values.append(_value(node, name, specification))
             if specification[1].get("control_after_generate"):
                 values.append(node.control)
-            if specification[1].get("image_upload"):
-                values.append("image")
+            for mark, (_, added) in UPLOADS.items():
+                values += added if specification[1].get(mark) else ()
     return values
 
 

@@ -89,6 +89,19 @@ def _text_to_video() -> Card:
     return card
 
 
+def _sound_to_video() -> Card:
+    card = Card("Sound to video", "speech, music, effects: the picture is made to them")
+    card.sound((32, 200), 210)
+    card.text((32, 246), "your sound", 18)
+    card.picture((32, 290), _photo(LAKE, (150, 100)))
+    card.text((32, 400), "and an image, if you like", 18)
+    card.arrow((258, 260), 48)
+    card.film((320, 138), _photo(LAKE, FRAME))
+    card.sound((322, 450), 366)
+    card.text((322, 490), "your sound, as it is", 18)
+    return card
+
+
 def _first_and_last_frame() -> Card:
     card = Card("First and last frame", "a film between two images, with sound")
     first, last = _photo(LAKE, (198, 132)), _night(_photo(RIVER, (198, 132)))
@@ -197,6 +210,7 @@ def _background() -> Image.Image:
 _CARDS = {
     "image-to-video": _image_to_video,
     "text-to-video": _text_to_video,
+    "sound-to-video": _sound_to_video,
     "first-and-last-frame": _first_and_last_frame,
     "distilled": _distilled,
     "preview-first": _preview_first,

@@ -39,6 +39,10 @@ def condition(name: str, image: str, frame: int, after: str | None = None) -> No
     return Node(name, "LTXDuoImageCondition", "inputs", {"frame": frame}, links)
 
 
+def load_audio(height: int = 200) -> Node:
+    return Node("audio", "LoadAudio", "inputs", {"audio": "speech.wav"}, height=height)
+
+
 GUIDANCE = Node("guidance", "LTXDuoGuidance", "sampling", {"preset": "from the model"})
 
 
@@ -102,6 +106,30 @@ TEXT_TO_VIDEO = Workflow(
     ),
     notes("text-to-video"),
 )
+
+SOUND_TO_VIDEO = Workflow(
+    "sound-to-video",
+    (
+        models(),
+        Group("Prompt", INPUTS, SECOND, PROMPT_WIDE, (prompt(texts.SPEECH, 420),)),
+        Group("Stage one: half size", SAMPLING, THIRD, STAGE_WIDE, (
+            stage_one(conditions=("sound", 0), guidance=("guidance", 0), frames=("sound", 1)), GUIDANCE,
+        )),
+        Group("Stage two: final size", SAMPLING, FOURTH, STEP_WIDE, (*stage_two(conditions=("sound", 0)), decode())),
+        Group("Result", RESULT, FIFTH, RESULT_WIDE, (save(),)),
+        Group("A sound and an image: one chain of conditions, for both samplers", INPUTS, FIRST, 250, (
+            load_image(height=200),
+            condition("condition", "image", 0),
+            load_audio(),
+            Node("sound", "LTXDuoSoundCondition", "inputs", {},
+                 {"audio": ("audio", 0), "conditions": ("condition", 0)}),
+        ), y=874, row=True),
+    ),
+    (
+        Note("How to use", texts.HOW["sound-to-video"], (FOURTH + 380, 580), (320, 230)),
+        Note("Files", texts.files(texts.TWO_STAGE_FILES), (FOURTH, 880), (700, 210)),
+    ),
+)  # fmt: skip
 
 FIRST_AND_LAST_FRAME = Workflow(
     "first-and-last-frame",
@@ -198,6 +226,6 @@ MIXED_WITH_NATIVE = Workflow(
 )  # fmt: skip
 
 WORKFLOWS = (
-    IMAGE_TO_VIDEO, TEXT_TO_VIDEO, FIRST_AND_LAST_FRAME, DISTILLED_MODEL, PREVIEW_FIRST, CONTINUE_FROM_PREVIEW,
-    MIXED_WITH_NATIVE,
+    IMAGE_TO_VIDEO, TEXT_TO_VIDEO, SOUND_TO_VIDEO, FIRST_AND_LAST_FRAME, DISTILLED_MODEL, PREVIEW_FIRST,
+    CONTINUE_FROM_PREVIEW, MIXED_WITH_NATIVE,
 )  # fmt: skip

@@ -24,6 +24,12 @@ KITCHEN = (
     "Hand-held camera, close. Sound: sizzling butter, a wooden spoon on the pan, a radio playing quietly next door."
 )
 
+SPEECH = (
+    "A woman with short dark hair sits in a radio studio and speaks into a microphone, close, calm and friendly. She "
+    'says: "Good evening, and welcome. Tonight we listen to the sea." Her lips move with every word, she blinks and '
+    "tilts her head; the needles of the mixing desk behind her follow her voice. The camera stands still."
+)
+
 TWO_STAGE_FILES = (DEV, LORA, UPSAMPLER)
 DISTILLED_FILES = (DISTILLED, UPSAMPLER)
 PREVIEW_FILES = (DEV,)
@@ -59,6 +65,12 @@ HOW = {
     "Describe the scene, **what moves and what is heard**, speech in quotes; press Run.\n\n"
     f"{_SIZES}"
     "- Try a small size first (768x512), then the same seed larger; or take the workflow preview-first.",
+    "sound-to-video": "## Sound to video\n\n"
+    "Load a sound and an image, describe **what is seen**, the spoken words in quotes; press Run.\n\n"
+    "- The film has your sound, as it is, and is as long: `frames` comes from LTX Sound Condition. For your own length "
+    "disconnect it.\n"
+    "- `start`: where in the sound the film begins.\n"
+    "- No image: bypass LTX Image Condition (Ctrl+B).",
     "first-and-last-frame": "## First and last frame\n\n"
     "Load two images, describe **the way from one to the other**.\n\n"
     "- Frame 0 is the first, -1 the last.\n"

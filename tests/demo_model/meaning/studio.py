@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from ltx_duo.demo_model.detectors import Heard, Seen, heard, seen
-from ltx_duo.demo_model.world import render
+from ltx_duo.demo_model.world import render, sound
 from ltx_duo.demo_model.world.scenes import FPS, FRAMES
 from ltx_duo.ltx_core import two_stage
 from ltx_duo.ltx_core.loading import load_components
 from ltx_duo.ltx_core.lora import LoRA
 from ltx_duo.ltx_core.request import StagedLoRA
-from ltx_duo.ltx_core.sampling.conditions import GivenImage
+from ltx_duo.ltx_core.sampling.conditions import GivenImage, GivenSound
 from ltx_duo.ltx_core.sampling.geometry import LatentGeometry
 from ltx_duo.ltx_core.sampling.guidance import LTX_2_3_DEV, Contexts, Guidance
 from ltx_duo.ltx_core.sampling.noise import skip_draws
@@ -161,6 +161,11 @@ def drawn(take: Take, size: int) -> Tensor:
     return (render([take.scene], size, size)[0].permute(1, 2, 3, 0) + 1) / 2
 
 
+def recording(take: Take) -> Tensor:
+    """What the take's scene sounds like, (2, samples)."""
+    return sound([take.scene], sample_rate=SAMPLE_RATE)[0]
+
+
 def request(take: Take, guidance: Guidance = LTX_2_3_DEV) -> two_stage.Request:
     return two_stage.Request(
         prompt=take.prompt,
@@ -168,6 +173,7 @@ def request(take: Take, guidance: Guidance = LTX_2_3_DEV) -> two_stage.Request:
         geometry=LatentGeometry(SIZE, SIZE, FRAMES, FPS),
         seed=take.seed,
         images=(GivenImage(drawn(take, SIZE)[0], crf=0),) if take.image else (),
+        sound=GivenSound(recording(take), SAMPLE_RATE) if take.sound else None,
         guidance=guidance,
         stage_one_sigmas=ltx2_sigmas(STEPS),
     )
@@ -272,7 +278,8 @@ class Studio:
                     connect = two_stage.connect
                     patch.setattr(two_stage, "connect", lambda *arguments: _untold(connect(*arguments)))
                 latent = shoot_stage_one(self.setup, request(take, guidance))
-            self._sketches[key] = Sketch(take, latent, self.setup.components)
+            given = recording(take) if take.sound else None
+            self._sketches[key] = Sketch(take, latent, self.setup.components, sound=given)
         return self._sketches[key]
 
 

@@ -1,7 +1,7 @@
 """What is asked for: prompts with what must be seen and heard, and first frames whose clip is determined."""
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ltx_duo.demo_model.world import Scene, draw_scene
 
@@ -9,7 +9,7 @@ from ltx_duo.demo_model.world import Scene, draw_scene
 @dataclass(frozen=True)
 class Take:
     """A prompt and the scene that it describes.  `image`: the scene's first frame is given too, so that the drawn clip
-    is the only right one.  `sound_told`: the prompt says what is heard."""
+    is the only right one.  `sound_told`: the prompt says what is heard.  `sound`: the scene's sound is given too."""
 
     name: str
     prompt: str
@@ -17,6 +17,7 @@ class Take:
     seed: int
     image: bool = False
     sound_told: bool = False
+    sound: bool = False
 
 
 def _take(number: int, words: str, prompt: str, image: bool = False) -> Take:
@@ -61,4 +62,11 @@ IMAGES = tuple(
         ),
         start=100,
     )
+)
+
+# One prompt and one seed; only the given sound says when the circle bounces: it falls from 0.30 and from 0.45 of the
+# picture's height.
+SOUNDS = tuple(
+    replace(_take(number, "orange circle bouncing", "an orange circle bouncing"), name=name, seed=1, sound=True)
+    for number, name in ((50, "early bounces"), (39, "late bounces"))
 )

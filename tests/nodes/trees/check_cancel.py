@@ -31,6 +31,12 @@ def calls(run, encoder, model, vae, stage_one, stage_two, upsampler, names):
     def one():
         return latents.take(stage_one(model))[0]
 
+    def hear():
+        waveform = torch.randn(1, 2, 44100, generator=torch.Generator().manual_seed(0))
+        audio = {"waveform": waveform, "sample_rate": 44100}
+        given = run("SoundCondition", audio=audio, start=0.0, fps=25.0)[0]
+        return latents.take(stage_one(model, conditions=given))[1]
+
     def encode():
         encoder.encoded.clear()
         return run("TextEncode", text_encoder=encoder, prompt="b", negative_prompt="")[0][0][0]
@@ -38,6 +44,7 @@ def calls(run, encoder, model, vae, stage_one, stage_two, upsampler, names):
     return {
         "encoding prompt 1": encode,
         stage_run.ENCODING: one,
+        stage_run.HEARING: hear,
         stage_run.SAMPLING: one,
         "upsampling": lambda: latents.take(run("LatentUpsampler", latent=first, upsampler=upsampler, vae=vae))[0],
         decoding.PICTURE: lambda: decode(1),
@@ -45,7 +52,15 @@ def calls(run, encoder, model, vae, stage_one, stage_two, upsampler, names):
     }
 
 
-PHASES = ["encoding prompt 1", stage_run.ENCODING, stage_run.SAMPLING, "upsampling", decoding.PICTURE, decoding.SOUND]
+PHASES = [
+    "encoding prompt 1",
+    stage_run.ENCODING,
+    stage_run.HEARING,
+    stage_run.SAMPLING,
+    "upsampling",
+    decoding.PICTURE,
+    decoding.SOUND,
+]
 
 
 class Checks:

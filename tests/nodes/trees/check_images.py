@@ -87,10 +87,11 @@ def test_a_picture_turned_by_exif_arrives_upright(tmp_path):
 
 def test_chains_share_nothing():
     image = photo(8, 8)[None]
-    first = add_condition((), image, 0, 1.0, None)
+    first = add_condition(None, image, 0, 1.0, None)
     second = add_condition(first, image, -1, 0.5, 18)
-    assert len(first) == 1 and len(second) == 2 and second[0] is first[0]
-    assert (second[1].frame, second[1].strength, second[1].crf) == (-1, 0.5, 18)
+    assert len(first.images) == 1 and len(second.images) == 2 and second.images[0] is first.images[0]
+    last = second.images[1]
+    assert (last.frame, last.strength, last.crf) == (-1, 0.5, 18)
 
 
 @pytest.mark.parametrize(
@@ -104,10 +105,10 @@ def test_chains_share_nothing():
 )
 def test_what_is_no_picture_is_refused(image, words):
     with pytest.raises(ConditioningError, match=words):
-        add_condition((), image, 0, 1.0, None)
+        add_condition(None, image, 0, 1.0, None)
 
 
 def test_one_frame_takes_one_image():
     image = photo(8, 8)[None]
     with pytest.raises(ConditioningError, match="frame 3"):
-        add_condition(add_condition((), image, 3, 1.0, None), image, 3, 1.0, None)
+        add_condition(add_condition(None, image, 3, 1.0, None), image, 3, 1.0, None)

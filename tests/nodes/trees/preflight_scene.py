@@ -6,7 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from ltx_duo.ltx_core.checkpoint import Component
-from ltx_duo.ltx_core.errors import VariantError
+from ltx_duo.ltx_core.errors import CheckpointError, VariantError
 from ltx_duo.ltx_core.generation import Generation
 from ltx_duo.ltx_core.safetensors_file import TensorInfo
 from ltx_duo.nodes.preflight import check
@@ -26,6 +26,7 @@ class OfficialFiles:
     lora_fits = True
     reference = made_for = None
     more = {}  # tensors of every file, by name
+    hears = True  # whether the audio VAE has an encoder
     saved = None  # the shape of every saved latent
 
     def checkpoint(self, loader):
@@ -46,6 +47,15 @@ class OfficialFiles:
 
     def opened(self, loader, slot, folders):
         return self.checkpoint(loader) if loader.value(slot, str) and folders else None
+
+    def audio_vae(self, loader):
+        parts = {Component.AUDIO_DECODER, *([Component.AUDIO_ENCODER] if self.hears else [])}
+
+        def require(part):
+            if part not in parts:
+                raise CheckpointError(f"audio.safetensors has no {part.value}")
+
+        return SimpleNamespace(components=parts, require=require)
 
     def lora(self, loader):
         def check(shapes, model):

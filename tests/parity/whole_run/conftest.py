@@ -2,6 +2,7 @@
 
 import gc
 import importlib
+import wave
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from ltx_duo.scripts.small_model_parts.write import write_small_model
 from ltx_duo.tests.parity.whole_run import our_pipeline, vendor_pipeline
-from ltx_duo.tests.parity.whole_run.scene import Picture, Scene, SmallModel, Trace
+from ltx_duo.tests.parity.whole_run.scene import Picture, Recording, Scene, SmallModel, Trace
 
 TOKENIZER = Path(__file__).resolve().parents[3] / ".local" / "tokenizer"
 PROMPT = (
@@ -29,6 +30,7 @@ VENDOR_RUNS = {
     "two-stage": vendor_pipeline.run_two_stage,
     "distilled": vendor_pipeline.run_distilled,
     "HQ": vendor_pipeline.run_hq,
+    "sound-given": vendor_pipeline.run_sound_given,
 }
 
 
@@ -61,7 +63,8 @@ def small_model(run_seed, tmp_path_factory) -> SmallModel:
 
 @pytest.fixture(scope="session")
 def scenes(run_seed, tmp_path_factory) -> dict[str, Scene]:
-    """Text-to-video; an image that frame 0 keeps; a softer image with another one appended at a later frame."""
+    """Text-to-video; an image that frame 0 keeps; a softer image with another one appended at a later frame; the same
+    to a sound that begins before the film and ends after it."""
     generator = torch.Generator().manual_seed(run_seed)
     folder = tmp_path_factory.mktemp("pictures")
 
@@ -71,12 +74,23 @@ def scenes(run_seed, tmp_path_factory) -> dict[str, Scene]:
         Image.fromarray(pixels.numpy()).save(path)
         return Picture(path, frame, strength)
 
+    def recording(rate: int, seconds: float, start: float) -> Recording:
+        path = folder / f"{rate}.wav"
+        samples = torch.randn(round(seconds * rate), 2, generator=generator).cumsum(0).diff(dim=0) * 3000
+        with wave.open(str(path), "wb") as file:
+            file.setparams((2, 2, rate, 0, "NONE", None))
+            file.writeframes(samples.clamp(-32768, 32767).to(torch.int16).numpy().tobytes())
+        return Recording(path, start)
+
     prompts = PROMPT, NEGATIVE_PROMPT
+    keyframes = picture(0, 0.7, 90, 100), picture(12, 0.6, 70, 200)
     return {
         "text": Scene(*prompts, seed=run_seed),
         "image": Scene(*prompts, seed=run_seed, images=(picture(0, 1.0, 80, 150),)),
-        "image and keyframe": Scene(
-            *prompts, seed=run_seed, frames=17, images=(picture(0, 0.7, 90, 100), picture(12, 0.6, 70, 200))
+        "image and keyframe": Scene(*prompts, seed=run_seed, frames=17, images=keyframes),
+        "sound": Scene(*prompts, seed=run_seed, sound=recording(16000, 0.7, 0.0)),
+        "sound, image and keyframe": Scene(
+            *prompts, seed=run_seed, frames=17, images=keyframes, sound=recording(22050, 1.4, 0.35)
         ),
     }
 

@@ -1,5 +1,6 @@
 """Runs our two-stage pipeline from the same files, and keeps what the vendor's run keeps."""
 
+import wave
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal
@@ -13,16 +14,22 @@ from ltx_duo.ltx_core import two_stage
 from ltx_duo.ltx_core.loading import load_components
 from ltx_duo.ltx_core.lora import LoRA
 from ltx_duo.ltx_core.request import StagedLoRA
-from ltx_duo.ltx_core.sampling.conditions import GivenImage
+from ltx_duo.ltx_core.sampling import denoiser
+from ltx_duo.ltx_core.sampling.conditions import GivenImage, GivenSound
 from ltx_duo.ltx_core.sampling.geometry import LatentGeometry
 from ltx_duo.ltx_core.sampling.guidance import OFF, Guidance, ModalityGuidance
 from ltx_duo.ltx_core.sampling.res_2s import sample_res_2s
 from ltx_duo.ltx_core.sampling.schedule import DISTILLED_STAGE_ONE, ltx2_sigmas
 
-from .scene import EIGHT_BIT, HQ_LORA_STRENGTHS, Picture, Scales, Scene, SmallModel, Trace
+from .scene import EIGHT_BIT, GIVEN, HQ_LORA_STRENGTHS, Picture, Recording, Scales, Scene, SmallModel, Trace
 
-Pipeline = Literal["two-stage", "distilled", "HQ"]
-LORA_STRENGTHS = {"two-stage": (0.0, 1.0), "distilled": (0.0, 0.0), "HQ": HQ_LORA_STRENGTHS}
+Pipeline = Literal["two-stage", "distilled", "HQ", "sound-given"]
+LORA_STRENGTHS = {
+    "two-stage": (0.0, 1.0),
+    "distilled": (0.0, 0.0),
+    "HQ": HQ_LORA_STRENGTHS,
+    "sound-given": (0.0, 1.0),
+}
 
 
 def load(model: SmallModel) -> two_stage.Components:
@@ -38,12 +45,14 @@ def run(
     *,
     stage_one_sound: bool,
     cross_timestep: Literal["own", "other"] = "own",
+    given_sigma: Literal["0", "the stage's"] = "0",
     change_request: Callable[[two_stage.Request], two_stage.Request] = lambda request: request,
 ) -> Trace:
     """A float32 run on the CPU.
 
     The waveform is of stage one's sound, as in the vendor's newest version, or of stage two's; `cross_timestep` "other"
-    is how the vendor's 1.0 modulates audio-video attention.
+    is how the vendor's 1.0 modulates audio-video attention, `given_sigma` "the stage's" what else it reads of a sound
+    that is given, whose tokens have the timestep 0.
     """
     lora = StagedLoRA(LoRA.open(model.lora), *LORA_STRENGTHS[pipeline])
     trace: Trace = {}
@@ -51,6 +60,9 @@ def run(
         _record(patch, trace)
         params = replace(components.transformer.params, cross_timestep=cross_timestep)
         patch.setattr(components.transformer, "params", params)
+        if given_sigma != "0":
+            make = denoiser._model_input
+            patch.setattr(denoiser, "_model_input", lambda s, *rest: make(replace(s, frozen=False), *rest))
         result = two_stage.generate(
             components,
             change_request(_request(scene, pipeline, stage_one_sound)),
@@ -74,6 +86,7 @@ def _request(scene: Scene, pipeline: Pipeline, stage_one_sound: bool) -> two_sta
         geometry=geometry,
         seed=scene.seed,
         images=tuple(map(_image, scene.images)),
+        sound=None if scene.sound is None else _sound(scene.sound),
         guidance=Guidance(_guidance(scene.video), _guidance(scene.audio), stg_blocks=scene.stg_blocks),
         stage_one_sigmas=ltx2_sigmas(scene.steps),
         stage_one_sound=stage_one_sound,
@@ -96,9 +109,16 @@ def _image(picture: Picture) -> GivenImage:
     return GivenImage(pixels, picture.frame, picture.strength, crf=0)
 
 
+def _sound(recording: Recording) -> GivenSound:
+    with wave.open(str(recording.path)) as file:
+        rate, data = file.getframerate(), file.readframes(file.getnframes())
+    samples = np.frombuffer(data, np.int16).reshape(-1, 2).T.astype(np.float32) / 32768
+    return GivenSound(torch.from_numpy(samples.copy()), rate, recording.start)
+
+
 def _record(patch: pytest.MonkeyPatch, trace: Trace) -> None:
-    """Keeps the contexts and the upsampled latent, which `generate` does not give back."""
-    connect, upsample = two_stage.connect, two_stage.upsample
+    """Keeps contexts, the given sound's latent and the upsampled one, which `generate` does not give back."""
+    connect, upsample, encode_sound = two_stage.connect, two_stage.upsample, two_stage.encode_sound
 
     def connect_recorded(*arguments):
         contexts = connect(*arguments)
@@ -114,5 +134,10 @@ def _record(patch: pytest.MonkeyPatch, trace: Trace) -> None:
         trace["upsampled video latent"] = latent.video
         return latent
 
+    def encode_recorded(*arguments, **settings):
+        trace[GIVEN] = encode_sound(*arguments, **settings)
+        return trace[GIVEN]
+
+    patch.setattr(two_stage, "encode_sound", encode_recorded)
     patch.setattr(two_stage, "connect", connect_recorded)
     patch.setattr(two_stage, "upsample", upsample_recorded)

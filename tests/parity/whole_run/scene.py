@@ -16,6 +16,7 @@ CONTEXT_BAR = 1e-3
 BAR = 3e-4
 EIGHT_BIT = "8-bit frames"
 EIGHT_BIT_BAR = 1
+GIVEN = "given audio latent"
 HQ_LORA_STRENGTHS = (0.25, 0.5)
 
 
@@ -36,6 +37,14 @@ class Picture:
     path: Path
     frame: int
     strength: float
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A WAV file of 16 bits, longer than the film, and the second of it at which the film begins."""
+
+    path: Path
+    start: float
 
 
 @dataclass(frozen=True)
@@ -61,6 +70,7 @@ class Scene:
     fps: float = 24.0
     steps: int = 4
     images: tuple[Picture, ...] = ()
+    sound: Recording | None = None
     video: Scales = field(default_factory=Scales)
     audio: Scales = field(default_factory=lambda: Scales(cfg=7.0))
     stg_blocks: tuple[int, ...] = (1,)

@@ -1,7 +1,8 @@
 """From the prompt's text to frames and waveform: our pipeline against the vendor's own pipeline classes.
 
-Untouched 1.0 where its behaviour is also ours (with one switch of ours: which timestep modulates audio-video
-attention), and 1.0 with v1.2's changes patched in, which our defaults follow.
+Untouched 1.0 where its behaviour is also ours (with two switches of ours: which timestep modulates audio-video
+attention, and which sigma a sound that is given has), and 1.0 with v1.2's changes patched in, which our defaults
+follow.
 """
 
 import pytest
@@ -24,6 +25,9 @@ VENDOR, NEWEST = "ltx-pipelines 1.0.0", "ltx-pipelines 1.0.0 as v1.2"
         ("distilled", "image and keyframe", True),
         ("HQ", "text", False),
         ("HQ", "image and keyframe", True),
+        ("sound-given", "sound", False),
+        ("sound-given", "sound", True),
+        ("sound-given", "sound, image and keyframe", True),
     ],
 )
 def test_whole_run(pipeline, scene, newest, small_model, scenes, vendor_trace, components, parity):
@@ -34,6 +38,7 @@ def test_whole_run(pipeline, scene, newest, small_model, scenes, vendor_trace, c
         scenes[scene],
         pipeline,
         cross_timestep="own" if newest else "other",
+        given_sigma="0" if newest else "the stage's",
         # The distilled pipeline decodes stage two's sound in every version.
         stage_one_sound=newest and pipeline != "distilled",
     )

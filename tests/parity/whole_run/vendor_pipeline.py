@@ -13,13 +13,14 @@ to run at all (`_on_cpu`)
 * `_fuse_deltas` adds a LoRA's delta to float32 weights, where theirs raises for any dtype but bfloat16 and float8.
 
 to watch (`_recorded`)
-* `encode_prompts`, `denoise_audio_video`, `upsample_video` and the two decode functions keep what they return; the
-  video decoder's output is kept before it is rounded to 8 bits.
+* `encode_prompts`, `vae_encode_audio`, `denoise_audio_video` or `denoise_video_only`, `upsample_video` and the two
+  decode functions keep what they return; the video decoder's output is kept before it is rounded to 8 bits.
 
 to behave like the vendor's newest source, v1.2 (`_newest`, only where a run asks for it)
 * `GaussianNoiser`: from clean to the noised latent by the denoise mask.
 * `VideoConditionByLatentIndex` and `VideoConditionByKeyframeIndex`: an image sets the clean tokens and leaves the noisy
   ones alone (zeros where appended); an appended image lasts one frame.
+* A stream that is kept as a whole has the sigma 0, where 1.0 only set its tokens' timesteps to 0.
 * Audio-video attention takes scale and shift from the modality's own timesteps, only the gate from the other's sigma.
 * The sound that is decoded is stage one's.
 """
@@ -36,7 +37,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from .scene import EIGHT_BIT, HQ_LORA_STRENGTHS, Scene, SmallModel, Trace
+from .scene import EIGHT_BIT, GIVEN, HQ_LORA_STRENGTHS, Scene, SmallModel, Trace
 
 
 def run_two_stage(model: SmallModel, scene: Scene, *, newest: bool) -> Trace:
@@ -78,6 +79,27 @@ def run_distilled(model: SmallModel, scene: Scene, *, newest: bool) -> Trace:
 
     # DistilledPipeline decodes stage two's sound in every version.
     return _run(module, model, make, newest, stage_one_sound=False)
+
+
+def run_sound_given(model: SmallModel, scene: Scene, *, newest: bool) -> Trace:
+    """A2VidPipelineTwoStage: a two-stage run to the sound of a file."""
+    from ltx_pipelines import a2vid_two_stage as module
+
+    def make(lora):
+        pipeline = module.A2VidPipelineTwoStage(
+            str(model.checkpoint), [lora(1.0)], str(model.upsampler), str(model.gemma), (), device=torch.device("cpu")
+        )
+        request = _dev_request(scene)
+        request.pop("audio_guider_params")
+        return pipeline(
+            **_request(scene), **request, audio_path=str(scene.sound.path), audio_start_time=scene.sound.start,
+            audio_max_duration=scene.frames / scene.fps,
+        )  # fmt: skip
+
+    trace = _run(module, model, make, newest)
+    # The pipeline cuts what it encoded to the film's length.
+    trace[GIVEN] = trace[GIVEN][:, :, : round(scene.frames / scene.fps * 25)]
+    return trace
 
 
 def newest_cross_timestep(patch: pytest.MonkeyPatch) -> None:
@@ -230,14 +252,18 @@ def _recorded(patch: pytest.MonkeyPatch, module, stage_one_sound: bool) -> Trace
 
     def keep_stage(states) -> None:
         stage = next(stages)
-        for name, state in zip(("video", "audio"), states, strict=True):
+        for name, state in zip(("video", "audio"), states, strict=False):
             trace[f"stage {stage} {name} latent"] = state.latent
 
     watch("encode_prompts", keep_contexts)
-    watch("denoise_audio_video", keep_stage)
+    if hasattr(module, "denoise_video_only"):
+        watch("vae_encode_audio", lambda latent: trace.update({GIVEN: latent}))
+        watch("denoise_video_only", lambda state: keep_stage([state]))
+    else:
+        watch("denoise_audio_video", keep_stage)
     watch("upsample_video", lambda latent: trace.update({"upsampled video latent": latent}))
 
-    decode_video, decode_audio = module.vae_decode_video, module.vae_decode_audio
+    decode_video = module.vae_decode_video
 
     def decode_video_watched(latent, decoder, *arguments) -> Iterator[Tensor]:
         def keep_frames(_module, _inputs, pixels):
@@ -246,11 +272,13 @@ def _recorded(patch: pytest.MonkeyPatch, module, stage_one_sound: bool) -> Trace
         with _hook(decoder, keep_frames):
             yield from decode_video(latent, decoder, *arguments)
 
-    def decode_chosen_audio(latent, *arguments):
-        return decode_audio(trace["stage one audio latent"] if stage_one_sound else latent, *arguments)
-
     patch.setattr(module, "vae_decode_video", decode_video_watched)
-    patch.setattr(module, "vae_decode_audio", decode_chosen_audio)
+    if (decode_audio := getattr(module, "vae_decode_audio", None)) is not None:
+
+        def decode_chosen_audio(latent, *arguments):
+            return decode_audio(trace["stage one audio latent"] if stage_one_sound else latent, *arguments)
+
+        patch.setattr(module, "vae_decode_audio", decode_chosen_audio)
     return trace
 
 
@@ -279,6 +307,19 @@ def _newest(patch: pytest.MonkeyPatch) -> None:
     for condition in (VideoConditionByLatentIndex, VideoConditionByKeyframeIndex):
         patch.setattr(condition, "apply_to", _condition_clean_tokens(condition.apply_to))
     newest_cross_timestep(patch)
+    _newest_sigma(patch)
+
+
+def _newest_sigma(patch: pytest.MonkeyPatch) -> None:
+    """Whatever reads the noise level of a stream that is kept as a whole reads 0."""
+    from ltx_pipelines.utils import helpers
+
+    make = helpers.modality_from_latent_state
+
+    def make_newest(state, context, sigma, *enabled, **named):
+        return make(state, context, sigma if state.denoise_mask.any() else torch.zeros_like(sigma), *enabled, **named)
+
+    patch.setattr(helpers, "modality_from_latent_state", make_newest)
 
 
 def _condition_clean_tokens(apply_to: Callable) -> Callable:
