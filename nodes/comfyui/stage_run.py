@@ -83,7 +83,7 @@ class StageRun:
             check_finite(condition.latent, "encoded image", component)
         return conditions
 
-    def encode_sound(self, vae: VAEHandle) -> Tensor | None:
+    def encode_sound(self, vae: VideoVAE) -> Tensor | None:
         """The given sound's latent (1, 8, T, 16), None without one; only then the VAE loads."""
         if self.sound is None:
             return None
