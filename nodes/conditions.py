@@ -4,7 +4,7 @@ from comfy_api.latest import io
 
 from .declared import declared
 from .names import IMAGE_CONDITION, SOUND_CONDITION
-from .schema import CATEGORY, Conditions
+from .schema import CATEGORY, Conditions, audio_vae_input
 from .validation import declared_only
 
 NO_CRF = -1
@@ -94,6 +94,10 @@ class SoundCondition(io.ComfyNode):
                     tooltip="Only for the output 'frames': the sampler's frames a second.",
                 ),
                 Conditions.Input("conditions", optional=True, tooltip="Other conditions to add this one to."),
+                audio_vae_input(
+                    "What encodes the sound, where the samplers have ComfyUI's own VAE: LTXVAudioVAELoader, or LTX VAE "
+                    "Loader. Left open: the samplers' VAE does."
+                ),
             ],
             outputs=[
                 Conditions.Output(display_name="conditions", tooltip="For both stage samplers."),
@@ -110,8 +114,10 @@ class SoundCondition(io.ComfyNode):
 
     @classmethod
     @declared
-    def execute(cls, audio, start: float, fps: float, conditions=None) -> io.NodeOutput:
+    def execute(cls, audio, start: float, fps: float, conditions=None, audio_vae=None) -> io.NodeOutput:
+        from .comfyui import core_vae
         from .sounds import add_sound
 
-        given = add_sound(conditions, audio, start)
+        encoder = None if audio_vae is None else core_vae.audio_vae(audio_vae)
+        given = add_sound(conditions, audio, start, encoder)
         return io.NodeOutput(given, given.sound.frames(fps))

@@ -39,7 +39,11 @@ class AVDecode(io.ComfyNode):
                 _tile_input("tile_overlap", 64, 0, 32, "Overlap of tiles in pixels."),
                 _tile_input("tile_frames", 80, 16, 8, "Frames in a tile."),
                 _tile_input("tile_frame_overlap", 24, 0, 8, "Overlap of tiles in frames."),
-                audio_vae_input(),
+                audio_vae_input(
+                    "Decodes the sound, from LTXVAudioVAELoader or LTX VAE Loader. Needed where ComfyUI's own VAE, "
+                    "which decodes the picture alone, is connected to vae; with LTX VAE Loader there, it takes the "
+                    "place of that one's sound."
+                ),
             ],
             outputs=[
                 io.Video.Output(display_name="video", tooltip="Frames and sound together, for Save Video."),

@@ -18,6 +18,7 @@ UPSAMPLER_FOLDERS = ("latent_upscale_models",)
 
 # ComfyUI's own nodes that give a MODEL of a file: the input that names it, and the folder that they look in.
 CORE_MODEL_LOADERS = {"CheckpointLoaderSimple": "ckpt_name", "UNETLoader": "unet_name"}
+CORE_PICTURE_VAES = ("CheckpointLoaderSimple", "VAELoader")  # give a VAE for the picture alone
 CORE_MODEL_FOLDERS = {"CheckpointLoaderSimple": "checkpoints", "UNETLoader": "diffusion_models"}
 
 SAME_FILE = "same file"  # the VAE loader's audio file

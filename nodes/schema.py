@@ -52,11 +52,7 @@ def vae_input(purpose: str) -> io.Input:
     return io.MultiType.Input("vae", [VAE, io.Vae], tooltip=tooltip)
 
 
-def audio_vae_input() -> io.Input:
-    tooltip = (
-        "Decodes the sound, from LTXVAudioVAELoader or LTX VAE Loader. Needed where ComfyUI's own VAE, which decodes "
-        "the picture alone, is connected to vae; with LTX VAE Loader there, it takes the place of that one's sound."
-    )
+def audio_vae_input(tooltip: str) -> io.Input:
     return io.MultiType.Input("audio_vae", [VAE, io.Vae], optional=True, tooltip=tooltip)
 
 

@@ -14,12 +14,13 @@ ONE_SOUND = "A film has one sound: take one of the LTX Sound Conditions out of t
 _SILENT = 1e-4  # of full scale: less than one step of 12 bits
 
 
-def add_sound(conditions: Given | None, audio: object, start: float) -> Given:
-    """A new chain with a sound, which is an AUDIO of ComfyUI; ConditioningError where there is one already."""
+def add_sound(conditions: Given | None, audio: object, start: float, vae: object | None = None) -> Given:
+    """A new chain with a sound, an AUDIO of ComfyUI, and the VAE that came with it; ConditioningError where the chain
+    has a sound already."""
     given = conditions or NOTHING
     if given.sound is not None:
         raise ConditioningError(f"The chain of conditions has a sound already. {ONE_SOUND}")
-    return replace(given, sound=sound_of(audio, start))
+    return replace(given, sound=sound_of(audio, start), sound_vae=vae)
 
 
 def sound_of(audio: object, start: float) -> GivenSound:

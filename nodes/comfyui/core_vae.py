@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ...ltx_core.audio_vae import AudioDecoder, AudioVAEParams
+from ...ltx_core.audio_vae import AudioDecoder, AudioEncoder, AudioVAEParams
 from ...ltx_core.errors import LTXError, VariantError
 from ...ltx_core.generation import Generation, guessed_generation
 from ...ltx_core.video_vae import PerChannelStatistics, VideoDecoder, VideoEncoder, VideoVAEParams
@@ -49,10 +49,10 @@ class CoreVideoVAE:
         return self._part(VideoDecoder, self._model.decoder, "decoder")
 
     def audio_encoder(self) -> BorrowedModule:
-        """LTXError: what encodes a sound that is given comes with a VAEHandle only."""
+        """LTXError: ComfyUI keeps what encodes sound in an object of its own."""
         raise LTXError(
-            "A sound is given, and vae, which is ComfyUI's own, encodes the picture alone; expected a VAE with sound. "
-            "Connect LTX VAE Loader to vae."
+            "A sound is given, and vae, which is ComfyUI's own, encodes the picture alone; expected an audio VAE in "
+            f"audio_vae of LTX Sound Condition. {_TAKE_AUDIO}"
         )
 
     def statistics(self) -> PerChannelStatistics:
@@ -79,6 +79,12 @@ class CoreAudioVAE:
         _check_generation(Part.VOCODER, self._model.vocoder, name, _TAKE_AUDIO)
         config = _audio_config(self._model)
         self._params, self._vocoder_params = AudioVAEParams.from_config(config), VocoderParams.from_config(config)
+
+    def audio_encoder(self) -> BorrowedModule:
+        autoencoder = self._model.autoencoder
+        beside = {"per_channel_statistics": autoencoder.per_channel_statistics}
+        build = partial(AudioEncoder, self._params)
+        return self._part(borrow(build, autoencoder.encoder, beside, what="The encoder of ComfyUI's audio VAE"))
 
     def audio_decoder(self) -> BorrowedModule:
         autoencoder = self._model.autoencoder

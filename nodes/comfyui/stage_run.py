@@ -50,7 +50,7 @@ class StageRun:
         resolve_frames([image.frame for image in given.images], geometry.frames)
         # At strength 0 an image would still add tokens of its own, where it is not the first frame.
         self.images = tuple(image for image in given.images if image.strength > 0)
-        self.sound = given.sound
+        self.sound, self.sound_vae = given.sound, given.sound_vae
         if self.sound is not None:
             self.sound.check(geometry.frames, geometry.fps)
         # Counted here so that blocks or prompts that guidance lacks are found before anything is loaded.
@@ -84,11 +84,12 @@ class StageRun:
         return conditions
 
     def encode_sound(self, vae: VideoVAE) -> Tensor | None:
-        """The given sound's latent (1, 8, T, 16), None without one; only then the VAE loads."""
+        """The given sound's latent (1, 8, T, 16), None without one; only then the VAE loads, the one that came with the
+        sound or else `vae`."""
         if self.sound is None:
             return None
         reporter = self.progress.phase(HEARING)
-        component = vae.audio_encoder()
+        component = (self.sound_vae or vae).audio_encoder()
         placement = {"dtype": component.compute_dtype, "device": component.device}
         need = memory_estimates.audio_encoder(component.module.params, self.geometry.audio_frames)
         component.load(need)

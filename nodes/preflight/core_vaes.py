@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from ...ltx_core.generation import Generation
 from ..names import (
+    CORE_PICTURE_VAES,
     DECODE,
     LATENT_UPSAMPLER,
     SAVE_LATENT,
@@ -13,7 +14,7 @@ from ..names import (
 )
 from ..prompt_graph import Node, PromptGraph
 from .report import Files, Report
-from .sounds import given_sounds
+from .sounds import ADD_AUDIO_VAE, given_sounds
 
 CHECKPOINT_LOADER, VAE_LOADER, AUDIO_VAE_LOADER = "CheckpointLoaderSimple", "VAELoader", "LTXVAudioVAELoader"
 CORE_UPSAMPLER_LOADER = "LatentUpscaleModelLoader"
@@ -24,7 +25,6 @@ _FILES = {
     VAE_LOADER: ("vae_name", "vae"),
     AUDIO_VAE_LOADER: ("ckpt_name", "checkpoints"),
 }
-_ADD_AUDIO = "LTXVAudioVAELoader with the LTX-2.3 checkpoint, or LTX VAE Loader"
 _KEEPING_SOUND = (STAGE_TWO_SAMPLER, LATENT_UPSAMPLER, SAVE_LATENT)
 
 
@@ -46,14 +46,14 @@ def check_vaes(graph: PromptGraph, node: Node, files: Files, report: Report) -> 
                      "Decode.", input="vae")  # fmt: skip
     if sound is not None and sound.type == CHECKPOINT_LOADER:
         report.error(node, "audio_vae is the VAE of Load Checkpoint, which decodes the picture alone. Connect "
-                     f"{_ADD_AUDIO}.", input="audio_vae")  # fmt: skip
+                     f"{ADD_AUDIO_VAE}.", input="audio_vae")  # fmt: skip
     for slot, loader in (("vae", picture), ("audio_vae", sound)):
         if loader is not None and loader.type in _FILES:
             _check_generation(node, slot, loader, files, report)
-    alone = picture is not None and picture.type in (CHECKPOINT_LOADER, VAE_LOADER)
+    alone = picture is not None and picture.type in CORE_PICTURE_VAES
     if node.type == DECODE and alone and not node.has("audio_vae") and _has_sound(graph, node):
         report.error(node, "The latent has sound, and ComfyUI's own VAE decodes the picture alone. Connect "
-                     f"{_ADD_AUDIO}, to audio_vae.", input="vae")  # fmt: skip
+                     f"{ADD_AUDIO_VAE}, to audio_vae.", input="vae")  # fmt: skip
 
 
 def _check_generation(node: Node, slot: str, loader: Node, files: Files, report: Report) -> None:

@@ -1,12 +1,13 @@
 """A sound that is given: one for each film, from a VAE that can encode it, and as long as its frames say."""
 
 from ...ltx_core.checkpoint import Component
-from ..names import SOUND_CONDITION, STAGE_ONE_SAMPLER, VAE_LOADER
+from ..names import CORE_PICTURE_VAES, SOUND_CONDITION, STAGE_ONE_SAMPLER, VAE_LOADER
 from ..prompt_graph import Node, PromptGraph
 from ..sounds import ONE_SOUND
 from .report import Files, Report
 
 NUMBER = (int, float)
+ADD_AUDIO_VAE = "LTXVAudioVAELoader with the LTX-2.3 checkpoint, or LTX VAE Loader"
 
 
 def given_sounds(graph: PromptGraph, sampler: Node) -> list[Node]:
@@ -26,7 +27,11 @@ def check_sound(graph: PromptGraph, sampler: Node, files: Files, report: Report)
 
 
 def _check_encoder(graph: PromptGraph, sampler: Node, files: Files, report: Report) -> None:
-    loader = graph.source(sampler, "vae")
+    given = graph.source(given_sounds(graph, sampler)[0], "audio_vae")
+    loader = given or graph.source(sampler, "vae")
+    if loader is not None and given is None and loader.type in CORE_PICTURE_VAES:
+        report.error(sampler, "A sound is given, and ComfyUI's own VAE encodes the picture alone. Connect "
+                     f"{ADD_AUDIO_VAE}, to audio_vae of LTX Sound Condition.", input="vae")  # fmt: skip
     if loader is None or loader.type != VAE_LOADER:
         return
     audio = files.audio_vae(loader)

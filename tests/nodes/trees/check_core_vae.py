@@ -93,6 +93,27 @@ def test_frames_and_sound(tiling, decode, latent, vae, core_vae, core_audio_vae,
         assert not torch.equal(theirs[0], decode(latent, core_vae, "off", audio_vae=core_audio_vae)[0])
 
 
+def test_an_encoded_sound(run, model, vae, core_vae, core_audio_vae, texts, names, measured):
+    audio = {"waveform": torch.randn(1, 2, 48000), "sample_rate": 48000}
+    latent = []
+    for picture, sound in ((vae, {}), (core_vae, {"audio_vae": core_audio_vae})):
+        given, _ = run("SoundCondition", audio=audio, start=0.0, fps=FPS, **sound)
+        inputs = {"model": model, "positive": texts[0], "negative": texts[1], "conditions": given, "vae": picture}
+        stage = run("StageOneSampler", seed=10, noise_device="gpu", **names.size, **inputs)
+        latent.append(latents.take(stage)[1])
+    assert latent[0].std() > 1e-3
+    measured("ComfyUI's audio VAE: a given sound, encoded", OURS, latent[1], latent[0], ROUNDING)
+
+
+def test_a_sound_and_no_vae_that_encodes_it(run, model, core_vae, texts, names):
+    given, _ = run(
+        "SoundCondition", audio={"waveform": torch.randn(1, 2, 48000), "sample_rate": 48000}, start=0.0, fps=FPS
+    )
+    inputs = {"model": model, "positive": texts[0], "negative": texts[1], "conditions": given, "vae": core_vae}
+    with pytest.raises(LTXError, match="audio_vae of LTX Sound Condition"):
+        run("StageOneSampler", seed=10, noise_device="gpu", **names.size, **inputs)
+
+
 def test_encoded_images_and_upsampled_latents(
     run, model, stage_one, vae, core_vae, core_upsampler, texts, conditions, names, measured
 ):

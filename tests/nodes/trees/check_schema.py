@@ -22,7 +22,7 @@ TABLE = {
     "LTXDuoTextEncoderLoader": ([], ["LTXDUO_TEXT_ENCODER"]),
     "LTXDuoTextEncode": (["LTXDUO_TEXT_ENCODER"], ["CONDITIONING", "CONDITIONING"]),
     "LTXDuoImageCondition": (["IMAGE", "LTXDUO_CONDITIONS"], ["LTXDUO_CONDITIONS"]),
-    "LTXDuoSoundCondition": (["AUDIO", "LTXDUO_CONDITIONS"], ["LTXDUO_CONDITIONS", "INT"]),
+    "LTXDuoSoundCondition": (["AUDIO", "LTXDUO_CONDITIONS", "LTXDUO_VAE,VAE"], ["LTXDUO_CONDITIONS", "INT"]),
     "LTXDuoGuidance": ([], ["LTXDUO_GUIDANCE"]),
     "LTXDuoStageOneSampler": (
         [
