@@ -4,7 +4,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -14,6 +14,7 @@ from torch import Tensor
 from .errors import CheckpointError, VariantError
 from .generation import Generation, guessed_generation, marked_generation, stated_version, version_tuple
 from .key_maps import STATISTICS_ALIASES, STATISTICS_NAMES, Component, KeyMap, component_keys, unrecognised
+from .other_forms import other_file
 from .safetensors_file import SafetensorsFile, TensorInfo
 from .stubs import read_json
 from .unfinished import marks
@@ -21,10 +22,28 @@ from .weights import backfill_audio_statistics, check_finite, check_latent_stati
 
 __all__ = ["Checkpoint", "Component", "common_generation"]
 
+# The section of a config that each component is built from.  An upsampler's config is one section, without a name.
+UPSAMPLER = ""
+SECTIONS = {
+    Component.TRANSFORMER: "transformer",
+    Component.VIDEO_CONNECTOR: "transformer",
+    Component.AUDIO_CONNECTOR: "transformer",
+    Component.VIDEO_ENCODER: "vae",
+    Component.VIDEO_DECODER: "vae",
+    Component.AUDIO_ENCODER: "audio_vae",
+    Component.AUDIO_DECODER: "audio_vae",
+    Component.VOCODER: "vocoder",
+    Component.UPSAMPLER: UPSAMPLER,
+}
+
 _WITH_AUDIO_STATISTICS = (Component.AUDIO_ENCODER, Component.AUDIO_DECODER)
 
 # What to do when a component is missing, beyond choosing a file that has it.
 _ADVICE = {
+    Component.VIDEO_CONNECTOR: "Choose the file that has it as connectors of LTX Model Loader (an advanced input), or "
+    "the full LTX-2.3 checkpoint.",
+    Component.AUDIO_CONNECTOR: "Choose the file that has it as connectors of LTX Model Loader (an advanced input), or "
+    "the full LTX-2.3 checkpoint.",
     Component.TEXT_PROJECTION: "The text projection lies in the LTX-2.3 checkpoint (or in a text projection file), not "
     "in the Gemma file: choose the checkpoint as the projection.",
     Component.AUDIO_DECODER: "Choose the full LTX-2.3 checkpoint, or an audio VAE file beside this one.",
@@ -52,6 +71,7 @@ class Checkpoint:
     unrecognised: tuple[str, ...] = field(repr=False)
     generation: Generation | None
     _config: Mapping[str, Any] | str = field(repr=False)  # or why there is none
+    _lacks: str = field(default="", repr=False)  # what is said of a section that is not there
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> "Checkpoint":
@@ -71,11 +91,7 @@ class Checkpoint:
             tensors.update(file.tensors)
         maps = component_keys(tensors)
         if not maps:
-            raise CheckpointError(
-                f"{path} holds nothing that LTX Duo knows: found {len(tensors):,} tensors"
-                + (f" such as {next(iter(tensors))}" if tensors else "")
-                + ". Expected an LTX-2.3 checkpoint or a part of one, Gemma-3, a latent upsampler or a LoRA."
-            )
+            raise _nothing_known(path, tensors)
         config = _read_config(path, metadata)
         try:
             generation = marked_generation(metadata, config if isinstance(config, Mapping) else {})
@@ -109,6 +125,29 @@ class Checkpoint:
         if isinstance(self._config, str):
             raise CheckpointError(self._config)
         return dict(self._config)
+
+    @property
+    def has_broken_config(self) -> bool:
+        """Whether its metadata have a config that cannot be read."""
+        return isinstance(self._config, str) and "config" in self.metadata
+
+    @property
+    def own_config(self) -> Mapping[str, Any]:
+        """`config` by sections, empty when there is none; an upsampler's is the section UPSAMPLER."""
+        if isinstance(self._config, str):
+            return {}
+        return {UPSAMPLER: self._config} if Component.UPSAMPLER in self.components else self._config
+
+    def config_for(self, component: Component) -> dict[str, Any]:
+        """`config`; CheckpointError when it lacks the component's section, and none was found elsewhere either."""
+        if self._lacks and SECTIONS.get(component) not in self.own_config:
+            raise CheckpointError(self._lacks)
+        return self.config
+
+    def with_config(self, sections: Mapping[str, Any], lacks: str = "") -> "Checkpoint":
+        """The same file with the config of another place; `lacks` is said of sections that are not there."""
+        config = sections.get(UPSAMPLER, sections) if Component.UPSAMPLER in self.components else sections
+        return replace(self, _config=config or lacks, _lacks=lacks)
 
     @property
     def gemma_config(self) -> dict[str, Any] | None:
@@ -217,6 +256,22 @@ def common_generation(*checkpoints: Checkpoint) -> Generation:
     return first.generation
 
 
+def _nothing_known(path: Path, tensors: Mapping[str, TensorInfo]) -> CheckpointError:
+    if found := other_file(tensors):
+        what, to_do = found
+        return CheckpointError(f"{path} is {what}, which LTX Duo does not read. {to_do}")
+    if part := re.search(r"-(\d{5})-of-(\d{5})\.safetensors$", path.name):
+        return CheckpointError(
+            f"{path} is part {int(part[1])} of the {int(part[2])} that a model was cut into. Take the model's single "
+            ".safetensors file, or for a text encoder the whole folder."
+        )
+    such = f" such as {next(iter(tensors))}" if tensors else ""
+    return CheckpointError(
+        f"{path} is in a form that LTX Duo does not know: found {len(tensors):,} tensors{such}. Expected an LTX-2.3 "
+        "checkpoint or a part of one, Gemma-3, a latent upsampler or a LoRA."
+    )
+
+
 def _read_config(path: Path, metadata: Mapping[str, str]) -> dict[str, Any] | str:
     to_do = "The sizes of the model stand there: use the official file, or one that was converted with its metadata."
     if "config" not in metadata:
@@ -232,6 +287,11 @@ def _read_config(path: Path, metadata: Mapping[str, str]) -> dict[str, Any] | st
 
 def _shards(folder: Path) -> list[Path]:
     """The weight files of a Hugging Face folder, all of them; CheckpointError if one is missing."""
+    if (folder / "model_index.json").is_file():
+        raise CheckpointError(
+            f"{folder} is a whole model in the layout of diffusers (it holds model_index.json), which LTX Duo does not "
+            "read. Take the single .safetensors file of the model, as Lightricks publishes it."
+        )
     present = {path.name for path in folder.glob("*.safetensors")}
     index = folder / "model.safetensors.index.json"
     if index.is_file():

@@ -4,20 +4,19 @@ import argparse
 import json
 import sys
 from collections import Counter
-from collections.abc import Sequence, Set
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TextIO
 
+from . import usable
 from .checkpoint import Checkpoint, Component, common_generation
-from .errors import CheckpointError
+from .errors import CheckpointError, VariantError
 from .generation import Generation
-from .loading import build_module, load_tokenizer
+from .known_configs import completed
 from .lora import LoRA
-from .quantization import check_supported, quantization
-from .upsampler import UpsamplerParams
+from .quantization import quantization
 from .variants import Kind, kind_of_name
-from .weights import differences
 
 _VAES = (Component.VIDEO_ENCODER, Component.VIDEO_DECODER, Component.AUDIO_ENCODER, Component.AUDIO_DECODER)
 
@@ -36,18 +35,6 @@ _NEEDED = {
     Component.UPSAMPLER: "latent_upscale_models",
     Component.LORA: "loras",
 }
-
-# Nodes by what a file must hold to be chosen there.
-_USES = (
-    ("LTX Model Loader", {Component.TRANSFORMER, Component.VIDEO_CONNECTOR, Component.AUDIO_CONNECTOR}),
-    ("LTX VAE Loader", {Component.VIDEO_ENCODER, Component.VIDEO_DECODER, Component.AUDIO_DECODER, Component.VOCODER}),
-    ("LTX VAE Loader (video)", {Component.VIDEO_ENCODER, Component.VIDEO_DECODER}),
-    ("LTX VAE Loader (audio)", {Component.AUDIO_DECODER, Component.VOCODER}),
-    ("LTX Text Encoder Loader (text encoder)", {Component.GEMMA, Component.TOKENIZER}),
-    ("LTX Text Encoder Loader (projection)", {Component.TEXT_PROJECTION}),
-    ("LTX Upsampler Loader", {Component.UPSAMPLER}),
-    ("LTX LoRA Loader", {Component.LORA}),
-)
 
 
 @dataclass(frozen=True)
@@ -80,19 +67,21 @@ class FileReport:
 
 def inspect_file(path: str | Path) -> tuple[FileReport, Checkpoint]:
     """Reads a file's headers; CheckpointError if it cannot be used at all."""
-    checkpoint = Checkpoint.open(path)
+    checkpoint = completed(Checkpoint.open(path))
     components = [_component(checkpoint, component) for component in Component if component in checkpoint.key_maps]
     problems = [f"{part.name}: {part.problem}" for part in components if part.problem]
     broken = {Component(part.name) for part in components if part.problem}
-    if checkpoint.generation not in (None, Generation.V2_3):
-        problems.append(f"It is of {checkpoint.generation_name}; LTX Duo runs LTX-2.3.")
+    try:
+        usable.check_generation(checkpoint)
+    except VariantError as error:
+        problems = [str(error)]  # what else does not fit follows from it
         broken.update(checkpoint.components)
     formats: Counter[str] = Counter()
     for component in (Component.TRANSFORMER, Component.GEMMA):
         layers = {} if component in broken else quantization(checkpoint, component)
         formats.update(f"{layer.format}{' scaled' if layer.scaled else ''}" for layer in layers.values())
     ranks: Counter[int] = Counter()
-    if Component.LORA in checkpoint.components:
+    if Component.LORA in checkpoint.components - broken:
         ranks.update(LoRA.open(path).ranks().values())
     notes = []
     if unknown := checkpoint.unrecognised:
@@ -111,7 +100,7 @@ def inspect_file(path: str | Path) -> tuple[FileReport, Checkpoint]:
         quantization=dict(formats),
         lora_ranks=dict(sorted(ranks.items())),
         folder=_folder(checkpoint),
-        uses=_uses(checkpoint, broken),
+        uses=[use.value for use in usable.uses(checkpoint)],
         problems=problems,
         notes=notes,
     )
@@ -123,32 +112,11 @@ def _component(checkpoint: Checkpoint, component: Component) -> ComponentReport:
     dtypes: Counter[str] = Counter()
     for info in tensors.values():
         dtypes[info.dtype] += info.count
-    try:
-        problem = _problem(checkpoint, component)
-    except CheckpointError as error:
-        problem = str(error)
-    return ComponentReport(component.value, len(tensors), sum(dtypes.values()), dict(dtypes.most_common()), problem)
-
-
-def _problem(checkpoint: Checkpoint, component: Component) -> str | None:
-    """What does not fit between a component's tensors and the module that its config describes."""
-    if component is Component.TOKENIZER or (component is Component.GEMMA and checkpoint.path.is_dir()):
-        load_tokenizer(checkpoint)
-    # A projection's size depends on Gemma's; quantised tensors have other names and shapes than plain ones.
-    not_compared = (Component.LORA, Component.TEXT_PROJECTION, Component.TOKENIZER)
-    if component in not_compared:
-        return None
-    layers = quantization(checkpoint, component)
-    check_supported(layers, checkpoint.path)
-    if component is Component.UPSAMPLER and not (params := UpsamplerParams.from_config(checkpoint.config)).doubles:
-        return f"it enlarges {params.enlarges}; between the stages stands the spatial x2 upsampler"
-    if layers:
-        return None
-    if component in _VAES:
-        checkpoint.check_statistics(component)
-    module = build_module(checkpoint, component, device="meta")
-    expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
-    return differences(expected, {name: info.shape for name, info in checkpoint.tensors(component).items()}) or None
+    found = usable.problem(checkpoint, component)
+    if found is None and component is Component.GEMMA and checkpoint.path.is_dir():
+        found = usable.problem(checkpoint, Component.TOKENIZER)
+    text = None if found is None else str(found)
+    return ComponentReport(component.value, len(tensors), sum(dtypes.values()), dict(dtypes.most_common()), text)
 
 
 def _folder(checkpoint: Checkpoint) -> str:
@@ -160,16 +128,6 @@ def _folder(checkpoint: Checkpoint) -> str:
     if Component.TRANSFORMER in parts:
         return "checkpoints" if parts.intersection(_VAES) else "diffusion_models"
     return "vae" if parts.intersection((*_VAES, Component.VOCODER)) else "text_encoders"
-
-
-def _uses(checkpoint: Checkpoint, broken: Set[Component]) -> list[str]:
-    parts = set(checkpoint.components - broken)
-    if Component.GEMMA in parts and checkpoint.path.is_dir():
-        parts.add(Component.TOKENIZER)
-    uses = [node for node, needed in _USES if needed <= parts]
-    if "LTX VAE Loader" in uses:
-        uses = [node for node in uses if not node.startswith("LTX VAE Loader (")]
-    return uses
 
 
 def _missing(checkpoints: Sequence[Checkpoint]) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -37,7 +38,7 @@ def build_module(checkpoint: Checkpoint, component: Component, **options: Any) -
     """
     if component is Component.GEMMA:
         return GemmaModel(gemma_params(checkpoint), **options)
-    config = checkpoint.config
+    config = checkpoint.config_for(component)
     if component is Component.TRANSFORMER:
         return AVTransformer(TransformerParams.from_config(config), **options)
     if component in (Component.VIDEO_CONNECTOR, Component.AUDIO_CONNECTOR):
@@ -99,8 +100,24 @@ def text_encoder_module(gemma: Checkpoint, projection: Checkpoint, **options: An
         )
     if single:
         return TextEncoder(params, FeatureExtractorV20Params(params.hidden_size, states), **options)
-    extractor = FeatureExtractorParams.from_config(projection.config, params.hidden_size, states)
-    return TextEncoder(params, extractor, **options)
+    return TextEncoder(params, projection_params(projection, params.hidden_size, states), **options)
+
+
+def projection_params(projection: Checkpoint, hidden_size: int, states: int) -> FeatureExtractorParams:
+    """Sizes of LTX-2.3's text projection for a Gemma of that width and that many states.
+
+    Shapes tell all of them; where the file has the model's config too, the two must not contradict each other.
+    """
+    if "transformer" in projection.own_config:
+        return FeatureExtractorParams.from_config(projection.config, hidden_size, states)
+    tensors = projection.tensors(Component.TEXT_PROJECTION)
+    names = [f"{modality}_aggregate_embed.bias" for modality in ("video", "audio")]
+    if absent := [name for name in names if name not in tensors or len(tensors[name].shape) != 1]:
+        raise CheckpointError(
+            f"The text projection in {projection.path} has no {absent[0]}, which tells how wide text is for the model; "
+            "expected video_aggregate_embed and audio_aggregate_embed, each with weight and bias, as LTX-2.3 has them."
+        )
+    return FeatureExtractorParams(hidden_size, states, *(tensors[name].shape[0] for name in names))
 
 
 def load_text_encoder(
@@ -120,8 +137,9 @@ def load_text_encoder(
     return module.eval()
 
 
+@lru_cache(maxsize=1)
 def load_tokenizer(gemma: Checkpoint) -> GemmaTokenizer:
-    """The tokenizer beside the weights in a folder, or inside a single file."""
+    """The tokenizer beside the weights in a folder, or inside a single file; the last one is kept."""
     if gemma.path.is_dir():
         return GemmaTokenizer.from_folder(gemma.path)
     gemma.require(Component.TOKENIZER)

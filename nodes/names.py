@@ -13,9 +13,10 @@ LORA_FOLDERS = ("loras",)
 VAE_FOLDERS = ("checkpoints", "vae")
 ENCODER_FOLDERS = ("text_encoders",)
 PROJECTION_FOLDERS = ("checkpoints", "text_encoders", "diffusion_models")
+CONNECTOR_FOLDERS = PROJECTION_FOLDERS
 UPSAMPLER_FOLDERS = ("latent_upscale_models",)
 
-SAME_FILE = "same file"  # the VAE loader's audio file
+SAME_FILE = "same file"  # the VAE loader's audio file, the model loader's connectors
 CUSTOM, FROM_MODEL, NO_GUIDANCE = "custom", "from the model", "none"  # presets of guidance
 AUTO_BLOCKS = "auto"
 AUTO_KIND, DEV, DISTILLED = "auto", "dev", "distilled"  # whether a model is a distilled one

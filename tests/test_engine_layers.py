@@ -21,6 +21,7 @@ LAYERS = (
         "stubs",
         "unfinished",
         "safetensors_file",
+        "other_forms",
         "text/keys",
         "key_maps",
         "generation",
@@ -37,6 +38,9 @@ LAYERS = (
     ("components", "request"),
     ("two_stage",),
     ("loading", "film"),
+    ("fit",),
+    ("known_configs",),
+    ("usable",),
     ("inspect",),
 )
 PARTS = {part: number for number, layer in enumerate(LAYERS) for part in layer}

@@ -9,10 +9,8 @@ from torch import Tensor, nn
 
 from ...ltx_core import checkpoint as files_of_model
 from ...ltx_core.checkpoint import Checkpoint
-from ...ltx_core.errors import CheckpointError
 from ...ltx_core.loading import build_module, text_encoder_module
-from ...ltx_core.quantization import check_supported, dequantize, keep_fp8, quantization
-from ...ltx_core.weights import differences
+from ...ltx_core.quantization import dequantize, keep_fp8
 from . import dtypes, memory
 from .attention import chosen_attention
 from .files import load_tensors
@@ -21,8 +19,6 @@ from .layers import to_fp8
 Part = files_of_model.Component
 Factory = Callable[..., nn.Module]
 
-# Names beside a quantised weight.
-_BESIDE_WEIGHTS = (".weight_scale", ".scale_weight", ".input_scale", ".scale_input", ".comfy_quant", "scaled_fp8")
 TRANSFORMER = {"transformer": Part.TRANSFORMER}
 # At work only before a stage begins, and large: under a patcher of their own they make room for the transformer.
 CONNECTORS = {"video_connector": Part.VIDEO_CONNECTOR, "audio_connector": Part.AUDIO_CONNECTOR}
@@ -36,36 +32,6 @@ class Model(nn.Module):
         super().__init__()
         for name, factory in factories.items():
             self.add_module(name, factory(**how))
-
-
-def check_parts(checkpoint: Checkpoint, *parts: Part) -> None:
-    """CheckpointError if the file lacks one of the parts, or its header shows that one does not fit its config."""
-    checkpoint.require(*parts)
-    for part in parts:
-        check_fit(part, checkpoint, build_module(checkpoint, part, device="meta"))
-
-
-def check_text_encoder(gemma: Checkpoint, projection: Checkpoint) -> None:
-    """CheckpointError unless Gemma and the text projection are whole and go together."""
-    module = text_encoder_module(gemma, projection, device="meta")
-    check_fit(Part.GEMMA, gemma, module.gemma)
-    check_fit(Part.TEXT_PROJECTION, projection, module.feature_extractor)
-
-
-def check_fit(part: Part, checkpoint: Checkpoint, module: nn.Module) -> None:
-    """CheckpointError if the file's tensors of `part`, by its header alone, are not those of the module."""
-    check_supported(quantization(checkpoint, part), checkpoint.path)
-    expected = {name: tensor.shape for name, tensor in module.state_dict().items()}
-    found = {
-        name: torch.Size(info.shape)
-        for name, info in checkpoint.tensors(part).items()
-        if name in expected or not name.endswith(_BESIDE_WEIGHTS)
-    }
-    if problems := differences(expected, found):
-        raise CheckpointError(
-            f"The {part.value} in {checkpoint.path} does not fit the model that its config describes: {problems}. "
-            "Use the file as its publisher released it; if it is, download it again."
-        )
 
 
 def weights_of(part: Part, checkpoint: Checkpoint, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

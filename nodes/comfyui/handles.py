@@ -70,6 +70,7 @@ class ModelHandle(Handle):
     checkpoint: Checkpoint
     weight_dtype: str
     kind: Kind
+    connectors: Checkpoint  # often the same file
     loras: tuple[LoraUse, ...] = ()
     built: Built = field(default_factory=Built)
     patched: Built = field(default_factory=Built)
@@ -116,9 +117,9 @@ class ModelHandle(Handle):
         given = [feature for feature in features if feature is not None]
         connectors = None
         if any(unprocessed for *_, unprocessed in given):
-            self.checkpoint.check_not_written_over()
+            self.connectors.check_not_written_over()
             connectors = self.built.get(
-                "connectors", partial(build_model, self.checkpoint, self.weight_dtype, CONNECTORS)
+                "connectors", partial(build_model, self.connectors, self.weight_dtype, CONNECTORS)
             )
             module = connectors.load()
         result = []
@@ -137,10 +138,11 @@ class ModelHandle(Handle):
 
 @dataclass(frozen=True, eq=False)
 class VAEHandle(Handle):
-    """LTXDUO_VAE: the files with the video VAE and with audio VAE and vocoder, often the same one."""
+    """LTXDUO_VAE: the files with the video VAE, the audio VAE and the vocoder, often the same one."""
 
     video: Checkpoint
     audio: Checkpoint
+    vocoder_file: Checkpoint
     built: Built = field(default_factory=Built)
 
     def video_encoder(self) -> PatchedModule:
@@ -153,7 +155,7 @@ class VAEHandle(Handle):
         return self._part(Part.AUDIO_DECODER, self.audio, torch.float32)
 
     def vocoder(self) -> PatchedModule:
-        return self._part(Part.VOCODER, self.audio, torch.float32)
+        return self._part(Part.VOCODER, self.vocoder_file, torch.float32)
 
     def statistics(self) -> PerChannelStatistics:
         """Means and deviations of the video latent's channels, read by themselves."""

@@ -1,0 +1,72 @@
+"""Whether a component's tensors are those of the module that its config describes, by headers alone."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from .checkpoint import Checkpoint, Component
+from .errors import CheckpointError, VariantError
+from .loading import build_module
+from .other_forms import is_gemma_4, other_form
+from .quantization import check_supported, quantization
+from .weights import differences
+
+# Names beside a quantised weight.
+_BESIDE_WEIGHTS = (".weight_scale", ".scale_weight", ".input_scale", ".scale_input", ".comfy_quant", "scaled_fp8")
+
+
+def check_form(part: Component, checkpoint: Checkpoint) -> None:
+    """CheckpointError or VariantError if `part` has a form of another tool, or is of another generation by its names.
+
+    What none of this is said of may still not fit.
+    """
+    names = checkpoint.key_maps[part]
+    if part is Component.GEMMA and is_gemma_4(names):
+        raise VariantError(
+            f"{checkpoint.path} is Gemma-4, LTX-2.5's text encoder; LTX-2.3 takes Gemma-3 12B. Choose "
+            "gemma_3_12B_it.safetensors, or its fp8 or fp4 version."
+        )
+    if found := other_form(names):
+        what, to_do = found
+        raise CheckpointError(f"The {part.value} in {checkpoint.path} is {what}, which LTX Duo does not read. {to_do}")
+    if part is Component.TRANSFORMER and not any(name.startswith("audio_") for name in names.values()):
+        raise VariantError(
+            f"The transformer in {checkpoint.path} has no layers for sound: a model of video alone, such as "
+            "LTX-Video before LTX-2. Choose an LTX-2.3 file, such as ltx-2.3-22b-dev.safetensors."
+        )
+
+
+def check_fit(part: Component, checkpoint: Checkpoint, module: nn.Module) -> None:
+    """CheckpointError or VariantError if the file's tensors of `part` are not those of the module.
+
+    `module` may be on the meta device.
+    """
+    check_form(part, checkpoint)
+    check_supported(quantization(checkpoint, part), checkpoint.path)
+    if problems := _differences(part, checkpoint, module):
+        raise CheckpointError(
+            f"The {part.value} in {checkpoint.path} does not fit the model that its config describes: {problems}. Use "
+            "the file as its publisher released it, or one that was converted together with its config."
+        )
+
+
+def unfit(part: Component, checkpoint: Checkpoint, config: Mapping[str, Any]) -> str:
+    """How `part` differs from the module that another config describes (by sections); empty if it does not.
+
+    A config that describes no module that can be built does not fit.
+    """
+    try:
+        return _differences(part, checkpoint, build_module(checkpoint.with_config(config), part, device="meta"))
+    except CheckpointError as error:
+        return str(error)
+
+
+def _differences(part: Component, checkpoint: Checkpoint, module: nn.Module) -> str:
+    expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    found = {
+        name: info.shape
+        for name, info in checkpoint.tensors(part).items()
+        if name in expected or not name.endswith(_BESIDE_WEIGHTS)
+    }
+    return differences(expected, found)
