@@ -71,7 +71,7 @@ class Checkpoint:
     unrecognised: tuple[str, ...] = field(repr=False)
     generation: Generation | None
     _config: Mapping[str, Any] | str = field(repr=False)  # or why there is none
-    _lacks: str = field(default="", repr=False)  # what is said of a section that is not there
+    _lacks: Mapping[str, str] = field(default_factory=dict, repr=False)  # of sections that are not there: why
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> "Checkpoint":
@@ -140,14 +140,14 @@ class Checkpoint:
 
     def config_for(self, component: Component) -> dict[str, Any]:
         """`config`; CheckpointError when it lacks the component's section, and none was found elsewhere either."""
-        if self._lacks and SECTIONS.get(component) not in self.own_config:
-            raise CheckpointError(self._lacks)
+        if (section := SECTIONS.get(component)) in self._lacks:
+            raise CheckpointError(self._lacks[section])
         return self.config
 
-    def with_config(self, sections: Mapping[str, Any], lacks: str = "") -> "Checkpoint":
-        """The same file with the config of another place; `lacks` is said of sections that are not there."""
+    def with_config(self, sections: Mapping[str, Any], lacks: Mapping[str, str] = MappingProxyType({})) -> "Checkpoint":
+        """The same file with the config of another place; `lacks` is what to say of sections that are not there."""
         config = sections.get(UPSAMPLER, sections) if Component.UPSAMPLER in self.components else sections
-        return replace(self, _config=config or lacks, _lacks=lacks)
+        return replace(self, _config=config or next(iter(lacks.values()), {}), _lacks=lacks)
 
     @property
     def gemma_config(self) -> dict[str, Any] | None:

@@ -14,6 +14,7 @@ from .checkpoint import Checkpoint, Component, common_generation
 from .errors import CheckpointError, VariantError
 from .generation import Generation
 from .known_configs import completed
+from .loading import gemma_params
 from .lora import LoRA
 from .quantization import quantization
 from .variants import Kind, kind_of_name
@@ -65,9 +66,12 @@ class FileReport:
     notes: list[str]
 
 
-def inspect_file(path: str | Path) -> tuple[FileReport, Checkpoint]:
-    """Reads a file's headers; CheckpointError if it cannot be used at all."""
-    checkpoint = completed(Checkpoint.open(path))
+def inspect_file(path: str | Path, model: Checkpoint | None = None) -> tuple[FileReport, Checkpoint]:
+    """Reads a file's headers; CheckpointError if it cannot be used at all.
+
+    `model` is the file that it is used beside: its config counts for connectors that have none.
+    """
+    checkpoint = completed(Checkpoint.open(path), model)
     components = [_component(checkpoint, component) for component in Component if component in checkpoint.key_maps]
     problems = [f"{part.name}: {part.problem}" for part in components if part.problem]
     broken = {Component(part.name) for part in components if part.problem}
@@ -89,6 +93,8 @@ def inspect_file(path: str | Path) -> tuple[FileReport, Checkpoint]:
         notes.append(f"{len(unknown):,} {kind} not used ({', '.join(unknown[:3])})")
     if Component.GEMMA in checkpoint.components - broken and checkpoint.path.is_dir():
         notes.append("the tokenizer lies beside the weights")
+    if Component.GEMMA in checkpoint.components - broken and (size := gemma_params(checkpoint).size):
+        notes.append(f"it is Gemma-3 {size}" + ("" if size == "12B" else "; LTX-2.3 as published takes 12B"))
     if _is_distilled_model(checkpoint):
         notes.append("by its name a distilled model, which runs 8 steps without guidance")
     report = FileReport(
@@ -139,6 +145,18 @@ def _missing(checkpoints: Sequence[Checkpoint]) -> dict[str, str]:
         have.add(Component.LORA)
     lacks = {component: folder for component, folder in _NEEDED.items() if component not in have}
     return {"distilled LoRA" if c is Component.LORA else c.value: folder for c, folder in lacks.items()}
+
+
+def _model_among(paths: Sequence[str]) -> Checkpoint | None:
+    """The first file that holds a transformer, if others are looked at beside it."""
+    for path in paths if len(paths) > 1 else ():
+        try:
+            checkpoint = completed(Checkpoint.open(path))
+        except CheckpointError:
+            continue  # told when its turn comes
+        if Component.TRANSFORMER in checkpoint.components:
+            return checkpoint
+    return None
 
 
 def _is_distilled_model(checkpoint: Checkpoint) -> bool:
@@ -203,9 +221,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     reports: list[FileReport] = []
     checkpoints: list[Checkpoint] = []
     errors: list[str] = []
+    model = _model_among(options.file)
     for path in options.file:
         try:
-            report, checkpoint = inspect_file(path)
+            report, checkpoint = inspect_file(path, model)
         except CheckpointError as error:
             errors.append(str(error))
             continue

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from .checkpoint import SECTIONS, UPSAMPLER, Checkpoint
+from .checkpoint import SECTIONS, UPSAMPLER, Checkpoint, Component
 from .errors import CheckpointError
 from .fit import unfit
 from .stubs import read_json
@@ -34,9 +34,10 @@ def completed(checkpoint: Checkpoint, other: Checkpoint | None = None) -> Checkp
     if checkpoint.has_broken_config or wanted <= checkpoint.own_config.keys():
         return checkpoint
     found, sources = dict(checkpoint.own_config), list(_sources(checkpoint, other))
-    why = ""
+    lacks = {}
     for section in sorted(wanted - found.keys()):
-        parts = [part for part in checkpoint.components if SECTIONS.get(part) == section]
+        parts = [part for part in Component if part in checkpoint.components and SECTIONS.get(part) == section]
+        why = ""
         for name, source in sources:
             if section in source:
                 # The vocoder's mel bands stand in the audio VAE's section.
@@ -47,7 +48,8 @@ def completed(checkpoint: Checkpoint, other: Checkpoint | None = None) -> Checkp
                     found = config
                     break
                 why = why or f", and its {parts[0].value} is not that of {name} ({problem})"
-    lacks = f"{checkpoint.path} has no 'config' in its metadata{why}. {_TO_DO}"
+        if section not in found:
+            lacks[section] = f"{checkpoint.path} has no 'config' in its metadata{why}. {_TO_DO}"
     return checkpoint.with_config(found, lacks)
 
 

@@ -93,10 +93,11 @@ def text_encoder_module(gemma: Checkpoint, projection: Checkpoint, **options: An
     single = "aggregate_embed.weight" in tensors
     width = tensors["aggregate_embed.weight" if single else "video_aggregate_embed.weight"].shape[-1]
     if width != params.hidden_size * states:
+        what = f"Gemma-3 {params.size}" if params.size else "the text encoder"
         raise CheckpointError(
-            f"The text projection in {projection.path} takes {width:,} values a token, but the text encoder in "
-            f"{gemma.path} gives {params.hidden_size * states:,} ({states} states of {params.hidden_size:,}). Choose "
-            "the text encoder that the checkpoint was made with: Gemma-3 12B (188,160) for the official LTX-2.3."
+            f"The text projection in {projection.path} takes {width:,} values a token, but {what} in {gemma.path} "
+            f"gives {params.hidden_size * states:,} ({states} states of {params.hidden_size:,}). Choose the text "
+            "encoder that the checkpoint was made with: Gemma-3 12B (188,160) for the official LTX-2.3."
         )
     if single:
         return TextEncoder(params, FeatureExtractorV20Params(params.hidden_size, states), **options)

@@ -13,7 +13,7 @@ from .errors import CheckpointError, LTXError, VariantError
 from .fit import check_fit, check_form
 from .generation import Generation
 from .known_configs import completed
-from .loading import build_module, gemma_params, load_tokenizer, projection_params, text_encoder_module
+from .loading import build_module, load_tokenizer, projection_params, text_encoder_module
 from .lora import LoRA
 from .text.feature_extractor import FeatureExtractor
 from .text.params import ConnectorParams
@@ -66,9 +66,6 @@ _WITHIN = {
     Use.AUDIO_VAE: Use.AUDIO,
     Use.VOCODER: Use.AUDIO,
 }
-
-# (hidden size, layers) of the Gemma-3 models that LTX-2 does not take.
-_OTHER_GEMMAS = {(640, 18): "270M", (1152, 26): "1B", (2560, 34): "4B", (5376, 62): "27B"}
 
 
 def check(checkpoint: Checkpoint, use: Use) -> None:
@@ -153,16 +150,6 @@ def _require(checkpoint: Checkpoint, parts: tuple[Component, ...]) -> None:
     checkpoint.require(*parts)
 
 
-def _check_gemma(checkpoint: Checkpoint, part: Component) -> None:
-    params = gemma_params(checkpoint)
-    if size := _OTHER_GEMMAS.get((params.hidden_size, params.layers)):
-        raise CheckpointError(
-            f"{checkpoint.path} is Gemma-3 {size}; LTX-2.3 was trained with Gemma-3 12B, and takes no other size. "
-            "Choose gemma_3_12B_it.safetensors, or its fp8 or fp4 version."
-        )
-    _check_module(checkpoint, part)
-
-
 def _check_tokenizer(checkpoint: Checkpoint, _: Component) -> None:
     load_tokenizer(checkpoint)
 
@@ -200,7 +187,6 @@ def _check_lora(checkpoint: Checkpoint, _: Component) -> None:
 
 
 _CHECKS: Mapping[Component, Callable[[Checkpoint, Component], None]] = {
-    Component.GEMMA: _check_gemma,
     Component.TOKENIZER: _check_tokenizer,
     Component.TEXT_PROJECTION: _check_projection,
     Component.VIDEO_ENCODER: _check_vae,

@@ -29,6 +29,7 @@ log = logging.getLogger("ltx_duo")
 
 EXTENSIONS = (".safetensors", ".sft")
 CONFIG = "config.json"
+DIFFUSERS = "model_index.json"  # in a folder of diffusers, which is refused with what to take instead
 ENCODER_FOLDER = "text_encoders"
 UPSAMPLER_FOLDER = "latent_upscale_models"
 
@@ -103,7 +104,8 @@ def _places(folder: str, name: str) -> list[str]:
     files = list(dict.fromkeys(full for full in below if os.path.isfile(full)))
     if files or folder != ENCODER_FOLDER or not name:
         return files
-    return [full for full in below if os.path.isfile(os.path.join(full, CONFIG))]
+    marks = (CONFIG, DIFFUSERS)
+    return [full for full in below if any(os.path.isfile(os.path.join(full, mark)) for mark in marks)]
 
 
 def _is_whole(full: str) -> bool:

@@ -47,8 +47,12 @@ def open_model(
     `kind` None: dev or distilled as the file's name says.  `connectors`: the file that they lie in, if it is another.
     """
     checkpoint = files.open_checkpoint(name, folders)
-    check(checkpoint, Use.TRANSFORMER if connectors else Use.MODEL)
-    beside = with_connectors(checkpoint, files.open_checkpoint(*connectors)) if connectors else checkpoint
+    check(checkpoint, Use.TRANSFORMER)
+    if connectors:
+        beside = with_connectors(checkpoint, files.open_checkpoint(*connectors))
+    else:
+        check(checkpoint, Use.MODEL)
+        beside = checkpoint
     handle = ModelHandle(checkpoint, weight_dtype, kind or kind_of_name(name), beside)
     _check_numbers(checkpoint, PARTS[Use.TRANSFORMER])
     _check_numbers(beside, PARTS[Use.CONNECTORS])

@@ -11,33 +11,38 @@ from pathlib import Path
 import pytest
 import torch
 
+from ltx_duo.ltx_core.checkpoint import Checkpoint
 from ltx_duo.ltx_core.errors import LTXError
 from ltx_duo.ltx_core.inspect import inspect_file
+from ltx_duo.ltx_core.usable import Use
 from ltx_duo.nodes import names
-from ltx_duo.nodes.comfyui import files
-from ltx_duo.nodes.prompt_graph import Node
+from ltx_duo.nodes.comfyui import files, prompt_hook
+from ltx_duo.nodes.declared import widgets
+from ltx_duo.nodes.prompt_graph import PromptGraph
 from ltx_duo.nodes.validation import check_inputs
 from ltx_duo.tests.nodes.trees import file_kinds
-from ltx_duo.tests.nodes.trees.file_kinds import PLAIN, FileKind, Models
+from ltx_duo.tests.nodes.trees.file_kinds import CHECKPOINT, GEMMA, LORA, PLAIN, UPSAMPLER, FileKind, Models
 
 MODULES = sorted(path.stem for path in Path(__file__).parent.glob("file_kinds_*.py"))
 ROWS = [row for module in MODULES for row in importlib.import_module(f"{__package__}.{module}").ROWS]
 
-# What `inspect` calls the inputs of the loaders that name files, and the folders that each looks in.
+# What a file is used for by the inputs of the loaders, and the folders that each looks in.
 INPUTS = {
-    "ModelLoader": {"checkpoint": ("LTX Model Loader", names.MODEL_FOLDERS)},
+    "ModelLoader": {
+        "checkpoint": ((Use.MODEL, Use.TRANSFORMER), names.MODEL_FOLDERS),
+        "connectors": ((Use.MODEL, Use.CONNECTORS), names.CONNECTOR_FOLDERS),
+    },
     "VAELoader": {
-        "checkpoint": ("LTX VAE Loader (video)", names.VAE_FOLDERS),
-        "audio_file": ("LTX VAE Loader (audio)", names.VAE_FOLDERS),
+        "checkpoint": ((Use.VAE, Use.VIDEO), names.VAE_FOLDERS),
+        "audio_file": ((Use.VAE, Use.AUDIO, Use.AUDIO_VAE, Use.VOCODER), names.VAE_FOLDERS),
     },
     "TextEncoderLoader": {
-        "text_encoder": ("LTX Text Encoder Loader (text encoder)", names.ENCODER_FOLDERS),
-        "projection": ("LTX Text Encoder Loader (projection)", names.PROJECTION_FOLDERS),
+        "text_encoder": ((Use.TEXT_ENCODER,), names.ENCODER_FOLDERS),
+        "projection": ((Use.PROJECTION,), names.PROJECTION_FOLDERS),
     },
-    "UpsamplerLoader": {"upsampler": ("LTX Upsampler Loader", names.UPSAMPLER_FOLDERS)},
-    "LoraLoader": {"lora": ("LTX LoRA Loader", names.LORA_FOLDERS)},
+    "UpsamplerLoader": {"upsampler": ((Use.UPSAMPLER,), names.UPSAMPLER_FOLDERS)},
+    "LoraLoader": {"lora": ((Use.LORA,), names.LORA_FOLDERS)},
 }
-WHOLE_VAE = "LTX VAE Loader"
 
 
 def test_names_of_rows():
@@ -55,7 +60,7 @@ def test_kind(row: FileKind, run, nodes, models, folder, plain_results):
     place = Models(models, folder)
     inputs = {**PLAIN[row.node], **row.write(place)}
     _check_inspected(row, inputs)
-    wrong, _ = check_inputs(Node("1", f"LTXDuo{row.node}", inputs), nodes[f"LTXDuo{row.node}"])
+    wrong, inputs = _queued(nodes[f"LTXDuo{row.node}"], f"LTXDuo{row.node}", inputs)
     if row.refused is not None:
         slot, says = row.refused
         assert list(wrong) == [slot], wrong
@@ -78,6 +83,20 @@ def test_kind(row: FileKind, run, nodes, models, folder, plain_results):
         assert error <= row.tolerance, f"{name}: {error:.2e} > {row.tolerance:.0e}"
 
 
+def _queued(node_class: type, kind: str, inputs: dict) -> tuple[dict[str, str], dict]:
+    """What is wrong with the loader's inputs when they are queued, by input; and the inputs as they go on."""
+    defaults = {name: widget.default for name, widget in widgets(node_class).items() if widget.optional}
+    graph = PromptGraph({"1": {"class_type": kind, "inputs": dict(inputs)}}, {kind: defaults})
+    prompt_hook._respell_files(graph, {kind: node_class})
+    lists = {name: widget.choices for name, widget in widgets(node_class).items() if widget.names_file}
+    taken = dict(graph.nodes["1"].inputs)
+    unlisted = [name for name, choices in lists.items() if name in taken and taken[name] not in choices]
+    wrong, _ = check_inputs(graph.nodes["1"], node_class)
+    # ComfyUI refuses what is in no list, unless the node says what is wrong with it.
+    assert set(unlisted) <= set(wrong), unlisted
+    return wrong, taken
+
+
 def _load(run, node: str, inputs: dict):
     if node == "LoraLoader":
         inputs = {"model": run("ModelLoader", **PLAIN["ModelLoader"]), **inputs}
@@ -86,26 +105,38 @@ def _load(run, node: str, inputs: dict):
 
 def _check_inspected(row: FileKind, inputs: dict) -> None:
     """`inspect` calls a file usable for an input exactly if it is not refused there."""
-    for slot, (label, folders) in INPUTS[row.node].items():
+    for slot, (uses, folders) in INPUTS[row.node].items():
         name = inputs.get(slot)
-        if name == names.SAME_FILE:
+        if name == names.SAME_FILE and slot == "audio_file":
             name = inputs["checkpoint"]
-        if name is None or row.together:
+        if name in (None, names.SAME_FILE) or row.together:
             continue
-        usable, problems = _inspected(name, folders)
-        uses = {label, WHOLE_VAE} if row.node == "VAELoader" else {label}
+        beside = inputs["checkpoint"] if slot == "connectors" else None
+        usable, problems = _inspected(
+            files.path(name, folders), beside and files.open_checkpoint(beside, names.MODEL_FOLDERS)
+        )
+        found = usable & {use.value for use in uses}
         if row.refused is None or row.refused[0] != slot:
-            assert usable & uses, (slot, usable, problems)
+            # What is refused elsewhere may make one file of both unusable.
+            assert found or (row.refused and inputs[row.refused[0]] == name), (slot, usable, problems)
             continue
-        assert not usable & uses, (slot, usable)
+        assert not found, (slot, usable)
         if problems and not usable:
             assert any(re.search(row.refused[1], problem) for problem in problems), problems
 
 
-def _inspected(name: str, folders) -> tuple[set[str], list[str]]:
-    """What `inspect` calls the file usable for, and the problems that it names."""
-    try:
-        report, _ = inspect_file(files.path(name, folders))
-    except LTXError as error:
-        return set(), [str(error)]
-    return set(report.uses), report.problems
+def _inspected(path: str, beside: Checkpoint | None) -> tuple[set[str], list[str]]:
+    """What `inspect` calls the file usable for, and the problems that it names; those of the small model are kept."""
+    if path not in _kept:
+        try:
+            report, _ = inspect_file(path, beside)
+        except LTXError as error:
+            return set(), [str(error)]
+        found = set(report.uses), report.problems
+        if Path(path).name not in (CHECKPOINT, GEMMA, UPSAMPLER, LORA):
+            return found
+        _kept[path] = found
+    return _kept[path]
+
+
+_kept: dict[str, tuple[set[str], list[str]]] = {}
