@@ -298,7 +298,9 @@ def _shards(folder: Path) -> list[Path]:
         try:
             wanted = set(read_json(index, "the list of a model's weight files")["weight_map"].values())
         except (KeyError, TypeError, AttributeError) as error:
-            raise CheckpointError(f"{index} has no list of weight files ({error!r}). Download it again.") from None
+            raise CheckpointError(
+                f"{index} has no list of weight files ({error!r}). Use it as its publisher released it."
+            ) from None
     else:
         wanted = set(present)
         for name in present:
@@ -309,6 +311,6 @@ def _shards(folder: Path) -> list[Path]:
     if missing or not wanted:
         what = f"lacks {', '.join(map(str, missing[:4]))}" if missing else "has no .safetensors file"
         mark = next((mark for name in missing for mark in marks(folder / str(name))), None)
-        to_do = f"Its download is not finished ({mark}): wait for it." if mark else "Download it again."
+        to_do = f"Its download is not finished ({mark}): wait for it." if mark else "Download what is missing."
         raise CheckpointError(f"The folder {folder} {what}; expected all weight files of a Hugging Face model. {to_do}")
     return [folder / name for name in sorted(wanted)]

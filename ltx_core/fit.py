@@ -1,13 +1,15 @@
 """Whether a component's tensors are those of the module that its config describes, by headers alone."""
 
+import json
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from torch import nn
 
-from .checkpoint import Checkpoint, Component
+from .checkpoint import SECTIONS, UPSAMPLER, Checkpoint, Component
 from .errors import CheckpointError, VariantError
-from .loading import build_module
+from .loading import build_module, module_of_config
 from .other_forms import is_gemma_4, other_form
 from .quantization import check_supported, quantization
 from .weights import differences
@@ -37,14 +39,20 @@ def check_form(part: Component, checkpoint: Checkpoint) -> None:
         )
 
 
-def check_fit(part: Component, checkpoint: Checkpoint, module: nn.Module) -> None:
-    """CheckpointError or VariantError if the file's tensors of `part` are not those of the module.
+def check_fit(part: Component, checkpoint: Checkpoint, module: nn.Module | None = None) -> None:
+    """CheckpointError or VariantError if the file's tensors of `part` are not those of its module.
 
-    `module` may be on the meta device.
+    `module`, which may be on the meta device, counts in place of the one that the file's config describes.
     """
     check_form(part, checkpoint)
     check_supported(quantization(checkpoint, part), checkpoint.path)
-    if problems := _differences(part, checkpoint, module):
+    if module is not None:
+        expected = _shapes(module)
+    elif part in SECTIONS:
+        expected = _shapes_by_config(part, json.dumps(checkpoint.config_for(part)))
+    else:
+        expected = _shapes(build_module(checkpoint, part, device="meta"))
+    if problems := _differences(part, checkpoint, expected):
         raise CheckpointError(
             f"The {part.value} in {checkpoint.path} does not fit the model that its config describes: {problems}. Use "
             "the file as its publisher released it, or one that was converted together with its config."
@@ -57,13 +65,23 @@ def unfit(part: Component, checkpoint: Checkpoint, config: Mapping[str, Any]) ->
     A config that describes no module that can be built does not fit.
     """
     try:
-        return _differences(part, checkpoint, build_module(checkpoint.with_config(config), part, device="meta"))
+        expected = _shapes_by_config(part, json.dumps(dict(config.get(UPSAMPLER, config))))
+        return _differences(part, checkpoint, expected)
     except CheckpointError as error:
         return str(error)
 
 
-def _differences(part: Component, checkpoint: Checkpoint, module: nn.Module) -> str:
-    expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+@lru_cache(maxsize=32)
+def _shapes_by_config(part: Component, config: str) -> dict[str, tuple[int, ...]]:
+    """As JSON, because files have one config each and share it: the vocoder's module alone takes half a second."""
+    return _shapes(module_of_config(part, json.loads(config), device="meta"))
+
+
+def _shapes(module: nn.Module) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+
+
+def _differences(part: Component, checkpoint: Checkpoint, expected: Mapping[str, tuple[int, ...]]) -> str:
     found = {
         name: info.shape
         for name, info in checkpoint.tensors(part).items()

@@ -43,11 +43,12 @@ def completed(checkpoint: Checkpoint, other: Checkpoint | None = None) -> Checkp
                 # The vocoder's mel bands stand in the audio VAE's section.
                 beside = {key: source[key] for key in ("audio_vae",) if section == "vocoder" and key in source}
                 config = {**beside, **found, section: source[section]}
-                problem = next((text for part in parts if (text := unfit(part, checkpoint, config))), "")
-                if not problem:
+                problems = ((part, text) for part in parts if (text := unfit(part, checkpoint, config)))
+                part, text = next(problems, (None, ""))
+                if part is None:
                     found = config
                     break
-                why = why or f", and its {parts[0].value} is not that of {name} ({problem})"
+                why = why or f", and its {part.value} is not that of {name} ({text})"
         if section not in found:
             lacks[section] = f"{checkpoint.path} has no 'config' in its metadata{why}. {_TO_DO}"
     return checkpoint.with_config(found, lacks)

@@ -38,7 +38,11 @@ def build_module(checkpoint: Checkpoint, component: Component, **options: Any) -
     """
     if component is Component.GEMMA:
         return GemmaModel(gemma_params(checkpoint), **options)
-    config = checkpoint.config_for(component)
+    return module_of_config(component, checkpoint.config_for(component), **options)
+
+
+def module_of_config(component: Component, config: Mapping[str, Any], **options: Any) -> nn.Module:
+    """The module that a config describes; Gemma and the text projection have none there."""
     if component is Component.TRANSFORMER:
         return AVTransformer(TransformerParams.from_config(config), **options)
     if component in (Component.VIDEO_CONNECTOR, Component.AUDIO_CONNECTOR):

@@ -110,7 +110,7 @@ class GemmaParams:
             raise CheckpointError(
                 f"The text encoder file holds {layers} Gemma layers"
                 + (f", but the last is number {max(numbers)}" if numbers else "")
-                + ": expected all of them, numbered from 0. Download the file again."
+                + ": expected all of them, numbered from 0. Part of the model is missing: use the whole file."
             )
 
         def rows(name: str) -> int:

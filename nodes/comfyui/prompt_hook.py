@@ -53,7 +53,7 @@ def on_prompt(request: dict) -> dict:
     classes = _classes(PromptGraph(prompt))
     if not classes:
         return request
-    _respell_files(PromptGraph(prompt), classes)
+    respell_files(PromptGraph(prompt), classes)
     defaults = {
         kind: {name: widget.default for name, widget in widgets(node).items() if widget.optional}
         for kind, node in classes.items()
@@ -77,7 +77,7 @@ def on_prompt(request: dict) -> dict:
     return request
 
 
-def _respell_files(graph: PromptGraph, classes: Mapping[str, type]) -> None:
+def respell_files(graph: PromptGraph, classes: Mapping[str, type]) -> None:
     """Names of files as the lists have them: ComfyUI refuses `folder\\file` of a workflow from Windows elsewhere."""
     for kind, node_class in classes.items():
         lists = {name: widget.choices for name, widget in widgets(node_class).items() if widget.names_file}

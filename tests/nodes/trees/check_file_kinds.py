@@ -87,7 +87,7 @@ def _queued(node_class: type, kind: str, inputs: dict) -> tuple[dict[str, str], 
     """What is wrong with the loader's inputs when they are queued, by input; and the inputs as they go on."""
     defaults = {name: widget.default for name, widget in widgets(node_class).items() if widget.optional}
     graph = PromptGraph({"1": {"class_type": kind, "inputs": dict(inputs)}}, {kind: defaults})
-    prompt_hook._respell_files(graph, {kind: node_class})
+    prompt_hook.respell_files(graph, {kind: node_class})
     lists = {name: widget.choices for name, widget in widgets(node_class).items() if widget.names_file}
     taken = dict(graph.nodes["1"].inputs)
     unlisted = [name for name, choices in lists.items() if name in taken and taken[name] not in choices]

@@ -149,9 +149,9 @@ def _of_model(handle, draw) -> dict[str, Tensor]:
 
 def _of_vae(handle, draw) -> dict[str, Tensor]:
     decoder, vocoder = handle.audio_decoder().load(), handle.vocoder().load()
-    latent = draw(1, decoder.params.latent_channels, 5, decoder.params.latent_mel_bins)
+    latent = draw(1, decoder.params.latent_channels, 2, decoder.params.latent_mel_bins)
     return {
-        "latent": handle.video_encoder().load()(draw(1, 3, 9, 32, 32).clamp(-1, 1)),
+        "latent": handle.video_encoder().load()(draw(1, 3, 1, 32, 32).clamp(-1, 1)),
         "picture": handle.video_decoder().load()(draw(1, 128, 2, 2, 2)),
         "sound": two_stage.decode_audio(decoder, vocoder, latent),
         "statistics": handle.statistics().normalize(draw(1, 128, 1, 1, 1)),

@@ -6,9 +6,12 @@ Behind the rows: Lightricks/LTX-2#106, ComfyUI-LTXVideo#436, #455, #465, KJNodes
 
 import json
 import shutil
+from pathlib import Path
 
 import torch
 
+from ltx_duo.ltx_core import known_configs
+from ltx_duo.ltx_core.upsampler import LatentUpsampler, UpsamplerParams
 from ltx_duo.tests.nodes.trees.file_kinds import (
     CHECKPOINT,
     GEMMA,
@@ -325,10 +328,8 @@ def _official_upsampler(number: int):
     """The header of one of LTX-2.3's upsamplers, without metadata."""
 
     def write(models: Models) -> Inputs:
-        from ltx_duo.ltx_core import known_configs
-        from ltx_duo.ltx_core.upsampler import LatentUpsampler, UpsamplerParams
-
-        config = known_configs._read("ltx-2.3-upsamplers.json")[number]
+        configs = Path(known_configs.__file__).parent / "variants" / "configs" / "ltx-2.3-upsamplers.json"
+        config = json.loads(configs.read_text())[number]
         module = LatentUpsampler(UpsamplerParams.from_config(config), device="meta")
         shapes = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
         return {"upsampler": models.header("latent_upscale_models", "up.safetensors", shapes)}
@@ -348,6 +349,7 @@ def _windows_names(models: Models) -> Inputs:
 def _windows_folder(models: Models) -> Inputs:
     target = models.folder("text_encoders") / "google" / "gemma"
     shutil.copytree(models.gemma_folder, target)
+    (target / "tokenizer.json").write_text(json.dumps(TOKENIZER))
     return {"text_encoder": "google\\gemma"}
 
 
@@ -436,7 +438,7 @@ ROWS = [
     FileKind("vocoder without its prefix", "VAELoader", _sound(VOCODER, new={VOCODER: ""})),
     # Text encoders and projections.
     FileKind("text encoder's folder", "TextEncoderLoader", lambda _: {"text_encoder": GEMMA_FOLDER}),
-    FileKind("text encoder's folder by a name from Windows", "TextEncoderLoader", _windows_folder),
+    FileKind("text encoder's folder by a name from Windows", "TextEncoderLoader", _windows_folder, plain=_gemma()),
     FileKind("projection of 4 tensors without config", "TextEncoderLoader", _projection()),
     FileKind("projection without a prefix", "TextEncoderLoader", _projection("")),
     FileKind("projection below text_encoders.", "TextEncoderLoader", _projection("text_encoders." + PROJECTION)),
