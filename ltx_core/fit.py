@@ -11,11 +11,8 @@ from .checkpoint import SECTIONS, UPSAMPLER, Checkpoint, Component
 from .errors import CheckpointError, VariantError
 from .loading import build_module, module_of_config
 from .other_forms import is_gemma_4, other_form
-from .quantization import check_supported, quantization
+from .quantization import plain_shapes
 from .weights import differences
-
-# Names beside a quantised weight.
-_BESIDE_WEIGHTS = (".weight_scale", ".scale_weight", ".input_scale", ".scale_input", ".comfy_quant", "scaled_fp8")
 
 
 def check_form(part: Component, checkpoint: Checkpoint) -> None:
@@ -45,7 +42,6 @@ def check_fit(part: Component, checkpoint: Checkpoint, module: nn.Module | None 
     `module`, which may be on the meta device, counts in place of the one that the file's config describes.
     """
     check_form(part, checkpoint)
-    check_supported(quantization(checkpoint, part), checkpoint.path)
     if module is not None:
         expected = _shapes(module)
     elif part in SECTIONS:
@@ -82,9 +78,4 @@ def _shapes(module: nn.Module) -> dict[str, tuple[int, ...]]:
 
 
 def _differences(part: Component, checkpoint: Checkpoint, expected: Mapping[str, tuple[int, ...]]) -> str:
-    found = {
-        name: info.shape
-        for name, info in checkpoint.tensors(part).items()
-        if name in expected or not name.endswith(_BESIDE_WEIGHTS)
-    }
-    return differences(expected, found)
+    return differences(expected, plain_shapes(checkpoint, part, expected))

@@ -14,7 +14,7 @@ from .checkpoint import Checkpoint, Component, common_generation
 from .errors import CheckpointError, VariantError
 from .generation import Generation
 from .known_configs import completed
-from .loading import gemma_params
+from .loading import gemma_params, weight_shapes
 from .lora import LoRA
 from .quantization import quantization
 from .variants import Kind, kind_of_name
@@ -168,7 +168,7 @@ def _check_together(checkpoints: Sequence[Checkpoint]) -> None:
     if any(checkpoint.generation for checkpoint in checkpoints):
         common_generation(*checkpoints)
     for model in (c for c in checkpoints if Component.TRANSFORMER in c.components):
-        shapes = {name: info.shape for name, info in model.tensors(Component.TRANSFORMER).items()}
+        shapes = weight_shapes(model, Component.TRANSFORMER)
         for lora in (c for c in checkpoints if Component.LORA in c.components):
             LoRA.open(lora.path).check(shapes, str(model.path))
 

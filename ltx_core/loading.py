@@ -13,7 +13,7 @@ from .checkpoint import Checkpoint, Component, common_generation
 from .components import Components
 from .errors import CheckpointError, LTXError
 from .generation import Generation
-from .quantization import dequantize
+from .quantization import dequantize, marked_state, plain_shapes, quantization
 from .text.connector import EmbeddingsConnector
 from .text.encoder import TextEncoder
 from .text.gemma import GemmaModel
@@ -70,13 +70,21 @@ def load_component(
 ) -> nn.Module:
     """A component with its weights, in evaluation mode, computing in `dtype` (the vocoder always in float32).
 
-    fp8 files are expanded.  CheckpointError when the file does not have it, or does not fit its config.
+    Quantised files are expanded.  CheckpointError when the file does not have it, or does not fit its config.
     """
     checkpoint.require(component)
     checkpoint.check_finite(component)
     module = build_module(checkpoint, component, device="meta")
-    weights = dequantize(checkpoint.state_dict(component), dtype, source=checkpoint.path)
+    weights = _plain_weights(checkpoint, component, module, dtype)
     return _filled(module, weights, checkpoint, component, dtype, device)
+
+
+def weight_shapes(checkpoint: Checkpoint, component: Component) -> dict[str, tuple[int, ...]]:
+    """Shapes of a component's tensors by module name, of packed ones as the module has them.  CheckpointError as
+    `quantization.plain_shapes`, and where the file has no config."""
+    packed = any(layer.packed for layer in quantization(checkpoint, component).values())
+    module = build_module(checkpoint, component, device="meta") if packed else None
+    return plain_shapes(checkpoint, component, _shapes(module))
 
 
 def gemma_params(checkpoint: Checkpoint) -> GemmaParams:
@@ -137,7 +145,7 @@ def load_text_encoder(
     parts = ((module.gemma, gemma, Component.GEMMA), (module.feature_extractor, projection, Component.TEXT_PROJECTION))
     for part, checkpoint, component in parts:
         checkpoint.check_finite(component)
-        weights = dequantize(checkpoint.state_dict(component), dtype, source=checkpoint.path)
+        weights = _plain_weights(checkpoint, component, part, dtype)
         _filled(part, weights, checkpoint, component, dtype, device)
     return module.eval()
 
@@ -218,6 +226,17 @@ def _device(device: torch.device | str | None) -> torch.device:
             "torch sees a GPU, else 'cpu'."
         ) from None
     return device
+
+
+def _plain_weights(
+    checkpoint: Checkpoint, component: Component, module: nn.Module, dtype: torch.dtype
+) -> dict[str, Tensor]:
+    shapes = plain_shapes(checkpoint, component, _shapes(module))
+    return dequantize(marked_state(checkpoint, component), dtype, source=checkpoint.path, shapes=shapes)
+
+
+def _shapes(module: nn.Module | None) -> dict[str, tuple[int, ...]]:
+    return {} if module is None else {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
 
 
 def _filled(

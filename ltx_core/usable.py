@@ -174,11 +174,7 @@ def _check_vae(checkpoint: Checkpoint, part: Component) -> None:
 
 def _check_upsampler(checkpoint: Checkpoint, part: Component) -> None:
     params = UpsamplerParams.from_config(checkpoint.config_for(part))
-    if not params.doubles:
-        raise CheckpointError(
-            f"{checkpoint.path} enlarges {params.enlarges}; stage two works at twice the width and height of stage "
-            "one. Choose the spatial x2 upsampler, ltx-2.3-spatial-upscaler-x2-1.1.safetensors."
-        )
+    params.check_doubles(checkpoint.path)
     _check_module(checkpoint, part)
 
 

@@ -113,7 +113,7 @@ def check_written(state_dict: Mapping[str, Tensor], file: SafetensorsFile) -> No
 
 
 def _is_zero(tensor: Tensor) -> bool:
-    if tensor.is_meta or not tensor.is_floating_point() or not _is_large(tensor.shape):
+    if tensor.is_meta or not _is_large(tensor.shape):
         return False
     return not any(sample.float().any() for sample in _samples(tensor))
 

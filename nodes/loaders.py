@@ -24,7 +24,7 @@ from .names import (
     VAE_FOLDERS,
     VAE_LOADER,
 )
-from .schema import CATEGORY, VAE, Model, TextEncoder, Upsampler, advanced, file_input
+from .schema import CATEGORY, VAE, Model, TextEncoder, Upsampler, advanced, file_input, model_input
 from .validation import Wrong, validation
 
 
@@ -47,7 +47,7 @@ class ModelLoader(io.ComfyNode):
                     "weight_dtype",
                     options=["auto", "bf16", "fp8"],
                     default="auto",
-                    tooltip="How weights are kept. auto: as they are in the file. bf16: expands an fp8 file. "
+                    tooltip="How weights are kept. auto: as they are in the file. bf16: expands a quantised file. "
                     "fp8: halves the memory of a bf16 file for a small loss of quality.",
                 ),
                 advanced(
@@ -94,14 +94,16 @@ class ModelLoader(io.ComfyNode):
         cls, checkpoint: str, weight_dtype: str, kind: str = AUTO_KIND, connectors: str = SAME_FILE
     ) -> io.NodeOutput:
         from ..ltx_core.variants import Kind
-        from .comfyui import dtypes, open_files, report
+        from .comfyui import components, dtypes, open_files, report
 
         chosen = None if kind == AUTO_KIND else Kind(kind)
         beside = None if connectors == SAME_FILE else (connectors, CONNECTOR_FOLDERS)
         handle = open_files.open_model(checkpoint, MODEL_FOLDERS, weight_dtype, chosen, beside)
         told = report.NodeReport()
         told.say(report.model_text(handle.checkpoint, handle.kind, chosen is not None))
-        told.warn(dtypes.for_model(weight_dtype).note)
+        choice = dtypes.for_model(weight_dtype)
+        told.warn(choice.note)
+        told.warn(components.kept_packed(handle.checkpoint, choice.weights))
         return told.output(handle)
 
 
@@ -115,7 +117,7 @@ class LoraLoader(io.ComfyNode):
             description="Adds a LoRA with its own strength in each stage. The distilled LoRA belongs in stage two "
             "only: 0 and 1.",
             inputs=[
-                Model.Input("model", tooltip="The LTX model to add the LoRA to."),
+                model_input("The LTX model to add the LoRA to; also a MODEL of LTX-2.3 from ComfyUI's own loaders."),
                 file_input(
                     "lora",
                     LORA_FOLDERS,

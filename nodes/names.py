@@ -16,6 +16,10 @@ PROJECTION_FOLDERS = ("checkpoints", "text_encoders", "diffusion_models")
 CONNECTOR_FOLDERS = PROJECTION_FOLDERS
 UPSAMPLER_FOLDERS = ("latent_upscale_models",)
 
+# ComfyUI's own nodes that give a MODEL of a file: the input that names it, and the folder that they look in.
+CORE_MODEL_LOADERS = {"CheckpointLoaderSimple": "ckpt_name", "UNETLoader": "unet_name"}
+CORE_MODEL_FOLDERS = {"CheckpointLoaderSimple": "checkpoints", "UNETLoader": "diffusion_models"}
+
 SAME_FILE = "same file"  # the VAE loader's audio file, the model loader's connectors
 CUSTOM, FROM_MODEL, NO_GUIDANCE = "custom", "from the model", "none"  # presets of guidance
 AUTO_BLOCKS = "auto"

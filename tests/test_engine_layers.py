@@ -27,6 +27,7 @@ LAYERS = (
         "generation",
         "weights",
         "checkpoint",
+        "packed_weights",
         "quantization",
         "lora",
     ),

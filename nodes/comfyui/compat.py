@@ -1,7 +1,7 @@
 """Everything that differs between ComfyUI versions, in one place, looked up when it is used.
 
-Known to differ: the patcher class (dynamic VRAM re-binds it at start-up), dtype archiving, prefetching, nested latents,
-the intermediate dtype, out-of-memory tests, progress text, previews of audio-video latents.
+Known to differ: the patcher class (dynamic VRAM re-binds it at start-up), dtype archiving, quantised layers,
+prefetching, nested latents, the intermediate dtype, out-of-memory tests, progress text, previews of latents with sound.
 """
 
 import functools
@@ -45,9 +45,20 @@ def cast_bias_weight(layer: torch.nn.Module, like: torch.Tensor, dtype: torch.dt
     )
 
 
-@functools.cache
 def _rounds_again() -> bool:
-    return "want_requant" in inspect.signature(comfy.ops.cast_bias_weight).parameters
+    return "want_requant" in _parameters(comfy.ops.cast_bias_weight)
+
+
+@functools.cache
+def _parameters(function) -> frozenset[str]:
+    return frozenset(inspect.signature(function).parameters)
+
+
+def quantised_formats() -> frozenset[str]:
+    """Names of the formats that ComfyUI's quantised layers compute with; none where the layers are of an older kind."""
+    if not hasattr(comfy.ops, "QuantizedTensor") or "disabled" not in _parameters(comfy.ops.mixed_precision_ops):
+        return frozenset()
+    return frozenset(getattr(comfy.ops, "QUANT_ALGOS", ()))
 
 
 def prefetch_module() -> ModuleType | None:

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from ...ltx_core import checkpoint as files_of_model
 from ...ltx_core.checkpoint import Checkpoint
-from ...ltx_core.loading import build_module, text_encoder_module
-from ...ltx_core.quantization import dequantize, keep_fp8
+from ...ltx_core.loading import build_module, text_encoder_module, weight_shapes
+from ...ltx_core.quantization import dequantize, keep_fp8, keep_marked, marked_state, quantization
 from . import dtypes, memory
 from .attention import chosen_attention
 from .files import load_tensors
@@ -19,6 +19,8 @@ from .layers import to_fp8
 Part = files_of_model.Component
 Factory = Callable[..., nn.Module]
 
+# Layers that no quantised Linear can stand for.
+EMBEDDINGS = ("embed_tokens",)
 TRANSFORMER = {"transformer": Part.TRANSFORMER}
 # At work only before a stage begins, and large: under a patcher of their own they make room for the transformer.
 CONNECTORS = {"video_connector": Part.VIDEO_CONNECTOR, "audio_connector": Part.AUDIO_CONNECTOR}
@@ -36,20 +38,32 @@ class Model(nn.Module):
 
 def weights_of(part: Part, checkpoint: Checkpoint, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A part's weights as plain tensors."""
-    return dequantize(checkpoint.state_dict(part, tensors), source=checkpoint.path)
+    shapes = weight_shapes(checkpoint, part)
+    return dequantize(marked_state(checkpoint, part, tensors), source=checkpoint.path, shapes=shapes)
 
 
 def model_weights(
     part: Part, checkpoint: Checkpoint, tensors: Mapping[str, Tensor], weight_dtype: str, device: torch.device
 ) -> tuple[dict[str, Tensor], dict[str, float]]:
-    """A part's weights and the scales of its float8 layers: as the file has them ("auto"), all "bf16", or "fp8"."""
+    """A part's weights and the scales of its float8 layers: as the file has them ("auto"), all "bf16", or "fp8", where
+    packed ones stay as they are."""
     if weight_dtype == "bf16":
         return weights_of(part, checkpoint, tensors), {}
-    weights, scales = keep_fp8(checkpoint.state_dict(part, tensors), source=checkpoint.path)
+    weights, scales = keep_fp8(marked_state(checkpoint, part, tensors), source=checkpoint.path)
     if weight_dtype == "fp8":
         weights, made = to_fp8(weights, device)
         scales |= made
     return weights, scales
+
+
+def kept_packed(checkpoint: Checkpoint, weight_dtype: str) -> str | None:
+    """What is to be said where weights were asked for as "fp8" and stay in the file's packed format."""
+    layers = quantization(checkpoint, Part.TRANSFORMER).values()
+    formats = sorted({layer.format for layer in layers if layer.packed})
+    if weight_dtype != "fp8" or not formats:
+        return None
+    count = sum(layer.packed for layer in layers)
+    return f"{count:,} layers stay in {' and '.join(formats)}, as the file has them: they are not made fp8."
 
 
 def build_model(
@@ -90,7 +104,9 @@ def build_text_encoder(gemma: Checkpoint, projection: Checkpoint, device_choice:
             ("gemma", Part.GEMMA, gemma),
             ("feature_extractor", Part.TEXT_PROJECTION, projection),
         )
-        for key, tensor in weights_of(part, source, load_tensors(source)).items()
+        for key, tensor in keep_marked(
+            marked_state(source, part, load_tensors(source)), source=source.path, expand=EMBEDDINGS
+        ).items()
     }
     return memory.build(
         partial(text_encoder_module, gemma, projection, compute_dtype=compute),
@@ -99,6 +115,7 @@ def build_text_encoder(gemma: Checkpoint, projection: Checkpoint, device_choice:
         compute_dtype=compute,
         load_device=device,
         offload_device=offload,
+        expand=True,
     )
 
 

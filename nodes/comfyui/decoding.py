@@ -2,6 +2,7 @@
 
 import logging
 from fractions import Fraction
+from typing import Any
 
 import comfy.model_management as mm
 from torch import Tensor
@@ -13,8 +14,8 @@ from ...ltx_core.sampling.geometry import geometry_of_latent, pixel_frames
 from ...ltx_core.video_vae.tiling import DEFAULT_TILING, Tiling, even_tiling, largest_tile
 from . import compat, latents
 from .checks import custom_tiling
+from .core_vae import AudioVAE, VideoVAE, audio_vae, sound_of, video_vae
 from .fitting import GIB, MORE_ROOM, available_memory, give_up, make_room, with_more_room
-from .handles import VAEHandle
 from .memory import PatchedModule, check_finite, load_together
 from .progress import READING, NodeProgress, PhaseReporter
 from .report import NodeReport
@@ -32,27 +33,37 @@ def automatic(frames: int, height: int, width: int) -> tuple[Tiling | None, ...]
     return None, *(even_tiling(frames, height, width, parts) for parts in (2, 3)), *SMALLER_TILINGS
 
 
-def run_decode(latent: dict, vae: VAEHandle, tiling: str, tile: tuple[int, int, int, int], report: NodeReport) -> tuple:
+def run_decode(
+    latent: dict, vae: Any, audio: Any | None, tiling: str, tile: tuple[int, int, int, int], report: NodeReport
+) -> tuple:
     """VIDEO, IMAGE and AUDIO of a LATENT; GeometryError for a picture with the sound of another film.
 
-    tile: size, overlap, frames and overlap in frames of `custom` tiles, in the order of `custom_tiling`.
+    vae, audio: the inputs `vae` and `audio_vae`, ours or ComfyUI's.  tile: size, overlap, frames and overlap in frames
+    of `custom` tiles, in the order of `custom_tiling`.
     """
     from comfy_api.latest import InputImpl, Types
 
-    video, audio = latents.take(latent)
+    picture_vae = video_vae(vae)
+    video, sound = latents.take(latent)
+    if sound is not None:
+        sound_vae = sound_of(vae, audio)
+    elif audio is not None:
+        audio_vae(audio)
+        report.warn("The latent has no sound: audio_vae is not used.")
     fps = latents.fps_of(latent, report=report)
-    if audio is not None:
-        latents.check_audio_length(audio, pixel_frames(video.shape[2]), fps)
+    if sound is not None:
+        latents.check_audio_length(sound, pixel_frames(video.shape[2]), fps)
+    report.warn(picture_vae.note)
     progress = NodeProgress({READING: 1, PICTURE: 20, SOUND: 2})
     progress.phase(READING)
-    images = _decode_video(vae, video, tiling, tile, progress.phase(PICTURE))
-    sound = None if audio is None else _decode_audio(vae, audio, progress.phase(SOUND))
-    components = Types.VideoComponents(images=images, audio=sound, frame_rate=Fraction(fps).limit_denominator(1001))
-    return InputImpl.VideoFromComponents(components), images, sound
+    images = _decode_video(picture_vae, video, tiling, tile, progress.phase(PICTURE))
+    wave = None if sound is None else _decode_audio(sound_vae, sound, progress.phase(SOUND))
+    components = Types.VideoComponents(images=images, audio=wave, frame_rate=Fraction(fps).limit_denominator(1001))
+    return InputImpl.VideoFromComponents(components), images, wave
 
 
 def _decode_video(
-    vae: VAEHandle, video: Tensor, tiling: str, tile: tuple[int, int, int, int], reporter: PhaseReporter
+    vae: VideoVAE, video: Tensor, tiling: str, tile: tuple[int, int, int, int], reporter: PhaseReporter
 ) -> Tensor:
     component = vae.video_decoder()
     if tiling == "auto":
@@ -107,7 +118,7 @@ def _words(way: Tiling | None) -> str:
     return "in one piece" if way is None else f"in tiles of {way.spatial_tile} pixels and {way.temporal_tile} frames"
 
 
-def _decode_audio(vae: VAEHandle, audio: Tensor, reporter: PhaseReporter) -> dict:
+def _decode_audio(vae: AudioVAE, audio: Tensor, reporter: PhaseReporter) -> dict:
     decoder, vocoder = vae.audio_decoder(), vae.vocoder()
     need = memory_estimates.audio_decoder(audio.shape[2])
     load_together([decoder, vocoder], need)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ...ltx_core import two_stage
 from ...ltx_core.checkpoint import Checkpoint
-from ...ltx_core.loading import gemma_params, load_tokenizer
+from ...ltx_core.loading import gemma_params, load_tokenizer, weight_shapes
 from ...ltx_core.lora import LoRA
 from ...ltx_core.sampling.guidance import Contexts
 from ...ltx_core.text.gemma_params import GemmaParams
@@ -63,17 +63,69 @@ class LoraUse:
     strengths: tuple[float, float]
 
 
+class SampledModel(Handle):
+    """What both stages ask of a model, whoever loaded it."""
+
+    loras: tuple[LoraUse, ...]
+    transformer_params: TransformerParams
+
+    def active_loras(self, number: int) -> list[tuple[LoRA, float]]:
+        """The LoRAs that act in stage 1 or 2, with their strengths there."""
+        return [(use.lora, use.strengths[number - 1]) for use in self.loras if use.strengths[number - 1] != 0]
+
+    def features(self, text: list) -> TextFeatures:
+        """Video and audio features of a CONDITIONING, checked against this model's widths."""
+        params = self.transformer_params
+        return conditioning.take(text, params.video.context_dim, params.audio.context_dim)
+
+    def connectors(self, component: PatchedModule) -> PatchedModule:
+        """The text connectors for a stage's `component`, which itself may hold them."""
+        raise NotImplementedError
+
+    def contexts(
+        self, features: tuple[TextFeatures, TextFeatures | None], component: PatchedModule, room: float
+    ) -> Contexts:
+        """Contexts of positive and negative features for a stage's `component`, through the connectors.
+
+        Connectors are not loaded when all features have been through them, and leave the device again.  `room`: bytes
+        that the stage will want beside its weights.
+        """
+        given = [feature for feature in features if feature is not None]
+        connectors = None
+        if any(unprocessed for *_, unprocessed in given):
+            connectors = self.connectors(component)
+            module = connectors.load(room if connectors is component else 0)
+        result = []
+        for video, audio, unprocessed in given:
+            place = component.device, component.compute_dtype
+            pair = video.to(*place), audio.to(*place)
+            if unprocessed:
+                connected = two_stage.connect(module.video_connector, module.audio_connector, pair)
+                pair = connected.video, connected.audio
+            result.extend(pair)
+        for text in result:
+            check_finite(text, "text context", *([connectors] if connectors else []))
+        if connectors not in (None, component):
+            release(connectors)
+        return Contexts(*result)
+
+
 @dataclass(frozen=True, eq=False)
-class ModelHandle(Handle):
+class ModelHandle(SampledModel):
     """LTXDUO_MODEL.  Handles that differ only in LoRAs share the base weights."""
 
     checkpoint: Checkpoint
     weight_dtype: str
     kind: Kind
-    connectors: Checkpoint  # often the same file
+    connectors_file: Checkpoint  # often the same one
     loras: tuple[LoraUse, ...] = ()
     built: Built = field(default_factory=Built)
     patched: Built = field(default_factory=Built)
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        return self.checkpoint.path.name
 
     @cached_property
     def transformer_params(self) -> TransformerParams:
@@ -84,12 +136,12 @@ class ModelHandle(Handle):
         """What the model calls for where the user says nothing."""
         return variant_of(self.kind, self.checkpoint.generation)
 
+    def weight_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Of the transformer's tensors, by name."""
+        return weight_shapes(self.checkpoint, Part.TRANSFORMER)
+
     def with_lora(self, use: LoraUse) -> "ModelHandle":
         return replace(self, loras=(*self.loras, use), patched=Built())
-
-    def active_loras(self, number: int) -> list[tuple[LoRA, float]]:
-        """The LoRAs that act in stage 1 or 2, with their strengths there."""
-        return [(use.lora, use.strengths[number - 1]) for use in self.loras if use.strengths[number - 1] != 0]
 
     def stage(self, number: int) -> PatchedModule:
         """The transformer with the LoRAs of stage 1 or 2; stages with the same ones share a component."""
@@ -102,38 +154,10 @@ class ModelHandle(Handle):
         key = repr([(str(lora.path), strength) for lora, strength in active])
         return self.patched.get(key, lambda: with_loras(base, active))
 
-    def features(self, text: list) -> TextFeatures:
-        """Video and audio features of a CONDITIONING, checked against this model's widths."""
-        params = self.transformer_params
-        return conditioning.take(text, params.video.context_dim, params.audio.context_dim)
-
-    def contexts(
-        self, features: tuple[TextFeatures, TextFeatures | None], dtype: torch.dtype, device: torch.device
-    ) -> Contexts:
-        """Contexts of positive and negative features, through the connectors, which leave the device again.
-
-        Connectors are not loaded when all features have been through them.
-        """
-        given = [feature for feature in features if feature is not None]
-        connectors = None
-        if any(unprocessed for *_, unprocessed in given):
-            self.connectors.check_not_written_over()
-            connectors = self.built.get(
-                "connectors", partial(build_model, self.connectors, self.weight_dtype, CONNECTORS)
-            )
-            module = connectors.load()
-        result = []
-        for video, audio, unprocessed in given:
-            pair = video.to(device, dtype), audio.to(device, dtype)
-            if unprocessed:
-                connected = two_stage.connect(module.video_connector, module.audio_connector, pair)
-                pair = connected.video, connected.audio
-            result.extend(pair)
-        for text in result:
-            check_finite(text, "text context", *([connectors] if connectors else []))
-        if connectors is not None:
-            release(connectors)
-        return Contexts(*result)
+    def connectors(self, component: PatchedModule) -> PatchedModule:
+        """Under a patcher of their own."""
+        self.connectors_file.check_not_written_over()
+        return self.built.get("connectors", partial(build_model, self.connectors_file, self.weight_dtype, CONNECTORS))
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,6 +168,8 @@ class VAEHandle(Handle):
     audio: Checkpoint
     vocoder_file: Checkpoint
     built: Built = field(default_factory=Built)
+
+    note = None  # what there is to say of the dtype its loader has said; of ComfyUI's own VAE the nodes say it
 
     def video_encoder(self) -> PatchedModule:
         return self._part(Part.VIDEO_ENCODER, self.video)
@@ -209,6 +235,8 @@ class UpsamplerHandle(Handle):
     checkpoint: Checkpoint
     params: UpsamplerParams
     built: Built = field(default_factory=Built)
+
+    note = None  # as a VAEHandle's
 
     def component(self) -> PatchedModule:
         self.checkpoint.check_not_written_over()

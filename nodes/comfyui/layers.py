@@ -52,7 +52,7 @@ class _Products(Fp8Product):
             return F.gelu(self(x), approximate="tanh")
         if not (self.comfy_cast_weights or self._patched()):
             return linear_gelu(x, self.weight, self.bias)
-        with _cast(self, x, x.dtype) as (weight, bias):
+        with cast(self, x, x.dtype) as (weight, bias):
             return linear_gelu(x, weight, bias)
 
     def forward_comfy_cast_weights(self, x: Tensor | Fp8Rows) -> Tensor:
@@ -61,7 +61,7 @@ class _Products(Fp8Product):
     def ready_weight(
         self, like: Tensor, dtype: torch.dtype, bias_dtype: torch.dtype
     ) -> AbstractContextManager[tuple[Tensor, Tensor | None]]:
-        return _cast(self, like, dtype, bias_dtype)
+        return cast(self, like, dtype, bias_dtype)
 
     def _patched(self) -> bool:
         return bool(self.weight_function or self.bias_function)
@@ -74,13 +74,13 @@ class _BiasApart:
         """The convolution of x without the bias, and the bias."""
         if not (self.comfy_cast_weights or self.weight_function or self.bias_function):
             return self._conv_forward(x, self.weight, None), self.bias
-        with _cast(self, x, x.dtype) as (weight, bias):
+        with cast(self, x, x.dtype) as (weight, bias):
             # Cast weights lie in a buffer that the next layer writes over.
             return self._conv_forward(x, weight, None), None if bias is None else bias.clone()
 
 
 @contextmanager
-def _cast(layer: nn.Module, like: Tensor, dtype: torch.dtype, bias_dtype: torch.dtype | None = None) -> Iterator[tuple]:
+def cast(layer: nn.Module, like: Tensor, dtype: torch.dtype, bias_dtype: torch.dtype | None = None) -> Iterator[tuple]:
     """The layer's weight and bias where `like` is, streamed and patched by ComfyUI, for the time inside."""
     weight, bias, stream = compat.cast_bias_weight(layer, like, dtype, bias_dtype or dtype)
     try:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ...ltx_core.errors import CheckpointError
 from ...ltx_core.weights import check_finite as check_weights
-from . import compat, offload
+from . import compat, offload, packed
 from .layers import WeightFunction, lay_functions, set_scales, with_products
 from .not_finite import not_finite
 
@@ -81,6 +81,11 @@ class PatchedModule:
         return self.patcher.model.storage_dtype in FP8
 
     @property
+    def expanding_bytes(self) -> float:
+        """What expanding one of its packed weights takes while it computes."""
+        return packed.expanding_bytes(self.module)
+
+    @property
     def device(self) -> torch.device:
         """Where it computes."""
         return self.patcher.load_device
@@ -129,16 +134,19 @@ def build(
     compute_dtype: torch.dtype,
     load_device: torch.device,
     offload_device: torch.device,
+    expand: bool = False,
 ) -> PatchedModule:
     """Makes a module with `factory(ops=, dtype=, device=)`, gives it exactly these weights, and puts it under ComfyUI.
 
     Each weight keeps the dtype and, if memory-mapped, the storage that it has in `state_dict`; ComfyUI's layers cast
-    where that is not `compute_dtype`.  `scales`, by layer, belong to float8 weights.  CheckpointError when weights hold
-    NaN or names do not match; shapes have been compared when the file was opened.
+    where that is not `compute_dtype`.  `scales`, by layer, belong to float8 weights.  Layers with ComfyUI's mark stay
+    packed; with `expand` their products are not made in that format.  CheckpointError when weights hold NaN or names do
+    not match; shapes have been compared when the file was opened.
     """
     check_weights(state_dict, source)
     ops, storage_dtype = pick_ops(state_dict, compute_dtype)
     engine = factory(ops=ops, dtype=compute_dtype, device="meta").eval()
+    packed.put_in(engine, packed.marked_layers(state_dict), compute_dtype)
     # Not strict: ComfyUI's layers may have no weights yet, and then do not tell names apart by themselves.
     missing, unexpected = engine.load_state_dict(state_dict, strict=False, assign=True)
     left = [name for name, tensor in [*engine.named_parameters(), *engine.named_buffers()] if tensor.is_meta]
@@ -148,6 +156,7 @@ def build(
             f"unexpected {_some(unexpected)}. The file was changed since it was opened; load it again."
         )
     set_scales(engine, scales or {}, load_device)
+    packed.choose_products(engine, load_device, expand)
     engine.requires_grad_(False)
     compat.archive_dtypes(engine)
     # ComfyUI's log calls a model by its class.
@@ -164,13 +173,14 @@ def _root_class(name: str) -> type[ManagedModule]:
 
 
 def pick_ops(state_dict: Mapping[str, Tensor], compute_dtype: torch.dtype) -> tuple[type, torch.dtype]:
-    """ComfyUI's layers for these weights, and the dtype that most of them are stored in.
+    """ComfyUI's layers for these weights, and the dtype that most of them are stored in; packed ones not counted.
 
     Casting layers are needed as soon as one layer's weight or bias is not of the compute dtype.
     """
     sizes: dict[torch.dtype, int] = {}
+    marked = {f"{layer}.weight" for layer in packed.marked_layers(state_dict)}
     for name, tensor in state_dict.items():
-        if name.endswith((".weight", ".bias")):
+        if name.endswith((".weight", ".bias")) and name not in marked:
             sizes[tensor.dtype] = sizes.get(tensor.dtype, 0) + tensor.numel()
     storage = max(sizes, key=sizes.get, default=compute_dtype)
     same = set(sizes) <= {compute_dtype}
@@ -180,8 +190,10 @@ def pick_ops(state_dict: Mapping[str, Tensor], compute_dtype: torch.dtype) -> tu
 def broken_weights(component: PatchedModule) -> list[str]:
     """Names of weights that hold NaN or infinity; for the message when a result is not finite."""
     bad = []
-    for name, tensor in component.patcher.model.engine.state_dict().items():
-        if tensor.is_floating_point() and not torch.isfinite(tensor.to(torch.float32)).all():
+    for name, tensor in [*component.module.named_parameters(), *component.module.named_buffers()]:
+        # ComfyUI's packed weights, and those that are not in memory, do not show their numbers.
+        plain = type(tensor.data) is Tensor and not tensor.is_meta and tensor.is_floating_point()
+        if plain and not torch.isfinite(tensor.to(torch.float32)).all():
             bad.append(name)
     return bad
 

@@ -10,13 +10,15 @@ from functools import lru_cache
 
 from ...ltx_core.checkpoint import Checkpoint, common_generation
 from ...ltx_core.lora import LoRA
+from ...ltx_core.quantization import quantization
 from ...ltx_core.upsampler.params import UpsamplerParams
-from ...ltx_core.usable import PARTS, Use, check, check_text_encoder, with_connectors
+from ...ltx_core.usable import PARTS, Use, check_text_encoder, with_connectors
+from ...ltx_core.usable import check as check_usable
 from ...ltx_core.variants import Kind, kind_of_name
 from ..names import LORA_FOLDERS
-from . import files
+from . import core_model, files, packed
 from .components import Part
-from .handles import LoraUse, ModelHandle, TextEncoderHandle, UpsamplerHandle, VAEHandle
+from .handles import LoraUse, ModelHandle, SampledModel, TextEncoderHandle, UpsamplerHandle, VAEHandle
 
 log = logging.getLogger("ltx_duo")
 
@@ -29,10 +31,17 @@ def check_file(name: str | None, folders: Folders, use: Use) -> None:
         check(files.open_checkpoint(name, folders), use)
 
 
+def check(checkpoint: Checkpoint, use: Use) -> None:
+    """As `usable.check`, and that this ComfyUI can compute with the file's packed layers."""
+    check_usable(checkpoint, use)
+    for part in PARTS[use]:
+        packed.check_available(quantization(checkpoint, part), checkpoint.path)
+
+
 def check_connectors(name: str | None, folders: Folders, connectors: str, its_folders: Folders) -> None:
     """CheckpointError or VariantError unless the connectors' file is whole and fits the model's, which is good."""
     if name is not None:
-        with_connectors(files.open_checkpoint(name, folders), files.open_checkpoint(connectors, its_folders))
+        _connectors(files.open_checkpoint(name, folders), connectors, its_folders)
 
 
 def open_model(
@@ -49,7 +58,7 @@ def open_model(
     checkpoint = files.open_checkpoint(name, folders)
     check(checkpoint, Use.TRANSFORMER)
     if connectors:
-        beside = with_connectors(checkpoint, files.open_checkpoint(*connectors))
+        beside = _connectors(checkpoint, *connectors)
     else:
         check(checkpoint, Use.MODEL)
         beside = checkpoint
@@ -61,17 +70,26 @@ def open_model(
     return handle
 
 
+def _connectors(model: Checkpoint, name: str, folders: Folders) -> Checkpoint:
+    beside = with_connectors(model, files.open_checkpoint(name, folders))
+    check(beside, Use.CONNECTORS)
+    return beside
+
+
 def check_lora(name: str | None) -> None:
     """CheckpointError unless the file is a LoRA; whether it fits the model is known when the node runs."""
     if name is not None:
         LoRA.open(files.path(name, LORA_FOLDERS))
 
 
-def add_lora(model: ModelHandle, name: str, stage_one: float, stage_two: float) -> ModelHandle:
-    """The model with one more LoRA; VariantError if it is of another model, CheckpointError if it holds NaN."""
+def add_lora(model: object, name: str, stage_one: float, stage_two: float) -> SampledModel:
+    """The model with one more LoRA; VariantError if it is of another model, CheckpointError if it holds NaN.
+
+    `model`: see `core_model.take`.
+    """
+    model = core_model.take(model)
     lora = LoRA.open(files.path(name, LORA_FOLDERS))
-    shapes = {key: info.shape for key, info in model.checkpoint.tensors(Part.TRANSFORMER).items()}
-    lora.check(shapes, model.checkpoint.path.name)
+    lora.check(model.weight_shapes(), model.name)
     lora.factors()  # refuses NaN
     return model.with_lora(LoraUse(lora, (stage_one, stage_two)))
 

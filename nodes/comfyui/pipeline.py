@@ -14,10 +14,11 @@ from ...ltx_core.sampling.schedule import checked_sigmas
 from ...ltx_core.sampling.stage import AVLatent
 from ...ltx_core.upsampler.model import upsample_latent
 from ..sigmas import remarks
-from . import latents
+from . import core_model, latents
 from .conditioning import notes_on
+from .core_upsampler import latent_upsampler
+from .core_vae import video_vae
 from .fitting import with_more_room
-from .handles import ModelHandle, UpsamplerHandle, VAEHandle
 from .memory import check_finite
 from .progress import READING, NodeProgress
 from .report import NodeReport
@@ -26,8 +27,8 @@ from .stage_run import StageRun
 
 
 def run_stage_one(
-    model: ModelHandle,
-    vae: VAEHandle,
+    model: object,
+    vae: object,
     positive: list,
     negative: list | None = None,
     *,
@@ -44,13 +45,17 @@ def run_stage_one(
     latent: dict | None = None,
     report: NodeReport | None = None,
 ) -> dict:
-    """LATENT of stage one, at half of `width` and `height`."""
+    """LATENT of stage one, at half of `width` and `height`.
+
+    `model` as `core_model.take` takes it, `vae` as `core_vae.video_vae`.
+    """
+    report = report or NodeReport()
+    model, vae = core_model.take(model, report), video_vae(vae)
     geometry = check_two_stage(width, height, frames, fps).half()
     guidance = model.variant.guidance if guidance is None else guidance
     own = sigmas is not None
     sigmas = checked_sigmas(sigmas) if own else model.variant.stage_one_schedule(steps)
     features = model.features(positive), None if negative is None else model.features(negative)
-    report = report or NodeReport()
     initial = None if latent is None else _fitted(latent, geometry)
     for note in notes_on({"positive": positive, "negative": negative}, fps):
         report.warn(note)
@@ -63,7 +68,7 @@ def run_stage_one(
     generator = torch.Generator(noise_device_of(noise_device)).manual_seed(seed)
     _warn(report, sigmas, 1, own, initial)
 
-    encoded = run.encode_images(vae)
+    encoded = run.encode_images(vae, report)
     stage = two_stage.stage_one(
         geometry, sigmas, guidance, conditions=encoded, initial=initial, sampler=model.variant.sampler
     )
@@ -72,8 +77,8 @@ def run_stage_one(
 
 
 def run_stage_two(
-    model: ModelHandle,
-    vae: VAEHandle,
+    model: object,
+    vae: object,
     positive: list,
     latent: dict,
     *,
@@ -86,8 +91,9 @@ def run_stage_two(
     sigmas: Tensor | None = None,
     report: NodeReport | None = None,
 ) -> dict:
-    """LATENT of stage two, at the size of the given latent."""
+    """LATENT of stage two, at the size of the given latent.  `model` and `vae` as in stage one."""
     report = report or NodeReport()
+    model, vae = core_model.take(model, report), video_vae(vae)
     video, _ = latents.take(latent)
     features = model.features(positive), None
     geometry = geometry_of_latent(video, latents.fps_of(latent, positive, report))
@@ -105,7 +111,7 @@ def run_stage_two(
         continue_noise(generator, info)
     _warn(report, sigmas, 2, own, start)
 
-    encoded = run.encode_images(vae)
+    encoded = run.encode_images(vae, report)
     stage = two_stage.stage_two(
         geometry, start, sigmas, conditions=encoded, clean_background=clean_background, sampler=model.variant.sampler
     )
@@ -114,8 +120,13 @@ def run_stage_two(
     return latents.make(result.video, audio, _info(geometry, generator), like=latent)
 
 
-def run_upsampler(latent: dict, upsampler: UpsamplerHandle, vae: VAEHandle) -> dict:
-    """The LATENT with its picture enlarged; the sound and what travels along stay."""
+def run_upsampler(latent: dict, upsampler: object, vae: object, report: NodeReport | None = None) -> dict:
+    """The LATENT with its picture enlarged; the sound and what travels along stay.
+
+    `upsampler` and `vae`: as `core_upsampler.latent_upsampler` and `core_vae.video_vae` take them.
+    """
+    upsampler, vae = latent_upsampler(upsampler), video_vae(vae)
+    (report or NodeReport()).warn(upsampler.note)
     video, audio = latents.take(latent)
     progress = NodeProgress({READING: 1, "upsampling": 4})
     progress.phase(READING)

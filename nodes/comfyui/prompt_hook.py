@@ -7,7 +7,7 @@ the log and to the browser that queued the prompt.  A prompt that comes another 
 
 import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import comfy.model_management as mm
@@ -150,6 +150,13 @@ class OpenedFiles:
         except LTXError:
             return None  # the loader says so itself
 
+    def opened(self, loader: Node, slot: str, folders: Sequence[str]) -> Checkpoint | None:
+        name = loader.value(slot, str)
+        try:
+            return files.open_checkpoint(name, folders) if name else None
+        except LTXError:
+            return None  # what ComfyUI can load of it, the node that takes it looks at
+
     def saved_latent(self, loader: Node) -> tuple[int, ...] | None:
         name = loader.value("file", str)
         try:
@@ -180,6 +187,7 @@ class OpenedFiles:
 
 
 _SLOTS = {
+    **{kind: {slot: (names.CORE_MODEL_FOLDERS[kind],)} for kind, slot in names.CORE_MODEL_LOADERS.items()},
     names.MODEL_LOADER: {"checkpoint": names.MODEL_FOLDERS, "connectors": names.CONNECTOR_FOLDERS},
     names.LORA_LOADER: {"lora": names.LORA_FOLDERS},
     names.VAE_LOADER: {"checkpoint": names.VAE_FOLDERS, "audio_file": names.VAE_FOLDERS},

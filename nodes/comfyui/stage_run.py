@@ -16,8 +16,9 @@ from ...ltx_core.sampling.guidance import Contexts, Guidance, passes
 from ...ltx_core.sampling.stage import AVLatent, Stage, sample_stage
 from ..preflight.possible import check_stage
 from . import not_finite
+from .core_vae import VideoVAE
 from .fitting import fit_transformer, total_memory, with_more_room
-from .handles import ModelHandle, VAEHandle
+from .handles import SampledModel
 from .memory import broken_weights, check_finite
 from .progress import READING, NodeProgress
 from .report import NodeReport
@@ -30,7 +31,7 @@ class StageRun:
 
     def __init__(
         self,
-        model: ModelHandle,
+        model: SampledModel,
         number: int,
         geometry: LatentGeometry,
         images: Sequence[GivenImage] | None,
@@ -49,10 +50,11 @@ class StageRun:
         self.passes = len(passes(guidance, texts, model.transformer_params.num_layers))
         self.progress = NodeProgress({ENCODING: 1, READING: 2, SAMPLING: 40})
 
-    def encode_images(self, vae: VAEHandle) -> tuple[Condition, ...]:
+    def encode_images(self, vae: VideoVAE, report: NodeReport | None = None) -> tuple[Condition, ...]:
         """The images as conditions of this stage's size; the VAE loads only if there are any."""
         if not self.images:
             return ()
+        (report or NodeReport()).warn(vae.note)
         reporter = self.progress.phase(ENCODING)
         component = vae.video_encoder()
         placement = {"dtype": component.compute_dtype, "device": component.device}
@@ -75,11 +77,12 @@ class StageRun:
         self.progress.phase(READING)
         component = self.model.stage(self.number)
         dtype, device = component.compute_dtype, component.device
-        contexts = self.model.contexts(self.features, dtype, device)
+        need = self._need(component, stage)
+        contexts = self.model.contexts(self.features, component, need(Pieces(self.passes)))
         transformer = fit_transformer(
             component,
             self.passes,
-            self._need(component, stage),
+            need,
             f"{self.name} at {stage.geometry.width}x{stage.geometry.height}, {stage.geometry.frames} frames",
         )
         reporter = self.progress.phase(SAMPLING)
@@ -96,10 +99,11 @@ class StageRun:
     def _need(self, component, stage: Stage):
         """Bytes of activations by the pieces that an evaluation is cut into."""
         params, geometry = self.model.transformer_params, stage.geometry
+        expanding = component.expanding_bytes
         appended = sum(condition.appended_tokens for condition in stage.video.conditions) / geometry.frame_tokens
 
         def need(pieces: Pieces) -> float:
-            return memory_estimates.transformer(
+            return expanding + memory_estimates.transformer(
                 params, geometry, pieces.together, appended, component.compute_dtype.itemsize, pieces.chunks,
                 component.in_fp8,
             )  # fmt: skip

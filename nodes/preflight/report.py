@@ -1,6 +1,6 @@
 """What preflight finds, and the files that it looks into."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -36,6 +36,10 @@ class Files(Protocol):
 
     def saved_latent(self, loader: Node) -> tuple[int, ...] | None:
         """The shape (B, 128, F', H', W') of a saved latent's picture."""
+        ...
+
+    def opened(self, loader: Node, slot: str, folders: Sequence[str]) -> Checkpoint | None:
+        """The file that one of ComfyUI's loaders names in `slot`."""
         ...
 
     def paths(self, loader: Node) -> list[Path]:

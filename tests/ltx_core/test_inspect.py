@@ -184,7 +184,7 @@ def test_nvfp4_file(inspect, changed, models):
     nvfp4 = {name: torch.zeros(128, 64, dtype=torch.uint8), f"{name}_scale_2": torch.tensor(1.0)}
     code, out, _ = inspect(changed(nvfp4))
     assert code == 1
-    assert "as nvfp4, which LTX Duo does not support" in out
+    assert "as nvfp4 without ComfyUI's mark, which LTX Duo does not support" in out
 
 
 @pytest.mark.parametrize("generation", ["2.0", "2.5"])
