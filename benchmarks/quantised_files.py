@@ -31,6 +31,7 @@ from ltx_duo.ltx_core.checkpoint import Checkpoint, Component
 from ltx_duo.ltx_core.loading import build_module, text_encoder_module
 from ltx_duo.ltx_core.lora import LoRA, fused
 from ltx_duo.ltx_core.quantization import dequantize, marked_state
+from ltx_duo.ltx_core.usable import Use, check_text_encoder
 
 # Of the whole result.  ComfyUI expands in bfloat16, which rounds scales and products; another weight differs by 1.
 BAR = 0.05
@@ -83,10 +84,10 @@ def start_comfyui(tree: Path, base: Path) -> None:
 
 
 def measure_transformer(path: Path, lora_path: Path, case) -> dict:
-    from ltx_duo.nodes.comfyui import components, lora
+    from ltx_duo.nodes.comfyui import components, lora, open_files
 
     checkpoint, adapter = Checkpoint.open(path), LoRA.open(lora_path)
-    components.check_parts(checkpoint, *components.MODEL_PARTS.values())
+    open_files.check(checkpoint, Use.MODEL)
     component, seconds = timed(partial(components.build_model, checkpoint, "auto"))
     device, dtype = component.device, component.compute_dtype
     scene = Scene.draw(case or CASES["stage-two"], component.module.transformer.params, device, dtype, 1)
@@ -110,7 +111,7 @@ def measure_text_encoder(gemma: Path, projection: Path, most_bits: float) -> dic
     from ltx_duo.nodes.comfyui import components
 
     files = Checkpoint.open(gemma), Checkpoint.open(projection)
-    components.check_text_encoder(*files)
+    check_text_encoder(*files)
     component, seconds = timed(partial(components.build_text_encoder, *files, "default"))
     device, dtype = component.device, component.compute_dtype
     report = Report("fp4-mixed Gemma", component, seconds, most_bits)

@@ -4,7 +4,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -15,6 +15,7 @@ from .errors import CheckpointError, VariantError
 from .generation import Generation, guessed_generation, marked_generation, stated_version, version_tuple
 from .gguf_file import ENDING, GgufFile
 from .key_maps import STATISTICS_ALIASES, STATISTICS_NAMES, Component, KeyMap, component_keys, unrecognised
+from .other_forms import other_file
 from .safetensors_file import SafetensorsFile, TensorInfo
 from .stubs import read_json
 from .unfinished import marks
@@ -22,10 +23,28 @@ from .weights import backfill_audio_statistics, check_finite, check_latent_stati
 
 __all__ = ["Checkpoint", "Component", "common_generation"]
 
+# The section of a config that each component is built from.  An upsampler's config is one section, without a name.
+UPSAMPLER = ""
+SECTIONS = {
+    Component.TRANSFORMER: "transformer",
+    Component.VIDEO_CONNECTOR: "transformer",
+    Component.AUDIO_CONNECTOR: "transformer",
+    Component.VIDEO_ENCODER: "vae",
+    Component.VIDEO_DECODER: "vae",
+    Component.AUDIO_ENCODER: "audio_vae",
+    Component.AUDIO_DECODER: "audio_vae",
+    Component.VOCODER: "vocoder",
+    Component.UPSAMPLER: UPSAMPLER,
+}
+
 _WITH_AUDIO_STATISTICS = (Component.AUDIO_ENCODER, Component.AUDIO_DECODER)
 
 # What to do when a component is missing, beyond choosing a file that has it.
 _ADVICE = {
+    Component.VIDEO_CONNECTOR: "Choose the file that has it as connectors of LTX Model Loader (an advanced input), or "
+    "the full LTX-2.3 checkpoint.",
+    Component.AUDIO_CONNECTOR: "Choose the file that has it as connectors of LTX Model Loader (an advanced input), or "
+    "the full LTX-2.3 checkpoint.",
     Component.TEXT_PROJECTION: "The text projection lies in the LTX-2.3 checkpoint (or in a text projection file), not "
     "in the Gemma file: choose the checkpoint as the projection.",
     Component.AUDIO_DECODER: "Choose the full LTX-2.3 checkpoint, or an audio VAE file beside this one.",
@@ -53,6 +72,7 @@ class Checkpoint:
     unrecognised: tuple[str, ...] = field(repr=False)
     generation: Generation | None
     _config: Mapping[str, Any] | str = field(repr=False)  # or why there is none
+    _lacks: Mapping[str, str] = field(default_factory=dict, repr=False)  # of sections that are not there: why
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> "Checkpoint":
@@ -74,11 +94,7 @@ class Checkpoint:
         if Component.GEMMA in maps and any(isinstance(file, GgufFile) and file.has_vocabulary() for file in files):
             maps[Component.TOKENIZER] = {}  # its metadata holds it, no tensor
         if not maps:
-            raise CheckpointError(
-                f"{path} holds nothing that LTX Duo knows: found {len(tensors):,} tensors{_architecture(metadata)}"
-                + (f" such as {next(iter(tensors))}" if tensors else "")
-                + ". Expected an LTX-2.3 checkpoint or a part of one, Gemma-3, a latent upsampler or a LoRA."
-            )
+            raise _nothing_known(path, tensors, metadata)
         config = _read_config(path, metadata)
         try:
             generation = marked_generation(metadata, config if isinstance(config, Mapping) else {})
@@ -112,6 +128,29 @@ class Checkpoint:
         if isinstance(self._config, str):
             raise CheckpointError(self._config)
         return dict(self._config)
+
+    @property
+    def has_broken_config(self) -> bool:
+        """Whether its metadata have a config that cannot be read."""
+        return isinstance(self._config, str) and "config" in self.metadata
+
+    @property
+    def own_config(self) -> Mapping[str, Any]:
+        """`config` by sections, empty when there is none; an upsampler's is the section UPSAMPLER."""
+        if isinstance(self._config, str):
+            return {}
+        return {UPSAMPLER: self._config} if Component.UPSAMPLER in self.components else self._config
+
+    def config_for(self, component: Component) -> dict[str, Any]:
+        """`config`; CheckpointError when it lacks the component's section, and none was found elsewhere either."""
+        if (section := SECTIONS.get(component)) in self._lacks:
+            raise CheckpointError(self._lacks[section])
+        return self.config
+
+    def with_config(self, sections: Mapping[str, Any], lacks: Mapping[str, str] = MappingProxyType({})) -> "Checkpoint":
+        """The same file with the config of another place; `lacks` is what to say of sections that are not there."""
+        config = sections.get(UPSAMPLER, sections) if Component.UPSAMPLER in self.components else sections
+        return replace(self, _config=config or next(iter(lacks.values()), {}), _lacks=lacks)
 
     @property
     def gemma_config(self) -> dict[str, Any] | None:
@@ -230,6 +269,22 @@ def _architecture(metadata: Mapping[str, str]) -> str:
     return f" of a {name[:40]!r}" if name else ""
 
 
+def _nothing_known(path: Path, tensors: Mapping[str, TensorInfo], metadata: Mapping[str, str]) -> CheckpointError:
+    if found := other_file(tensors):
+        what, to_do = found
+        return CheckpointError(f"{path} is {what}, which LTX Duo does not read. {to_do}")
+    if part := re.search(r"-(\d{5})-of-(\d{5})\.safetensors$", path.name):
+        return CheckpointError(
+            f"{path} is part {int(part[1])} of the {int(part[2])} that a model was cut into. Take the model's single "
+            ".safetensors file, or for a text encoder the whole folder."
+        )
+    such = _architecture(metadata) + (f" such as {next(iter(tensors))}" if tensors else "")
+    return CheckpointError(
+        f"{path} is in a form that LTX Duo does not know: found {len(tensors):,} tensors{such}. Expected an LTX-2.3 "
+        "checkpoint or a part of one, Gemma-3, a latent upsampler or a LoRA."
+    )
+
+
 def _read_config(path: Path, metadata: Mapping[str, str]) -> dict[str, Any] | str:
     to_do = "The sizes of the model stand there: use the official file, or one that was converted with its metadata."
     if "config" not in metadata:
@@ -245,13 +300,20 @@ def _read_config(path: Path, metadata: Mapping[str, str]) -> dict[str, Any] | st
 
 def _shards(folder: Path) -> list[Path]:
     """The weight files of a Hugging Face folder, all of them; CheckpointError if one is missing."""
+    if (folder / "model_index.json").is_file():
+        raise CheckpointError(
+            f"{folder} is a whole model in the layout of diffusers (it holds model_index.json), which LTX Duo does not "
+            "read. Take the single .safetensors file of the model, as Lightricks publishes it."
+        )
     present = {path.name for path in folder.glob("*.safetensors")}
     index = folder / "model.safetensors.index.json"
     if index.is_file():
         try:
             wanted = set(read_json(index, "the list of a model's weight files")["weight_map"].values())
         except (KeyError, TypeError, AttributeError) as error:
-            raise CheckpointError(f"{index} has no list of weight files ({error!r}). Download it again.") from None
+            raise CheckpointError(
+                f"{index} has no list of weight files ({error!r}). Use it as its publisher released it."
+            ) from None
     else:
         wanted = set(present)
         for name in present:
@@ -262,6 +324,6 @@ def _shards(folder: Path) -> list[Path]:
     if missing or not wanted:
         what = f"lacks {', '.join(map(str, missing[:4]))}" if missing else "has no .safetensors file"
         mark = next((mark for name in missing for mark in marks(folder / str(name))), None)
-        to_do = f"Its download is not finished ({mark}): wait for it." if mark else "Download it again."
+        to_do = f"Its download is not finished ({mark}): wait for it." if mark else "Download what is missing."
         raise CheckpointError(f"The folder {folder} {what}; expected all weight files of a Hugging Face model. {to_do}")
     return [folder / name for name in sorted(wanted)]

@@ -4,20 +4,20 @@ import argparse
 import json
 import sys
 from collections import Counter
-from collections.abc import Sequence, Set
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TextIO
 
+from . import usable
 from .checkpoint import Checkpoint, Component, common_generation
-from .errors import CheckpointError
+from .errors import CheckpointError, VariantError
 from .generation import Generation
-from .loading import build_module, load_tokenizer, lora_shapes
+from .known_configs import completed
+from .loading import gemma_params, lora_shapes
 from .lora import LoRA
-from .quantization import check_supported, plain_shapes, quantization
-from .upsampler import UpsamplerParams
+from .quantization import quantization
 from .variants import Kind, kind_of_name
-from .weights import differences
 
 _VAES = (Component.VIDEO_ENCODER, Component.VIDEO_DECODER, Component.AUDIO_ENCODER, Component.AUDIO_DECODER)
 
@@ -36,18 +36,6 @@ _NEEDED = {
     Component.UPSAMPLER: "latent_upscale_models",
     Component.LORA: "loras",
 }
-
-# Nodes by what a file must hold to be chosen there.
-_USES = (
-    ("LTX Model Loader", {Component.TRANSFORMER, Component.VIDEO_CONNECTOR, Component.AUDIO_CONNECTOR}),
-    ("LTX VAE Loader", {Component.VIDEO_ENCODER, Component.VIDEO_DECODER, Component.AUDIO_DECODER, Component.VOCODER}),
-    ("LTX VAE Loader (video)", {Component.VIDEO_ENCODER, Component.VIDEO_DECODER}),
-    ("LTX VAE Loader (audio)", {Component.AUDIO_DECODER, Component.VOCODER}),
-    ("LTX Text Encoder Loader (text encoder)", {Component.GEMMA, Component.TOKENIZER}),
-    ("LTX Text Encoder Loader (projection)", {Component.TEXT_PROJECTION}),
-    ("LTX Upsampler Loader", {Component.UPSAMPLER}),
-    ("LTX LoRA Loader", {Component.LORA}),
-)
 
 
 @dataclass(frozen=True)
@@ -78,14 +66,19 @@ class FileReport:
     notes: list[str]
 
 
-def inspect_file(path: str | Path) -> tuple[FileReport, Checkpoint]:
-    """Reads a file's headers; CheckpointError if it cannot be used at all."""
-    checkpoint = Checkpoint.open(path)
+def inspect_file(path: str | Path, model: Checkpoint | None = None) -> tuple[FileReport, Checkpoint]:
+    """Reads a file's headers; CheckpointError if it cannot be used at all.
+
+    `model` is the file that it is used beside: its config counts for connectors that have none.
+    """
+    checkpoint = completed(Checkpoint.open(path), model)
     components = [_component(checkpoint, component) for component in Component if component in checkpoint.key_maps]
     problems = [f"{part.name}: {part.problem}" for part in components if part.problem]
     broken = {Component(part.name) for part in components if part.problem}
-    if checkpoint.generation not in (None, Generation.V2_3):
-        problems.append(f"It is of {checkpoint.generation_name}; LTX Duo runs LTX-2.3.")
+    try:
+        usable.check_generation(checkpoint)
+    except VariantError as error:
+        problems = [str(error)]  # what else does not fit follows from it
         broken.update(checkpoint.components)
     formats: Counter[str] = Counter()
     for component in (Component.TRANSFORMER, Component.GEMMA):
@@ -93,7 +86,7 @@ def inspect_file(path: str | Path) -> tuple[FileReport, Checkpoint]:
         formats.update(f"{layer.format}{' scaled' if layer.scaled else ''}" for layer in layers.values())
     ranks: Counter[int] = Counter()
     notes: list[str] = []
-    if Component.LORA in checkpoint.components:
+    if Component.LORA in checkpoint.components - broken:
         lora = LoRA.open(path)
         ranks.update(lora.ranks().values())
         notes += _lora_notes(lora)
@@ -102,6 +95,8 @@ def inspect_file(path: str | Path) -> tuple[FileReport, Checkpoint]:
         notes.append(f"{len(unknown):,} {kind} not used ({', '.join(unknown[:3])})")
     if Component.GEMMA in checkpoint.components - broken and checkpoint.path.is_dir():
         notes.append("the tokenizer lies beside the weights")
+    if Component.GEMMA in checkpoint.components - broken and (size := gemma_params(checkpoint).size):
+        notes.append(f"it is Gemma-3 {size}" + ("" if size == "12B" else "; LTX-2.3 as published takes 12B"))
     if _is_distilled_model(checkpoint):
         notes.append("by its name a distilled model, which runs 8 steps without guidance")
     report = FileReport(
@@ -113,7 +108,7 @@ def inspect_file(path: str | Path) -> tuple[FileReport, Checkpoint]:
         quantization=dict(formats),
         lora_ranks=dict(sorted(ranks.items())),
         folder=_folder(checkpoint),
-        uses=_uses(checkpoint, broken),
+        uses=[use.value for use in usable.uses(checkpoint)],
         problems=problems,
         notes=notes,
     )
@@ -136,30 +131,11 @@ def _component(checkpoint: Checkpoint, component: Component) -> ComponentReport:
     dtypes: Counter[str] = Counter()
     for info in tensors.values():
         dtypes[info.dtype] += info.count
-    try:
-        problem = _problem(checkpoint, component)
-    except CheckpointError as error:
-        problem = str(error)
-    return ComponentReport(component.value, len(tensors), sum(dtypes.values()), dict(dtypes.most_common()), problem)
-
-
-def _problem(checkpoint: Checkpoint, component: Component) -> str | None:
-    """What does not fit between a component's tensors and the module that its config describes."""
-    if component is Component.TOKENIZER or (component is Component.GEMMA and checkpoint.path.is_dir()):
-        load_tokenizer(checkpoint)
-    if component in (Component.LORA, Component.TOKENIZER):
-        return None
-    if component is Component.TEXT_PROJECTION:
-        plain_shapes(checkpoint, component)  # refuses what cannot be read; its size depends on Gemma's
-        return None
-    check_supported(quantization(checkpoint, component), checkpoint.path)
-    if component is Component.UPSAMPLER and not (params := UpsamplerParams.from_config(checkpoint.config)).doubles:
-        return f"it enlarges {params.enlarges}; between the stages stands the spatial x2 upsampler"
-    if component in _VAES:
-        checkpoint.check_statistics(component)
-    module = build_module(checkpoint, component, device="meta")
-    expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
-    return differences(expected, plain_shapes(checkpoint, component, expected)) or None
+    found = usable.problem(checkpoint, component)
+    if found is None and component is Component.GEMMA and checkpoint.path.is_dir():
+        found = usable.problem(checkpoint, Component.TOKENIZER)
+    text = None if found is None else str(found)
+    return ComponentReport(component.value, len(tensors), sum(dtypes.values()), dict(dtypes.most_common()), text)
 
 
 def _folder(checkpoint: Checkpoint) -> str:
@@ -173,16 +149,6 @@ def _folder(checkpoint: Checkpoint) -> str:
     return "vae" if parts.intersection((*_VAES, Component.VOCODER)) else "text_encoders"
 
 
-def _uses(checkpoint: Checkpoint, broken: Set[Component]) -> list[str]:
-    parts = set(checkpoint.components - broken)
-    if Component.GEMMA in parts and checkpoint.path.is_dir():
-        parts.add(Component.TOKENIZER)
-    uses = [node for node, needed in _USES if needed <= parts]
-    if "LTX VAE Loader" in uses:
-        uses = [node for node in uses if not node.startswith("LTX VAE Loader (")]
-    return uses
-
-
 def _missing(checkpoints: Sequence[Checkpoint]) -> dict[str, str]:
     """What all files together lack for a video, with the folder where ComfyUI looks for it."""
     have = {component for checkpoint in checkpoints for component in checkpoint.components}
@@ -192,6 +158,18 @@ def _missing(checkpoints: Sequence[Checkpoint]) -> dict[str, str]:
         have.add(Component.LORA)
     lacks = {component: folder for component, folder in _NEEDED.items() if component not in have}
     return {"distilled LoRA" if c is Component.LORA else c.value: folder for c, folder in lacks.items()}
+
+
+def _model_among(paths: Sequence[str]) -> Checkpoint | None:
+    """The first file that holds a transformer, if others are looked at beside it."""
+    for path in paths if len(paths) > 1 else ():
+        try:
+            checkpoint = completed(Checkpoint.open(path))
+        except CheckpointError:
+            continue  # told when its turn comes
+        if Component.TRANSFORMER in checkpoint.components:
+            return checkpoint
+    return None
 
 
 def _is_distilled_model(checkpoint: Checkpoint) -> bool:
@@ -255,9 +233,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     reports: list[FileReport] = []
     checkpoints: list[Checkpoint] = []
     errors: list[str] = []
+    model = _model_among(options.file)
     for path in options.file:
         try:
-            report, checkpoint = inspect_file(path)
+            report, checkpoint = inspect_file(path, model)
         except CheckpointError as error:
             errors.append(str(error))
             continue

@@ -33,7 +33,12 @@ class Component(Enum):
 
 
 # Longest first: each name takes the first that fits.
-TRANSFORMER_PREFIXES = ("model.diffusion_model.", "diffusion_model.", "")
+TRANSFORMER_PREFIXES = ("model.diffusion_model.", "diffusion_model.", "transformer.", "model.", "")
+CONNECTOR_PREFIXES = (*TRANSFORMER_PREFIXES[:-1], "text_encoders.", "")
+# "autoencoder." is ComfyUI's name of the audio VAE, "first_stage_model." of any VAE inside of a checkpoint.
+VAE_PREFIXES = ("vae.", "audio_vae.", "autoencoder.", "first_stage_model.", "first_stage_model.autoencoder.", "")
+PROJECTION_PREFIXES = ("text_embedding_projection.", "text_encoders.text_embedding_projection.")
+VOCODER_PREFIXES = ("vocoder.", "audio_vae.vocoder.", "first_stage_model.vocoder.")
 STATISTICS = "per_channel_statistics."
 STATISTICS_NAMES = (STATISTICS + "mean-of-means", STATISTICS + "std-of-means")
 STATISTICS_ALIASES = ("latents_mean", "latents_std")
@@ -90,7 +95,7 @@ def _diffusion_model(tensors: Mapping[str, TensorInfo]) -> dict[Component, KeyMa
         (Component.VIDEO_CONNECTOR, "video_embeddings_connector."),
         (Component.AUDIO_CONNECTOR, "audio_embeddings_connector."),
     ):
-        prefix = next((p for p in TRANSFORMER_PREFIXES if any(n.startswith(p + part) for n in tensors)), "")
+        prefix = next((p for p in CONNECTOR_PREFIXES if any(n.startswith(p + part) for n in tensors)), "")
         maps[component] = _strip(tensors, prefix + part)
     prefix = next((p for p in TRANSFORMER_PREFIXES if f"{p}transformer_blocks.0.attn1.to_q.weight" in tensors), None)
     if prefix is not None:
@@ -104,13 +109,13 @@ def _diffusion_model(tensors: Mapping[str, TensorInfo]) -> dict[Component, KeyMa
 
 
 def _text_projection(tensors: Mapping[str, TensorInfo]) -> KeyMap:
-    below_prefix = _strip(tensors, "text_embedding_projection.")
+    below_prefix = next(filter(None, (_strip(tensors, prefix) for prefix in PROJECTION_PREFIXES)), {})
     return below_prefix or _strip(tensors, "", lambda name: name.startswith(_PROJECTIONS))
 
 
 def _vaes(tensors: Mapping[str, TensorInfo]) -> dict[Component, KeyMap]:
     maps: dict[Component, KeyMap] = {}
-    for prefix in ("vae.", "audio_vae.", ""):
+    for prefix in VAE_PREFIXES:
         for side in ("encoder", "decoder"):
             first = tensors.get(f"{prefix}{side}.conv_in.conv.weight")
             dimensions = None if first is None else len(first.shape)
@@ -135,7 +140,7 @@ def _vocoder(tensors: Mapping[str, TensorInfo]) -> KeyMap:
     # A file that holds nothing else may come without the prefix, of which the nested networks keep one of their own.
     if any(name.startswith("bwe_generator.") for name in tensors):
         return _strip(tensors, "", lambda name: name.startswith(("vocoder.", "bwe_generator.", "mel_stft.")))
-    return _strip(tensors, "vocoder.")
+    return next(filter(None, (_strip(tensors, prefix) for prefix in VOCODER_PREFIXES)), {})
 
 
 def _text_encoder(tensors: Mapping[str, TensorInfo]) -> dict[Component, KeyMap]:

@@ -44,7 +44,11 @@ def build_module(checkpoint: Checkpoint, component: Component, **options: Any) -
     """
     if component is Component.GEMMA:
         return GemmaModel(gemma_params(checkpoint), **options)
-    config = checkpoint.config
+    return module_of_config(component, checkpoint.config_for(component), **options)
+
+
+def module_of_config(component: Component, config: Mapping[str, Any], **options: Any) -> nn.Module:
+    """The module that a config describes; Gemma and the text projection have none there."""
     if component is Component.TRANSFORMER:
         return AVTransformer(TransformerParams.from_config(config), **options)
     if component in _CONNECTORS:
@@ -64,16 +68,21 @@ def build_module(checkpoint: Checkpoint, component: Component, **options: Any) -
 
 
 @lru_cache(maxsize=8)
-def lora_shapes(checkpoint: Checkpoint) -> Mapping[str, torch.Size]:
+def lora_shapes(checkpoint: Checkpoint, connectors: Checkpoint | None = None) -> Mapping[str, torch.Size]:
     """The shapes of all parameters that LoRAs may change, by the names of `LoRA.layers`.
 
-    They come from the config: a file may hold packed numbers, or have its connectors elsewhere.
+    They come from the config, since a file may hold packed numbers.  `connectors`: the file of the text connectors,
+    where it is another.
     """
-    parts = zip(("", *CONNECTORS), (Component.TRANSFORMER, *_CONNECTORS), strict=True)
+    beside = connectors or checkpoint
+    parts = (
+        ("", checkpoint, Component.TRANSFORMER),
+        *((below, beside, part) for below, part in zip(CONNECTORS, _CONNECTORS, strict=True)),
+    )
     return {
         below + name: weight.shape
-        for below, component in parts
-        for name, weight in build_module(checkpoint, component, device="meta").named_parameters()
+        for below, file, part in parts
+        for name, weight in build_module(file, part, device="meta").named_parameters()
     }
 
 
@@ -121,15 +130,32 @@ def text_encoder_module(gemma: Checkpoint, projection: Checkpoint, **options: An
     single = "aggregate_embed.weight" in tensors
     width = tensors["aggregate_embed.weight" if single else "video_aggregate_embed.weight"].shape[-1]
     if width != params.hidden_size * states:
+        what = f"Gemma-3 {params.size}" if params.size else "the text encoder"
         raise CheckpointError(
-            f"The text projection in {projection.path} takes {width:,} values a token, but the text encoder in "
-            f"{gemma.path} gives {params.hidden_size * states:,} ({states} states of {params.hidden_size:,}). Choose "
-            "the text encoder that the checkpoint was made with: Gemma-3 12B (188,160) for the official LTX-2.3."
+            f"The text projection in {projection.path} takes {width:,} values a token, but {what} in {gemma.path} "
+            f"gives {params.hidden_size * states:,} ({states} states of {params.hidden_size:,}). Choose the text "
+            "encoder that the checkpoint was made with: Gemma-3 12B (188,160) for the official LTX-2.3."
         )
     if single:
         return TextEncoder(params, FeatureExtractorV20Params(params.hidden_size, states), **options)
-    extractor = FeatureExtractorParams.from_config(projection.config, params.hidden_size, states)
-    return TextEncoder(params, extractor, **options)
+    return TextEncoder(params, projection_params(projection, params.hidden_size, states), **options)
+
+
+def projection_params(projection: Checkpoint, hidden_size: int, states: int) -> FeatureExtractorParams:
+    """Sizes of LTX-2.3's text projection for a Gemma of that width and that many states.
+
+    Shapes tell all of them; where the file has the model's config too, the two must not contradict each other.
+    """
+    if "transformer" in projection.own_config:
+        return FeatureExtractorParams.from_config(projection.config, hidden_size, states)
+    tensors = projection.tensors(Component.TEXT_PROJECTION)
+    names = [f"{modality}_aggregate_embed.bias" for modality in ("video", "audio")]
+    if absent := [name for name in names if name not in tensors or len(tensors[name].shape) != 1]:
+        raise CheckpointError(
+            f"The text projection in {projection.path} has no {absent[0]}, which tells how wide text is for the model; "
+            "expected video_aggregate_embed and audio_aggregate_embed, each with weight and bias, as LTX-2.3 has them."
+        )
+    return FeatureExtractorParams(hidden_size, states, *(tensors[name].shape[0] for name in names))
 
 
 def load_text_encoder(
@@ -149,8 +175,12 @@ def load_text_encoder(
     return module.eval()
 
 
+@lru_cache(maxsize=1)
 def load_tokenizer(gemma: Checkpoint) -> GemmaTokenizer:
-    """The tokenizer beside the weights in a folder, or inside a single file; beside a GGUF file that has none."""
+    """The tokenizer beside the weights in a folder, or inside a single file; beside a GGUF file that has none.
+
+    The last one is kept.
+    """
     check_tokenizer(gemma)
     [file, *_] = gemma.files
     if isinstance(file, GgufFile):

@@ -209,6 +209,11 @@ def _damaged(path: Path, found: str) -> CheckpointError:
     return _bad(path, found, f"Its download is not finished ({mark} lies beside it): wait for it." if mark else to_do)
 
 
+def _malformed(path: Path, found: str) -> CheckpointError:
+    """For what a program wrote so, and no download breaks."""
+    return _bad(path, found, "It was not written as the format asks: use the file as its publisher released it.")
+
+
 def _read_header(path: Path, file: BinaryIO, size: int) -> tuple[dict[str, str], dict[str, TensorInfo], dict[str, int]]:
     """The metadata, and tensors by name with the places in the file where their bytes begin."""
     if size == 0:
@@ -260,14 +265,14 @@ def _parse_header(path: Path, raw: bytes, data_size: int) -> tuple[dict[str, str
         raise _damaged(path, f"its header is not valid JSON ({error})") from None
     metadata = header.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
-        raise _damaged(path, "its __metadata__ is not a table of texts")
+        raise _malformed(path, "its __metadata__ is not a table of texts")
     entries = [(name, *_tensor_entry(path, name, entry)) for name, entry in header.items()]
     entries.sort(key=lambda entry: entry[2:])
     end = 0
     for name, _, begin, stop in entries:
         if begin != end:
             kind = "overlaps another one" if begin < end else f"leaves {begin - end:,} unused bytes before it"
-            raise _damaged(path, f"its tensor {_short(name)} {kind}")
+            raise _malformed(path, f"its tensor {_short(name)} {kind}")
         end = stop
     if end > data_size:
         missing = end - data_size
@@ -287,17 +292,17 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _tensor_entry(path: Path, name: str, entry: object) -> tuple[TensorInfo, int, int]:
     """A header entry's tensor with the range of its bytes."""
     if not isinstance(entry, dict):
-        raise _damaged(path, f"the header entry of {_short(name)} is not a table")
+        raise _malformed(path, f"the header entry of {_short(name)} is not a table")
     dtype, shape, offsets = entry.get("dtype"), entry.get("shape"), entry.get("data_offsets")
     if not isinstance(dtype, str) or dtype not in DTYPE_BITS:
         found = f"its tensor {_short(name)} has the unknown type {_short(dtype)}"
         raise _bad(path, found, "Use a bf16 or fp8 version of the file.")
     if not _sizes(shape) or len(shape) > _MAX_DIMENSIONS or not _sizes(offsets) or len(offsets) != 2:
-        raise _damaged(path, f"the header entry of {_short(name)} has no valid shape and place")
+        raise _malformed(path, f"the header entry of {_short(name)} has no valid shape and place")
     info, (begin, end) = TensorInfo(dtype, tuple(shape)), offsets
     bits = info.count * DTYPE_BITS[dtype]
     if bits % 8 or bits // 8 != end - begin:
-        raise _damaged(path, f"its tensor {_short(name)} ({dtype}, shape {shape}) has {end - begin:,} bytes of data")
+        raise _malformed(path, f"its tensor {_short(name)} ({dtype}, shape {shape}) has {end - begin:,} bytes of data")
     return info, begin, end
 
 

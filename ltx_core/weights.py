@@ -38,7 +38,7 @@ def load_module(
     if problems:
         raise CheckpointError(
             f"The {component.value} in {source} does not fit the model that its config describes: {problems}. "
-            "Use the file as its publisher released it; if it is, download it again."
+            "Use the file as its publisher released it, or one that was converted together with its config."
         )
     check_finite(state_dict, source)
     if dtype is not None:
@@ -84,7 +84,7 @@ def check_finite(state_dict: Mapping[str, Tensor], source: str | Path) -> None:
         if not all(torch.isfinite(sample.float()).all() for sample in _samples(tensor)):
             raise CheckpointError(
                 f"Weight {name} in {source} holds NaN or infinity; expected finite numbers. The file is damaged, or "
-                "was converted to a type that its numbers do not fit into: download it again."
+                "was converted to a type that its numbers do not fit into: use it as its publisher released it."
             )
 
 
@@ -163,5 +163,6 @@ def check_latent_statistics(name: str, values: Tensor, source: str | Path) -> No
         found = below if deviations and torch.isfinite(values).all() else "NaN or infinity"
         raise CheckpointError(
             f"The VAE's latent statistics {name} in {source} hold {found}; expected finite numbers"
-            f"{', above zero' if deviations else ''}. Without them nothing can be decoded: download the file again."
+            f"{', above zero' if deviations else ''}. Without them nothing can be decoded: use the file as its "
+            "publisher released it."
         )

@@ -8,6 +8,7 @@ from comfy_api.latest import io
 from .declared import declared
 from .names import (
     AUTO_KIND,
+    CONNECTOR_FOLDERS,
     DEV,
     DISTILLED,
     ENCODER_FOLDERS,
@@ -59,31 +60,45 @@ class ModelLoader(io.ComfyNode):
                         "has the word. dev: guidance and as many steps as asked for. distilled: 8 steps, no guidance.",
                     )
                 ),
+                advanced(
+                    file_input(
+                        "connectors",
+                        CONNECTOR_FOLDERS,
+                        "The file with the text connectors, for a model file that comes without them; 'same file' when "
+                        "it holds them.",
+                        first=(SAME_FILE,),
+                        default=SAME_FILE,
+                    )
+                ),
             ],
             outputs=[Model.Output(display_name="model", tooltip="The model for LoRA loader and samplers.")],
             hidden=[io.Hidden.unique_id],
         )
 
     @validation
-    def validate_inputs(wrong: Wrong, checkpoint=None):
-        from .comfyui import open_files
+    def validate_inputs(wrong: Wrong, checkpoint=None, connectors=SAME_FILE):
+        from .comfyui import checks
 
-        wrong.attempt("checkpoint", open_files.check_model, checkpoint, MODEL_FOLDERS)
+        checks.find_wrong_model_files(wrong, checkpoint, MODEL_FOLDERS, connectors, CONNECTOR_FOLDERS)
 
     @classmethod
-    def fingerprint_inputs(cls, checkpoint=None, **_):
+    def fingerprint_inputs(cls, checkpoint=None, connectors=SAME_FILE, **_):
         from .comfyui import files
 
-        return files.fingerprint(checkpoint, MODEL_FOLDERS)
+        other = None if connectors == SAME_FILE else files.fingerprint(connectors, CONNECTOR_FOLDERS)
+        return files.fingerprint(checkpoint, MODEL_FOLDERS), other
 
     @classmethod
     @declared
-    async def execute(cls, checkpoint: str, weight_dtype: str, kind: str = AUTO_KIND) -> io.NodeOutput:
+    async def execute(
+        cls, checkpoint: str, weight_dtype: str, kind: str = AUTO_KIND, connectors: str = SAME_FILE
+    ) -> io.NodeOutput:
         from ..ltx_core.variants import Kind
         from .comfyui import components, dtypes, gguf_parts, open_files, report
 
         chosen = None if kind == AUTO_KIND else Kind(kind)
-        handle = open_files.open_model(checkpoint, MODEL_FOLDERS, weight_dtype, chosen)
+        beside = None if connectors == SAME_FILE else (connectors, CONNECTOR_FOLDERS)
+        handle = open_files.open_model(checkpoint, MODEL_FOLDERS, weight_dtype, chosen, beside)
         told = report.NodeReport()
         told.say(report.model_text(handle.checkpoint, handle.kind, chosen is not None))
         choice = dtypes.for_model(weight_dtype)
@@ -208,13 +223,9 @@ class VAELoader(io.ComfyNode):
 
     @validation
     def validate_inputs(wrong: Wrong, checkpoint=None, audio_file=None):
-        from .comfyui import open_files
+        from .comfyui import checks
 
-        same = audio_file == SAME_FILE
-        if wrong.attempt("checkpoint", open_files.check_vae, checkpoint, None, VAE_FOLDERS, False):
-            wrong.attempt("audio_file", open_files.check_vae, checkpoint, audio_file, VAE_FOLDERS, same)
-        elif not same:
-            wrong.attempt("audio_file", open_files.check_opens, audio_file, VAE_FOLDERS)
+        checks.find_wrong_vae_files(wrong, checkpoint, audio_file, VAE_FOLDERS)
 
     @classmethod
     def fingerprint_inputs(cls, checkpoint=None, audio_file=None):
@@ -312,9 +323,10 @@ class UpsamplerLoader(io.ComfyNode):
 
     @validation
     def validate_inputs(wrong: Wrong, upsampler=None):
+        from ..ltx_core.usable import Use
         from .comfyui import open_files
 
-        wrong.attempt("upsampler", open_files.check_upsampler, upsampler, UPSAMPLER_FOLDERS)
+        wrong.attempt("upsampler", open_files.check_file, upsampler, UPSAMPLER_FOLDERS, Use.UPSAMPLER)
 
     @classmethod
     def fingerprint_inputs(cls, upsampler=None):

@@ -14,6 +14,7 @@ LORA_FOLDERS = ("loras",)
 VAE_FOLDERS = ("checkpoints", "vae")
 ENCODER_FOLDERS = ("text_encoders",)
 PROJECTION_FOLDERS = ("checkpoints", "text_encoders", "diffusion_models")
+CONNECTOR_FOLDERS = PROJECTION_FOLDERS
 UPSAMPLER_FOLDERS = ("latent_upscale_models",)
 
 # ComfyUI's own nodes that give a MODEL of a file: the input that names it, and the folder that they look in.
@@ -21,7 +22,7 @@ CORE_MODEL_LOADERS = {"CheckpointLoaderSimple": "ckpt_name", "UNETLoader": "unet
 CORE_PICTURE_VAES = ("CheckpointLoaderSimple", "VAELoader")  # give a VAE for the picture alone
 CORE_MODEL_FOLDERS = {"CheckpointLoaderSimple": "checkpoints", "UNETLoader": "diffusion_models"}
 
-SAME_FILE = "same file"  # the VAE loader's audio file
+SAME_FILE = "same file"  # the VAE loader's audio file, the model loader's connectors
 CUSTOM, FROM_MODEL, NO_GUIDANCE = "custom", "from the model", "none"  # presets of guidance
 AUTO_BLOCKS = "auto"
 AUTO_KIND, DEV, DISTILLED = "auto", "dev", "distilled"  # whether a model is a distilled one

@@ -29,11 +29,14 @@ def names_file(widget: io.Input) -> io.Input:
     return widget
 
 
-def file_input(name: str, folders: tuple[str, ...], tooltip: str, first: tuple[str, ...] = ()) -> io.Input:
+def file_input(
+    name: str, folders: tuple[str, ...], tooltip: str, first: tuple[str, ...] = (), default: str | None = None
+) -> io.Input:
     """A list of the weight files in ComfyUI's model `folders`, with the choices `first` above them."""
     from .comfyui import files
 
-    return names_file(io.Combo.Input(name, options=[*first, *files.names(*folders)], tooltip=tooltip))
+    options = [*first, *files.names(*folders)]
+    return names_file(io.Combo.Input(name, options=options, default=default, tooltip=tooltip))
 
 
 def model_input(tooltip: str) -> io.Input:

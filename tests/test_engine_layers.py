@@ -23,6 +23,7 @@ LAYERS = (
         "safetensors_file",
         "gguf_blocks",
         "gguf_file",
+        "other_forms",
         "text/keys",
         "lora_keys",
         "key_maps",
@@ -42,6 +43,9 @@ LAYERS = (
     ("components", "request"),
     ("two_stage",),
     ("loading", "film"),
+    ("fit",),
+    ("known_configs",),
+    ("usable",),
     ("inspect",),
 )
 PARTS = {part: number for number, layer in enumerate(LAYERS) for part in layer}

@@ -14,6 +14,8 @@ _FIXED = {
     "use_bidirectional_attention": False,
     "hidden_activation": "gelu_pytorch_tanh",
 }
+# Width and layers of the Gemma-3 models.
+_SIZES = {(640, 18): "270M", (1152, 26): "1B", (2560, 34): "4B", (3840, 48): "12B", (5376, 62): "27B"}
 _FILE = "The text encoder's config.json"
 _OTHER_GEMMA = "LTX-2 was trained with Gemma-3 12B as Google released it: use that."
 
@@ -58,6 +60,11 @@ class GemmaParams:
     def layers(self) -> int:
         return len(self.sliding)
 
+    @property
+    def size(self) -> str | None:
+        """What Google calls a Gemma-3 of this width and depth, such as "12B"; None for any other."""
+        return _SIZES.get((self.hidden_size, self.layers))
+
     @classmethod
     def from_hf_config(cls, config: Mapping) -> "GemmaParams":
         """Reads a `config.json` of Gemma-3, multi-modal (nested `text_config`) or text-only, of any transformers.
@@ -70,7 +77,7 @@ class GemmaParams:
             raise whole.refusal(
                 "model_type",
                 "'gemma3' or 'gemma3_text'",
-                "LTX-2.3 needs Gemma-3 12B, such as google/gemma-3-12b-it-qat-q4_0-unquantized.",
+                "LTX-2.3 takes Gemma-3 12B, such as google/gemma-3-12b-it-qat-q4_0-unquantized; Gemma-4 is LTX-2.5's.",
             )
         text = whole.section("text_config").without_nulls() if "text_config" in whole.values else whole
         text.fixed(_FIXED, _OTHER_GEMMA)
@@ -103,7 +110,7 @@ class GemmaParams:
             raise CheckpointError(
                 f"The text encoder file holds {layers} Gemma layers"
                 + (f", but the last is number {max(numbers)}" if numbers else "")
-                + ": expected all of them, numbered from 0. Download the file again."
+                + ": expected all of them, numbered from 0. Part of the model is missing: use the whole file."
             )
 
         def rows(name: str) -> int:

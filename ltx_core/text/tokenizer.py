@@ -123,5 +123,6 @@ def _bytes(path: Path, most: int = -1) -> bytes:
 
 def _unreadable(what: str, error: Exception) -> CheckpointError:
     return CheckpointError(
-        f"The text encoder's {what} cannot be read ({error}). It is damaged or of another kind: download it again."
+        f"The text encoder's {what} cannot be read ({error}). Use the one of Gemma-3 as Google released it; where it "
+        "is that one, update the Python package tokenizers."
     )

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 
-from ...ltx_core.errors import GeometryError, LTXError
+from ...ltx_core.errors import GeometryError
 from ...ltx_core.sampling.geometry import check_two_stage
+from ...ltx_core.usable import Use
+from ..names import SAME_FILE
 from ..validation import Wrong
-from . import files, open_files
+from . import open_files
 
 # What the engine calls the sizes of tiles, and what the node does.
 _TILE_WIDGETS = {
@@ -53,17 +55,35 @@ def find_wrong_tiles(wrong: Wrong, *sizes: int | None) -> None:
             wrong.add(str(error).split()[0], str(error))  # the message begins with the widget
 
 
+def find_wrong_model_files(
+    wrong: Wrong, checkpoint: str | None, folders: Sequence[str], connectors: str | None, its_folders: Sequence[str]
+) -> None:
+    """Adds what is wrong with the model's file or the connectors'; None is not known yet."""
+    if connectors is None:
+        wrong.attempt("checkpoint", open_files.check_file, checkpoint, folders, Use.TRANSFORMER)
+    elif connectors == SAME_FILE:
+        if wrong.attempt("checkpoint", open_files.check_file, checkpoint, folders, Use.TRANSFORMER):
+            wrong.attempt("connectors", open_files.check_file, checkpoint, folders, Use.MODEL)
+    elif not wrong.attempt("checkpoint", open_files.check_file, checkpoint, folders, Use.TRANSFORMER):
+        wrong.attempt("connectors", open_files.check_opens, connectors, its_folders)
+    else:
+        wrong.attempt("connectors", open_files.check_connectors, checkpoint, folders, connectors, its_folders)
+
+
+def find_wrong_vae_files(wrong: Wrong, checkpoint: str | None, audio_file: str | None, folders: Sequence[str]) -> None:
+    """Adds what is wrong with the file of the video VAE or with that of the sound; None is not known yet."""
+    other = None if audio_file == SAME_FILE else audio_file
+    if not wrong.attempt("checkpoint", open_files.check_file, checkpoint, folders, Use.VIDEO):
+        wrong.attempt("audio_file", open_files.check_opens, other, folders)
+    elif checkpoint is not None and audio_file is not None:
+        wrong.attempt("audio_file", open_files.check_sound, checkpoint, other, folders)
+
+
 def find_wrong_text_files(
     wrong: Wrong, text_encoder: str | None, folders: Sequence[str], projection: str | None, its_folders: Sequence[str]
 ) -> None:
     """Adds what is wrong with Gemma's file or the text projection's; None is not known yet."""
-    opened = wrong.attempt("text_encoder", open_files.check_opens, text_encoder, folders)
-    if not wrong.attempt("projection", open_files.check_opens, projection, its_folders) or not opened:
-        return
-    try:
-        open_files.check_text_encoder(text_encoder, folders, projection, its_folders)
-    except LTXError as error:
-        told, its_path = str(error), files.path(projection, its_folders)
-        # Gemma's folder may be the beginning of the projection's path.
-        is_gemma = files.path(text_encoder, folders) in told.replace(its_path, "") or its_path not in told
-        wrong.add("text_encoder" if is_gemma else "projection", told)
+    good = wrong.attempt("text_encoder", open_files.check_file, text_encoder, folders, Use.TEXT_ENCODER)
+    good &= wrong.attempt("projection", open_files.check_file, projection, its_folders, Use.PROJECTION)
+    if good and text_encoder is not None and projection is not None:
+        wrong.attempt("text_encoder", open_files.check_text, text_encoder, folders, projection, its_folders)

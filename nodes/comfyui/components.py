@@ -9,13 +9,11 @@ from torch import Tensor, nn
 
 from ...ltx_core import checkpoint as files_of_model
 from ...ltx_core.checkpoint import Checkpoint
-from ...ltx_core.errors import CheckpointError
 from ...ltx_core.gguf_blocks import BlockType
 from ...ltx_core.gguf_weights import expanded
 from ...ltx_core.loading import build_module, text_encoder_module, weight_shapes
 from ...ltx_core.quantization import dequantize, keep_fp8, keep_marked, marked_state, plain_shapes, quantization
-from ...ltx_core.weights import differences
-from . import dtypes, gguf_parts, memory, packed
+from . import dtypes, gguf_parts, memory
 from .attention import chosen_attention
 from .files import load_tensors
 from .layers import to_fp8
@@ -38,32 +36,6 @@ class Model(nn.Module):
         super().__init__()
         for name, factory in factories.items():
             self.add_module(name, factory(**how))
-
-
-def check_parts(checkpoint: Checkpoint, *parts: Part) -> None:
-    """CheckpointError if the file lacks one of the parts, or its header shows that one does not fit its config."""
-    checkpoint.require(*parts)
-    for part in parts:
-        check_fit(part, checkpoint, build_module(checkpoint, part, device="meta"))
-
-
-def check_text_encoder(gemma: Checkpoint, projection: Checkpoint) -> None:
-    """CheckpointError unless Gemma and the text projection are whole and go together."""
-    module = text_encoder_module(gemma, projection, device="meta")
-    check_fit(Part.GEMMA, gemma, module.gemma)
-    check_fit(Part.TEXT_PROJECTION, projection, module.feature_extractor)
-
-
-def check_fit(part: Part, checkpoint: Checkpoint, module: nn.Module) -> None:
-    """CheckpointError if the file's tensors of `part`, by its header alone, are not those of the module."""
-    expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
-    found = plain_shapes(checkpoint, part, expected)
-    packed.check_available(quantization(checkpoint, part), checkpoint.path)
-    if problems := differences(expected, found):
-        raise CheckpointError(
-            f"The {part.value} in {checkpoint.path} does not fit the model that its config describes: {problems}. "
-            "Use the file as its publisher released it; if it is, download it again."
-        )
 
 
 def weights_of(part: Part, checkpoint: Checkpoint, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

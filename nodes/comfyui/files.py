@@ -5,9 +5,11 @@ holds a whole Hugging Face model (config.json, tokenizer, shards); shards of suc
 GGUF files are listed where transformers and text encoders are chosen.
 """
 
+import logging
 import os
 from collections.abc import Collection, Sequence
 from functools import lru_cache
+from pathlib import Path
 from weakref import WeakKeyDictionary
 
 import comfy.utils
@@ -16,18 +18,23 @@ from comfy.cli_args import args
 from safetensors import SafetensorError
 from torch import Tensor
 
+from ...ltx_core import unfinished
 from ...ltx_core.checkpoint import Checkpoint
 from ...ltx_core.errors import CheckpointError
 from ...ltx_core.gguf_file import ENDING as GGUF
 from ...ltx_core.gguf_file import GgufFile
+from ...ltx_core.known_configs import BESIDE, completed
 from ...ltx_core.safetensors_file import SafetensorsFile
 from ..declared import shortened
 from ..names import LORA_FOLDERS
 from .folder_lists import files_below
 
+log = logging.getLogger("ltx_duo")
+
 EXTENSIONS = (".safetensors", ".sft")
 GGUF_FOLDERS = {"checkpoints", "diffusion_models", "text_encoders"}
 CONFIG = "config.json"
+DIFFUSERS = "model_index.json"  # in a folder of diffusers, which is refused with what to take instead
 ENCODER_FOLDER = "text_encoders"
 UPSAMPLER_FOLDER = "latent_upscale_models"
 
@@ -70,21 +77,60 @@ def _listed(folder: str) -> list[str]:
 
 
 def path(name: str, folders: Sequence[str]) -> str:
-    """The full path of a choice; CheckpointError when it is gone or of a format that is not read there."""
+    """The full path of a choice; CheckpointError when it is gone or of a format that is not read there.
+
+    Where several folders have a file of that name, it is the first that is no unfinished download.
+    """
     endings = EXTENSIONS if folders == LORA_FOLDERS else (*EXTENSIONS, GGUF)
-    for folder in folders:
-        full = folder_paths.get_full_path(folder, name)
-        if full is None and folder == ENCODER_FOLDER:
-            full = _model_folder(folder, name)
-        if full is not None:
-            if os.path.isfile(full) and not full.lower().endswith(endings):
-                more = "" if folders == LORA_FOLDERS else ", and GGUF for transformer and text encoder"
-                raise CheckpointError(f"{name} is not a .safetensors file; LTX Duo reads no other format{more}.")
-            return full
+    found = [full for spelled in spellings(name) for folder in folders for full in _places(folder, spelled)]
+    if found:
+        full = next(filter(_is_whole, found), found[0]) if len(found) > 1 else found[0]
+        if full != found[0]:
+            _say_passed_over(found[0], full)
+        if os.path.isfile(full) and not full.lower().endswith(endings):
+            more = "" if folders == LORA_FOLDERS else ", and GGUF for transformer and text encoder"
+            raise CheckpointError(f"{name} is not a .safetensors file; LTX Duo reads no other format{more}.")
+        return full
     places = " or ".join(f"models/{folder}" for folder in folders)
     raise CheckpointError(
         f"File {shortened(name)} not found. Put it into {places}, press r in ComfyUI, and choose it again."
     )
+
+
+def spellings(name: str) -> list[str]:
+    """A choice as it stands, and with this system's separators: workflows from another system have the other kind."""
+    return list(dict.fromkeys((name, name.replace("\\", os.sep).replace("/", os.sep))))
+
+
+@lru_cache(maxsize=32)
+def _say_passed_over(first: str, taken: str) -> None:
+    log.warning("LTX Duo: %s is an unfinished download; %s is used, which has the same name.", first, taken)
+
+
+def _places(folder: str, name: str) -> list[str]:
+    """Where files of that name lie below all places of a model folder, in their order; a model's folder if none does.
+
+    The same places that ComfyUI's get_full_path looks at, which gives the first alone.
+    """
+    inside = os.path.relpath(os.path.join(os.sep, name), os.sep)
+    try:
+        below = [os.path.join(place, inside) for place in folder_paths.get_folder_paths(folder)]
+    except KeyError:
+        return []
+    files = list(dict.fromkeys(full for full in below if os.path.isfile(full)))
+    if files or folder != ENCODER_FOLDER or not name:
+        return files
+    marks = (CONFIG, DIFFUSERS)
+    return [full for full in below if any(os.path.isfile(os.path.join(full, mark)) for mark in marks)]
+
+
+def _is_whole(full: str) -> bool:
+    """Whether a file has all that its header promises, and a folder all of its files."""
+    try:
+        (Checkpoint if os.path.isdir(full) or full.lower().endswith(GGUF) else SafetensorsFile).open(full)
+    except CheckpointError:
+        return False
+    return next(unfinished.marks(Path(full)), None) is None
 
 
 def open_checkpoint(name: str, folders: Sequence[str]) -> Checkpoint:
@@ -95,7 +141,7 @@ def open_checkpoint(name: str, folders: Sequence[str]) -> Checkpoint:
 
 @lru_cache(maxsize=32)
 def _opened(full: str, _fingerprint: tuple) -> Checkpoint:
-    return Checkpoint.open(full)
+    return completed(Checkpoint.open(full))
 
 
 def load_tensors(checkpoint: Checkpoint) -> dict[str, Tensor]:
@@ -133,17 +179,16 @@ _mapped: WeakKeyDictionary[Checkpoint, dict[str, Tensor]] = WeakKeyDictionary()
 
 
 def fingerprint(name: str | None, folders: Sequence[str]) -> list[tuple[int, int]] | None:
-    """(mtime_ns, size) of a choice's file or of a model folder's files; None when there is none."""
+    """(mtime_ns, size) of a choice's file and the config beside it, or of a model folder's files; None for none."""
     if name is None:
         return None
     try:
         full = path(name, folders)
     except CheckpointError:
         return None
-    files = [full] if os.path.isfile(full) else sorted(entry.path for entry in os.scandir(full) if entry.is_file())
+    if os.path.isfile(full):
+        config = os.path.join(os.path.dirname(full), BESIDE)
+        files = [full, config] if os.path.isfile(config) else [full]
+    else:
+        files = sorted(entry.path for entry in os.scandir(full) if entry.is_file())
     return [(stat.st_mtime_ns, stat.st_size) for stat in map(os.stat, files)]
-
-
-def _model_folder(folder: str, name: str) -> str | None:
-    config = folder_paths.get_full_path(folder, os.path.join(name, CONFIG)) if name else None
-    return os.path.dirname(config) if config else None

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from ...ltx_core.checkpoint import Checkpoint, Component
-from ...ltx_core.errors import CheckpointError
 from ...ltx_core.gguf_blocks import BlockType
 from ...ltx_core.gguf_file import GgufFile
 from ...ltx_core.gguf_weights import block_types, expanded
@@ -60,12 +59,3 @@ def note(checkpoint: Checkpoint, weight_dtype: str) -> str | None:
         return "weight_dtype bf16 expands this GGUF file to 16 bits a weight in memory; auto keeps it as it is."
     flag = given(*FP8_FLAGS)
     return flag and f"ComfyUI was started with {flag}, but the weights of this GGUF file stay as they are."
-
-
-def refuse(checkpoint: Checkpoint, what: str) -> None:
-    """CheckpointError if the file is a GGUF, for parts that are not published as such."""
-    if is_gguf(checkpoint):
-        raise CheckpointError(
-            f"{checkpoint.path} is a GGUF file, which LTX Duo reads for the transformer and the text encoder only. "
-            f"Choose a .safetensors file of the {what}."
-        )

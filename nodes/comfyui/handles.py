@@ -133,6 +133,7 @@ class ModelHandle(SampledModel):
     checkpoint: Checkpoint
     weight_dtype: str
     kind: Kind
+    connectors_file: Checkpoint  # often the same one
     loras: tuple[LoraUse, ...] = ()
     built: Built = field(default_factory=Built)
     patched: Built = field(default_factory=Built)
@@ -153,7 +154,7 @@ class ModelHandle(SampledModel):
 
     def weight_shapes(self) -> Mapping[str, Sequence[int]]:
         """Of all parameters that LoRAs may change, by name."""
-        return lora_shapes(self.checkpoint)
+        return lora_shapes(self.checkpoint, self.connectors_file)
 
     def with_lora(self, use: LoraUse) -> "ModelHandle":
         return replace(self, loras=(*self.loras, use), patched=Built())
@@ -174,17 +175,18 @@ class ModelHandle(SampledModel):
 
     def connectors(self, component: PatchedModule, number: int) -> PatchedModule:
         """Under a patcher of their own."""
-        self.checkpoint.check_not_written_over()
-        base = self.built.get("connectors", partial(build_model, self.checkpoint, self.weight_dtype, CONNECTORS))
-        return self._with_loras("connectors", base, number)
+        self.connectors_file.check_not_written_over()
+        build = partial(build_model, self.connectors_file, self.weight_dtype, CONNECTORS)
+        return self._with_loras("connectors", self.built.get("connectors", build), number)
 
 
 @dataclass(frozen=True, eq=False)
 class VAEHandle(Handle):
-    """LTXDUO_VAE: the files with the video VAE and with audio VAE and vocoder, often the same one."""
+    """LTXDUO_VAE: the files with the video VAE, the audio VAE and the vocoder, often the same one."""
 
     video: Checkpoint
     audio: Checkpoint
+    vocoder_file: Checkpoint
     built: Built = field(default_factory=Built)
 
     note = None  # what there is to say of the dtype its loader has said; of ComfyUI's own VAE the nodes say it
@@ -204,7 +206,7 @@ class VAEHandle(Handle):
         return self._part(Part.AUDIO_DECODER, self.audio, torch.float32)
 
     def vocoder(self) -> PatchedModule:
-        return self._part(Part.VOCODER, self.audio, torch.float32)
+        return self._part(Part.VOCODER, self.vocoder_file, torch.float32)
 
     def statistics(self) -> PerChannelStatistics:
         """Means and deviations of the video latent's channels, read by themselves."""

@@ -49,7 +49,7 @@ def path(name: str) -> Path:
     relative, _, kind = name.rpartition(" ")
     if kind in ("[output]", "[input]"):
         root = Path(folder_paths.get_directory_by_type(kind[1:-1]))
-        found = root / relative
+        found = root / relative.replace("\\", "/")
         inside = os.path.abspath(found).startswith(os.path.abspath(root) + os.sep)
         if inside and found.suffix == EXTENSION and os.path.isfile(found):
             return found

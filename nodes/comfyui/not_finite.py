@@ -33,8 +33,8 @@ def not_finite(
     """The error that says what was `found` and what can cause it: `broken` weights for certain, else one of many."""
     if broken:
         return LTXError(
-            f"{found} The weights hold NaN or infinity themselves: {', '.join(broken[:3])}. The file is damaged: "
-            "download it again."
+            f"{found} The weights hold NaN or infinity themselves: {', '.join(broken[:3])}. The file is damaged, or "
+            "was converted to a type that its numbers do not fit into: use it as its publisher released it."
         )
     causes = [
         *(f"LoRA {lora.path.name} at strength {strengths.largest:g}" for lora, strengths in _strongest(loras)),

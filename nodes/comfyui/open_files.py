@@ -1,7 +1,7 @@
 """Behind the loader nodes: open files, check all that can be checked, and make handles.
 
-What headers tell is checked when a workflow is queued.  When a loader runs it also looks for NaN, in samples of the
-numbers: a damaged file shall not cost a run.  No weight is loaded here.
+What headers tell is checked when a workflow is queued, by the rule in `ltx_core.usable`.  When a loader runs it also
+looks for NaN, in samples of the numbers: a damaged file shall not cost a run.  No weight is loaded here.
 """
 
 import logging
@@ -9,38 +9,71 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from ...ltx_core.checkpoint import Checkpoint, common_generation
-from ...ltx_core.errors import VariantError
-from ...ltx_core.generation import Generation
-from ...ltx_core.loading import check_tokenizer
 from ...ltx_core.lora import LoRA, StreamStrengths
+from ...ltx_core.quantization import quantization
 from ...ltx_core.upsampler.params import UpsamplerParams
+from ...ltx_core.usable import PARTS, Use, check_text_encoder, with_connectors
+from ...ltx_core.usable import check as check_usable
 from ...ltx_core.variants import Kind, kind_of_name
 from ..names import LORA_FOLDERS
-from . import components, files, gguf_parts
-from .components import MODEL_PARTS, Part
+from . import files, packed
+from .components import Part
 from .handles import LoraUse, ModelHandle, SampledModel, TextEncoderHandle, UpsamplerHandle, VAEHandle
 
 log = logging.getLogger("ltx_duo")
 
 Folders = Sequence[str]
-VIDEO_PARTS = (Part.VIDEO_ENCODER, Part.VIDEO_DECODER)
-AUDIO_PARTS = (Part.AUDIO_DECODER, Part.VOCODER)
 
 
-def check_model(name: str | None, folders: Folders) -> None:
-    """CheckpointError or VariantError unless the file holds transformer and connectors of LTX-2.3; None is unknown."""
+def check_file(name: str | None, folders: Folders, use: Use) -> None:
+    """CheckpointError or VariantError unless the file can be used there; None is unknown."""
     if name is not None:
-        _check_parts(files.open_checkpoint(name, folders), tuple(MODEL_PARTS.values()))
+        check(files.open_checkpoint(name, folders), use)
 
 
-def open_model(name: str, folders: Folders, weight_dtype: str, kind: Kind | None = None) -> ModelHandle:
-    """The handle of a checkpoint; `kind` None: dev or distilled as the file's name says."""
-    check_model(name, folders)
-    handle = ModelHandle(files.open_checkpoint(name, folders), weight_dtype, kind or kind_of_name(name))
-    _check_numbers(handle.checkpoint, tuple(MODEL_PARTS.values()))
+def check(checkpoint: Checkpoint, use: Use) -> None:
+    """As `usable.check`, and that this ComfyUI can compute with the file's packed layers."""
+    check_usable(checkpoint, use)
+    for part in PARTS[use]:
+        packed.check_available(quantization(checkpoint, part), checkpoint.path)
+
+
+def check_connectors(name: str | None, folders: Folders, connectors: str, its_folders: Folders) -> None:
+    """CheckpointError or VariantError unless the connectors' file is whole and fits the model's, which is good."""
+    if name is not None:
+        _connectors(files.open_checkpoint(name, folders), connectors, its_folders)
+
+
+def open_model(
+    name: str,
+    folders: Folders,
+    weight_dtype: str,
+    kind: Kind | None = None,
+    connectors: tuple[str, Folders] | None = None,
+) -> ModelHandle:
+    """The handle of a checkpoint.
+
+    `kind` None: dev or distilled as the file's name says.  `connectors`: the file that they lie in, if it is another.
+    """
+    checkpoint = files.open_checkpoint(name, folders)
+    check(checkpoint, Use.TRANSFORMER)
+    if connectors:
+        beside = _connectors(checkpoint, *connectors)
+    else:
+        check(checkpoint, Use.MODEL)
+        beside = checkpoint
+    handle = ModelHandle(checkpoint, weight_dtype, kind or kind_of_name(name), beside)
+    _check_numbers(checkpoint, PARTS[Use.TRANSFORMER])
+    _check_numbers(beside, PARTS[Use.CONNECTORS])
     if kind is None and handle.kind is Kind.DISTILLED:
         log.info("LTX Duo: %s is taken for a distilled model by its name: 8 steps, no guidance by default.", name)
     return handle
+
+
+def _connectors(model: Checkpoint, name: str, folders: Folders) -> Checkpoint:
+    beside = with_connectors(model, files.open_checkpoint(name, folders))
+    check(beside, Use.CONNECTORS)
+    return beside
 
 
 def check_lora(name: str | None) -> None:
@@ -57,26 +90,37 @@ def open_lora(model: SampledModel, name: str, strengths: tuple[float, float], st
     return LoraUse(lora, strengths, streams)
 
 
-def check_vae(name: str | None, audio_name: str | None, folders: Folders, same_file: bool) -> None:
-    """CheckpointError or VariantError unless the files hold the video VAE, the audio VAE and the vocoder."""
-    if name is None:
-        return
-    video = files.open_checkpoint(name, folders)
-    gguf_parts.refuse(video, "video VAE")
-    _check_parts(video, VIDEO_PARTS)
-    if same_file or audio_name is not None:
-        audio = video if same_file else files.open_checkpoint(audio_name, folders)
-        gguf_parts.refuse(audio, "audio VAE and the vocoder")
-        _check_parts(audio, AUDIO_PARTS)
-        common_generation(video, audio)
+def check_sound(name: str, audio_name: str | None, folders: Folders) -> None:
+    """CheckpointError or VariantError unless audio VAE and vocoder are there, beside a video VAE that is good."""
+    _sound_files(files.open_checkpoint(name, folders), audio_name, folders)
 
 
 def open_vae(name: str, audio_name: str | None, folders: Folders) -> VAEHandle:
-    check_vae(name, audio_name, folders, same_file=audio_name is None)
-    handle = VAEHandle(files.open_checkpoint(name, folders), files.open_checkpoint(audio_name or name, folders))
-    _check_numbers(handle.video, VIDEO_PARTS)
-    _check_numbers(handle.audio, AUDIO_PARTS)
-    return handle
+    """The handle of the VAEs; `audio_name` None: sound lies in the same file."""
+    video = files.open_checkpoint(name, folders)
+    check(video, Use.VIDEO)
+    audio, vocoder = _sound_files(video, audio_name, folders)
+    _check_numbers(video, PARTS[Use.VIDEO])
+    _check_numbers(audio, PARTS[Use.AUDIO_VAE])
+    _check_numbers(vocoder, PARTS[Use.VOCODER])
+    return VAEHandle(video, audio, vocoder)
+
+
+def _sound_files(video: Checkpoint, audio_name: str | None, folders: Folders) -> tuple[Checkpoint, Checkpoint]:
+    """The files with the audio VAE and with the vocoder; what the second file lacks of the two lies in the first."""
+    chosen = video if audio_name is None else files.open_checkpoint(audio_name, folders)
+    parts = {Use.AUDIO_VAE: chosen, Use.VOCODER: chosen}
+    lacking = [use for use in parts if not chosen.components.issuperset(PARTS[use])]
+    if len(lacking) == 1 and video.components.issuperset(PARTS[lacking[0]]):
+        parts[lacking[0]] = video
+    elif lacking:
+        check(chosen, Use.AUDIO)
+    for use, file in parts.items():
+        check(file, use)
+    common = [file for file in {video, chosen} if file.generation is not None]
+    if common:
+        common_generation(*common)
+    return parts[Use.AUDIO_VAE], parts[Use.VOCODER]
 
 
 def check_opens(name: str | None, folders: Folders) -> None:
@@ -85,42 +129,28 @@ def check_opens(name: str | None, folders: Folders) -> None:
         files.open_checkpoint(name, folders)
 
 
-def check_text_encoder(name: str | None, folders: Folders, projection: str | None, its_folders: Folders) -> None:
-    """CheckpointError or VariantError unless these are Gemma-3 with a tokenizer, and LTX-2.3's text projection."""
-    if name is not None and projection is not None:
-        _check_text(files.open_checkpoint(name, folders), files.open_checkpoint(projection, its_folders))
+def check_text(name: str, folders: Folders, projection: str, its_folders: Folders) -> None:
+    """CheckpointError unless Gemma and the text projection, each good by itself, go together."""
+    check_text_encoder(files.open_checkpoint(name, folders), files.open_checkpoint(projection, its_folders))
 
 
 def open_text_encoder(
     name: str, folders: Folders, projection: str, its_folders: Folders, device: str
 ) -> TextEncoderHandle:
     gemma, other = files.open_checkpoint(name, folders), files.open_checkpoint(projection, its_folders)
-    _check_text(gemma, other)
+    check(gemma, Use.TEXT_ENCODER)
+    check(other, Use.PROJECTION)
+    check_text_encoder(gemma, other)
     _check_numbers(gemma, (Part.GEMMA,))
     _check_numbers(other, (Part.TEXT_PROJECTION,))
     return TextEncoderHandle(gemma, other, device)
 
 
-def check_upsampler(name: str | None, folders: Folders) -> None:
-    """CheckpointError unless the file is a x2 spatial upsampler."""
-    if name is not None:
-        _upsampler_params(files.open_checkpoint(name, folders))
-
-
 def open_upsampler(name: str, folders: Folders) -> UpsamplerHandle:
     checkpoint = files.open_checkpoint(name, folders)
-    params = _upsampler_params(checkpoint)
+    check(checkpoint, Use.UPSAMPLER)
     _check_numbers(checkpoint, (Part.UPSAMPLER,))
-    return UpsamplerHandle(checkpoint, params)
-
-
-@lru_cache(maxsize=32)
-def _check_parts(checkpoint: Checkpoint, parts: tuple[Part, ...]) -> None:
-    checkpoint.require(*parts)
-    _check_variant(checkpoint)
-    for part in {Part.VIDEO_DECODER, Part.AUDIO_DECODER}.intersection(parts):
-        checkpoint.check_statistics(part)
-    components.check_parts(checkpoint, *parts)
+    return UpsamplerHandle(checkpoint, UpsamplerParams.from_config(checkpoint.config))
 
 
 @lru_cache(maxsize=32)
@@ -128,29 +158,3 @@ def _check_numbers(checkpoint: Checkpoint, parts: tuple[Part, ...]) -> None:
     """CheckpointError if a weight holds NaN or infinity."""
     for part in parts:
         checkpoint.check_finite(part)
-
-
-def _check_variant(checkpoint: Checkpoint) -> None:
-    if checkpoint.generation not in (None, Generation.V2_3):
-        raise VariantError(
-            f"{checkpoint.path} is of {checkpoint.generation_name}, which these nodes do not run: LTX-2.3 is the one "
-            "that is proven from prompt to film. Choose an LTX-2.3 file, such as ltx-2.3-22b-dev.safetensors."
-        )
-
-
-@lru_cache(maxsize=8)
-def _check_text(gemma: Checkpoint, projection: Checkpoint) -> None:
-    components.check_text_encoder(gemma, projection)
-    _check_variant(gemma)  # only files that name a model have one
-    _check_variant(projection)
-    check_tokenizer(gemma)
-
-
-@lru_cache(maxsize=8)
-def _upsampler_params(checkpoint: Checkpoint) -> UpsamplerParams:
-    gguf_parts.refuse(checkpoint, "latent upsampler")
-    checkpoint.require(Part.UPSAMPLER)
-    params = UpsamplerParams.from_config(checkpoint.config)
-    params.check_doubles(checkpoint.path)
-    components.check_parts(checkpoint, Part.UPSAMPLER)
-    return params

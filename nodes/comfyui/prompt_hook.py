@@ -19,6 +19,7 @@ from ...ltx_core.errors import LTXError
 from ...ltx_core.loading import lora_shapes
 from ...ltx_core.lora import LoRA
 from ...ltx_core.safetensors_file import SafetensorsFile
+from ...ltx_core.usable import Use
 from .. import names
 from ..declared import widgets
 from ..preflight import check
@@ -47,12 +48,13 @@ def register() -> None:
 
 
 def on_prompt(request: dict) -> dict:
-    """Checks the queued prompt and returns the request as it came."""
+    """Checks the queued prompt and returns the request, in which names of files have this system's separators."""
     placed.set(None)
     prompt = request.get("prompt")
     classes = _classes(PromptGraph(prompt))
     if not classes:
         return request
+    respell_files(PromptGraph(prompt), classes)
     defaults = {
         kind: {name: widget.default for name, widget in widgets(node).items() if widget.optional}
         for kind, node in classes.items()
@@ -74,6 +76,19 @@ def on_prompt(request: dict) -> dict:
             log.warning("LTX Duo: %s (node %s): %s", warning["title"], warning["node"], warning["text"])
         _show(warnings, request.get("client_id"))
     return request
+
+
+def respell_files(graph: PromptGraph, classes: Mapping[str, type]) -> None:
+    """Names of files as the lists have them: ComfyUI refuses `folder\\file` of a workflow from Windows elsewhere."""
+    for kind, node_class in classes.items():
+        lists = {name: widget.choices for name, widget in widgets(node_class).items() if widget.names_file}
+        for node in graph.of_type(kind):
+            for name, choices in lists.items():
+                value = node.inputs.get(name)
+                if not isinstance(value, str) or value in choices or not isinstance(node.inputs, dict):
+                    continue
+                plain = value.replace("\\", "/")
+                node.inputs[name] = next((c for c in choices if c.replace("\\", "/") == plain), value)
 
 
 def _checked(graph: PromptGraph) -> Report:
@@ -126,12 +141,12 @@ class OpenedFiles:
     """
 
     def checkpoint(self, loader: Node) -> Checkpoint | None:
-        from .open_files import check_model
+        from .open_files import check_file
 
         name, folders = _file_of(loader)
         try:
             if loader.type == names.MODEL_LOADER:
-                check_model(name, folders)
+                check_file(name, folders, Use.TRANSFORMER)
             return files.open_checkpoint(name, folders) if name else None
         except LTXError:
             return None  # the loader says so itself
@@ -185,7 +200,7 @@ class OpenedFiles:
 
 _SLOTS = {
     **{kind: {slot: (names.CORE_MODEL_FOLDERS[kind],)} for kind, slot in names.CORE_MODEL_LOADERS.items()},
-    names.MODEL_LOADER: {"checkpoint": names.MODEL_FOLDERS},
+    names.MODEL_LOADER: {"checkpoint": names.MODEL_FOLDERS, "connectors": names.CONNECTOR_FOLDERS},
     names.LORA_LOADER: {"lora": names.LORA_FOLDERS},
     names.VAE_LOADER: {"checkpoint": names.VAE_FOLDERS, "audio_file": names.VAE_FOLDERS},
     names.TEXT_ENCODER_LOADER: {"text_encoder": names.ENCODER_FOLDERS, "projection": names.PROJECTION_FOLDERS},

@@ -1,0 +1,209 @@
+"""Whether a file can be used for an input of a loader node, or why not: one rule, told by headers alone.
+
+`inspect` reports by it, and the nodes ask it when a workflow is queued and when they run.  Only the numbers of weights
+(NaN, never written) are left to the run.
+"""
+
+from collections.abc import Callable, Mapping
+from enum import Enum
+from functools import lru_cache
+
+from .checkpoint import Checkpoint, Component, common_generation
+from .errors import CheckpointError, LTXError, VariantError
+from .fit import check_fit, check_form
+from .generation import Generation
+from .gguf_file import GgufFile
+from .known_configs import completed
+from .loading import check_tokenizer, load_tokenizer, projection_params, text_encoder_module
+from .lora import LoRA
+from .text.feature_extractor import FeatureExtractor
+from .text.params import ConnectorParams
+from .transformer.params import TransformerParams
+from .upsampler import UpsamplerParams
+
+
+class Use(Enum):
+    """What a file is chosen for: an input of a loader node, as `inspect` calls it."""
+
+    MODEL = "LTX Model Loader"
+    TRANSFORMER = "LTX Model Loader (checkpoint, beside a file with the connectors)"
+    CONNECTORS = "LTX Model Loader (connectors)"
+    VAE = "LTX VAE Loader"
+    VIDEO = "LTX VAE Loader (video)"
+    AUDIO = "LTX VAE Loader (audio)"
+    AUDIO_VAE = "LTX VAE Loader (audio, beside a checkpoint with the vocoder)"
+    VOCODER = "LTX VAE Loader (audio, beside a checkpoint with the audio VAE)"
+    TEXT_ENCODER = "LTX Text Encoder Loader (text encoder)"
+    PROJECTION = "LTX Text Encoder Loader (projection)"
+    UPSAMPLER = "LTX Upsampler Loader"
+    LORA = "LTX LoRA Loader"
+
+
+_CONNECTORS = (Component.VIDEO_CONNECTOR, Component.AUDIO_CONNECTOR)
+_VIDEO = (Component.VIDEO_ENCODER, Component.VIDEO_DECODER)
+_AUDIO = (Component.AUDIO_DECODER, Component.VOCODER)
+
+PARTS: Mapping[Use, tuple[Component, ...]] = {
+    Use.MODEL: (Component.TRANSFORMER, *_CONNECTORS),
+    Use.TRANSFORMER: (Component.TRANSFORMER,),
+    Use.CONNECTORS: _CONNECTORS,
+    Use.VAE: (*_VIDEO, *_AUDIO),
+    Use.VIDEO: _VIDEO,
+    Use.AUDIO: _AUDIO,
+    Use.AUDIO_VAE: (Component.AUDIO_DECODER,),
+    Use.VOCODER: (Component.VOCODER,),
+    Use.TEXT_ENCODER: (Component.GEMMA, Component.TOKENIZER),
+    Use.PROJECTION: (Component.TEXT_PROJECTION,),
+    Use.UPSAMPLER: (Component.UPSAMPLER,),
+    Use.LORA: (Component.LORA,),
+}
+
+# What is published in GGUF files.
+_IN_GGUF = (Use.MODEL, Use.TRANSFORMER, Use.CONNECTORS, Use.TEXT_ENCODER, Use.PROJECTION)
+
+# What is not said beside the whole that it is a part of.
+_WITHIN = {
+    Use.TRANSFORMER: Use.MODEL,
+    Use.CONNECTORS: Use.MODEL,
+    Use.VIDEO: Use.VAE,
+    Use.AUDIO: Use.VAE,
+    Use.AUDIO_VAE: Use.AUDIO,
+    Use.VOCODER: Use.AUDIO,
+}
+
+
+def check(checkpoint: Checkpoint, use: Use) -> None:
+    """CheckpointError or VariantError unless the file can be used there."""
+    parts = PARTS[use]
+    if _is_gguf(checkpoint) and use not in _IN_GGUF:
+        raise CheckpointError(
+            f"{checkpoint.path} is a GGUF file, which LTX Duo reads for the transformer and the text encoder only. "
+            f"Choose a .safetensors file of the {' and the '.join(part.value for part in parts)}."
+        )
+    _require(checkpoint, parts)
+    for part in parts:
+        if part in checkpoint.components:
+            check_form(part, checkpoint)
+    check_generation(checkpoint)
+    for part in parts:
+        if error := problem(checkpoint, part):
+            raise error.with_traceback(None)
+
+
+def check_generation(checkpoint: Checkpoint) -> None:
+    """VariantError for a file of another generation than LTX-2.3; files that tell none are good."""
+    if checkpoint.generation not in (None, Generation.V2_3):
+        raise VariantError(
+            f"{checkpoint.path} is of {checkpoint.generation_name}, which these nodes do not run: LTX-2.3 is the one "
+            "that is proven from prompt to film. Choose an LTX-2.3 file, such as ltx-2.3-22b-dev.safetensors."
+        )
+
+
+def usable(checkpoint: Checkpoint, use: Use) -> bool:
+    try:
+        check(checkpoint, use)
+    except LTXError:
+        return False
+    return True
+
+
+def uses(checkpoint: Checkpoint) -> list[Use]:
+    """All that the file can be used for; the parts of a whole are left out."""
+    found = {use for use in Use if usable(checkpoint, use)}
+    return [use for use in Use if use in found and _WITHIN.get(use) not in found]
+
+
+@lru_cache(maxsize=64)
+def problem(checkpoint: Checkpoint, part: Component) -> LTXError | None:
+    """Why this part of a file, which holds it, cannot be used; None if it can."""
+    try:
+        if part in checkpoint.components:
+            check_form(part, checkpoint)
+        _CHECKS.get(part, _check_module)(checkpoint, part)
+    except LTXError as error:
+        return error
+    return None
+
+
+def _check_module(checkpoint: Checkpoint, part: Component) -> None:
+    check_fit(part, checkpoint)
+
+
+def check_text_encoder(gemma: Checkpoint, projection: Checkpoint) -> None:
+    """CheckpointError unless the two, each usable by itself, were made for each other."""
+    text_encoder_module(gemma, projection, device="meta")
+
+
+def with_connectors(model: Checkpoint, connectors: Checkpoint) -> Checkpoint:
+    """The file with the connectors as it is used beside the model's: where it has no config, the model's counts.
+
+    CheckpointError or VariantError if it cannot be used, or is of another model.
+    """
+    connectors = completed(connectors, model)
+    check(connectors, Use.CONNECTORS)
+    common_generation(model, connectors)
+    params = TransformerParams.from_config(model.config)
+    for modality, stream in (("video", params.video), ("audio", params.audio)):
+        width = ConnectorParams.from_config(connectors.config, modality).width
+        if width != stream.context_dim:
+            raise CheckpointError(
+                f"The {modality} text connector in {connectors.path} makes text {width:,} wide, but the transformer in "
+                f"{model.path} takes {stream.context_dim:,}. Choose the connectors of the same model."
+            )
+    return connectors
+
+
+def _is_gguf(checkpoint: Checkpoint) -> bool:
+    return any(isinstance(file, GgufFile) for file in checkpoint.files)
+
+
+def _require(checkpoint: Checkpoint, parts: tuple[Component, ...]) -> None:
+    if Component.GEMMA in checkpoint.components and (checkpoint.path.is_dir() or _is_gguf(checkpoint)):
+        parts = tuple(part for part in parts if part is not Component.TOKENIZER)
+    checkpoint.require(*parts)
+
+
+def _check_tokenizer(checkpoint: Checkpoint, _: Component) -> None:
+    check_tokenizer(checkpoint)
+    if not _is_gguf(checkpoint):  # whose vocabulary takes seconds to build
+        load_tokenizer(checkpoint)
+
+
+def _check_projection(checkpoint: Checkpoint, part: Component) -> None:
+    tensors = checkpoint.tensors(part)
+    if "aggregate_embed.weight" in tensors:
+        raise VariantError(
+            f"The text projection in {checkpoint.path} is LTX-2.0's; LTX-2.3's has one for video and one for audio. "
+            "Choose the LTX-2.3 checkpoint, or its text projection file."
+        )
+    # Which Gemma it is for is known beside one.
+    weight = tensors.get("video_aggregate_embed.weight")
+    width = weight.shape[-1] if weight is not None and len(weight.shape) == 2 else 1
+    check_fit(part, checkpoint, FeatureExtractor(projection_params(checkpoint, width, 1), device="meta"))
+
+
+def _check_vae(checkpoint: Checkpoint, part: Component) -> None:
+    checkpoint.check_statistics(part)
+    _check_module(checkpoint, part)
+
+
+def _check_upsampler(checkpoint: Checkpoint, part: Component) -> None:
+    params = UpsamplerParams.from_config(checkpoint.config_for(part))
+    params.check_doubles(checkpoint.path)
+    _check_module(checkpoint, part)
+
+
+def _check_lora(checkpoint: Checkpoint, _: Component) -> None:
+    LoRA.open(checkpoint.path)
+
+
+_CHECKS: Mapping[Component, Callable[[Checkpoint, Component], None]] = {
+    Component.TOKENIZER: _check_tokenizer,
+    Component.TEXT_PROJECTION: _check_projection,
+    Component.VIDEO_ENCODER: _check_vae,
+    Component.VIDEO_DECODER: _check_vae,
+    Component.AUDIO_ENCODER: _check_vae,
+    Component.AUDIO_DECODER: _check_vae,
+    Component.UPSAMPLER: _check_upsampler,
+    Component.LORA: _check_lora,
+}
