@@ -175,3 +175,37 @@ _RESULTS = {
     "TextEncoderLoader": _of_text_encoder,
     "UpsamplerLoader": _of_upsampler,
 }
+
+
+MODEL, VAE, AUDIO, VOCODER = "model.diffusion_model.", "vae.", "audio_vae.", "vocoder."
+PROJECTION = "text_embedding_projection."
+CONNECTORS = (f"{MODEL}video_embeddings_connector.", f"{MODEL}audio_embeddings_connector.")
+MODEL_FILE, OTHER = "model.safetensors", "other.safetensors"
+
+
+def nothing(_: Models) -> Inputs:
+    return {}
+
+
+def only(models: Models, *prefixes: str) -> tuple[Tensors, dict[str, str]]:
+    """Those parts of the small checkpoint, with its metadata."""
+    tensors, metadata = models.small()
+    return parts(tensors, *prefixes), metadata
+
+
+def config_beside(models: Models, kind: str, folder: str = "", **changes: dict) -> None:
+    config = {section: {**values, **changes.get(section, {})} for section, values in models.config.items()}
+    models.text(kind, f"{folder}config.json", json.dumps(config))
+
+
+def names(kind: str, slot: str, *names: str, file: str = MODEL_FILE):
+    """A file with tensors of those names, as another tool writes them."""
+    return lambda models: {slot: models.save(kind, file, {name: torch.ones(4, 4) for name in names})}
+
+
+def version(version: str):
+    def write(models: Models) -> Inputs:
+        tensors, metadata = models.small()
+        return {"checkpoint": models.save("checkpoints", MODEL_FILE, tensors, {**metadata, "model_version": version})}
+
+    return write
