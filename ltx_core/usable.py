@@ -90,6 +90,13 @@ def check(checkpoint: Checkpoint, use: Use) -> None:
             raise error.with_traceback(None)
 
 
+def check_part(checkpoint: Checkpoint, part: Component) -> None:
+    """CheckpointError or VariantError unless the file has this part, as it can be used."""
+    checkpoint.require(part)
+    if error := problem(checkpoint, part):
+        raise error.with_traceback(None)
+
+
 def check_generation(checkpoint: Checkpoint) -> None:
     """VariantError for a file of another generation than LTX-2.3; files that tell none are good."""
     if checkpoint.generation not in (None, Generation.V2_3):

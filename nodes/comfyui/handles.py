@@ -20,10 +20,11 @@ from ...ltx_core.text.gemma_params import GemmaParams
 from ...ltx_core.text.tokenizer import GemmaTokenizer
 from ...ltx_core.transformer.params import TransformerParams
 from ...ltx_core.upsampler.params import UpsamplerParams
+from ...ltx_core.usable import check_part
 from ...ltx_core.variants import Kind, ModelVariant, variant_of
 from ...ltx_core.video_vae.statistics import PerChannelStatistics
 from . import conditioning
-from .components import CONNECTORS, Part, build_model, build_text_encoder, build_vae_part, check_parts
+from .components import CONNECTORS, Part, build_model, build_text_encoder, build_vae_part
 from .encoded import EncodedTexts
 from .lora import with_loras
 from .memory import PatchedModule, check_finite, release
@@ -199,7 +200,7 @@ class VAEHandle(Handle):
 
     def audio_encoder(self) -> PatchedModule:
         """CheckpointError where the audio file has none, or one that does not fit its config."""
-        check_parts(self.audio, Part.AUDIO_ENCODER)
+        check_part(self.audio, Part.AUDIO_ENCODER)
         return self._part(Part.AUDIO_ENCODER, self.audio, torch.float32)
 
     def audio_decoder(self) -> PatchedModule:
