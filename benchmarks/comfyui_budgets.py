@@ -3,7 +3,7 @@
     python benchmarks/comfyui_budgets.py --work DIR [--tree COMFYUI] [--row 24 ...] [--steps 30] [--row-seconds 150]
         [--keep] [--out FILE]
 
-Writes random weights of the official size (46 GB in bfloat16, 26 GB with float8 matrices; one of them at a time) and a
+Writes random weights of the official size (46 GB in bfloat16, 26 GB with float8, 16 GB with nvfp4; one at a time) and a
 LoRA of rank 384 (7 GB) below DIR, then runs each row on a ComfyUI server of its own: both stages and decode, twice
 where the second run is to show what going back to stage one costs.  The next row's server starts meanwhile and adds its
 CUDA context of 0.5 GiB to `card`.  The cap is ComfyUI's own --reserve-vram.  Text
@@ -62,7 +62,7 @@ class Row:
 
     name: str
     cap: float | None
-    fp8: bool = False
+    weights: str = "bf16"
     width: int = 1536
     height: int = 1024
     frames: int = 121
@@ -87,11 +87,14 @@ ROWS = {row.name: row for row in (
     Row("native-none", None, native=True, runs=1),
     Row("native-24", 24, native=True, runs=1),
     Row("native-16", 16, native=True, runs=1),
-    Row("none-fp8", None, fp8=True),
-    Row("12", 12, fp8=True),
-    Row("8", 8, fp8=True, frames=49),
-    Row("native-12", 12, fp8=True, native=True, runs=1),
-    Row("native-8", 8, fp8=True, native=True, frames=49, runs=1),
+    Row("none-fp8", None, weights="fp8"),
+    Row("12", 12, weights="fp8"),
+    Row("8", 8, weights="fp8", frames=49),
+    Row("native-12", 12, weights="fp8", native=True, runs=1),
+    Row("native-8", 8, weights="fp8", native=True, frames=49, runs=1),
+    Row("none-nvfp4", None, weights="nvfp4"),
+    Row("12-nvfp4", 12, weights="nvfp4"),
+    Row("native-12-nvfp4", 12, weights="nvfp4", native=True, runs=1),
     Row("small", None, small=True, width=128, height=128, frames=9, runs=10, cancel=True),
     Row("native-small", None, small=True, native=True, runs=1, width=128, height=128, frames=9),
 )}  # fmt: skip
@@ -110,7 +113,7 @@ def main() -> None:
     parser.add_argument("--keep", action="store_true", help="leave the files for the next call")
     parser.add_argument("--cpu", action="store_true")
     parser.add_argument("--out", type=Path, help="write the figures as JSON")
-    parser.add_argument("--write", choices=["bf16", "fp8", "small"], help=argparse.SUPPRESS)
+    parser.add_argument("--write", choices=["bf16", "fp8", "nvfp4", "small"], help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.write:
         return write(arguments)
@@ -187,11 +190,11 @@ def time_limit(seconds: float | None) -> Iterator[None]:
 
 def write_files(row: Row, arguments) -> None:
     """Makes the row's files, in a process that gives its memory back; files of another kind go."""
-    kind = "small" if row.small else "fp8" if row.fp8 else "bf16"
+    kind = "small" if row.small else row.weights
     marker = arguments.work / kind
     if marker.exists():
         return
-    for other in ("bf16", "fp8", "small"):
+    for other in ("bf16", "fp8", "nvfp4", "small"):
         (arguments.work / other).unlink(missing_ok=True)
     shutil.rmtree(arguments.work / "models", ignore_errors=True)
     begin = time.monotonic()
@@ -206,7 +209,8 @@ def write(arguments) -> None:
     from random_model import write_models
 
     kind = arguments.write
-    write_models(arguments.work / "models", fp8=kind == "fp8", small=kind == "small", layers=arguments.layers)
+    weights, small = ("bf16", True) if kind == "small" else (kind, False)
+    write_models(arguments.work / "models", weights=weights, small=small, layers=arguments.layers)
 
 
 def launch_server(row: Row, arguments) -> ComfyServer:
@@ -236,7 +240,7 @@ def measure(row: Row, server: ComfyServer, arguments, result: dict, save: Callab
     session = Session(row, server, arguments)
     runs = []
     result |= {
-        "cap_gib": row.cap, "weights": "fp8" if row.fp8 else "bf16", "size": [row.width, row.height, row.frames],
+        "cap_gib": row.cap, "weights": row.weights, "size": [row.width, row.height, row.frames],
         "steps": arguments.steps, "flags": server.arguments, "files_gib": files_gib(arguments.work / "models"),
         "idle": rounded(session.figures()["samples"][-1]), "runs": runs,
     }  # fmt: skip

@@ -3,6 +3,7 @@
 Weights are drawn on the GPU if there is one, and go to disk tensor by tensor: neither file ever lies in memory.
 """
 
+import copy
 import json
 import os
 import struct
@@ -17,43 +18,83 @@ from workload import config
 
 from ltx_duo.ltx_core.audio_vae import AudioDecoder, AudioEncoder, AudioVAEParams
 from ltx_duo.ltx_core.text.connector import EmbeddingsConnector
-from ltx_duo.ltx_core.text.params import ConnectorParams
+from ltx_duo.ltx_core.text.feature_extractor import FeatureExtractor
+from ltx_duo.ltx_core.text.gemma import GemmaModel
+from ltx_duo.ltx_core.text.gemma_params import GemmaParams
+from ltx_duo.ltx_core.text.params import ConnectorParams, FeatureExtractorParams
 from ltx_duo.ltx_core.transformer.model import AVTransformer
 from ltx_duo.ltx_core.transformer.params import TransformerParams
 from ltx_duo.ltx_core.upsampler import LatentUpsampler, UpsamplerParams
 from ltx_duo.ltx_core.video_vae import VideoDecoder, VideoEncoder, VideoVAEParams
 from ltx_duo.ltx_core.vocoder.model import Vocoder
 from ltx_duo.ltx_core.vocoder.params import VocoderParams
-from ltx_duo.scripts.small_model_parts.sizes import UPSAMPLER_CONFIG, model_config
+from ltx_duo.scripts.small_model_parts.sizes import GEMMA_CONFIG, UPSAMPLER_CONFIG, model_config
 
 CHECKPOINT = Path("checkpoints", "ltx-2.3-22b-dev.safetensors")
 LORA = Path("loras", "ltx-2.3-22b-distilled-lora-384.safetensors")
 UPSAMPLER = Path("latent_upscale_models", "ltx-2.3-spatial-upscaler-x2-1.1.safetensors")
 RANK = 384
+GEMMA_12B = {"hidden_size": 3840, "intermediate_size": 15360, "num_hidden_layers": 48, "num_attention_heads": 16,
+             "num_key_value_heads": 8, "head_dim": 256}  # fmt: skip
 THREADS = 8
-NAMES = {torch.bfloat16: "BF16", torch.float32: "F32", torch.float8_e4m3fn: "F8_E4M3"}
+NAMES = {torch.bfloat16: "BF16", torch.float32: "F32", torch.float8_e4m3fn: "F8_E4M3", torch.uint8: "U8"}
+# Root mean square of what random bytes of nvfp4 stand for, with scales as `_block_scales` draws them.
+NVFP4_SIZE = 2.93 * 1.04
 
 Draw = Callable[[torch.Size, str], Tensor]
 # Name in the file, shape, dtype, and how to draw it.
 Entry = tuple[str, torch.Size, torch.dtype, Draw]
 
 
-def write_models(folder: Path, *, fp8: bool, small: bool, layers: int | None = None) -> list[Path]:
-    """Writes checkpoint, distilled LoRA and upsampler below `folder` (a ComfyUI models folder); returns the paths."""
+def write_models(folder: Path, *, weights: str, small: bool, layers: int | None = None) -> list[Path]:
+    """Writes checkpoint, distilled LoRA and upsampler below `folder` (a ComfyUI models folder); returns the paths.
+
+    `weights`: what the matrices of the transformer's blocks are stored as, "bf16", "fp8" or "nvfp4".
+    """
     settings = model_config() if small else config(layers)
     upsampler = UPSAMPLER_CONFIG | ({} if small else {"mid_channels": 1024, "num_blocks_per_stage": 4})
     metadata = {"config": json.dumps(settings), "model_version": "2.3.0"}
-    _write(folder / CHECKPOINT, list(_checkpoint(settings, fp8)), metadata)
+    entries = list(_checkpoint(settings, weights))
+    _write(folder / CHECKPOINT, entries, metadata | _marks(entries))
     _write(folder / LORA, list(_lora(settings, 8 if small else RANK)), {})
     module = LatentUpsampler(UpsamplerParams.from_config(upsampler), device="meta")
     _write(folder / UPSAMPLER, list(_entries("", module)), {"config": json.dumps(upsampler)})
     return [folder / CHECKPOINT, folder / LORA, folder / UPSAMPLER]
 
 
-def _checkpoint(settings: dict, fp8: bool) -> Iterator[Entry]:
+def write_text_encoder(gemma: Path, projection: Path, *, small: bool, layers: int | None = None) -> None:
+    """Writes Gemma-3 12B as in gemma_3_12B_it_fp4_mixed (feed-forwards in nvfp4, some of the rest in fp8), without a
+    tokenizer, and the text projection of a model of the same kind."""
+    settings, text = model_config() if small else config(), copy.deepcopy(GEMMA_CONFIG)
+    if not small:
+        text["text_config"] |= GEMMA_12B
+    if layers is not None:
+        text["text_config"]["num_hidden_layers"] = layers
+    params = GemmaParams.from_hf_config(text)
+    entries = []
+    for entry in _entries("model.", GemmaModel(params, device="meta")):
+        name, shape = entry[:2]
+        if ".mlp." in name:
+            entries += _nvfp4(name, shape)
+        elif name.endswith(("q_proj.weight", "o_proj.weight")):
+            entries += _scaled_fp8(name, shape)
+        else:
+            entries.append(entry)
+    layers_in = json.loads(_marks(entries)["_quantization_metadata"])["layers"]
+    for layer, mark in layers_in.items():
+        text_of_mark = torch.tensor(list(json.dumps(mark).encode()), dtype=torch.uint8)
+        entries.append((f"{layer}.comfy_quant", text_of_mark.shape, torch.uint8, _given(text_of_mark)))
+    _write(gemma, entries, {})
+    extractor = FeatureExtractorParams.from_config(settings, params.hidden_size, params.layers + 1)
+    module = FeatureExtractor(extractor, device="meta")
+    metadata = {"config": json.dumps(settings), "model_version": "2.3.0"}
+    _write(projection, list(_entries("text_embedding_projection.", module)), metadata)
+
+
+def _checkpoint(settings: dict, weights: str) -> Iterator[Entry]:
     meta = {"device": "meta"}
     prefix = "model.diffusion_model."
-    yield from _entries(prefix, AVTransformer(TransformerParams.from_config(settings), **meta), fp8)
+    yield from _entries(prefix, AVTransformer(TransformerParams.from_config(settings), **meta), weights)
     for modality in ("video", "audio"):
         connector = EmbeddingsConnector(ConnectorParams.from_config(settings, modality), **meta)
         yield from _entries(f"{prefix}{modality}_embeddings_connector.", connector)
@@ -90,18 +131,58 @@ def _lora(settings: dict, rank: int) -> Iterator[Entry]:
             yield f"{key}.lora_B.weight", torch.Size((rows, own)), torch.bfloat16, _small_matrix
 
 
-def _entries(prefix: str, module: nn.Module, fp8: bool = False) -> Iterator[Entry]:
+def _entries(prefix: str, module: nn.Module, weights: str = "bf16") -> Iterator[Entry]:
     for name, tensor in module.state_dict().items():
         dtype, draw = torch.bfloat16, _vector
+        in_block = "transformer_blocks." in name and name.endswith(".weight") and tensor.ndim == 2
+        if weights == "nvfp4" and in_block and not any(side % 64 for side in tensor.shape):
+            yield from _nvfp4(prefix + name, tensor.shape)
+            continue
         if "scale_shift_table" in name:
             dtype = torch.float32
         elif name.endswith("norm.weight"):
             draw = _norm
         elif tensor.ndim >= 2:
             draw = _matrix
-            if fp8 and "transformer_blocks." in name and tensor.ndim == 2:
+            if weights == "fp8" and "transformer_blocks." in name and tensor.ndim == 2:
                 dtype = torch.float8_e4m3fn
         yield prefix + name, tensor.shape, dtype, draw
+
+
+def _nvfp4(name: str, shape: torch.Size) -> Iterator[Entry]:
+    rows, columns = shape
+    scale = torch.tensor(0.7 * columns**-0.5 / NVFP4_SIZE)
+    blocks = torch.Size((-(-rows // 128) * 128, -(-columns // 64) * 4))
+    yield name, torch.Size((rows, columns // 2)), torch.uint8, _bytes
+    yield f"{name}_scale", blocks, torch.float8_e4m3fn, _block_scales
+    yield f"{name}_scale_2", scale.shape, torch.float32, _given(scale)
+
+
+def _scaled_fp8(name: str, shape: torch.Size) -> Iterator[Entry]:
+    scale = torch.tensor(0.7 * shape[1] ** -0.5)
+    yield name, shape, torch.float8_e4m3fn, lambda shape, device: torch.randn(shape, device=device)
+    yield f"{name}_scale", scale.shape, torch.float32, _given(scale)
+
+
+def _marks(entries: list[Entry]) -> dict[str, str]:
+    """ComfyUI's table of the layers with a scale beside the weight."""
+    packed = {name for name, _, dtype, _ in entries if dtype == torch.uint8}
+    layers = {
+        name.removesuffix(".weight_scale"): {
+            "format": "nvfp4" if name.removesuffix("_scale") in packed else "float8_e4m3fn"
+        }
+        for name, *_ in entries
+        if name.endswith(".weight_scale")
+    }
+    return {"_quantization_metadata": json.dumps({"format_version": "1.0", "layers": layers})} if layers else {}
+
+
+def _bytes(shape: torch.Size, device: str) -> Tensor:
+    return torch.randint(0, 256, shape, dtype=torch.uint8, device=device)
+
+
+def _block_scales(shape: torch.Size, device: str) -> Tensor:
+    return torch.rand(shape, device=device) + 0.5
 
 
 def _matrix(shape: torch.Size, device: str, gain: float = 0.7) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from .errors import CheckpointError, VariantError
 from .generation import Generation, guessed_generation, marked_generation, stated_version, version_tuple
+from .gguf_file import ENDING, GgufFile
 from .key_maps import STATISTICS_ALIASES, STATISTICS_NAMES, Component, KeyMap, component_keys, unrecognised
 from .safetensors_file import SafetensorsFile, TensorInfo
 from .stubs import read_json
@@ -58,7 +59,7 @@ class Checkpoint:
         """Reads headers only.  CheckpointError if a file is missing, damaged or holds nothing that is known;
         VariantError if its metadata contradicts itself or names a model before LTX-2."""
         path = Path(path)
-        files = tuple(map(SafetensorsFile.open, _shards(path) if os.path.isdir(path) else [path]))
+        files = tuple(map(_open_file, _shards(path) if os.path.isdir(path) else [path]))
         metadata = {key: value for file in files for key, value in file.metadata.items()}
         tensors: dict[str, TensorInfo] = {}
         for file in files:
@@ -70,9 +71,11 @@ class Checkpoint:
                 )
             tensors.update(file.tensors)
         maps = component_keys(tensors)
+        if Component.GEMMA in maps and any(isinstance(file, GgufFile) and file.has_vocabulary() for file in files):
+            maps[Component.TOKENIZER] = {}  # its metadata holds it, no tensor
         if not maps:
             raise CheckpointError(
-                f"{path} holds nothing that LTX Duo knows: found {len(tensors):,} tensors"
+                f"{path} holds nothing that LTX Duo knows: found {len(tensors):,} tensors{_architecture(metadata)}"
                 + (f" such as {next(iter(tensors))}" if tensors else "")
                 + ". Expected an LTX-2.3 checkpoint or a part of one, Gemma-3, a latent upsampler or a LoRA."
             )
@@ -167,7 +170,7 @@ class Checkpoint:
         """
         for key, name in self.key_maps[component].items():
             file = next(file for file in self.files if key in file.tensors)
-            weight = {name: file.read([key])[key]}
+            weight = {name: file.numbers(key)}
             check_finite(weight, self.path)
             check_written(weight, file)
 
@@ -215,6 +218,16 @@ def common_generation(*checkpoints: Checkpoint) -> Generation:
                 "one generation belong together. Choose both of the same one."
             )
     return first.generation
+
+
+def _open_file(path: Path) -> SafetensorsFile:
+    return GgufFile.open(path) if path.suffix.lower() == ENDING else SafetensorsFile.open(path)
+
+
+def _architecture(metadata: Mapping[str, str]) -> str:
+    """What a GGUF file says of itself."""
+    name = metadata.get("general.architecture")
+    return f" of a {name[:40]!r}" if name else ""
 
 
 def _read_config(path: Path, metadata: Mapping[str, str]) -> dict[str, Any] | str:

@@ -12,9 +12,9 @@ from typing import TextIO
 from .checkpoint import Checkpoint, Component, common_generation
 from .errors import CheckpointError
 from .generation import Generation
-from .loading import build_module, load_tokenizer
+from .loading import build_module, load_tokenizer, lora_shapes
 from .lora import LoRA
-from .quantization import check_supported, quantization
+from .quantization import check_supported, plain_shapes, quantization
 from .upsampler import UpsamplerParams
 from .variants import Kind, kind_of_name
 from .weights import differences
@@ -92,9 +92,11 @@ def inspect_file(path: str | Path) -> tuple[FileReport, Checkpoint]:
         layers = {} if component in broken else quantization(checkpoint, component)
         formats.update(f"{layer.format}{' scaled' if layer.scaled else ''}" for layer in layers.values())
     ranks: Counter[int] = Counter()
+    notes: list[str] = []
     if Component.LORA in checkpoint.components:
-        ranks.update(LoRA.open(path).ranks().values())
-    notes = []
+        lora = LoRA.open(path)
+        ranks.update(lora.ranks().values())
+        notes += _lora_notes(lora)
     if unknown := checkpoint.unrecognised:
         kind = "unknown tensor is" if len(unknown) == 1 else "unknown tensors are"
         notes.append(f"{len(unknown):,} {kind} not used ({', '.join(unknown[:3])})")
@@ -118,6 +120,17 @@ def inspect_file(path: str | Path) -> tuple[FileReport, Checkpoint]:
     return report, checkpoint
 
 
+def _lora_notes(lora: LoRA) -> list[str]:
+    """What a LoRA is besides pairs of factors, where its scales stand, and which of its keys do nothing."""
+    kinds = Counter(layer.kind for layer in lora.layers.values())
+    notes = [f"changes {count:,} layers by {kind}" for kind, count in kinds.items() if kind != "LoRA"]
+    if any(layer.alpha is not None for layer in lora.layers.values()):
+        notes.append("its scales are alphas of its layers")
+    if lora.scale_key is not None:
+        notes.append(f"its scales are read from {lora.scale_key} in its metadata, which ComfyUI's own loader ignores")
+    return notes + [f"not used: {unused}" for unused in lora.unused]
+
+
 def _component(checkpoint: Checkpoint, component: Component) -> ComponentReport:
     tensors = checkpoint.tensors(component)
     dtypes: Counter[str] = Counter()
@@ -134,21 +147,19 @@ def _problem(checkpoint: Checkpoint, component: Component) -> str | None:
     """What does not fit between a component's tensors and the module that its config describes."""
     if component is Component.TOKENIZER or (component is Component.GEMMA and checkpoint.path.is_dir()):
         load_tokenizer(checkpoint)
-    # A projection's size depends on Gemma's; quantised tensors have other names and shapes than plain ones.
-    not_compared = (Component.LORA, Component.TEXT_PROJECTION, Component.TOKENIZER)
-    if component in not_compared:
+    if component in (Component.LORA, Component.TOKENIZER):
         return None
-    layers = quantization(checkpoint, component)
-    check_supported(layers, checkpoint.path)
+    if component is Component.TEXT_PROJECTION:
+        plain_shapes(checkpoint, component)  # refuses what cannot be read; its size depends on Gemma's
+        return None
+    check_supported(quantization(checkpoint, component), checkpoint.path)
     if component is Component.UPSAMPLER and not (params := UpsamplerParams.from_config(checkpoint.config)).doubles:
         return f"it enlarges {params.enlarges}; between the stages stands the spatial x2 upsampler"
-    if layers:
-        return None
     if component in _VAES:
         checkpoint.check_statistics(component)
     module = build_module(checkpoint, component, device="meta")
     expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
-    return differences(expected, {name: info.shape for name, info in checkpoint.tensors(component).items()}) or None
+    return differences(expected, plain_shapes(checkpoint, component, expected)) or None
 
 
 def _folder(checkpoint: Checkpoint) -> str:
@@ -192,9 +203,8 @@ def _check_together(checkpoints: Sequence[Checkpoint]) -> None:
     if any(checkpoint.generation for checkpoint in checkpoints):
         common_generation(*checkpoints)
     for model in (c for c in checkpoints if Component.TRANSFORMER in c.components):
-        shapes = {name: info.shape for name, info in model.tensors(Component.TRANSFORMER).items()}
         for lora in (c for c in checkpoints if Component.LORA in c.components):
-            LoRA.open(lora.path).check(shapes, str(model.path))
+            LoRA.open(lora.path).check(lora_shapes(model), str(model.path))
 
 
 def _text(report: FileReport) -> str:

@@ -7,6 +7,7 @@ and LoRAs.  Only names and shapes are looked at.
 from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 
+from .lora_keys import is_lora
 from .safetensors_file import TensorInfo
 from .text.keys import gemma_key_map
 
@@ -33,7 +34,6 @@ class Component(Enum):
 
 # Longest first: each name takes the first that fits.
 TRANSFORMER_PREFIXES = ("model.diffusion_model.", "diffusion_model.", "")
-LORA_SUFFIXES = (".lora_A.weight", ".lora_B.weight", ".lora_down.weight", ".lora_up.weight")
 STATISTICS = "per_channel_statistics."
 STATISTICS_NAMES = (STATISTICS + "mean-of-means", STATISTICS + "std-of-means")
 STATISTICS_ALIASES = ("latents_mean", "latents_std")
@@ -54,7 +54,7 @@ _QUANTIZATION_MARK = "scaled_fp8"
 
 def component_keys(tensors: Mapping[str, TensorInfo]) -> dict[Component, KeyMap]:
     """The components among `tensors`, each with its key map; latent statistics belong to encoder and decoder alike."""
-    if any(name.endswith(LORA_SUFFIXES) for name in tensors):
+    if any(map(is_lora, tensors)):
         return {Component.LORA: {name: name for name in tensors}}
     maps: dict[Component, KeyMap] = {}
     maps.update(_diffusion_model(tensors))

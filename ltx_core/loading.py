@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -12,13 +13,17 @@ from .checkpoint import Checkpoint, Component, common_generation
 from .components import Components
 from .errors import CheckpointError, LTXError
 from .generation import Generation
-from .quantization import dequantize
+from .gguf_file import GgufFile
+from .gguf_weights import expanded
+from .lora.names import CONNECTORS
+from .quantization import dequantize, marked_state, plain_shapes, quantization
 from .text.connector import EmbeddingsConnector
 from .text.encoder import TextEncoder
 from .text.gemma import GemmaModel
 from .text.gemma_params import GemmaParams
+from .text.gguf_vocabulary import check_vocabulary, gemma_tokenizer
 from .text.params import ConnectorParams, FeatureExtractorParams, FeatureExtractorV20Params
-from .text.tokenizer import GemmaTokenizer
+from .text.tokenizer import GemmaTokenizer, tokenizer_file
 from .transformer.model import AVTransformer
 from .transformer.params import TransformerParams
 from .upsampler import LatentUpsampler, UpsamplerParams
@@ -27,6 +32,8 @@ from .video_vae import VideoDecoder, VideoEncoder, VideoVAEParams
 from .vocoder.model import build_vocoder
 from .vocoder.params import VocoderParams
 from .weights import load_module
+
+_CONNECTORS = (Component.VIDEO_CONNECTOR, Component.AUDIO_CONNECTOR)
 
 
 def build_module(checkpoint: Checkpoint, component: Component, **options: Any) -> nn.Module:
@@ -40,7 +47,7 @@ def build_module(checkpoint: Checkpoint, component: Component, **options: Any) -
     config = checkpoint.config
     if component is Component.TRANSFORMER:
         return AVTransformer(TransformerParams.from_config(config), **options)
-    if component in (Component.VIDEO_CONNECTOR, Component.AUDIO_CONNECTOR):
+    if component in _CONNECTORS:
         modality = "video" if component is Component.VIDEO_CONNECTOR else "audio"
         return EmbeddingsConnector(ConnectorParams.from_config(config, modality), **options)
     if component in (Component.VIDEO_ENCODER, Component.VIDEO_DECODER):
@@ -56,6 +63,20 @@ def build_module(checkpoint: Checkpoint, component: Component, **options: Any) -
     raise ValueError(f"a {component.value} is not a module of its own")
 
 
+@lru_cache(maxsize=8)
+def lora_shapes(checkpoint: Checkpoint) -> Mapping[str, torch.Size]:
+    """The shapes of all parameters that LoRAs may change, by the names of `LoRA.layers`.
+
+    They come from the config: a file may hold packed numbers, or have its connectors elsewhere.
+    """
+    parts = zip(("", *CONNECTORS), (Component.TRANSFORMER, *_CONNECTORS), strict=True)
+    return {
+        below + name: weight.shape
+        for below, component in parts
+        for name, weight in build_module(checkpoint, component, device="meta").named_parameters()
+    }
+
+
 def load_component(
     checkpoint: Checkpoint,
     component: Component,
@@ -65,13 +86,21 @@ def load_component(
 ) -> nn.Module:
     """A component with its weights, in evaluation mode, computing in `dtype` (the vocoder always in float32).
 
-    fp8 files are expanded.  CheckpointError when the file does not have it, or does not fit its config.
+    Quantised and GGUF files are expanded.  CheckpointError when the file does not have it, or does not fit its config.
     """
     checkpoint.require(component)
     checkpoint.check_finite(component)
     module = build_module(checkpoint, component, device="meta")
-    weights = dequantize(checkpoint.state_dict(component), dtype, source=checkpoint.path)
+    weights = _plain_weights(checkpoint, component, module, dtype)
     return _filled(module, weights, checkpoint, component, dtype, device)
+
+
+def weight_shapes(checkpoint: Checkpoint, component: Component) -> dict[str, tuple[int, ...]]:
+    """Shapes of a component's tensors by module name, of packed ones as the module has them.  CheckpointError as
+    `quantization.plain_shapes`, and where the file has no config."""
+    packed = any(layer.packed for layer in quantization(checkpoint, component).values())
+    module = build_module(checkpoint, component, device="meta") if packed else None
+    return plain_shapes(checkpoint, component, _shapes(module))
 
 
 def gemma_params(checkpoint: Checkpoint) -> GemmaParams:
@@ -115,17 +144,50 @@ def load_text_encoder(
     parts = ((module.gemma, gemma, Component.GEMMA), (module.feature_extractor, projection, Component.TEXT_PROJECTION))
     for part, checkpoint, component in parts:
         checkpoint.check_finite(component)
-        weights = dequantize(checkpoint.state_dict(component), dtype, source=checkpoint.path)
+        weights = _plain_weights(checkpoint, component, part, dtype)
         _filled(part, weights, checkpoint, component, dtype, device)
     return module.eval()
 
 
 def load_tokenizer(gemma: Checkpoint) -> GemmaTokenizer:
-    """The tokenizer beside the weights in a folder, or inside a single file."""
+    """The tokenizer beside the weights in a folder, or inside a single file; beside a GGUF file that has none."""
+    check_tokenizer(gemma)
+    [file, *_] = gemma.files
+    if isinstance(file, GgufFile):
+        inside = file.has_vocabulary()
+        return gemma_tokenizer(file) if inside else GemmaTokenizer.from_folder(gemma.path.parent)
     if gemma.path.is_dir():
         return GemmaTokenizer.from_folder(gemma.path)
-    gemma.require(Component.TOKENIZER)
     return GemmaTokenizer.from_tensors(gemma.state_dict(Component.TOKENIZER))
+
+
+def check_tokenizer(gemma: Checkpoint) -> None:
+    """CheckpointError if `load_tokenizer` would find none, as far as that can be told at once."""
+    [file, *_] = gemma.files
+    if isinstance(file, GgufFile):
+        _check_gguf_tokenizer(gemma, file)
+    elif gemma.path.is_dir():
+        tokenizer_file(gemma.path)
+    else:
+        gemma.require(Component.TOKENIZER)
+
+
+def _check_gguf_tokenizer(gemma: Checkpoint, file: GgufFile) -> None:
+    if file.has_vocabulary():
+        words, rows = len(check_vocabulary(file).tokens), gemma_params(gemma).vocab_size
+        if words > rows:
+            raise CheckpointError(
+                f"{gemma.path} has a vocabulary of {words:,} tokens, but only {rows:,} embeddings; expected one for "
+                "each. Use a GGUF of Gemma-3 as llama.cpp writes it."
+            )
+        return
+    try:
+        tokenizer_file(gemma.path.parent)
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"{gemma.path} has no vocabulary of Gemma-3 in its metadata, and the tokenizer cannot be taken from beside "
+            f"it: {error} Or use a GGUF as llama.cpp writes it."
+        ) from None
 
 
 def load_components(
@@ -197,6 +259,18 @@ def _device(device: torch.device | str | None) -> torch.device:
             "torch sees a GPU, else 'cpu'."
         ) from None
     return device
+
+
+def _plain_weights(
+    checkpoint: Checkpoint, component: Component, module: nn.Module, dtype: torch.dtype
+) -> dict[str, Tensor]:
+    shapes = plain_shapes(checkpoint, component, _shapes(module))
+    state = expanded(checkpoint, component, marked_state(checkpoint, component), dtype)
+    return dequantize(state, dtype, source=checkpoint.path, shapes=shapes)
+
+
+def _shapes(module: nn.Module | None) -> dict[str, tuple[int, ...]]:
+    return {} if module is None else {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
 
 
 def _filled(

@@ -62,6 +62,17 @@ class TensorInfo:
         """Number of elements."""
         return prod(self.shape)
 
+    @property
+    def size(self) -> int:
+        """Bytes in the file."""
+        return self.count * DTYPE_BITS[self.dtype] // 8
+
+    @property
+    def stored(self) -> tuple[torch.dtype, tuple[int, ...]] | None:
+        """dtype and shape as `read` gives it; None for what torch cannot hold."""
+        dtype = _TORCH_DTYPES.get(self.dtype)
+        return None if dtype is None else (dtype, self.shape)
+
 
 @dataclass(frozen=True, eq=False)
 class SafetensorsFile:
@@ -101,7 +112,7 @@ class SafetensorsFile:
         absent = [name for name in names if name not in self.tensors]
         if absent:
             raise _bad(self.path, f"it holds no tensor {absent[0]!r}", "Use a file that has it.")
-        foreign = [name for name in names if self.tensors[name].dtype not in _TORCH_DTYPES]
+        foreign = [name for name in names if self.tensors[name].stored is None]
         if foreign:
             found = f"its tensor {_short(foreign[0])} has the type {self.tensors[foreign[0]].dtype}"
             raise _bad(self.path, found, "Use a bf16 or fp8 version of the file.")
@@ -117,6 +128,10 @@ class SafetensorsFile:
         except (OSError, ValueError) as error:
             raise _bad(self.path, f"it cannot be read ({error})", _CHANGED) from error
         raise _bad(self.path, "it cannot be read as it was when it was opened", _CHANGED)
+
+    def numbers(self, name: str) -> Tensor:
+        """A tensor's numbers, for looking at them: of packed ones samples."""
+        return self.read([name])[name]
 
     def check_unchanged(self) -> None:
         """CheckpointError if the file is not there as it was when it was opened; for before its tensors are mapped."""
@@ -152,8 +167,7 @@ class SafetensorsFile:
         return sum(self._end(name) - self._places[name] for name in self.tensors)
 
     def _end(self, name: str) -> int:
-        info = self.tensors[name]
-        return self._places[name] + info.count * DTYPE_BITS[info.dtype] // 8
+        return self._places[name] + self.tensors[name].size
 
     def _runs(self, names: Iterable[str]) -> Iterator[list[str]]:
         """The names by their places in the file, in groups that are mapped together."""
@@ -172,12 +186,12 @@ class SafetensorsFile:
         end = max(map(self._end, names))
         mapping = mmap.mmap(file.fileno(), end - begin, access=mmap.ACCESS_COPY, offset=begin) if end > begin else b""
         for name in names:
-            info, dtype = self.tensors[name], _TORCH_DTYPES[self.tensors[name].dtype]
-            if info.count == 0:
-                yield name, torch.empty(info.shape, dtype=dtype)
+            dtype, shape = self.tensors[name].stored
+            if prod(shape) == 0:
+                yield name, torch.empty(shape, dtype=dtype)
             else:
                 place = self._places[name] - begin
-                yield name, torch.frombuffer(mapping, dtype=dtype, count=info.count, offset=place).view(info.shape)
+                yield name, torch.frombuffer(mapping, dtype=dtype, count=prod(shape), offset=place).view(shape)
 
 
 def _stamp(stat: os.stat_result) -> tuple[int, int]:
@@ -185,7 +199,8 @@ def _stamp(stat: os.stat_result) -> tuple[int, int]:
 
 
 def _bad(path: Path, found: str, to_do: str) -> CheckpointError:
-    return CheckpointError(f"Cannot use {path}: {found}; expected a complete .safetensors file. {to_do}")
+    ending = path.suffix.lower() if path.suffix.lower() == ".gguf" else ".safetensors"
+    return CheckpointError(f"Cannot use {path}: {found}; expected a complete {ending} file. {to_do}")
 
 
 def _damaged(path: Path, found: str) -> CheckpointError:

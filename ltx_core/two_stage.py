@@ -17,7 +17,8 @@ from .errors import CheckpointError, LTXError
 from .execution.graphs import BlockGraphs
 from .execution.precompile import finish_transformer, finish_video_decoder
 from .image_compression import COMPRESSING, pyav
-from .lora import fused
+from .lora import LoRA, fused
+from .lora.names import CONNECTORS
 from .progress import SILENT, Reporter
 from .request import Request, Result, StagedLoRA
 from .sampling.conditions import Condition, encode_images, encode_sound
@@ -154,22 +155,19 @@ def decode_audio(
 def generate(
     components: Components, request: Request, *, loras: Sequence[StagedLoRA] = (), reporter: Reporter = SILENT
 ) -> Result:
-    """Runs the whole pipeline.  `loras` are laid over the transformer in each stage; the distilled LoRA belongs to
-    stage two.
+    """Runs the whole pipeline.  `loras` are laid over transformer and connectors in each stage; the distilled LoRA
+    belongs to stage two.
 
     What does not fit together is an LTXError before anything is computed.
     """
     c, r = components, request.filled(components.variant)
-    _check(c, r, loras)
+    _check(c, r)
+    one, two = _of_stages(c, loras)
     placement = {"dtype": c.dtype, "device": c.device}
     crf, generator = c.variant.image_crf, torch.Generator(c.device).manual_seed(r.seed)
     guided = r.guidance.video.needs_negative or r.guidance.audio.needs_negative
     texts = (r.prompt, r.negative_prompt) if guided else (r.prompt,)
-    contexts = connect(
-        c.video_connector,
-        c.audio_connector,
-        *(encode_prompt(c.tokenizer, c.text_encoder, text, c.device, reporter) for text in texts),
-    )
+    features = [encode_prompt(c.tokenizer, c.text_encoder, text, c.device, reporter) for text in texts]
 
     half = r.geometry.half()
     sound = None
@@ -178,7 +176,8 @@ def generate(
     conditions = encode_images(c.video_encoder, r.images, half, crf, **placement, reporter=reporter)
     stage = stage_one(half, r.stage_one_sigmas, r.guidance, conditions=conditions, sound=sound, sampler=r.sampler)
     finish_transformer(c.transformer, c.dtype, c.device)
-    with fused(c.transformer, [(own.lora, own.stage_one) for own in loras]):
+    contexts = _connected(c, features, one)
+    with fused(c.transformer, one):
         first = sample_stage(
             c.transformer, stage, contexts, generator, **placement, reporter=reporter, run_blocks=BlockGraphs(reporter)
         )
@@ -186,7 +185,8 @@ def generate(
     larger = upsample(c.upsampler, c.video_encoder, first, reporter)
     conditions = encode_images(c.video_encoder, r.images, r.geometry, crf, **placement, reporter=reporter)
     stage = stage_two(r.geometry, larger, r.stage_two_sigmas, conditions=conditions, sound=sound, sampler=r.sampler)
-    with fused(c.transformer, [(own.lora, own.stage_two) for own in loras]):
+    contexts = _connected(c, features, two)
+    with fused(c.transformer, two):
         second = sample_stage(
             c.transformer, stage, contexts, generator, **placement, reporter=reporter, run_blocks=BlockGraphs(reporter)
         )
@@ -200,7 +200,40 @@ def generate(
     return Result(frames, r.geometry.fps, waveform, c.vocoder.output_sampling_rate, first, second)
 
 
-def _check(components: Components, request: Request, loras: Sequence[StagedLoRA]) -> None:
+StageLoRAs = list[tuple[LoRA, float]]
+
+
+def _connected(c: Components, features: Sequence[tuple[Tensor, Tensor]], loras: StageLoRAs) -> Contexts:
+    """The contexts of one stage, through connectors with its LoRAs."""
+    video, audio = c.video_connector, c.audio_connector
+    with fused(video, loras, CONNECTORS[0]), fused(audio, loras, CONNECTORS[1]):
+        return connect(video, audio, *features)
+
+
+def _of_stages(components: Components, loras: Sequence[StagedLoRA]) -> tuple[StageLoRAs, StageLoRAs]:
+    """What of the LoRAs fits the model, with the strengths of each stage; VariantError if nothing does."""
+    modules = components.transformer, components.video_connector, components.audio_connector
+    shapes = {
+        below + name: weight.shape
+        for below, module in zip(("", *CONNECTORS), modules, strict=True)
+        for name, weight in module.named_parameters()
+    }
+    one, two = [], []
+    for own in loras:
+        lora = own.lora.fitted(shapes)
+        one.append((lora, own.stage_one))
+        two.append((lora, own.stage_two))
+        for unused in lora.unused:
+            log.warning("LTX Duo: %s: %s do nothing.", lora.path, unused)
+        if lora.made_for is not None and lora.made_for[0] is not components.variant.generation:
+            log.warning(
+                "LTX Duo: %s is for %s (%s), but the model is %s. Choose a LoRA for it.",
+                lora.path, *lora.made_for, components.variant.generation,
+            )  # fmt: skip
+    return one, two
+
+
+def _check(components: Components, request: Request) -> None:
     components.check()
     request.guidance.blocks(components.transformer.params.num_layers)
     if request.sound is not None and components.audio_encoder is None:
@@ -208,14 +241,6 @@ def _check(components: Components, request: Request, loras: Sequence[StagedLoRA]
             "The request gives a sound, but the components have no audio VAE encoder. Load them from a checkpoint that "
             f"has one, such as {components.variant.files.checkpoint}."
         )
-    shapes = {name: weight.shape for name, weight in components.transformer.named_parameters()}
-    for own in loras:
-        own.lora.check(shapes)
-        if own.lora.made_for is not None and own.lora.made_for[0] is not components.variant.generation:
-            log.warning(
-                "LTX Duo: %s is for %s (%s), but the model is %s. Choose a LoRA for it.",
-                own.lora.path, *own.lora.made_for, components.variant.generation,
-            )  # fmt: skip
     for given in request.images:
         check_image(given.image)
         if (components.variant.image_crf if given.crf is None else given.crf) > 0:

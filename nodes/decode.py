@@ -5,7 +5,7 @@ from comfy_api.latest import io, ui
 from .declared import declared
 from .names import DECODE
 from .prompt_graph import PromptGraph
-from .schema import CATEGORY, advanced, vae_input
+from .schema import CATEGORY, advanced, audio_vae_input, vae_input
 from .validation import Wrong, validation
 
 
@@ -39,6 +39,7 @@ class AVDecode(io.ComfyNode):
                 _tile_input("tile_overlap", 64, 0, 32, "Overlap of tiles in pixels."),
                 _tile_input("tile_frames", 80, 16, 8, "Frames in a tile."),
                 _tile_input("tile_frame_overlap", 24, 0, 8, "Overlap of tiles in frames."),
+                audio_vae_input(),
             ],
             outputs=[
                 io.Video.Output(display_name="video", tooltip="Frames and sound together, for Save Video."),
@@ -67,12 +68,13 @@ class AVDecode(io.ComfyNode):
         tile_overlap: int,
         tile_frames: int,
         tile_frame_overlap: int,
+        audio_vae=None,
     ) -> io.NodeOutput:
         from .comfyui import decoding, report
 
         told = report.NodeReport()
         tile = tile_size, tile_overlap, tile_frames, tile_frame_overlap
-        video, images, audio = decoding.run_decode(latent, vae, tiling, tile, told)
+        video, images, audio = decoding.run_decode(latent, vae, audio_vae, tiling, tile, told)
         done = told.output(video, images, audio)
         player = None if cls._is_shown() else _player(video)
         if player is not None:

@@ -23,7 +23,7 @@ from .names import (
     VAE_FOLDERS,
     VAE_LOADER,
 )
-from .schema import CATEGORY, VAE, Model, TextEncoder, Upsampler, advanced, file_input
+from .schema import CATEGORY, VAE, Model, TextEncoder, Upsampler, advanced, file_input, model_input
 from .validation import Wrong, validation
 
 
@@ -40,13 +40,13 @@ class ModelLoader(io.ComfyNode):
                     "checkpoint",
                     MODEL_FOLDERS,
                     "The LTX-2.3 file with the transformer and its text connectors, e.g. ltx-2.3-22b-dev.safetensors "
-                    "in models/checkpoints.",
+                    "in models/checkpoints; also a GGUF.",
                 ),
                 io.Combo.Input(
                     "weight_dtype",
                     options=["auto", "bf16", "fp8"],
                     default="auto",
-                    tooltip="How weights are kept. auto: as they are in the file. bf16: expands an fp8 file. "
+                    tooltip="How weights are kept. auto: as they are in the file. bf16: expands a quantised file. "
                     "fp8: halves the memory of a bf16 file for a small loss of quality.",
                 ),
                 advanced(
@@ -80,13 +80,15 @@ class ModelLoader(io.ComfyNode):
     @declared
     async def execute(cls, checkpoint: str, weight_dtype: str, kind: str = AUTO_KIND) -> io.NodeOutput:
         from ..ltx_core.variants import Kind
-        from .comfyui import dtypes, open_files, report
+        from .comfyui import components, dtypes, gguf_parts, open_files, report
 
         chosen = None if kind == AUTO_KIND else Kind(kind)
         handle = open_files.open_model(checkpoint, MODEL_FOLDERS, weight_dtype, chosen)
         told = report.NodeReport()
         told.say(report.model_text(handle.checkpoint, handle.kind, chosen is not None))
-        told.warn(dtypes.for_model(weight_dtype).note)
+        choice = dtypes.for_model(weight_dtype)
+        told.warn(gguf_parts.note(handle.checkpoint, weight_dtype) or choice.note)
+        told.warn(components.kept_packed(handle.checkpoint, choice.weights))
         return told.output(handle)
 
 
@@ -100,28 +102,38 @@ class LoraLoader(io.ComfyNode):
             description="Adds a LoRA with its own strength in each stage. The distilled LoRA belongs in stage two "
             "only: 0 and 1.",
             inputs=[
-                Model.Input("model", tooltip="The LTX model to add the LoRA to."),
+                model_input("The LTX model to add the LoRA to; also a MODEL of LTX-2.3 from ComfyUI's own loaders."),
                 file_input(
                     "lora",
                     LORA_FOLDERS,
-                    "A LoRA for LTX-2.3 in the official key layout, from models/loras, "
+                    "A LoRA for LTX-2.3 from models/loras, in the official, diffusers', PEFT's or kohya's key layout, "
                     "e.g. ltx-2.3-22b-distilled-lora-384.safetensors.",
                 ),
-                io.Float.Input(
-                    "strength_stage_one",
-                    default=0.0,
-                    min=-10.0,
-                    max=10.0,
-                    step=0.01,
-                    tooltip="Strength in stage one. 0 is exactly the model without the LoRA.",
+                _strength("strength_stage_one", 0.0, "Strength in stage one. 0 is exactly the model without the LoRA."),
+                _strength("strength_stage_two", 1.0, "Strength in stage two. 0 is exactly the model without the LoRA."),
+                advanced(
+                    _strength(
+                        "video_strength",
+                        1.0,
+                        "Factor on both strengths for the layers that write the picture, also from the sound. "
+                        "0 leaves them exactly as they are without the LoRA.",
+                    )
                 ),
-                io.Float.Input(
-                    "strength_stage_two",
-                    default=1.0,
-                    min=-10.0,
-                    max=10.0,
-                    step=0.01,
-                    tooltip="Strength in stage two. 0 is exactly the model without the LoRA.",
+                advanced(
+                    _strength(
+                        "audio_strength",
+                        1.0,
+                        "Factor on both strengths for the layers that write the sound, also from the picture. "
+                        "0 leaves them exactly as they are without the LoRA.",
+                    )
+                ),
+                advanced(
+                    _strength(
+                        "cross_strength",
+                        1.0,
+                        "One more factor for the layers between picture and sound, in both directions. "
+                        "0 leaves them exactly as they are without the LoRA.",
+                    )
                 ),
             ],
             outputs=[Model.Output(display_name="model with LoRA", tooltip="The same model with the LoRA added.")],
@@ -142,10 +154,31 @@ class LoraLoader(io.ComfyNode):
 
     @classmethod
     @declared
-    async def execute(cls, model, lora: str, strength_stage_one: float, strength_stage_two: float) -> io.NodeOutput:
-        from .comfyui import open_files
+    async def execute(
+        cls,
+        model,
+        lora: str,
+        strength_stage_one: float,
+        strength_stage_two: float,
+        video_strength: float = 1.0,
+        audio_strength: float = 1.0,
+        cross_strength: float = 1.0,
+    ) -> io.NodeOutput:
+        from ..ltx_core.lora import StreamStrengths
+        from .comfyui import core_model, lora_report, open_files, report
 
-        return io.NodeOutput(open_files.add_lora(model, lora, strength_stage_one, strength_stage_two))
+        model = core_model.take(model)
+        streams = StreamStrengths(video_strength, audio_strength, cross_strength)
+        use = open_files.open_lora(model, lora, (strength_stage_one, strength_stage_two), streams)
+        told = report.NodeReport()
+        told.say(lora_report.lora_text(use))
+        for warning in lora_report.warnings(use):
+            told.warn(warning)
+        return told.output(model.with_lora(use))
+
+
+def _strength(name: str, default: float, tooltip: str) -> io.Input:
+    return io.Float.Input(name, default=default, min=-10.0, max=10.0, step=0.01, tooltip=tooltip)
 
 
 class VAELoader(io.ComfyNode):
@@ -213,7 +246,8 @@ class TextEncoderLoader(io.ComfyNode):
                 file_input(
                     "text_encoder",
                     ENCODER_FOLDERS,
-                    "Gemma-3 12B: a single file, or a folder with model files and tokenizer, in models/text_encoders.",
+                    "Gemma-3 12B: a single file (also a GGUF), or a folder with model files and tokenizer, in "
+                    "models/text_encoders.",
                 ),
                 file_input(
                     "projection",

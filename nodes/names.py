@@ -16,6 +16,10 @@ ENCODER_FOLDERS = ("text_encoders",)
 PROJECTION_FOLDERS = ("checkpoints", "text_encoders", "diffusion_models")
 UPSAMPLER_FOLDERS = ("latent_upscale_models",)
 
+# ComfyUI's own nodes that give a MODEL of a file: the input that names it, and the folder that they look in.
+CORE_MODEL_LOADERS = {"CheckpointLoaderSimple": "ckpt_name", "UNETLoader": "unet_name"}
+CORE_MODEL_FOLDERS = {"CheckpointLoaderSimple": "checkpoints", "UNETLoader": "diffusion_models"}
+
 SAME_FILE = "same file"  # the VAE loader's audio file
 CUSTOM, FROM_MODEL, NO_GUIDANCE = "custom", "from the model", "none"  # presets of guidance
 AUTO_BLOCKS = "auto"

@@ -16,8 +16,8 @@ from .schema import (
     MAX_SEED,
     Guidance,
     conditions_input,
-    model_input,
     noise_device_input,
+    sampled_model_input,
     vae_input,
 )
 from .validation import Wrong, declared_only, validation
@@ -32,7 +32,7 @@ class StageOneSampler(io.ComfyNode):
             category=CATEGORY,
             description="Makes picture and sound at half of the final size, with multi-modal guidance.",
             inputs=[
-                model_input(),
+                sampled_model_input(),
                 vae_input("encodes images and sound"),
                 io.Conditioning.Input("positive", tooltip="The encoded prompt."),
                 io.Int.Input(
@@ -173,7 +173,7 @@ class StageTwoSampler(io.ComfyNode):
             category=CATEGORY,
             description="Refines the upsampled latent at the final size in a few steps, with the distilled weights.",
             inputs=[
-                model_input(),
+                sampled_model_input(),
                 vae_input("encodes images and sound"),
                 io.Conditioning.Input("positive", tooltip="The encoded prompt. Stage two needs no negative prompt."),
                 io.Latent.Input("latent", tooltip="The upsampled latent, from LTX Latent Upsampler."),

@@ -36,12 +36,33 @@ def file_input(name: str, folders: tuple[str, ...], tooltip: str, first: tuple[s
     return names_file(io.Combo.Input(name, options=[*first, *files.names(*folders)], tooltip=tooltip))
 
 
-def model_input() -> io.Input:
-    return Model.Input("model", tooltip="The LTX model, from LTX Model Loader or LTX LoRA Loader.")
+def model_input(tooltip: str) -> io.Input:
+    """LTX Duo's model, or ComfyUI's own MODEL of LTX-2.3."""
+    return io.MultiType.Input("model", [Model, io.Model], tooltip=tooltip)
+
+
+def sampled_model_input() -> io.Input:
+    return model_input(
+        "The LTX model, from LTX Model Loader or LTX LoRA Loader, or a MODEL of LTX-2.3 from ComfyUI's own loaders."
+    )
 
 
 def vae_input(purpose: str) -> io.Input:
-    return VAE.Input("vae", tooltip=f"The LTX VAE, from LTX VAE Loader: {purpose}.")
+    tooltip = f"The LTX VAE, from LTX VAE Loader or ComfyUI's own loaders: {purpose}."
+    return io.MultiType.Input("vae", [VAE, io.Vae], tooltip=tooltip)
+
+
+def audio_vae_input() -> io.Input:
+    tooltip = (
+        "Decodes the sound, from LTXVAudioVAELoader or LTX VAE Loader. Needed where ComfyUI's own VAE, which decodes "
+        "the picture alone, is connected to vae; with LTX VAE Loader there, it takes the place of that one's sound."
+    )
+    return io.MultiType.Input("audio_vae", [VAE, io.Vae], optional=True, tooltip=tooltip)
+
+
+def upsampler_input() -> io.Input:
+    tooltip = "From LTX Upsampler Loader, or Load Latent Upscale Model."
+    return io.MultiType.Input("upsampler", [Upsampler, io.LatentUpscaleModel], tooltip=tooltip)
 
 
 def conditions_input() -> io.Input:

@@ -4,7 +4,7 @@ from comfy_api.latest import io
 
 from .declared import declared
 from .names import LATENT_UPSAMPLER
-from .schema import CATEGORY, Upsampler, vae_input
+from .schema import CATEGORY, upsampler_input, vae_input
 from .validation import declared_only
 
 
@@ -18,7 +18,7 @@ class LatentUpsampler(io.ComfyNode):
             description="Doubles width and height of the stage-one picture latent; the sound passes through.",
             inputs=[
                 io.Latent.Input("latent", tooltip="The latent from LTX Stage One Sampler."),
-                Upsampler.Input("upsampler", tooltip="From LTX Upsampler Loader."),
+                upsampler_input(),
                 vae_input("its latent statistics are needed here"),
             ],
             outputs=[io.Latent.Output(display_name="upsampled latent", tooltip="For LTX Stage Two Sampler.")],
@@ -30,6 +30,7 @@ class LatentUpsampler(io.ComfyNode):
     @classmethod
     @declared
     def execute(cls, latent, upsampler, vae) -> io.NodeOutput:
-        from .comfyui import pipeline
+        from .comfyui import pipeline, report
 
-        return io.NodeOutput(pipeline.run_upsampler(latent, upsampler, vae))
+        told = report.NodeReport()
+        return told.output(pipeline.run_upsampler(latent, upsampler, vae, told))

@@ -32,7 +32,13 @@ if "ltx_duo" not in sys.modules:
 
 # Packages that a machine with a GPU may lack, and the tests that are left out there; all others run without.
 SERVERS = ("canvas", "registry", "server", "demo_model/test_files.py")
-NEEDED_BY = {"av": SERVERS, "playwright": SERVERS, "websocket": SERVERS, "gguf": ("parity/test_gemma_from_gguf.py",)}
+GGUF_TESTS = (
+    "parity/test_gemma_from_gguf.py",
+    "ltx_core/test_gguf_expansion.py",
+    "ltx_core/test_gguf_file.py",
+    "ltx_core/test_gguf_models.py",
+)
+NEEDED_BY = {"av": SERVERS, "playwright": SERVERS, "websocket": SERVERS, "gguf": GGUF_TESTS}
 MISSING = [name for name in NEEDED_BY if importlib.util.find_spec(name) is None]
 collect_ignore = sorted({place for name in MISSING for place in NEEDED_BY[name]})
 if not set(SERVERS) & set(collect_ignore):

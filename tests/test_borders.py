@@ -68,7 +68,10 @@ def test_engine_imports_a_few_libraries_and_nothing_of_comfyui(path):
     kernel = path.parent.name == "kernels" and path.name.startswith("triton_")
     # PyAV is asked for when an image is compressed or a film written.
     film = name_of(path) == "ltx_core/image_compression.py"
-    allowed = ENGINE_MAY | ({"triton"} if kernel else set()) | ({"av"} if film else set())
+    # The gguf package when a GGUF file is opened.
+    packed = name_of(path) == "ltx_core/gguf_file.py"
+    optional = {"triton": kernel, "av": film, "gguf": packed}
+    allowed = ENGINE_MAY | {package for package, asked_for in optional.items() if asked_for}
     assert set(absolute_imports(path)) - STANDARD <= allowed
 
 

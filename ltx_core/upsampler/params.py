@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from ..config_section import Section
+from ..errors import CheckpointError
 
 NORM_GROUPS = 32
 _OFFICIAL = "Use an official LTX-2 upscaler file."
@@ -33,6 +34,14 @@ class UpsamplerParams:
     def enlarges(self) -> str:
         """What it does, for messages: "by 1.5 in width and height"."""
         return "in time" if self.temporal_scale != 1 else f"by {float(self.spatial_scale):g} in width and height"
+
+    def check_doubles(self, source: object) -> None:
+        """CheckpointError unless the upsampler, which the message calls `source`, is one for stage two."""
+        if not self.doubles:
+            raise CheckpointError(
+                f"{source} enlarges {self.enlarges}; stage two works at twice the width and height of stage one. "
+                "Choose the spatial x2 upsampler, ltx-2.3-spatial-upscaler-x2-1.1.safetensors."
+            )
 
     @classmethod
     def from_config(cls, config: dict) -> "UpsamplerParams":

@@ -14,8 +14,8 @@ def chosen_attention() -> AttentionFunction:
     return through_comfyui if any(getattr(args, flag, False) for flag in FLAGS) else scaled_dot_product
 
 
-def through_comfyui(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+def through_comfyui(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, **options) -> Tensor:
     """ComfyUI's `optimized_attention` on heads that are already split: (B, H, T, D) in and out."""
     return comfy.ldm.modules.attention.optimized_attention(
-        q, k, v, q.shape[1], mask=mask, skip_reshape=True, skip_output_reshape=True
+        q, k, v, q.shape[1], mask=mask, skip_reshape=True, skip_output_reshape=True, **options
     )

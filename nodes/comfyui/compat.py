@@ -1,12 +1,13 @@
 """Everything that differs between ComfyUI versions, in one place, looked up when it is used.
 
-Known to differ: the patcher class (dynamic VRAM re-binds it at start-up), dtype archiving, prefetching, nested latents,
-the intermediate dtype, out-of-memory tests, progress text, previews of audio-video latents.
+Known to differ: the patcher class (dynamic VRAM re-binds it at start-up), dtype archiving, quantised layers,
+prefetching, nested latents, the intermediate dtype, out-of-memory tests, progress text, previews of latents with sound.
 """
 
 import functools
 import inspect
 import logging
+from collections.abc import Iterator
 from types import ModuleType
 
 import comfy.model_management as mm
@@ -38,16 +39,27 @@ def cast_bias_weight(layer: torch.nn.Module, like: torch.Tensor, dtype: torch.dt
     Where it can, a float8 weight that a LoRA is laid over while it streams is rounded to float8 again.
     """
     more = {}
-    if dtype.itemsize == 1 and _rounds_again():
+    if dtype.is_floating_point and dtype.itemsize == 1 and _rounds_again():
         more = {"want_requant": True, "compute_dtype": mm.lora_compute_dtype(like.device)}
     return comfy.ops.cast_bias_weight(
         layer, dtype=dtype, bias_dtype=bias_dtype, device=like.device, offloadable=True, **more
     )
 
 
-@functools.cache
 def _rounds_again() -> bool:
-    return "want_requant" in inspect.signature(comfy.ops.cast_bias_weight).parameters
+    return "want_requant" in _parameters(comfy.ops.cast_bias_weight)
+
+
+@functools.cache
+def _parameters(function) -> frozenset[str]:
+    return frozenset(inspect.signature(function).parameters)
+
+
+def quantised_formats() -> frozenset[str]:
+    """Names of the formats that ComfyUI's quantised layers compute with; none where the layers are of an older kind."""
+    if not hasattr(comfy.ops, "QuantizedTensor") or "disabled" not in _parameters(comfy.ops.mixed_precision_ops):
+        return frozenset()
+    return frozenset(getattr(comfy.ops, "QUANT_ALGOS", ()))
 
 
 def prefetch_module() -> ModuleType | None:
@@ -82,8 +94,19 @@ def pin_no_patch_twice(patcher) -> None:
 
 
 def _lies_pinned(patch) -> bool:
-    adapters = [adapter for _, adapter, *_ in patch.patches[patch.key]]
-    return all(w.is_pinned() for a in adapters for w in a.weights if isinstance(w, torch.Tensor) and w.ndim > 1)
+    return all(tensor.is_pinned() for _, value, *_ in patch.patches[patch.key] for tensor in _matrices(value))
+
+
+def _matrices(value) -> Iterator[torch.Tensor]:
+    """The tensors in a patch's value: an adapter with weights, or a tuple, of whatever depth."""
+    if isinstance(value, torch.Tensor):
+        if value.ndim > 1:
+            yield value
+    elif isinstance(value, (tuple, list)):
+        for item in value:
+            yield from _matrices(item)
+    elif hasattr(value, "weights"):
+        yield from _matrices(value.weights)
 
 
 def intermediate_dtype() -> torch.dtype:

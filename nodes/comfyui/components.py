@@ -10,10 +10,12 @@ from torch import Tensor, nn
 from ...ltx_core import checkpoint as files_of_model
 from ...ltx_core.checkpoint import Checkpoint
 from ...ltx_core.errors import CheckpointError
-from ...ltx_core.loading import build_module, text_encoder_module
-from ...ltx_core.quantization import check_supported, dequantize, keep_fp8, quantization
+from ...ltx_core.gguf_blocks import BlockType
+from ...ltx_core.gguf_weights import expanded
+from ...ltx_core.loading import build_module, text_encoder_module, weight_shapes
+from ...ltx_core.quantization import dequantize, keep_fp8, keep_marked, marked_state, plain_shapes, quantization
 from ...ltx_core.weights import differences
-from . import dtypes, memory
+from . import dtypes, gguf_parts, memory, packed
 from .attention import chosen_attention
 from .files import load_tensors
 from .layers import to_fp8
@@ -21,8 +23,8 @@ from .layers import to_fp8
 Part = files_of_model.Component
 Factory = Callable[..., nn.Module]
 
-# Names beside a quantised weight.
-_BESIDE_WEIGHTS = (".weight_scale", ".scale_weight", ".input_scale", ".scale_input", ".comfy_quant", "scaled_fp8")
+# Layers that no quantised Linear can stand for.
+EMBEDDINGS = ("embed_tokens",)
 TRANSFORMER = {"transformer": Part.TRANSFORMER}
 # At work only before a stage begins, and large: under a patcher of their own they make room for the transformer.
 CONNECTORS = {"video_connector": Part.VIDEO_CONNECTOR, "audio_connector": Part.AUDIO_CONNECTOR}
@@ -54,13 +56,9 @@ def check_text_encoder(gemma: Checkpoint, projection: Checkpoint) -> None:
 
 def check_fit(part: Part, checkpoint: Checkpoint, module: nn.Module) -> None:
     """CheckpointError if the file's tensors of `part`, by its header alone, are not those of the module."""
-    check_supported(quantization(checkpoint, part), checkpoint.path)
-    expected = {name: tensor.shape for name, tensor in module.state_dict().items()}
-    found = {
-        name: torch.Size(info.shape)
-        for name, info in checkpoint.tensors(part).items()
-        if name in expected or not name.endswith(_BESIDE_WEIGHTS)
-    }
+    expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    found = plain_shapes(checkpoint, part, expected)
+    packed.check_available(quantization(checkpoint, part), checkpoint.path)
     if problems := differences(expected, found):
         raise CheckpointError(
             f"The {part.value} in {checkpoint.path} does not fit the model that its config describes: {problems}. "
@@ -70,20 +68,45 @@ def check_fit(part: Part, checkpoint: Checkpoint, module: nn.Module) -> None:
 
 def weights_of(part: Part, checkpoint: Checkpoint, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A part's weights as plain tensors."""
-    return dequantize(checkpoint.state_dict(part, tensors), source=checkpoint.path)
+    state = expanded(checkpoint, part, marked_state(checkpoint, part, tensors), torch.bfloat16)
+    return dequantize(state, source=checkpoint.path, shapes=weight_shapes(checkpoint, part))
 
 
 def model_weights(
     part: Part, checkpoint: Checkpoint, tensors: Mapping[str, Tensor], weight_dtype: str, device: torch.device
 ) -> tuple[dict[str, Tensor], dict[str, float]]:
-    """A part's weights and the scales of its float8 layers: as the file has them ("auto"), all "bf16", or "fp8"."""
+    """A part's weights and the scales of its float8 layers: as the file has them ("auto"), all "bf16", or "fp8", where
+    packed ones stay as they are."""
     if weight_dtype == "bf16":
         return weights_of(part, checkpoint, tensors), {}
-    weights, scales = keep_fp8(checkpoint.state_dict(part, tensors), source=checkpoint.path)
+    weights, scales = keep_fp8(marked_state(checkpoint, part, tensors), source=checkpoint.path)
     if weight_dtype == "fp8":
         weights, made = to_fp8(weights, device)
         scales |= made
     return weights, scales
+
+
+def kept_packed(checkpoint: Checkpoint, weight_dtype: str) -> str | None:
+    """What is to be said where weights were asked for as "fp8" and stay in the file's packed format."""
+    layers = quantization(checkpoint, Part.TRANSFORMER).values()
+    formats = sorted({layer.format for layer in layers if layer.packed})
+    if weight_dtype != "fp8" or not formats:
+        return None
+    count = sum(layer.packed for layer in layers)
+    return f"{count:,} layers stay in {' and '.join(formats)}, as the file has them: they are not made fp8."
+
+
+def encoder_weights(
+    part: Part, checkpoint: Checkpoint, tensors: Mapping[str, Tensor]
+) -> tuple[dict[str, Tensor], dict[str, BlockType]]:
+    """A part's weights, Gemma's packed ones as they are, and the kinds of those in GGUF's blocks by name."""
+    if gguf_parts.is_gguf(checkpoint):
+        return gguf_parts.weights_in_blocks(part, checkpoint, tensors)
+    state = marked_state(checkpoint, part, tensors)
+    if part is Part.GEMMA:
+        return keep_marked(state, source=checkpoint.path, expand=EMBEDDINGS), {}
+    # A projection is used once a prompt, and expanding it there would take more than it saves.
+    return dequantize(state, source=checkpoint.path, shapes=plain_shapes(checkpoint, part)), {}
 
 
 def build_model(
@@ -93,9 +116,18 @@ def build_model(
     device = mm.get_torch_device()
     choice = dtypes.for_model(weight_dtype)
     tensors = load_tensors(checkpoint)
-    state, scales = {}, {}
+    state, scales, blocks = {}, {}, {}
     for name, part in parts.items():
-        weights, own = model_weights(part, checkpoint, tensors, choice.weights, device)
+        if not gguf_parts.is_gguf(checkpoint):
+            weights, own = model_weights(part, checkpoint, tensors, choice.weights, device)
+        elif weight_dtype == "auto":
+            weights, kinds = gguf_parts.weights_in_blocks(part, checkpoint, tensors)
+            blocks.update({f"{name}.{key}": kind for key, kind in kinds.items()})
+            own = {}
+        elif weight_dtype == "fp8":
+            weights, own = gguf_parts.fp8_weights(part, checkpoint, tensors, device)
+        else:
+            weights, own = weights_of(part, checkpoint, tensors), {}
         state.update({f"{name}.{key}": tensor for key, tensor in weights.items()})
         scales.update({f"{name}.{layer}": scale for layer, scale in own.items()})
     factories = {name: partial(build_module, checkpoint, part) for name, part in parts.items()}
@@ -106,6 +138,7 @@ def build_model(
         state,
         source=checkpoint.path,
         scales=scales,
+        blocks=blocks,
         compute_dtype=choice.compute,
         load_device=device,
         offload_device=mm.unet_offload_device(),
@@ -118,21 +151,23 @@ def build_text_encoder(gemma: Checkpoint, projection: Checkpoint, device_choice:
     device = cpu if device_choice == "cpu" else mm.text_encoder_device()
     offload = cpu if device_choice == "cpu" else mm.text_encoder_offload_device()
     compute = dtypes.for_text_encoder(device_choice).compute
-    state = {
-        f"{name}.{key}": tensor
-        for name, part, source in (
-            ("gemma", Part.GEMMA, gemma),
-            ("feature_extractor", Part.TEXT_PROJECTION, projection),
-        )
-        for key, tensor in weights_of(part, source, load_tensors(source)).items()
-    }
+    state, blocks = {}, {}
+    for name, part, source in (
+        ("gemma", Part.GEMMA, gemma),
+        ("feature_extractor", Part.TEXT_PROJECTION, projection),
+    ):
+        weights, kinds = encoder_weights(part, source, load_tensors(source))
+        state.update({f"{name}.{key}": tensor for key, tensor in weights.items()})
+        blocks.update({f"{name}.{key}": kind for key, kind in kinds.items()})
     return memory.build(
         partial(text_encoder_module, gemma, projection, compute_dtype=compute),
         state,
         source=gemma.path,
+        blocks=blocks,
         compute_dtype=compute,
         load_device=device,
         offload_device=offload,
+        expand=True,
     )
 
 

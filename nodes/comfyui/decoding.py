@@ -2,6 +2,7 @@
 
 import logging
 from fractions import Fraction
+from typing import Any
 
 import comfy.model_management as mm
 from torch import Tensor
@@ -15,8 +16,8 @@ from ...ltx_core.sampling.geometry import geometry_of_latent, pixel_frames
 from ...ltx_core.video_vae.tiling import DEFAULT_TILING, Tiling, even_tiling, largest_tile
 from . import compat, latents
 from .checks import custom_tiling
+from .core_vae import AudioVAE, VideoVAE, audio_vae, sound_of, video_vae
 from .fitting import GIB, MORE_ROOM, available_memory, give_up, make_room, with_more_room
-from .handles import VAEHandle
 from .memory import PatchedModule, check_finite, load_together
 from .progress import READING, NodeProgress, PhaseReporter
 from .report import NodeReport
@@ -36,35 +37,47 @@ def automatic(frames: int, height: int, width: int) -> tuple[Tiling | None, ...]
     return None, *(even_tiling(frames, height, width, parts) for parts in (2, 3)), *SMALLER_TILINGS
 
 
-def run_decode(latent: dict, vae: VAEHandle, tiling: str, tile: tuple[int, int, int, int], report: NodeReport) -> tuple:
+def run_decode(
+    latent: dict, vae: Any, audio: Any | None, tiling: str, tile: tuple[int, int, int, int], report: NodeReport
+) -> tuple:
     """VIDEO, IMAGE and AUDIO of a LATENT; GeometryError for a picture with the sound of another film.
 
     A sound that was given comes out as it was.
 
-    tile: size, overlap, frames and overlap in frames of `custom` tiles, in the order of `custom_tiling`.
+    vae, audio: the inputs `vae` and `audio_vae`, ours or ComfyUI's.  tile: size, overlap, frames and overlap in frames
+    of `custom` tiles, in the order of `custom_tiling`.
     """
     from comfy_api.latest import InputImpl, Types
 
-    video, audio = latents.take(latent)
-    fps = latents.fps_of(latent, report=report)
-    if audio is not None:
-        latents.check_audio_length(audio, pixel_frames(video.shape[2]), fps)
+    picture_vae = video_vae(vae)
+    video, sound = latents.take(latent)
     given = latents.sound_info(latent)
+    recording = None if given is None else given.waveform
+    if sound is not None and recording is None:
+        sound_vae = sound_of(vae, audio)
+    elif audio is not None:
+        audio_vae(audio)
+        why = "The latent has no sound" if sound is None else "The sound was given, and comes out as it was"
+        report.warn(f"{why}: audio_vae is not used.")
+    fps = latents.fps_of(latent, report=report)
+    if sound is not None:
+        latents.check_audio_length(sound, pixel_frames(video.shape[2]), fps)
+    report.warn(picture_vae.note)
     progress = NodeProgress({READING: 1, PICTURE: 20, SOUND: 2})
     progress.phase(READING)
-    images = _decode_video(vae, video, tiling, tile, progress.phase(PICTURE))
-    if given is not None and given.waveform is not None:
-        sound = _as_given(given.waveform, pixel_frames(video.shape[2]), fps)
+    images = _decode_video(picture_vae, video, tiling, tile, progress.phase(PICTURE))
+    if recording is not None:
+        wave = _as_given(recording, pixel_frames(video.shape[2]), fps)
     else:
-        sound = None if audio is None else _decode_audio(vae, audio, progress.phase(SOUND))
+        wave = None if sound is None else _decode_audio(sound_vae, sound, progress.phase(SOUND))
     components = Types.VideoComponents(
-        images=images, audio=_for_video(sound), frame_rate=Fraction(fps).limit_denominator(1001)
+        images=images, audio=_for_video(wave), frame_rate=Fraction(fps).limit_denominator(1001)
     )
-    return InputImpl.VideoFromComponents(components), images, sound
+    return InputImpl.VideoFromComponents(components), images, wave
 
 
 def _decode_video(
-    vae: VAEHandle, video: Tensor, tiling: str, tile: tuple[int, int, int, int], reporter: PhaseReporter
+    vae: VideoVAE, video: Tensor, tiling: str, tile: tuple[int, int, int, int], reporter: PhaseReporter
 ) -> Tensor:
     component = vae.video_decoder()
     if tiling == "auto":
@@ -133,7 +146,7 @@ def _for_video(sound: dict | None) -> dict | None:
     return {"waveform": waveform, "sample_rate": USUAL_RATE}
 
 
-def _decode_audio(vae: VAEHandle, audio: Tensor, reporter: PhaseReporter) -> dict:
+def _decode_audio(vae: AudioVAE, audio: Tensor, reporter: PhaseReporter) -> dict:
     decoder, vocoder = vae.audio_decoder(), vae.vocoder()
     need = memory_estimates.audio_decoder(audio.shape[2])
     load_together([decoder, vocoder], need)

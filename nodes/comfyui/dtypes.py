@@ -63,6 +63,15 @@ def for_vae(part: str = "VAE") -> Choice:
     return _without_fp16(mm.vae_dtype(device, list(COMPUTE_DTYPES)), device, part)
 
 
+def as_loaded(dtype: torch.dtype, device: torch.device, what: str = "VAE") -> Choice:
+    """For what ComfyUI's own loader keeps in `dtype` and computes in it; never in float16."""
+    if dtype in COMPUTE_DTYPES:
+        return Choice(dtype)
+    kept, instead = (str(each).removeprefix("torch.") for each in (dtype, usual(device)))
+    note = f"ComfyUI loaded its {what} in {kept}; it is computed in {instead}, as float16 overflows."
+    return Choice(usual(device), note=note)
+
+
 def usual(device: torch.device) -> torch.dtype:
     """Without any flag."""
     return torch.bfloat16 if mm.should_use_bf16(device) else torch.float32

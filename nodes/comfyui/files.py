@@ -2,10 +2,11 @@
 
 A choice in a node's list is a path relative to a model folder: a weight file, or in `text_encoders` also a folder that
 holds a whole Hugging Face model (config.json, tokenizer, shards); shards of such a folder are not listed one by one.
+GGUF files are listed where transformers and text encoders are chosen.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import lru_cache
 from weakref import WeakKeyDictionary
 
@@ -17,11 +18,15 @@ from torch import Tensor
 
 from ...ltx_core.checkpoint import Checkpoint
 from ...ltx_core.errors import CheckpointError
+from ...ltx_core.gguf_file import ENDING as GGUF
+from ...ltx_core.gguf_file import GgufFile
 from ...ltx_core.safetensors_file import SafetensorsFile
 from ..declared import shortened
+from ..names import LORA_FOLDERS
 from .folder_lists import files_below
 
 EXTENSIONS = (".safetensors", ".sft")
+GGUF_FOLDERS = {"checkpoints", "diffusion_models", "text_encoders"}
 CONFIG = "config.json"
 ENCODER_FOLDER = "text_encoders"
 UPSAMPLER_FOLDER = "latent_upscale_models"
@@ -37,13 +42,20 @@ def register_folders() -> None:
 def names(*folders: str) -> list[str]:
     """All choices in the given model folders, sorted, each once."""
     found = set()
+    endings = (*EXTENSIONS, GGUF) if GGUF_FOLDERS.issuperset(folders) else EXTENSIONS
     for folder in folders:
         listed = _listed(folder)
         models = {os.path.dirname(name) for name in listed if os.path.basename(name) == CONFIG}
         whole = models - {""} if folder == ENCODER_FOLDER else set()
-        weights = (name for name in listed if name.lower().endswith(EXTENSIONS))
-        found.update(parent if (parent := os.path.dirname(name)) in whole else name for name in weights)
+        weights = (name for name in listed if name.lower().endswith(endings))
+        found.update(_choice(name, whole) for name in weights)
     return sorted(found)
+
+
+def _choice(name: str, models: Collection[str]) -> str:
+    """What stands for a weight file in the list: its model's folder, or a GGUF file itself wherever it lies."""
+    parent = os.path.dirname(name)
+    return parent if parent in models and not name.lower().endswith(GGUF) else name
 
 
 def _listed(folder: str) -> list[str]:
@@ -52,18 +64,22 @@ def _listed(folder: str) -> list[str]:
     ComfyUI's own get_filename_list raises when a folder cannot be read, and does not end where links cross each other.
     """
     places = folder_paths.get_folder_paths(folder)
-    return [file.name for place in places for file in files_below(place, (*EXTENSIONS, CONFIG), follow_links=True)]
+    return [
+        file.name for place in places for file in files_below(place, (*EXTENSIONS, GGUF, CONFIG), follow_links=True)
+    ]
 
 
 def path(name: str, folders: Sequence[str]) -> str:
-    """The full path of a choice; CheckpointError when it is gone or is no safetensors file."""
+    """The full path of a choice; CheckpointError when it is gone or of a format that is not read there."""
+    endings = EXTENSIONS if folders == LORA_FOLDERS else (*EXTENSIONS, GGUF)
     for folder in folders:
         full = folder_paths.get_full_path(folder, name)
         if full is None and folder == ENCODER_FOLDER:
             full = _model_folder(folder, name)
         if full is not None:
-            if os.path.isfile(full) and not full.lower().endswith(EXTENSIONS):
-                raise CheckpointError(f"{name} is not a .safetensors file; LTX Duo reads no other format.")
+            if os.path.isfile(full) and not full.lower().endswith(endings):
+                more = "" if folders == LORA_FOLDERS else ", and GGUF for transformer and text encoder"
+                raise CheckpointError(f"{name} is not a .safetensors file; LTX Duo reads no other format{more}.")
             return full
     places = " or ".join(f"models/{folder}" for folder in folders)
     raise CheckpointError(
@@ -100,6 +116,10 @@ def load_tensors(checkpoint: Checkpoint) -> dict[str, Tensor]:
 def load_file(file: SafetensorsFile) -> dict[str, Tensor]:
     """All tensors of a file as ComfyUI loads them; CheckpointError if it is not there as it was when it was opened."""
     file.check_unchanged()
+    if isinstance(file, GgufFile):
+        tensors = file.read(file.tensors)
+        mapped = not getattr(args, "disable_mmap", False)
+        return tensors if mapped else {name: tensor.clone() for name, tensor in tensors.items()}
     try:
         return comfy.utils.load_torch_file(str(file.path), safe_load=True)
     except (OSError, ValueError, SafetensorError) as error:

@@ -3,7 +3,7 @@
 A handle keeps the components that it built; ComfyUI keeps the handle in its cache and moves the weights as it likes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 
@@ -12,8 +12,9 @@ from torch import Tensor
 
 from ...ltx_core import two_stage
 from ...ltx_core.checkpoint import Checkpoint
-from ...ltx_core.loading import gemma_params, load_tokenizer
-from ...ltx_core.lora import LoRA
+from ...ltx_core.loading import gemma_params, load_tokenizer, lora_shapes
+from ...ltx_core.lora import LoRA, StreamStrengths, Strengths
+from ...ltx_core.lora.names import CONNECTORS as CONNECTOR_NAMES
 from ...ltx_core.sampling.guidance import Contexts
 from ...ltx_core.text.gemma_params import GemmaParams
 from ...ltx_core.text.tokenizer import GemmaTokenizer
@@ -57,14 +58,76 @@ class Handle:
 
 @dataclass(frozen=True)
 class LoraUse:
-    """A LoRA with its strength in stage one and in stage two."""
+    """A LoRA, fitted to the model, with its strength in stage one and in stage two, and the factors on both."""
 
     lora: LoRA
     strengths: tuple[float, float]
+    streams: StreamStrengths = StreamStrengths()
+
+    def of_stage(self, number: int) -> Strengths:
+        return Strengths(self.strengths[number - 1], self.streams)
+
+
+class SampledModel(Handle):
+    """What both stages ask of a model, whoever loaded it."""
+
+    loras: tuple[LoraUse, ...]
+    transformer_params: TransformerParams
+
+    def active_loras(self, number: int) -> list[tuple[LoRA, Strengths]]:
+        """The LoRAs that act in stage 1 or 2, with their strengths there."""
+        uses = [(use.lora, use.of_stage(number)) for use in self.loras]
+        return [(lora, strengths) for lora, strengths in uses if strengths.largest != 0]
+
+    def loras_before_connectors(self, features: tuple[TextFeatures | None, ...], number: int) -> list[str]:
+        """The files of LoRAs that change the connectors in this stage, though no features go through them."""
+        if any(unprocessed for *_, unprocessed in filter(None, features)):
+            return []
+        return [
+            lora.path.name
+            for lora, strengths in self.active_loras(number)
+            if any(name.startswith(CONNECTOR_NAMES) and strengths.of(name) for name in lora.layers)
+        ]
+
+    def features(self, text: list) -> TextFeatures:
+        """Video and audio features of a CONDITIONING, checked against this model's widths."""
+        params = self.transformer_params
+        return conditioning.take(text, params.video.context_dim, params.audio.context_dim)
+
+    def connectors(self, component: PatchedModule, number: int) -> PatchedModule:
+        """The text connectors beside the `component` of stage 1 or 2, which itself may hold them."""
+        raise NotImplementedError
+
+    def contexts(
+        self, features: tuple[TextFeatures, TextFeatures | None], component: PatchedModule, room: float, number: int
+    ) -> Contexts:
+        """Contexts of positive and negative features for the `component` of stage 1 or 2, through the connectors.
+
+        Connectors are not loaded when all features have been through them, and leave the device again.  `room`: bytes
+        that the stage will want beside its weights.
+        """
+        given = [feature for feature in features if feature is not None]
+        connectors = None
+        if any(unprocessed for *_, unprocessed in given):
+            connectors = self.connectors(component, number)
+            module = connectors.load(room if connectors is component else 0)
+        result = []
+        for video, audio, unprocessed in given:
+            place = component.device, component.compute_dtype
+            pair = video.to(*place), audio.to(*place)
+            if unprocessed:
+                connected = two_stage.connect(module.video_connector, module.audio_connector, pair)
+                pair = connected.video, connected.audio
+            result.extend(pair)
+        for text in result:
+            check_finite(text, "text context", *([connectors] if connectors else []))
+        if connectors not in (None, component):
+            release(connectors)
+        return Contexts(*result)
 
 
 @dataclass(frozen=True, eq=False)
-class ModelHandle(Handle):
+class ModelHandle(SampledModel):
     """LTXDUO_MODEL.  Handles that differ only in LoRAs share the base weights."""
 
     checkpoint: Checkpoint
@@ -73,6 +136,11 @@ class ModelHandle(Handle):
     loras: tuple[LoraUse, ...] = ()
     built: Built = field(default_factory=Built)
     patched: Built = field(default_factory=Built)
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        return self.checkpoint.path.name
 
     @cached_property
     def transformer_params(self) -> TransformerParams:
@@ -83,56 +151,32 @@ class ModelHandle(Handle):
         """What the model calls for where the user says nothing."""
         return variant_of(self.kind, self.checkpoint.generation)
 
+    def weight_shapes(self) -> Mapping[str, Sequence[int]]:
+        """Of all parameters that LoRAs may change, by name."""
+        return lora_shapes(self.checkpoint)
+
     def with_lora(self, use: LoraUse) -> "ModelHandle":
         return replace(self, loras=(*self.loras, use), patched=Built())
-
-    def active_loras(self, number: int) -> list[tuple[LoRA, float]]:
-        """The LoRAs that act in stage 1 or 2, with their strengths there."""
-        return [(use.lora, use.strengths[number - 1]) for use in self.loras if use.strengths[number - 1] != 0]
 
     def stage(self, number: int) -> PatchedModule:
         """The transformer with the LoRAs of stage 1 or 2; stages with the same ones share a component."""
         self.checkpoint.check_not_written_over()
         base = self.built.get("model", lambda: build_model(self.checkpoint, self.weight_dtype))
+        return self._with_loras("model", base, number)
+
+    def _with_loras(self, name: str, base: PatchedModule, number: int) -> PatchedModule:
         if not (active := self.active_loras(number)):
             return base
         for lora, _ in active:
             lora.file.check_not_written_over()
-        key = repr([(str(lora.path), strength) for lora, strength in active])
+        key = name + repr([(str(lora.path), strength) for lora, strength in active])
         return self.patched.get(key, lambda: with_loras(base, active))
 
-    def features(self, text: list) -> TextFeatures:
-        """Video and audio features of a CONDITIONING, checked against this model's widths."""
-        params = self.transformer_params
-        return conditioning.take(text, params.video.context_dim, params.audio.context_dim)
-
-    def contexts(
-        self, features: tuple[TextFeatures, TextFeatures | None], dtype: torch.dtype, device: torch.device
-    ) -> Contexts:
-        """Contexts of positive and negative features, through the connectors, which leave the device again.
-
-        Connectors are not loaded when all features have been through them.
-        """
-        given = [feature for feature in features if feature is not None]
-        connectors = None
-        if any(unprocessed for *_, unprocessed in given):
-            self.checkpoint.check_not_written_over()
-            connectors = self.built.get(
-                "connectors", partial(build_model, self.checkpoint, self.weight_dtype, CONNECTORS)
-            )
-            module = connectors.load()
-        result = []
-        for video, audio, unprocessed in given:
-            pair = video.to(device, dtype), audio.to(device, dtype)
-            if unprocessed:
-                connected = two_stage.connect(module.video_connector, module.audio_connector, pair)
-                pair = connected.video, connected.audio
-            result.extend(pair)
-        for text in result:
-            check_finite(text, "text context", *([connectors] if connectors else []))
-        if connectors is not None:
-            release(connectors)
-        return Contexts(*result)
+    def connectors(self, component: PatchedModule, number: int) -> PatchedModule:
+        """Under a patcher of their own."""
+        self.checkpoint.check_not_written_over()
+        base = self.built.get("connectors", partial(build_model, self.checkpoint, self.weight_dtype, CONNECTORS))
+        return self._with_loras("connectors", base, number)
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,6 +186,8 @@ class VAEHandle(Handle):
     video: Checkpoint
     audio: Checkpoint
     built: Built = field(default_factory=Built)
+
+    note = None  # what there is to say of the dtype its loader has said; of ComfyUI's own VAE the nodes say it
 
     def video_encoder(self) -> PatchedModule:
         return self._part(Part.VIDEO_ENCODER, self.video)
@@ -212,6 +258,8 @@ class UpsamplerHandle(Handle):
     checkpoint: Checkpoint
     params: UpsamplerParams
     built: Built = field(default_factory=Built)
+
+    note = None  # as a VAEHandle's
 
     def component(self) -> PatchedModule:
         self.checkpoint.check_not_written_over()

@@ -17,6 +17,8 @@ from . import compat
 
 # Given a layer's weight in the dtype to compute in, returns the one to compute with.
 WeightFunction = Callable[[Tensor], Tensor]
+# What stands behind a layer's name where its bias is meant.
+BIAS = ".bias"
 
 
 @cache
@@ -52,7 +54,7 @@ class _Products(Fp8Product):
             return F.gelu(self(x), approximate="tanh")
         if not (self.comfy_cast_weights or self._patched()):
             return linear_gelu(x, self.weight, self.bias)
-        with _cast(self, x, x.dtype) as (weight, bias):
+        with cast(self, x, x.dtype) as (weight, bias):
             return linear_gelu(x, weight, bias)
 
     def forward_comfy_cast_weights(self, x: Tensor | Fp8Rows) -> Tensor:
@@ -61,7 +63,7 @@ class _Products(Fp8Product):
     def ready_weight(
         self, like: Tensor, dtype: torch.dtype, bias_dtype: torch.dtype
     ) -> AbstractContextManager[tuple[Tensor, Tensor | None]]:
-        return _cast(self, like, dtype, bias_dtype)
+        return cast(self, like, dtype, bias_dtype)
 
     def _patched(self) -> bool:
         return bool(self.weight_function or self.bias_function)
@@ -74,13 +76,13 @@ class _BiasApart:
         """The convolution of x without the bias, and the bias."""
         if not (self.comfy_cast_weights or self.weight_function or self.bias_function):
             return self._conv_forward(x, self.weight, None), self.bias
-        with _cast(self, x, x.dtype) as (weight, bias):
+        with cast(self, x, x.dtype) as (weight, bias):
             # Cast weights lie in a buffer that the next layer writes over.
             return self._conv_forward(x, weight, None), None if bias is None else bias.clone()
 
 
 @contextmanager
-def _cast(layer: nn.Module, like: Tensor, dtype: torch.dtype, bias_dtype: torch.dtype | None = None) -> Iterator[tuple]:
+def cast(layer: nn.Module, like: Tensor, dtype: torch.dtype, bias_dtype: torch.dtype | None = None) -> Iterator[tuple]:
     """The layer's weight and bias where `like` is, streamed and patched by ComfyUI, for the time inside."""
     weight, bias, stream = compat.cast_bias_weight(layer, like, dtype, bias_dtype or dtype)
     try:
@@ -92,15 +94,24 @@ def _cast(layer: nn.Module, like: Tensor, dtype: torch.dtype, bias_dtype: torch.
 def lay_functions(root: nn.Module, functions: Mapping[str, WeightFunction]) -> None:
     """From now on the weights of these layers, by name below `root`, go through their functions at each use.
 
-    Functions of an earlier call are taken off; ComfyUI's own stay.
+    A name with BIAS behind it is the layer's bias.  Functions of an earlier call are taken off; ComfyUI's own stay.
+    Layers that expand their weight have a place for its functions of their own: `expanded_functions`.
     """
     for name, function in root.__dict__.pop("_laid", {}).items():
-        layer = root.get_submodule(name)
-        layer.weight_function = [other for other in layer.weight_function if other is not function]
+        layer, place = _place(root, name)
+        setattr(layer, place, [other for other in getattr(layer, place) if other is not function])
     for name, function in functions.items():
-        layer = root.get_submodule(name)
-        layer.weight_function = [*layer.weight_function, function]
+        layer, place = _place(root, name)
+        setattr(layer, place, [*getattr(layer, place), function])
     root.__dict__["_laid"] = dict(functions)
+
+
+def _place(root: nn.Module, name: str) -> tuple[nn.Module, str]:
+    """A layer, and the attribute that holds the functions of its weight or bias."""
+    layer = root.get_submodule(name.removesuffix(BIAS))
+    if name.endswith(BIAS):
+        return layer, "bias_function"
+    return layer, "weight_function" if getattr(layer, "block_type", None) is None else "expanded_functions"
 
 
 def to_fp8(state_dict: Mapping[str, Tensor], device: torch.device) -> tuple[dict[str, Tensor], dict[str, float]]:

@@ -17,8 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from ...ltx_core.errors import CheckpointError
+from ...ltx_core.gguf_blocks import BlockType
 from ...ltx_core.weights import check_finite as check_weights
-from . import compat, offload
+from . import compat, gguf_layers, offload, packed
 from .layers import WeightFunction, lay_functions, set_scales, with_products
 from .not_finite import not_finite
 
@@ -30,9 +31,12 @@ FP8 = (torch.float8_e4m3fn, torch.float8_e5m2)
 class ManagedModule(nn.Module):
     """The root that a ModelPatcher holds: the engine's module as `engine`, and what ComfyUI asks a model for."""
 
-    def __init__(self, engine: nn.Module, storage_dtype: torch.dtype, compute_dtype: torch.dtype):
+    def __init__(
+        self, engine: nn.Module, storage_dtype: torch.dtype, compute_dtype: torch.dtype, in_blocks: bool = False
+    ):
         super().__init__()
         self.engine = engine
+        self.in_blocks = in_blocks
         self.device = None
         self.storage_dtype = storage_dtype
         self.manual_cast_dtype = None if storage_dtype == compute_dtype else compute_dtype
@@ -44,8 +48,8 @@ class ManagedModule(nn.Module):
 class PatchedModule:
     """A module with its ModelPatcher; `is_dynamic` and `get_models` are what ComfyUI's caches look for.
 
-    `functions`, by name of a layer below the patcher's model, change that layer's weight at each use; what they need is
-    loaded together with the module: `beside`.
+    `functions`, by name of a layer below the patcher's model, change that layer's weight at each use (see
+    `lay_functions`); what they need is loaded together with the module: `beside`.
     """
 
     def __init__(
@@ -79,6 +83,17 @@ class PatchedModule:
     def in_fp8(self) -> bool:
         """Whether most weights are stored in float8."""
         return self.patcher.model.storage_dtype in FP8
+
+    @property
+    def in_blocks(self) -> bool:
+        """Whether weights lie in blocks, which ComfyUI's patches cannot be laid over."""
+        return self.patcher.model.in_blocks
+
+    @property
+    def expanding_bytes(self) -> float:
+        """What expanding one of its packed weights takes while it computes."""
+        blocks = gguf_layers.expanding_bytes(self.module, self.compute_dtype)
+        return max(packed.expanding_bytes(self.module), blocks)
 
     @property
     def device(self) -> torch.device:
@@ -126,19 +141,27 @@ def build(
     *,
     source: str | Path,
     scales: Mapping[str, float] | None = None,
+    blocks: Mapping[str, BlockType] = MappingProxyType({}),
     compute_dtype: torch.dtype,
     load_device: torch.device,
     offload_device: torch.device,
+    expand: bool = False,
 ) -> PatchedModule:
     """Makes a module with `factory(ops=, dtype=, device=)`, gives it exactly these weights, and puts it under ComfyUI.
 
     Each weight keeps the dtype and, if memory-mapped, the storage that it has in `state_dict`; ComfyUI's layers cast
-    where that is not `compute_dtype`.  `scales`, by layer, belong to float8 weights.  CheckpointError when weights hold
-    NaN or names do not match; shapes have been compared when the file was opened.
+    where that is not `compute_dtype`.  `scales`, by layer, belong to float8 weights; `blocks`, by weight, says which
+    lie in GGUF's blocks.  Layers with ComfyUI's mark stay packed; with `expand` their products are not made in that
+    format.  CheckpointError when weights hold NaN or names do not match; shapes have been compared when the file was
+    opened.
     """
-    check_weights(state_dict, source)
+    check_weights({n: blocks[n].samples(t) if n in blocks else t for n, t in state_dict.items()}, source)
     ops, storage_dtype = pick_ops(state_dict, compute_dtype)
+    if blocks:
+        ops = gguf_layers.with_blocks(ops)
     engine = factory(ops=ops, dtype=compute_dtype, device="meta").eval()
+    packed.put_in(engine, packed.marked_layers(state_dict), compute_dtype)
+    gguf_layers.prepare(engine, {name: (kind, state_dict[name].shape) for name, kind in blocks.items()})
     # Not strict: ComfyUI's layers may have no weights yet, and then do not tell names apart by themselves.
     missing, unexpected = engine.load_state_dict(state_dict, strict=False, assign=True)
     left = [name for name, tensor in [*engine.named_parameters(), *engine.named_buffers()] if tensor.is_meta]
@@ -148,13 +171,15 @@ def build(
             f"unexpected {_some(unexpected)}. The file was changed since it was opened; load it again."
         )
     set_scales(engine, scales or {}, load_device)
+    packed.choose_products(engine, load_device, expand)
     engine.requires_grad_(False)
     compat.archive_dtypes(engine)
     # ComfyUI's log calls a model by its class.
-    root = _root_class(f"LTX{type(engine).__name__}")(engine, storage_dtype, compute_dtype)
+    root = _root_class(f"LTX{type(engine).__name__}")(engine, storage_dtype, compute_dtype, bool(blocks))
     offload.remember(root)
     patcher = compat.patcher_class()(root, load_device=load_device, offload_device=offload_device)
-    log.info("LTX Duo: %s from %s: %s, computed in %s", type(engine).__name__, source, storage_dtype, compute_dtype)
+    stored = ", ".join(sorted({kind.name for kind in blocks.values()})) or storage_dtype
+    log.info("LTX Duo: %s from %s: %s, computed in %s", type(engine).__name__, source, stored, compute_dtype)
     return PatchedModule(patcher, compute_dtype)
 
 
@@ -164,13 +189,14 @@ def _root_class(name: str) -> type[ManagedModule]:
 
 
 def pick_ops(state_dict: Mapping[str, Tensor], compute_dtype: torch.dtype) -> tuple[type, torch.dtype]:
-    """ComfyUI's layers for these weights, and the dtype that most of them are stored in.
+    """ComfyUI's layers for these weights, and the dtype that most of them are stored in; packed ones not counted.
 
     Casting layers are needed as soon as one layer's weight or bias is not of the compute dtype.
     """
     sizes: dict[torch.dtype, int] = {}
+    marked = {f"{layer}.weight" for layer in packed.marked_layers(state_dict)}
     for name, tensor in state_dict.items():
-        if name.endswith((".weight", ".bias")):
+        if name.endswith((".weight", ".bias")) and name not in marked:
             sizes[tensor.dtype] = sizes.get(tensor.dtype, 0) + tensor.numel()
     storage = max(sizes, key=sizes.get, default=compute_dtype)
     same = set(sizes) <= {compute_dtype}
@@ -180,8 +206,14 @@ def pick_ops(state_dict: Mapping[str, Tensor], compute_dtype: torch.dtype) -> tu
 def broken_weights(component: PatchedModule) -> list[str]:
     """Names of weights that hold NaN or infinity; for the message when a result is not finite."""
     bad = []
-    for name, tensor in component.patcher.model.engine.state_dict().items():
-        if tensor.is_floating_point() and not torch.isfinite(tensor.to(torch.float32)).all():
+    module = component.module
+    blocks = {f"{name}.weight": m.block_type for name, m in module.named_modules() if getattr(m, "block_type", None)}
+    for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
+        # ComfyUI's packed weights, and those that are not in memory, do not show their numbers.
+        if type(tensor.data) is not Tensor or tensor.is_meta:
+            continue
+        numbers = blocks[name].expand(tensor) if name in blocks else tensor
+        if numbers.is_floating_point() and not torch.isfinite(numbers.to(torch.float32)).all():
             bad.append(name)
     return bad
 

@@ -4,13 +4,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from ...ltx_core.errors import LTXError, NotFiniteError
-from ...ltx_core.lora import LoRA
+from ...ltx_core.lora import LoRA, Strengths
 from .flags import risky
 
 
 @contextmanager
 def explained(
-    broken_weights: Callable[[], list[str]], in_fp8: bool, loras: Sequence[tuple[LoRA, float]]
+    broken_weights: Callable[[], list[str]], in_fp8: bool, loras: Sequence[tuple[LoRA, Strengths]]
 ) -> Iterator[None]:
     """What the engine finds to be NaN inside becomes an error that says what can cause it here.
 
@@ -27,7 +27,7 @@ def not_finite(
     found: str,
     broken: Sequence[str],
     in_fp8: bool,
-    loras: Sequence[tuple[LoRA, float]] = (),
+    loras: Sequence[tuple[LoRA, Strengths]] = (),
     more: Sequence[str] = (),
 ) -> LTXError:
     """The error that says what was `found` and what can cause it: `broken` weights for certain, else one of many."""
@@ -37,7 +37,7 @@ def not_finite(
             "download it again."
         )
     causes = [
-        *(f"LoRA {lora.path.name} at strength {strength:g}" for lora, strength in _strongest(loras)),
+        *(f"LoRA {lora.path.name} at strength {strengths.largest:g}" for lora, strengths in _strongest(loras)),
         *([f"ComfyUI's flags {', '.join(flags)}"] if (flags := risky()) else []),
         *(["weights in fp8 (set weight dtype to bf16, or use the bf16 file)"] if in_fp8 else []),
         *more,
@@ -47,5 +47,5 @@ def not_finite(
     return LTXError(f"{found} What can cause it: {'; '.join(causes)}. Change one after the other.")
 
 
-def _strongest(loras: Sequence[tuple[LoRA, float]]) -> list[tuple[LoRA, float]]:
-    return sorted(loras, key=lambda use: -abs(use[1]))
+def _strongest(loras: Sequence[tuple[LoRA, Strengths]]) -> list[tuple[LoRA, Strengths]]:
+    return sorted(loras, key=lambda use: -abs(use[1].largest))

@@ -27,7 +27,10 @@ def remember(root: nn.Module) -> None:
     for module in root.modules():
         tensors = {**dict(module.named_parameters(recurse=False)), **dict(module.named_buffers(recurse=False))}
         # In the module's dictionary: ComfyUI replaces parameters, and these must not count as some.
-        module.__dict__["_home"] = {name: tensor.data for name, tensor in tensors.items()}
+        # A packed one as it is: its `data` would be a copy of its scales.
+        module.__dict__["_home"] = {
+            name: tensor.data if type(tensor.data) is Tensor else tensor for name, tensor in tensors.items()
+        }
         module.__class__ = _with_home(type(module))
 
 
@@ -39,7 +42,8 @@ def take_home(module: nn.Module, device: torch.device) -> None:
             continue
         if name in module._parameters:
             if module._parameters[name].device != device:
-                module._parameters[name] = nn.Parameter(tensor, requires_grad=False)
+                own = tensor if isinstance(tensor, nn.Parameter) else nn.Parameter(tensor, requires_grad=False)
+                module._parameters[name] = own
         elif module._buffers[name].device != device:
             module._buffers[name] = tensor
 

@@ -9,16 +9,16 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from ...ltx_core.checkpoint import Checkpoint, common_generation
-from ...ltx_core.errors import CheckpointError, VariantError
+from ...ltx_core.errors import VariantError
 from ...ltx_core.generation import Generation
-from ...ltx_core.lora import LoRA
-from ...ltx_core.text.tokenizer import tokenizer_file
+from ...ltx_core.loading import check_tokenizer
+from ...ltx_core.lora import LoRA, StreamStrengths
 from ...ltx_core.upsampler.params import UpsamplerParams
 from ...ltx_core.variants import Kind, kind_of_name
 from ..names import LORA_FOLDERS
-from . import components, files
+from . import components, files, gguf_parts
 from .components import MODEL_PARTS, Part
-from .handles import LoraUse, ModelHandle, TextEncoderHandle, UpsamplerHandle, VAEHandle
+from .handles import LoraUse, ModelHandle, SampledModel, TextEncoderHandle, UpsamplerHandle, VAEHandle
 
 log = logging.getLogger("ltx_duo")
 
@@ -49,13 +49,12 @@ def check_lora(name: str | None) -> None:
         LoRA.open(files.path(name, LORA_FOLDERS))
 
 
-def add_lora(model: ModelHandle, name: str, stage_one: float, stage_two: float) -> ModelHandle:
-    """The model with one more LoRA; VariantError if it is of another model, CheckpointError if it holds NaN."""
+def open_lora(model: SampledModel, name: str, strengths: tuple[float, float], streams: StreamStrengths) -> LoraUse:
+    """A LoRA for this model; VariantError if it is of another model, CheckpointError if it holds NaN."""
     lora = LoRA.open(files.path(name, LORA_FOLDERS))
-    shapes = {key: info.shape for key, info in model.checkpoint.tensors(Part.TRANSFORMER).items()}
-    lora.check(shapes, model.checkpoint.path.name)
-    lora.factors()  # refuses NaN
-    return model.with_lora(LoraUse(lora, (stage_one, stage_two)))
+    lora = lora.fitted(model.weight_shapes(), model.name)
+    lora.checked()  # refuses NaN
+    return LoraUse(lora, strengths, streams)
 
 
 def check_vae(name: str | None, audio_name: str | None, folders: Folders, same_file: bool) -> None:
@@ -63,9 +62,11 @@ def check_vae(name: str | None, audio_name: str | None, folders: Folders, same_f
     if name is None:
         return
     video = files.open_checkpoint(name, folders)
+    gguf_parts.refuse(video, "video VAE")
     _check_parts(video, VIDEO_PARTS)
     if same_file or audio_name is not None:
         audio = video if same_file else files.open_checkpoint(audio_name, folders)
+        gguf_parts.refuse(audio, "audio VAE and the vocoder")
         _check_parts(audio, AUDIO_PARTS)
         common_generation(video, audio)
 
@@ -142,20 +143,14 @@ def _check_text(gemma: Checkpoint, projection: Checkpoint) -> None:
     components.check_text_encoder(gemma, projection)
     _check_variant(gemma)  # only files that name a model have one
     _check_variant(projection)
-    if gemma.path.is_dir():
-        tokenizer_file(gemma.path)
-    else:
-        gemma.require(Part.TOKENIZER)
+    check_tokenizer(gemma)
 
 
 @lru_cache(maxsize=8)
 def _upsampler_params(checkpoint: Checkpoint) -> UpsamplerParams:
+    gguf_parts.refuse(checkpoint, "latent upsampler")
     checkpoint.require(Part.UPSAMPLER)
     params = UpsamplerParams.from_config(checkpoint.config)
-    if not params.doubles:
-        raise CheckpointError(
-            f"{checkpoint.path} enlarges {params.enlarges}; stage two works at twice the width and height of stage "
-            "one. Choose the spatial x2 upsampler, ltx-2.3-spatial-upscaler-x2-1.1.safetensors."
-        )
+    params.check_doubles(checkpoint.path)
     components.check_parts(checkpoint, Part.UPSAMPLER)
     return params

@@ -17,10 +17,11 @@ from ...ltx_core.upsampler.model import upsample_latent
 from .. import sounds
 from ..given import NOTHING, Given
 from ..sigmas import remarks
-from . import latents
+from . import core_model, latents
 from .conditioning import notes_on
+from .core_upsampler import latent_upsampler
+from .core_vae import video_vae
 from .fitting import with_more_room
-from .handles import ModelHandle, UpsamplerHandle, VAEHandle
 from .memory import check_finite
 from .progress import READING, NodeProgress
 from .report import NodeReport
@@ -29,8 +30,8 @@ from .stage_run import StageRun
 
 
 def run_stage_one(
-    model: ModelHandle,
-    vae: VAEHandle,
+    model: object,
+    vae: object,
     positive: list,
     negative: list | None = None,
     *,
@@ -47,13 +48,17 @@ def run_stage_one(
     latent: dict | None = None,
     report: NodeReport | None = None,
 ) -> dict:
-    """LATENT of stage one, at half of `width` and `height`."""
+    """LATENT of stage one, at half of `width` and `height`.
+
+    `model` as `core_model.take` takes it, `vae` as `core_vae.video_vae`.
+    """
+    report = report or NodeReport()
+    model, vae = core_model.take(model, report), video_vae(vae)
     geometry = check_two_stage(width, height, frames, fps).half()
     guidance = model.variant.guidance if guidance is None else guidance
     own = sigmas is not None
     sigmas = checked_sigmas(sigmas) if own else model.variant.stage_one_schedule(steps)
     features = model.features(positive), None if negative is None else model.features(negative)
-    report = report or NodeReport()
     sound = _sound(conditions, geometry)
     initial = None if latent is None else _fitted(latent, geometry)
     for note in notes_on({"positive": positive, "negative": negative}, fps):
@@ -73,7 +78,7 @@ def run_stage_one(
         if initial is not None and initial.audio is not None and initial.audio.any():
             report.warn("The sound of the connected latent gives way to the one of LTX Sound Condition.")
 
-    encoded = run.encode_images(vae)
+    encoded = run.encode_images(vae, report)
     audio = initial.audio if kept is not None else run.encode_sound(vae)
     stage = two_stage.stage_one(
         geometry, sigmas, guidance, conditions=encoded, initial=initial, sound=audio, sampler=model.variant.sampler
@@ -84,8 +89,8 @@ def run_stage_one(
 
 
 def run_stage_two(
-    model: ModelHandle,
-    vae: VAEHandle,
+    model: object,
+    vae: object,
     positive: list,
     latent: dict,
     *,
@@ -98,8 +103,9 @@ def run_stage_two(
     sigmas: Tensor | None = None,
     report: NodeReport | None = None,
 ) -> dict:
-    """LATENT of stage two, at the size of the given latent."""
+    """LATENT of stage two, at the size of the given latent.  `model` and `vae` as in stage one."""
     report = report or NodeReport()
+    model, vae = core_model.take(model, report), video_vae(vae)
     video, _ = latents.take(latent)
     features = model.features(positive), None
     geometry = geometry_of_latent(video, latents.fps_of(latent, positive, report))
@@ -125,7 +131,7 @@ def run_stage_two(
         continue_noise(generator, info)
     _warn(report, sigmas, 2, own, start)
 
-    encoded = run.encode_images(vae)
+    encoded = run.encode_images(vae, report)
     audio = run.encode_sound(vae)
     if audio is None and kept is not None:
         audio = start.audio
@@ -139,8 +145,13 @@ def run_stage_two(
     return latents.make(result.video, audio, _info(geometry, generator), like=latent, sound=sound or kept)
 
 
-def run_upsampler(latent: dict, upsampler: UpsamplerHandle, vae: VAEHandle) -> dict:
-    """The LATENT with its picture enlarged; the sound and what travels along stay."""
+def run_upsampler(latent: dict, upsampler: object, vae: object, report: NodeReport | None = None) -> dict:
+    """The LATENT with its picture enlarged; the sound and what travels along stay.
+
+    `upsampler` and `vae`: as `core_upsampler.latent_upsampler` and `core_vae.video_vae` take them.
+    """
+    upsampler, vae = latent_upsampler(upsampler), video_vae(vae)
+    (report or NodeReport()).warn(upsampler.note)
     video, audio = latents.take(latent)
     progress = NodeProgress({READING: 1, "upsampling": 4})
     progress.phase(READING)

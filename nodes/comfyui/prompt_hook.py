@@ -7,7 +7,7 @@ the log and to the browser that queued the prompt.  A prompt that comes another 
 
 import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import comfy.model_management as mm
@@ -16,6 +16,7 @@ import torch
 
 from ...ltx_core.checkpoint import Checkpoint
 from ...ltx_core.errors import LTXError
+from ...ltx_core.loading import lora_shapes
 from ...ltx_core.lora import LoRA
 from ...ltx_core.safetensors_file import SafetensorsFile
 from .. import names
@@ -143,6 +144,13 @@ class OpenedFiles:
         except LTXError:
             return None  # the loader says so itself
 
+    def opened(self, loader: Node, slot: str, folders: Sequence[str]) -> Checkpoint | None:
+        name = loader.value(slot, str)
+        try:
+            return files.open_checkpoint(name, folders) if name else None
+        except LTXError:
+            return None  # what ComfyUI can load of it, the node that takes it looks at
+
     def saved_latent(self, loader: Node) -> tuple[int, ...] | None:
         name = loader.value("file", str)
         try:
@@ -159,6 +167,9 @@ class OpenedFiles:
         except LTXError:
             return None
 
+    def lora_shapes(self, model: Checkpoint) -> Mapping[str, Sequence[int]]:
+        return lora_shapes(model)
+
     def paths(self, loader: Node) -> list[Path]:
         found = []
         for slot, folders in _SLOTS[loader.type].items():
@@ -173,6 +184,7 @@ class OpenedFiles:
 
 
 _SLOTS = {
+    **{kind: {slot: (names.CORE_MODEL_FOLDERS[kind],)} for kind, slot in names.CORE_MODEL_LOADERS.items()},
     names.MODEL_LOADER: {"checkpoint": names.MODEL_FOLDERS},
     names.LORA_LOADER: {"lora": names.LORA_FOLDERS},
     names.VAE_LOADER: {"checkpoint": names.VAE_FOLDERS, "audio_file": names.VAE_FOLDERS},

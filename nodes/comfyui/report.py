@@ -4,12 +4,15 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import prod
 
 import torch
 from comfy_api.latest import io
 from torch import Tensor
 
 from ...ltx_core.checkpoint import Checkpoint, Component
+from ...ltx_core.loading import weight_shapes
+from ...ltx_core.quantization import quantization
 from ...ltx_core.variants import Kind
 from . import compat
 
@@ -30,16 +33,22 @@ class NodeReport:
 
     def __init__(self):
         self.said: list[str] = []
+        self.notes: list[str] = []
         self.warnings: list[str] = []
 
     @property
     def lines(self) -> list[str]:
-        return [*self.said, *self.warnings]
+        return [*self.said, *self.notes, *self.warnings]
 
     def say(self, text: str) -> None:
-        """Shows `text` on the running node, in place of what it said before; warnings stay below it."""
+        """Shows `text` on the running node, in place of what it said before; notes and warnings stay below it."""
         self.said = [text]
         self._show()
+
+    def note(self, text: str) -> None:
+        """Adds a line that stays: how an input was taken."""
+        if text not in self.notes:
+            self.notes.append(text)
 
     def warn(self, text: str | None) -> None:
         """Warns of what was asked for and is not done, or is done in another way: on the node and in the log, once.
@@ -84,11 +93,13 @@ def sampling_text(sigmas: Tensor, passes: int, seconds: float, peak: int | None)
 
 
 def model_text(checkpoint: Checkpoint, kind: Kind, chosen: bool) -> str:
-    """E.g. "LTX-2.3 dev (by its name), 21.6 B parameters, BF16; the file lacks: vocoder"."""
-    tensors = checkpoint.tensors(Component.TRANSFORMER).values()
+    """E.g. "LTX-2.3 dev (by its name), 21.6 B parameters, BF16 and nvfp4; the file lacks: vocoder"."""
+    tensors, layers = checkpoint.tensors(Component.TRANSFORMER), quantization(checkpoint)
+    packed = {f"{layer}.weight": found.format for layer, found in layers.items() if found.packed}
     counts: dict[str, int] = {}
-    for info in tensors:
-        counts[info.dtype] = counts.get(info.dtype, 0) + info.count
+    for name, shape in weight_shapes(checkpoint, Component.TRANSFORMER).items():
+        form = packed.get(name, tensors[name].dtype)
+        counts[form] = counts.get(form, 0) + prod(shape)
     total = sum(counts.values())
     size = f"{total / 1e9:.1f} B" if total >= 1e8 else f"{total / 1e6:.1f} M"
     dtypes = " and ".join(sorted(dtype for dtype, count in counts.items() if count >= total / 100))

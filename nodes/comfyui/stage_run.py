@@ -17,8 +17,9 @@ from ...ltx_core.sampling.stage import AVLatent, Stage, sample_stage
 from ..given import NOTHING, Given
 from ..preflight.possible import check_stage
 from . import not_finite
+from .core_vae import VideoVAE
 from .fitting import fit_transformer, total_memory, with_more_room
-from .handles import ModelHandle, VAEHandle
+from .handles import SampledModel
 from .memory import broken_weights, check_finite
 from .progress import READING, NodeProgress
 from .report import NodeReport
@@ -34,7 +35,7 @@ class StageRun:
 
     def __init__(
         self,
-        model: ModelHandle,
+        model: SampledModel,
         number: int,
         geometry: LatentGeometry,
         given: Given | None,
@@ -60,10 +61,11 @@ class StageRun:
         hearing = {} if self.sound is None else {HEARING: 0.5}
         self.progress = NodeProgress({ENCODING: 1, **hearing, READING: 2, SAMPLING: 40})
 
-    def encode_images(self, vae: VAEHandle) -> tuple[Condition, ...]:
+    def encode_images(self, vae: VideoVAE, report: NodeReport | None = None) -> tuple[Condition, ...]:
         """The images as conditions of this stage's size; the VAE loads only if there are any."""
         if not self.images:
             return ()
+        (report or NodeReport()).warn(vae.note)
         reporter = self.progress.phase(ENCODING)
         component = vae.video_encoder()
         placement = {"dtype": component.compute_dtype, "device": component.device}
@@ -81,7 +83,7 @@ class StageRun:
             check_finite(condition.latent, "encoded image", component)
         return conditions
 
-    def encode_sound(self, vae: VAEHandle) -> Tensor | None:
+    def encode_sound(self, vae: VideoVAE) -> Tensor | None:
         """The given sound's latent (1, 8, T, 16), None without one; only then the VAE loads."""
         if self.sound is None:
             return None
@@ -103,11 +105,17 @@ class StageRun:
         self.progress.phase(READING)
         component = self.model.stage(self.number)
         dtype, device = component.compute_dtype, component.device
-        contexts = self.model.contexts(self.features, dtype, device)
+        for name in self.model.loras_before_connectors(self.features, self.number):
+            report.warn(
+                f"{name} also changes the text connectors, which this prompt has been through before: that part of it "
+                "does nothing here. Encode the prompt by LTX Text Encode for all of it."
+            )
+        need = self._need(component, stage)
+        contexts = self.model.contexts(self.features, component, need(Pieces(self.passes)), self.number)
         transformer = fit_transformer(
             component,
             self.passes,
-            self._need(component, stage),
+            need,
             f"{self.name} at {stage.geometry.width}x{stage.geometry.height}, {stage.geometry.frames} frames",
         )
         reporter = self.progress.phase(SAMPLING)
@@ -124,10 +132,11 @@ class StageRun:
     def _need(self, component, stage: Stage):
         """Bytes of activations by the pieces that an evaluation is cut into."""
         params, geometry = self.model.transformer_params, stage.geometry
+        expanding = component.expanding_bytes
         appended = sum(condition.appended_tokens for condition in stage.video.conditions) / geometry.frame_tokens
 
         def need(pieces: Pieces) -> float:
-            return memory_estimates.transformer(
+            return expanding + memory_estimates.transformer(
                 params, geometry, pieces.together, appended, component.compute_dtype.itemsize, pieces.chunks,
                 component.in_fp8,
             )  # fmt: skip

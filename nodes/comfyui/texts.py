@@ -47,6 +47,7 @@ def _encode(handle: TextEncoderHandle, texts: Sequence[str]) -> dict[str, Featur
     component = handle.component()
     # Prompts are rarely longer: this asks for memory once, whatever their length.
     need = memory_estimates.text_encoder(handle.params, MAX_LENGTH, component.compute_dtype.itemsize)
+    need += component.expanding_bytes
     component.load(need)
     encoded = {}
     for i, text in enumerate(texts):

@@ -5,8 +5,10 @@ Nodes check their own inputs; here is what only several nodes together show.  No
 
 import re
 
-from ..names import DECODE, STAGE_ONE_SAMPLER, STAGE_TWO_SAMPLER, UPSAMPLER_LOADER
+from ..names import DECODE, LATENT_UPSAMPLER, STAGE_ONE_SAMPLER, STAGE_TWO_SAMPLER
 from ..prompt_graph import PromptGraph
+from .core_loaders import check_core_loader
+from .core_vaes import check_vaes, upsampler_loaders
 from .downloads import check_downloads
 from .files import check_files
 from .frames import check_frames
@@ -25,13 +27,14 @@ FAULTY_UPSAMPLER = re.compile(r"spatial-upscaler-x2-1\.0\b")
 def check(graph: PromptGraph, files: Files, has_gpu: bool) -> Report:
     """Looks at every stage of the prompt.  `has_gpu`: whether noise devices 'gpu' and 'cpu' differ here."""
     report = Report()
-    for loader in graph.of_type(UPSAMPLER_LOADER):
-        if FAULTY_UPSAMPLER.search(loader.value("upsampler", str) or ""):
+    for loader, slot in upsampler_loaders(graph):
+        if FAULTY_UPSAMPLER.search(loader.value(slot, str) or ""):
             report.warn(loader, "Version 1.0 of the x2 upsampler is known to be faulty (flicker, mosaic). Take 1.1: "
                         "ltx-2.3-spatial-upscaler-x2-1.1.safetensors.")  # fmt: skip
     check_downloads(graph, files, report)
     check_loras(graph, files, report)
     for sampler in graph.of_type(STAGE_ONE_SAMPLER, STAGE_TWO_SAMPLER):
+        check_core_loader(graph, sampler, files, report)
         check_files(graph, sampler, files, report)
         check_sigmas(graph, sampler, report)
         check_conditioning_rate(graph, sampler, report)
@@ -42,6 +45,8 @@ def check(graph: PromptGraph, files: Files, has_gpu: bool) -> Report:
         check_start(graph, sampler, files, report)
     for sampler in graph.of_type(STAGE_TWO_SAMPLER):
         check_stage_two(graph, sampler, files, has_gpu, report)
+    for node in graph.of_type(STAGE_ONE_SAMPLER, LATENT_UPSAMPLER, STAGE_TWO_SAMPLER, DECODE):
+        check_vaes(graph, node, files, report)
     for node in graph.of_type(STAGE_ONE_SAMPLER, STAGE_TWO_SAMPLER, DECODE):
         check_batch(graph, node, files, report)
     for node in graph.of_type(*FILM_MAKERS):

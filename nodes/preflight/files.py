@@ -4,9 +4,11 @@ from collections.abc import Iterator
 
 from ...ltx_core.checkpoint import Checkpoint, Component, common_generation
 from ...ltx_core.errors import LTXError
+from ...ltx_core.lora import LoRA
 from ...ltx_core.transformer.params import TransformerParams
-from ..names import LORA_LOADER, MODEL_LOADER, TEXT_ENCODER_LOADER, UPSAMPLER_LOADER, VAE_LOADER
+from ..names import LORA_LOADER, TEXT_ENCODER_LOADER, UPSAMPLER_LOADER, VAE_LOADER
 from ..prompt_graph import Node, PromptGraph
+from .core_loaders import model_file
 from .report import Files, Report
 
 LOADERS_BESIDE = (VAE_LOADER, TEXT_ENCODER_LOADER, UPSAMPLER_LOADER)
@@ -16,20 +18,22 @@ PROJECTIONS = {"video": "video_aggregate_embed.bias", "audio": "audio_aggregate_
 def check_files(graph: PromptGraph, sampler: Node, files: Files, report: Report) -> None:
     """Files that are used together are of one generation, and of sizes that fit."""
     loaders = list(graph.chain(sampler, "model"))
-    model_loader = next((node for node in loaders if node.type == MODEL_LOADER), None)
-    model = files.checkpoint(model_loader) if model_loader else None
+    model = model_file(loaders, files)
     if (params := transformer_params(model)) is None:
         return
-    shapes = {name: info.shape for name, info in model.tensors(Component.TRANSFORMER).items()}
     for loader in loaders:
         if loader.type == LORA_LOADER and (lora := files.lora(loader)) is not None:
-            report.attempt(loader, lora.check, shapes, model.path.name)
+            report.attempt(loader, _check_lora, files, model, lora)
     for loader in _loaders_beside(graph, sampler):
         if (other := files.checkpoint(loader)) is None:
             continue
         report.attempt(loader, _check_generations, model, other)
         if loader.type == TEXT_ENCODER_LOADER:
             report.attempt(loader, _check_projection, params, model, other)
+
+
+def _check_lora(files: Files, model: Checkpoint, lora: LoRA) -> None:
+    lora.check(files.lora_shapes(model), model.path.name)
 
 
 def _loaders_beside(graph: PromptGraph, sampler: Node) -> Iterator[Node]:

@@ -8,7 +8,8 @@ from ...ltx_core.sampling.guidance import OFF
 from ...ltx_core.variants import Kind, variant_of
 from ..names import CUSTOM, FROM_MODEL, GUIDANCE, MODEL_LOADER, TEXT_ENCODE
 from ..prompt_graph import Node, PromptGraph
-from .distilled import STRONG, is_distilled_lora, model_kind
+from .core_loaders import model_file, model_loader
+from .distilled import STRONG, file_name, is_distilled_lora, model_kind
 from .files import transformer_params
 from .report import Files, Report
 
@@ -16,14 +17,14 @@ from .report import Files, Report
 def check_guidance(graph: PromptGraph, sampler: Node, files: Files, report: Report) -> None:
     """CFG has a negative prompt, and a distilled model no CFG."""
     loaders = list(graph.chain(sampler, "model"))
-    model_loader = next((node for node in loaders if node.type == MODEL_LOADER), None)
-    if model_loader is None:
+    loader = model_loader(loaders)
+    if loader is None:
         return
-    kind = model_kind(model_loader)
+    kind = model_kind(loader)
     guidance = graph.source(sampler, "guidance")
     cfg = _cfg_scales(guidance, kind)
     if guidance is not None and guidance.value("preset") == CUSTOM:
-        _check_blocks(guidance, files.checkpoint(model_loader), report)
+        _check_blocks(guidance, model_file(loaders, files), report)
     if not any(not math.isclose(scale, 1.0) for scale in cfg):
         return
     if not sampler.has("negative"):
@@ -32,10 +33,10 @@ def check_guidance(graph: PromptGraph, sampler: Node, files: Files, report: Repo
                      input="positive")  # fmt: skip
     owner = guidance or sampler
     if kind is Kind.DISTILLED:
-        name = model_loader.value("checkpoint", str) or "This"
-        report.warn(owner, f"{name} is a distilled model: with CFG it becomes grainy and slow. Set LTX Guidance to "
-                    "'from the model' or 'none', or choose the dev checkpoint. If it is one, set kind of LTX Model "
-                    "Loader to 'dev'.")  # fmt: skip
+        otherwise = " If it is one, set kind of LTX Model Loader to 'dev'." if loader.type == MODEL_LOADER else ""
+        report.warn(owner, f"{file_name(loader) or 'This'} is a distilled model: with CFG it becomes grainy and slow. "
+                    "Set LTX Guidance to 'from the model' or 'none', or choose the dev checkpoint."
+                    f"{otherwise}")  # fmt: skip
     for lora in loaders:
         strength = lora.value("strength_stage_one", (int, float))
         if is_distilled_lora(lora) and strength is not None and strength >= STRONG:

@@ -1,7 +1,8 @@
 """LoRAs that fit by their sizes, but are made for something else."""
 
-from ..names import LORA_LOADER, MODEL_LOADER
+from ..names import LORA_LOADER
 from ..prompt_graph import Node, PromptGraph
+from .core_loaders import model_file
 from .report import Files, Report
 
 
@@ -19,8 +20,7 @@ def _check(graph: PromptGraph, loader: Node, files: Files, report: Report) -> No
         report.warn(loader, f"This is taken for an IC-LoRA because {lora.reference}: it is trained to change a "
                     "reference video, which LTX Duo cannot give it yet. It runs as an ordinary LoRA, without what it "
                     "is for. Choose an ordinary LoRA.")  # fmt: skip
-    model_loader = next((node for node in graph.chain(loader, "model") if node.type == MODEL_LOADER), None)
-    model = files.checkpoint(model_loader) if model_loader else None
+    model = model_file(list(graph.chain(loader, "model")), files)
     if model is None or model.generation is None or lora.made_for is None:
         return
     generation, evidence = lora.made_for

@@ -5,8 +5,9 @@ from ...ltx_core.execution import memory_estimates
 from ...ltx_core.execution.splitting import MOST_CHUNKS
 from ...ltx_core.sampling.geometry import LatentGeometry, check_two_stage
 from ...ltx_core.transformer.params import TransformerParams
-from ..names import LATENT_UPSAMPLER, MODEL_LOADER, STAGE_ONE_SAMPLER, STAGE_TWO_SAMPLER
+from ..names import LATENT_UPSAMPLER, STAGE_ONE_SAMPLER, STAGE_TWO_SAMPLER
 from ..prompt_graph import Node, PromptGraph
+from .core_loaders import model_file
 from .files import transformer_params
 from .report import Files, Report
 from .room import GB, Machine
@@ -59,5 +60,4 @@ def _final_geometry(sampler: Node) -> LatentGeometry | None:
 
 
 def _params(graph: PromptGraph, sampler: Node, files: Files) -> TransformerParams | None:
-    loader = next((node for node in graph.chain(sampler, "model") if node.type == MODEL_LOADER), None)
-    return None if loader is None else transformer_params(files.checkpoint(loader))
+    return transformer_params(model_file(list(graph.chain(sampler, "model")), files))

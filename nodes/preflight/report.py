@@ -1,6 +1,6 @@
 """What preflight finds, and the files that it looks into."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -39,8 +39,16 @@ class Files(Protocol):
 
     def lora(self, loader: Node) -> LoRA | None: ...
 
+    def lora_shapes(self, model: Checkpoint) -> Mapping[str, Sequence[int]]:
+        """The shapes of the parameters that a LoRA may change, by name."""
+        ...
+
     def saved_latent(self, loader: Node) -> tuple[int, ...] | None:
         """The shape (B, 128, F', H', W') of a saved latent's picture."""
+        ...
+
+    def opened(self, loader: Node, slot: str, folders: Sequence[str]) -> Checkpoint | None:
+        """The file that one of ComfyUI's loaders names in `slot`."""
         ...
 
     def paths(self, loader: Node) -> list[Path]:

@@ -183,7 +183,7 @@ def test_nvfp4_file(inspect, changed, models):
     nvfp4 = {name: torch.zeros(128, 64, dtype=torch.uint8), f"{name}_scale_2": torch.tensor(1.0)}
     code, out, _ = inspect(changed(nvfp4))
     assert code == 1
-    assert "as nvfp4, which LTX Duo does not support" in out
+    assert "as nvfp4 without ComfyUI's mark, which LTX Duo does not support" in out
 
 
 @pytest.mark.parametrize("generation", ["2.0", "2.5"])
@@ -256,3 +256,22 @@ def test_as_a_command(models):
     assert "latent upsampler" in done.stdout
     assert "gone.safetensors: there is no such file" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_what_a_lora_is_and_what_of_it_does_nothing(inspect, tmp_path):
+    """Also in forms that have neither lora_A nor lora_down in their keys."""
+    tensors = {
+        "lycoris_proj_out.lokr_w1": torch.ones(2, 2),
+        "lycoris_proj_out.lokr_w2_a": torch.ones(4, 1),
+        "lycoris_proj_out.lokr_w2_b": torch.ones(1, 4),
+        "lycoris_text_embedding_projection_aggregate_embed.diff": torch.ones(4, 4),
+    }
+    save_file(tensors, tmp_path / "style.safetensors", {"lora_alpha": "8", "lora_rank": "4"})
+    code, out, err = inspect(tmp_path / "style.safetensors")
+    assert (code, err) == (0, "")
+    assert "use it in   LTX LoRA Loader" in out and "rank 1: 1 layers" in out
+    assert "note        changes 1 layers by LoKr\n" in out
+    assert (
+        "note        its scales are read from lora_alpha in its metadata, which ComfyUI's own loader ignores\n" in out
+    )
+    assert "note        not used: 1 key of the text projection, over which no LoRA is laid (lycoris_text_" in out

@@ -144,14 +144,20 @@ class TestOpen:
         ("tensors", "words"),
         [
             ({"a.weight": (2, 2)}, "not a LoRA that LTX Duo can use: it holds a.weight"),
-            ({"a.lora_A.weight": (2, 4), "a.lora_B.weight": (4, 2), "a.dora_scale": (4,)}, "DoRA are not supported"),
-            ({"a.lokr_w1": (2, 2)}, "LoKr"),
+            ({"a.lokr_w1": (2, 2)}, "has only a.lokr_w1 for the layer a, without lokr_w2_a, lokr_w2_b"),
+            ({"a.hada_w1_a": (2, 2)}, "without hada_w1_b, hada_w2_a, hada_w2_b"),
+            (
+                {"a.lokr_w1": (2, 2), "a.lokr_w2_a": (4, 2), "a.lokr_w2_b": (3, 4)},
+                "lokr_w2_a of shape (4, 2) and lokr_w2_b of shape (3, 4)",
+            ),
+            ({"a.dora_scale": (2,)}, "has only a.dora_scale for the layer a"),
+            ({"a.oft_blocks": (2, 2, 2)}, "a kind of adapter that LTX Duo does not know (a.oft_blocks)"),
             ({}, "it is empty"),
             ({"a.lora_A.weight": (2, 4)}, "has only a.lora_A.weight for the layer a"),
             ({"a.lora_B.weight": (2, 4), "a.alpha": ()}, "has only a.alpha, a.lora_B.weight for the layer a"),
             ({"a.lora_A.weight": (2, 4), "a.lora_B.weight": (4, 3)}, "shapes (2, 4) and (4, 3)"),
             ({"a.lora_A.weight": (0, 4), "a.lora_B.weight": (4, 0)}, "shapes (0, 4) and (4, 0)"),
-            ({"a.lora_A.weight": (2, 4, 1, 1), "a.lora_B.weight": (4, 2, 1, 1)}, "of a Linear layer"),
+            ({"a.lora_A.weight": (2, 4, 1, 1), "a.lora_B.weight": (4, 2, 3, 3)}, "of a Linear layer"),
             ({"a.lora_A.weight": (2, 4), "a.lora_B.weight": (4, 2), "a.alpha": (2,)}, "several numbers as alpha of a"),
             (
                 {"a.lora_A.weight": (2, 4), "a.lora_B.weight": (4, 2), "diffusion_model.a.lora_down.weight": (2, 4)},
@@ -191,6 +197,77 @@ class TestCheck:
         assert "is a LoRA of another model than model.safetensors: of its 4 layers" in message
         assert "1 do not exist there (such as blocks.gate)" in message
         assert "1 have another size (such as blocks.to_q (512x400 instead of 640x400))" in message
+
+    def test_what_is_not_there_is_listed_and_does_not_reject_the_rest(self, write, rng):
+        """Also convolutions, and what belongs to other models and to text encoders."""
+        more = {
+            "diffusion_model.transformer_blocks.0.attn9.to_q": (4, 4),
+            "diffusion_model.caption_projection.linear_1": (4, 4),
+            "text_embedding_projection.aggregate_embed": (4, 4),
+            "lora_te1_text_model_encoder_layers_0_mlp_fc1": (4, 4),
+            "diffusion_model.blocks.3.cross_attn.k_img": (4, 4),
+            "diffusion_model.conv_in": (4, 4, 3, 3),
+        }
+        tensors = {}
+        for layer, (out, width, rank) in LAYERS.items():
+            tensors[f"diffusion_model.blocks.{layer}.lora_A.weight"] = torch.randn(rank, width, generator=rng)
+            tensors[f"diffusion_model.blocks.{layer}.lora_B.weight"] = torch.randn(out, rank, generator=rng)
+        for layer, (out, width, *kernel) in more.items():
+            tensors[f"{layer}.lora_down.weight"] = torch.ones(2, width, *kernel)
+            tensors[f"{layer}.lora_up.weight"] = torch.ones(out, 2, *(1 for _ in kernel))
+        tensors |= {"diffusion_model.blocks.gate.reshape_weight": torch.ones(2), "steps": torch.ones(1)}
+        lora = LoRA.open(write(tensors)).fitted(self.SHAPES)
+        assert set(lora.layers) == {f"blocks.{name}" for name in LAYERS}
+        listed = {unused.why: len(unused.keys) for unused in lora.unused}
+        assert listed == {
+            "of the text projection, over which no LoRA is laid": 2,
+            "of a text encoder, over which no LoRA is laid": 2,
+            "of Wan": 2,
+            "of a kind of adapter that is not supported": 1,
+            "that are no part of a LoRA": 1,
+            "of layers that this model does not have": 2,
+            "whose names are not LTX-2's": 4,
+        }
+        used = {key for layer in lora.layers.values() for key in layer.parts.values()}
+        assert used | {key for unused in lora.unused for key in unused.keys} == set(tensors)
+
+    @pytest.mark.parametrize(
+        ("layers", "words"),
+        [
+            (["model.layers.1.mlp.gate_proj", "text_encoder.layers.0.self_attn.q_proj"], "is a text encoder's LoRA"),
+            (["lora_te_model_layers_0_self_attn_q_proj"], "is a text encoder's LoRA"),
+            (["diffusion_model.blocks.0.self_attn.q"], "is a LoRA of Wan, not of LTX-2"),
+            (["lora_unet_blocks_0_cross_attn_k"], "is a LoRA of Wan, not of LTX-2"),
+            (
+                ["transformer.single_transformer_blocks.0.attn.to_q", "transformer.transformer_blocks.0.attn.to_q"],
+                "Flux",
+            ),
+            (["diffusion_model.double_blocks.0.img_attn.qkv"], "is a LoRA of Flux or HunyuanVideo"),
+            (["lora_unet_down_blocks_0_attentions_0_proj_in"], "is a LoRA of Stable Diffusion"),
+            (["diffusion_model.layers.0.attention.qkv"], "is a LoRA of Z-Image"),
+            (["text_embedding_projection.video_aggregate_embed"], "nothing but the text projection"),
+        ],
+    )
+    def test_what_is_for_something_else_says_for_what(self, write, layers, words):
+        tensors = {f"{layer}.lora_{side}.weight": torch.ones(4, 4) for layer in layers for side in ("down", "up")}
+        with pytest.raises(CheckpointError) as error:
+            LoRA.open(write(tensors))
+        assert words in str(error.value) and layers[0] in str(error.value)
+
+    def test_an_unknown_form_is_not_called_another_model(self, write):
+        tensors = {f"dit.layer7.query.lora_{side}.weight": torch.ones(4, 4) for side in ("down", "up")}
+        with pytest.raises(VariantError) as error:
+            LoRA.open(write(tensors)).check(self.SHAPES, "model.safetensors")
+        message = str(error.value)
+        assert "dit.layer7.query" in message and "another key format" in message
+        assert "another model" not in message and "damaged" not in message and "download" not in message
+
+    @pytest.mark.parametrize(("count", "generation"), [(6, "LTX-2.0"), (9, "LTX-2.3")])
+    def test_the_generation_by_shapes_is_said(self, write, count, generation):
+        name = "transformer.time_embed.linear"
+        pair = {f"{name}.lora_A.weight": torch.ones(2, 8), f"{name}.lora_B.weight": torch.ones(8 * count, 2)}
+        with pytest.raises(VariantError, match=f"It is for {generation} \\(adaln_single.linear makes {count} mod"):
+            LoRA.open(write(pair)).check({"adaln_single.linear.weight": (8 * (15 - count), 8)})
 
     def test_ranks_of_the_official_size_give_the_published_size(self, official_tensors):
         shapes = official_tensors("transformer")
@@ -268,6 +345,46 @@ class TestFused:
         before = bits(model)
         other = LoRA.open(write(name="other", prefix="diffusion_model.elsewhere."))
         with pytest.raises(VariantError), fused(model, [(lora_files[0], 1.0), (other, 1.0)]):
+            pass
+        assert bits(model) == before
+
+    def test_differences_of_weight_and_bias(self, write, rng):
+        model = Model()
+        before = bits(model)
+        base = {name: tensor.detach().clone() for name, tensor in model.named_parameters()}
+        down, up = torch.randn(4, 400, generator=rng), torch.randn(512, 4, generator=rng)
+        grown = {
+            "blocks.gate.weight": torch.randn(32, 512, generator=rng),
+            "blocks.gate.bias": torch.randn(32, generator=rng),
+            "blocks.to_q.bias": torch.randn(512, generator=rng),
+        }
+        tensors = {
+            "blocks.gate.diff": grown["blocks.gate.weight"],
+            "blocks.gate.diff_b": grown["blocks.gate.bias"],
+            "blocks.to_q.lora_A.weight": down,
+            "blocks.to_q.lora_B.weight": up,
+            "blocks.to_q.lora_B.bias": grown["blocks.to_q.bias"],
+            "blocks.to_q.alpha": torch.tensor(2.0),
+        }
+        grown["blocks.to_q.bias"] = grown["blocks.to_q.bias"] * 0.5
+        grown["blocks.to_q.weight"] = 0.5 * (up @ down)
+        with fused(model, [(LoRA.open(write(tensors)), 0.7)]):
+            for name, tensor in model.named_parameters():
+                exact = base[name].double() + 0.7 * grown.get(name, torch.zeros(())).double()
+                torch.testing.assert_close(tensor.double(), exact, rtol=1e-6, atol=1e-5)
+        assert bits(model) == before
+
+    @pytest.mark.parametrize("kind", ["LoKr", "DoRA"])
+    def test_what_only_comfyui_computes_is_refused(self, write, kind):
+        model = Model()
+        before = bits(model)
+        pair = {"blocks.gate.lora_A.weight": torch.ones(2, 512), "blocks.gate.lora_B.weight": torch.ones(32, 2)}
+        tensors = {
+            "LoKr": {"blocks.gate.lokr_w1": torch.ones(4, 8), "blocks.gate.lokr_w2": torch.ones(8, 64)},
+            "DoRA": pair | {"blocks.gate.dora_scale": torch.ones(32, 1)},
+        }[kind]
+        refused = pytest.raises(CheckpointError, match=f"{kind}, which is computed by ComfyUI only: .* LTX LoRA Loader")
+        with refused, fused(model, [(LoRA.open(write(tensors)), 1.0)]):
             pass
         assert bits(model) == before
 

@@ -1,5 +1,6 @@
-"""fp8 files in all their forms: what is found in them, and the plain weights that they stand for."""
+"""Quantised files in all their forms: what is found in them, and the plain weights that they stand for."""
 
+import itertools
 import json
 import math
 
@@ -9,8 +10,16 @@ from safetensors.torch import save_file
 
 from ltx_duo.ltx_core.checkpoint import Checkpoint, Component
 from ltx_duo.ltx_core.errors import CheckpointError
-from ltx_duo.ltx_core.loading import load_component
-from ltx_duo.ltx_core.quantization import LayerQuantization, check_supported, dequantize, keep_fp8, quantization
+from ltx_duo.ltx_core.loading import load_component, weight_shapes
+from ltx_duo.ltx_core.packed_weights import unpack
+from ltx_duo.ltx_core.quantization import (
+    LayerQuantization,
+    check_supported,
+    dequantize,
+    keep_fp8,
+    keep_marked,
+    quantization,
+)
 from ltx_duo.scripts.small_model_parts.sizes import model_config
 from ltx_duo.scripts.small_model_parts.values import RandomValues
 from ltx_duo.scripts.small_model_parts.write import _transformer
@@ -192,20 +201,14 @@ def test_module_of_an_fp8_file_computes_with_the_weights_it_stands_for(opened, p
 
 
 UNSUPPORTED = {
-    "nvfp4": {
+    "nvfp4 without ComfyUI's mark": {
         "weight": torch.zeros(128, 64, dtype=torch.uint8),
         "weight_scale": torch.ones(128, 8).to(E4M3),
         "weight_scale_2": torch.tensor(1.0),
     },
-    "mxfp8": {
-        "weight": torch.zeros(128, 128).to(E4M3),
-        "weight_scale": torch.zeros(128, 4, dtype=torch.uint8),
-        "comfy_quant": json_tensor({"format": "mxfp8"}),
-    },
-    "int8_tensorwise": {
-        "weight": torch.zeros(128, 128, dtype=torch.int8),
-        "weight_scale": torch.tensor(1.0),
-        "comfy_quant": json_tensor({"format": "int8_tensorwise"}),
+    "svdquant_w4a4": {
+        "weight": torch.zeros(128, 64, dtype=torch.int8),
+        "comfy_quant": json_tensor({"format": "svdquant_w4a4"}),
     },
     "packed": {"weight": torch.zeros(128, 64, dtype=torch.uint8)},
 }
@@ -225,6 +228,81 @@ def test_other_forms_are_refused_by_name(form, opened, plain):
             refuse()
         assert f"{checkpoint.path} stores {LAYER} as" in str(error.value)
         assert "Use the bf16 or the fp8 version" in str(error.value)
+
+
+def tiled(scales: torch.Tensor) -> torch.Tensor:
+    """Scales as NVIDIA describes their order: that of row r and column c lies in the tile (r // 128, c // 4), of 512
+    numbers, at r % 32 * 16 + r % 128 // 32 * 4 + c % 4."""
+    rows, columns = scales.shape
+    wide, high = -(-columns // 4), -(-rows // 128)
+    lying = scales.new_zeros(high * wide * 512)
+    for r, c in itertools.product(range(rows), range(columns)):
+        lying[(r // 128 * wide + c // 4) * 512 + r % 32 * 16 + r % 128 // 32 * 4 + c % 4] = scales[r, c]
+    return lying.reshape(high * 128, wide * 4)
+
+
+class TestPacked:
+    """Written out by the formats' definitions; against ComfyUI's own arithmetic in check_quantised_files."""
+
+    NUMBERS = torch.tensor([0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0, -0.5, -1, -1.5, -2, -3, -4, -6])
+
+    def nvfp4(self, rng: torch.Generator, rows: int, columns: int) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        codes = torch.randint(0, 16, (rows, columns), generator=rng)
+        blocks = (torch.rand(rows, columns // 16, generator=rng) * 100 + 1).to(E4M3).float()
+        exact = self.NUMBERS[codes] * (blocks * 0.001).repeat_interleave(16, 1)
+        parts = {
+            "weight": (codes[:, 0::2] * 16 + codes[:, 1::2]).to(torch.uint8),
+            "weight_scale": tiled(blocks).to(E4M3),
+            "weight_scale_2": torch.tensor(0.001),
+        }
+        return parts, exact
+
+    def mxfp8(self, rng: torch.Generator, rows: int, columns: int) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        numbers = torch.randn(rows, columns, generator=rng).to(E4M3)
+        exponents = torch.randint(110, 130, (rows, columns // 32), generator=rng)
+        exact = numbers.float() * (2.0 ** (exponents - 127)).repeat_interleave(32, 1)
+        return {"weight": numbers, "weight_scale": tiled(exponents).to(torch.uint8)}, exact
+
+    @pytest.mark.parametrize(("format", "header"), [("nvfp4", True), ("nvfp4", False), ("mxfp8", True)])
+    def test_block_formats(self, format, header, opened, plain, rng):
+        """Found with the mark in the layer or in the header; padded tiles; scales of 160 rows lie in two tiles."""
+        draw = getattr(self, format)
+        gate = f"{LAYER[:-4]}to_gate_logits"  # 4 rows
+        rows = {"nvfp4": 16, "mxfp8": 32}[format]
+        state, exact = dict(plain), {}
+        for layer, (high, wide) in {LAYER: (128, 128), gate: (rows, 128)}.items():
+            parts, exact[layer] = draw(rng, high, wide)
+            state |= {f"{layer}.{part}": tensor for part, tensor in parts.items()}
+            if not header:
+                state[f"{layer}.comfy_quant"] = json_tensor({"format": format})
+        layers = {PREFIX + layer: {"format": format} for layer in exact}
+        checkpoint = opened(state, **({"_quantization_metadata": json.dumps({"layers": layers})} if header else {}))
+        assert {name: found.format for name, found in quantization(checkpoint).items()} == dict.fromkeys(exact, format)
+        module = load_component(checkpoint, Component.TRANSFORMER, dtype=torch.float32)
+        assert torch.equal(module.get_submodule(LAYER).weight, exact[LAYER])
+        assert torch.equal(module.get_submodule(gate).weight, exact[gate][:4])
+        shapes = weight_shapes(checkpoint, Component.TRANSFORMER)
+        assert shapes[f"{LAYER}.weight"] == (128, 128) and shapes[f"{gate}.weight"] == (4, 128)
+        tall, numbers = draw(rng, 160, 96)
+        assert torch.equal(unpack(format, tall, {}), numbers)
+
+    def test_kept(self, plain, rng):
+        """Packed layers stay as they are; float8 ones beside them only where ComfyUI's layers are to compute them."""
+        parts, _ = self.nvfp4(rng, 128, 128)
+        state = scaled(plain, activation="input_scale")
+        other = quantizable(plain)[0]
+        state |= {f"{LAYER}.{part}": tensor for part, tensor in parts.items()}
+        state |= {f"{LAYER}.comfy_quant": json_tensor({"format": "nvfp4"})}
+        state |= {f"{other}.comfy_quant": json_tensor({"format": "float8_e4m3fn"})}
+        kept, scales = keep_fp8(state)
+        assert LAYER not in scales and other in scales and f"{other}.comfy_quant" not in kept
+        marked = keep_marked(state, expand=(quantizable(plain)[1],))
+        for found in (kept, marked):
+            assert all(found[f"{LAYER}.{part}"] is state[f"{LAYER}.{part}"] for part in (*parts, "comfy_quant"))
+        assert marked[f"{other}.weight"].dtype == E4M3 and f"{other}.weight_scale" in marked
+        assert marked[f"{quantizable(plain)[1]}.weight"].dtype == torch.bfloat16
+        without = {name: tensor for name, tensor in state.items() if not name.startswith(LAYER + ".")}
+        assert all(t.dtype != E4M3 and t.dtype != torch.uint8 for t in keep_marked(without).values())
 
 
 @pytest.mark.parametrize(

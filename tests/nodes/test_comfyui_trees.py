@@ -33,7 +33,7 @@ def test_tree(tree, small_models, tmp_path):
         "OMP_NUM_THREADS": "1",
     }
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *CHECKS]
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1200)
     assert result.returncode == 0, result.stdout[-8000:] + result.stderr[-2000:]
     # What the oldest one lacks is skipped there; in the newest one a skip would hide that a name has changed.
     assert tree != TREES[0] or " skipped" not in result.stdout.splitlines()[-1], result.stdout[-2000:]

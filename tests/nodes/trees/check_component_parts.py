@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from ltx_duo.ltx_core.errors import LTXError
-from ltx_duo.nodes.comfyui import lora, memory
+from ltx_duo.nodes.comfyui import lora_factors, memory
 
 CPU = torch.device("cpu")
 
@@ -26,7 +26,7 @@ def test_lora_factors_are_loaded_with_their_model(model, with_lora, monkeypatch)
     changed = with_lora(0.0, 1.0).stage(2)
     changed.load()
     assert loaded == [[changed.patcher, changed.beside[0].patcher]]
-    assert isinstance(changed.beside[0].module, lora.Factors)
+    assert isinstance(changed.beside[0].module, lora_factors.Factors)
 
 
 def test_connectors_leave_the_device_before_the_transformer_comes(model, stage_one, monkeypatch):

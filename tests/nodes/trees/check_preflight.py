@@ -265,3 +265,42 @@ def test_sizes_that_are_not_known_or_refused_elsewhere_are_left_alone(inputs):
 )
 def test_strange_prompts_do_no_harm(prompt):
     assert check(PromptGraph(prompt), OfficialFiles(), True).errors == {}
+
+
+def with_core_loader(name: str = "text-to-video", file: str = "ltx-2.3-22b-dev.safetensors") -> Scene:
+    """The workflow with ComfyUI's loader and its LoRA loader in the place of ours."""
+    scene = Scene(name)
+    loader = scene.add("CheckpointLoaderSimple", ckpt_name=file)
+    lora = scene.add("LoraLoaderModelOnly", model=loader, lora_name="distilled.safetensors", strength_model=1.0)
+    scene.set("LTXDuoStageOneSampler", model=loader)
+    scene.set("LTXDuoStageTwoSampler", model=lora)
+    for kind in ("LTXDuoLoraLoader", "LTXDuoModelLoader"):
+        del scene.prompt[scene.link(kind)[0]]
+    return scene
+
+
+def test_comfyuis_loaders_have_nothing_to_find():
+    assert with_core_loader().report() == Report()
+
+
+def test_comfyuis_loader_of_another_generation():
+    scene = with_core_loader()
+    scene.files.generation = Generation.V2_0
+    assert list(scene.errors()) == ["LTXDuoStageOneSampler", "LTXDuoStageTwoSampler"]
+    assert "CheckpointLoaderSimple, is of LTX-2.0" in scene.errors()["LTXDuoStageTwoSampler"]
+
+
+def test_comfyuis_loader_of_scales_without_a_format():
+    scene = with_core_loader()
+    scene.files.more = {"transformer_blocks.0.attn1.to_q.weight_scale": ()}
+    assert "leave the scales out" in scene.warnings()["LTXDuoStageOneSampler"]
+    scene.files.more |= {"transformer_blocks.0.attn1.to_q.comfy_quant": (20,)}
+    assert not scene.warnings()
+
+
+def test_cfg_of_comfyuis_model_without_a_negative_prompt():
+    scene = with_core_loader().cut("LTXDuoStageOneSampler", "negative")
+    assert "needs a negative prompt" in scene.errors()["LTXDuoStageOneSampler"]
+    assert (
+        not with_core_loader(file="ltx-2.3-22b-distilled.safetensors").cut("LTXDuoStageOneSampler", "negative").errors()
+    )

@@ -17,7 +17,7 @@ PACK = Path(ltx_duo.__file__).parent
 
 TABLE = {
     "LTXDuoModelLoader": ([], ["LTXDUO_MODEL"]),
-    "LTXDuoLoraLoader": (["LTXDUO_MODEL"], ["LTXDUO_MODEL"]),
+    "LTXDuoLoraLoader": (["LTXDUO_MODEL,MODEL"], ["LTXDUO_MODEL"]),
     "LTXDuoVAELoader": ([], ["LTXDUO_VAE"]),
     "LTXDuoTextEncoderLoader": ([], ["LTXDUO_TEXT_ENCODER"]),
     "LTXDuoTextEncode": (["LTXDUO_TEXT_ENCODER"], ["CONDITIONING", "CONDITIONING"]),
@@ -26,8 +26,8 @@ TABLE = {
     "LTXDuoGuidance": ([], ["LTXDUO_GUIDANCE"]),
     "LTXDuoStageOneSampler": (
         [
-            "LTXDUO_MODEL",
-            "LTXDUO_VAE",
+            "LTXDUO_MODEL,MODEL",
+            "LTXDUO_VAE,VAE",
             "CONDITIONING",
             "CONDITIONING",
             "LTXDUO_CONDITIONS",
@@ -38,12 +38,12 @@ TABLE = {
         ["LATENT"],
     ),
     "LTXDuoUpsamplerLoader": ([], ["LTXDUO_UPSAMPLER"]),
-    "LTXDuoLatentUpsampler": (["LATENT", "LTXDUO_UPSAMPLER", "LTXDUO_VAE"], ["LATENT"]),
+    "LTXDuoLatentUpsampler": (["LATENT", "LTXDUO_UPSAMPLER,LATENT_UPSCALE_MODEL", "LTXDUO_VAE,VAE"], ["LATENT"]),
     "LTXDuoStageTwoSampler": (
-        ["LTXDUO_MODEL", "LTXDUO_VAE", "CONDITIONING", "LATENT", "LTXDUO_CONDITIONS", "SIGMAS"],
+        ["LTXDUO_MODEL,MODEL", "LTXDUO_VAE,VAE", "CONDITIONING", "LATENT", "LTXDUO_CONDITIONS", "SIGMAS"],
         ["LATENT"],
     ),
-    "LTXDuoAVDecode": (["LATENT", "LTXDUO_VAE"], ["VIDEO", "IMAGE", "AUDIO"]),
+    "LTXDuoAVDecode": (["LATENT", "LTXDUO_VAE,VAE", "LTXDUO_VAE,VAE"], ["VIDEO", "IMAGE", "AUDIO"]),
     "LTXDuoSaveLatent": (["LATENT"], ["LATENT"]),
     "LTXDuoLoadLatent": ([], ["LATENT"]),
 }

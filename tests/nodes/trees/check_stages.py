@@ -53,7 +53,7 @@ def test_clean_background_reaches_the_engine(monkeypatch, model, stage_two, upsa
 def test_conditioning_after_the_connectors_gives_the_same_film(model, run, vae, texts, stage_one, names, same):
     pairs = []
     for text in texts:
-        contexts = model.contexts((model.features(text), None), torch.float32, torch.device("cpu"))
+        contexts = model.contexts((model.features(text), None), model.stage(1), 0, 1)
         pairs.append([[torch.cat((contexts.video, contexts.audio), dim=-1), {}]])
     settings = {**names.size, "seed": 10, "noise_device": "gpu"}
     connected = run("StageOneSampler", model=model, vae=vae, positive=pairs[0], negative=pairs[1], **settings)

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from ltx_duo.ltx_core.checkpoint import Component
 from ltx_duo.ltx_core.errors import CheckpointError, VariantError
 from ltx_duo.ltx_core.generation import Generation
+from ltx_duo.ltx_core.safetensors_file import TensorInfo
 from ltx_duo.nodes.preflight import check
 from ltx_duo.nodes.preflight.report import Report
 from ltx_duo.nodes.prompt_graph import PromptGraph
@@ -24,19 +25,23 @@ class OfficialFiles:
     old = ()  # ids of loaders whose files are of LTX-2.0
     lora_fits = True
     reference = made_for = None
+    more = {}  # tensors of every file, by name
     saved = None  # the shape of every saved latent
 
     def checkpoint(self, loader):
         second = loader.type != "LTXDuoModelLoader"
         generation = Generation.V2_0 if loader.id in self.old else self.generation if second else Generation.V2_3
-        widths = {"video_aggregate_embed.bias": self.text_width, "audio_aggregate_embed.bias": 2048}
+        shapes = {"video_aggregate_embed.bias": (self.text_width,), "audio_aggregate_embed.bias": (2048,), **self.more}
         return SimpleNamespace(
             path=Path(f"{loader.type}.safetensors"),
             generation=generation,
             generation_name=str(generation),
             config=CONFIG,
+            metadata={},
             components={Component.TRANSFORMER},
-            tensors=lambda part: {name: SimpleNamespace(shape=(width,)) for name, width in widths.items()},
+            key_maps={},
+            files=(),
+            tensors=lambda part: {name: TensorInfo("BF16", shape) for name, shape in shapes.items()},
         )
 
     hears = True  # whether the audio VAE has an encoder
@@ -50,12 +55,18 @@ class OfficialFiles:
 
         return SimpleNamespace(components=parts, require=require)
 
+    def opened(self, loader, slot, folders):
+        return self.checkpoint(loader) if loader.value(slot, str) and folders else None
+
     def lora(self, loader):
         def check(shapes, model):
             if not self.lora_fits:
                 raise VariantError("a LoRA of another model")
 
         return SimpleNamespace(check=check, reference=self.reference, made_for=self.made_for)
+
+    def lora_shapes(self, model):
+        return {}
 
     def paths(self, loader):
         return []

@@ -18,16 +18,22 @@ from ltx_duo.scripts.small_model_parts import layout, sizes, values, write
 from ltx_duo.tests.parity.weights import randomise
 
 PREFIX = "model.diffusion_model."
-VIDEO_CONTEXT, AUDIO_CONTEXT = 512, 128
+HEADS = 32
 Velocities = tuple[Tensor, Tensor]
 
 
-def _config() -> dict:
-    """512 channels, so that ranks reach 384; 32 heads, so that gates have 32."""
+def context_widths(heads: int) -> tuple[int, int]:
+    """Of the text that picture and sound attend to, which are the streams' own."""
+    return heads * 16, heads * 4
+
+
+def _config(heads: int) -> dict:
+    """With 32 heads 512 channels, so that ranks reach 384, and gates of 32."""
     config = copy.deepcopy(sizes.model_config())
-    section = {"num_layers": 1, "cross_attention_dim": VIDEO_CONTEXT, "audio_cross_attention_dim": AUDIO_CONTEXT}
+    video, audio = context_widths(heads)
+    section = {"num_layers": 1, "cross_attention_dim": video, "audio_cross_attention_dim": audio}
     for prefix, head_dim in (("", 16), ("connector_", 16), ("audio_", 4), ("audio_connector_", 4)):
-        section |= {f"{prefix}num_attention_heads": 32, f"{prefix}attention_head_dim": head_dim}
+        section |= {f"{prefix}num_attention_heads": heads, f"{prefix}attention_head_dim": head_dim}
     config["transformer"].update(section)
     return config
 
@@ -42,8 +48,8 @@ class WideModel:
     connectors: Mapping[str, Tensor]
 
     @classmethod
-    def draw(cls, seed: int) -> "WideModel":
-        config = _config()
+    def draw(cls, seed: int, heads: int = HEADS) -> "WideModel":
+        config = _config(heads)
         module = AVTransformer(TransformerParams.from_config(config))
         randomise(module, torch.Generator().manual_seed(seed))
         layers = tuple(name for name, layer in module.named_modules() if isinstance(layer, nn.Linear))
@@ -67,7 +73,7 @@ class WideModel:
         return module
 
 
-def draw_velocities(seed: int) -> Callable[[AVTransformer], Velocities]:
+def draw_velocities(seed: int, heads: int = HEADS) -> Callable[[AVTransformer], Velocities]:
     """A function that gives a transformer's velocities of video and audio for random tokens with an image."""
     generator = torch.Generator().manual_seed(seed)
     geometry = LatentGeometry(128, 64, 9, 24.0)
@@ -75,7 +81,7 @@ def draw_velocities(seed: int) -> Callable[[AVTransformer], Velocities]:
     tokens = [torch.randn(1, n, 128, generator=generator) for n in (geometry.video_tokens, geometry.audio_frames)]
     times = [torch.full(t.shape[:2], 0.7) for t in tokens]
     times[0][:, : geometry.frame_tokens] = 0.0
-    contexts = [torch.randn(1, 9, width, generator=generator) for width in (VIDEO_CONTEXT, AUDIO_CONTEXT)]
+    contexts = [torch.randn(1, 9, width, generator=generator) for width in context_widths(heads)]
 
     def velocities(model: AVTransformer) -> Velocities:
         ropes = model.rope_tables(geometry.video_positions(), geometry.audio_positions())

@@ -1,0 +1,79 @@
+"""ComfyUI's own VAE and upsampler loaders before our nodes: which of its VAEs goes into which input."""
+
+from collections.abc import Iterator
+
+from ...ltx_core.generation import Generation
+from ..names import (
+    DECODE,
+    LATENT_UPSAMPLER,
+    SAVE_LATENT,
+    STAGE_ONE_SAMPLER,
+    STAGE_TWO_SAMPLER,
+    UPSAMPLER_LOADER,
+)
+from ..prompt_graph import Node, PromptGraph
+from .report import Files, Report
+from .sounds import given_sounds
+
+CHECKPOINT_LOADER, VAE_LOADER, AUDIO_VAE_LOADER = "CheckpointLoaderSimple", "VAELoader", "LTXVAudioVAELoader"
+CORE_UPSAMPLER_LOADER = "LatentUpscaleModelLoader"
+
+# Each loader's input for the file, and the folder that it is in.
+_FILES = {
+    CHECKPOINT_LOADER: ("ckpt_name", "checkpoints"),
+    VAE_LOADER: ("vae_name", "vae"),
+    AUDIO_VAE_LOADER: ("ckpt_name", "checkpoints"),
+}
+_ADD_AUDIO = "LTXVAudioVAELoader with the LTX-2.3 checkpoint, or LTX VAE Loader"
+_KEEPING_SOUND = (STAGE_TWO_SAMPLER, LATENT_UPSAMPLER, SAVE_LATENT)
+
+
+def upsampler_loaders(graph: PromptGraph) -> Iterator[tuple[Node, str]]:
+    """Loaders of latent upsamplers, ours and those of ComfyUI that our node takes, with their input for the file."""
+    yield from ((loader, "upsampler") for loader in graph.of_type(UPSAMPLER_LOADER))
+    for node in graph.of_type(LATENT_UPSAMPLER):
+        source = graph.source(node, "upsampler")
+        if source is not None and source.type == CORE_UPSAMPLER_LOADER:
+            yield source, "model_name"
+
+
+def check_vaes(graph: PromptGraph, node: Node, files: Files, report: Report) -> None:
+    """ComfyUI's VAEs of a node are of LTX-2.3, decode what their input is for, and sound has one where it needs it."""
+    picture, sound = graph.source(node, "vae"), graph.source(node, "audio_vae")
+    if picture is not None and picture.type == AUDIO_VAE_LOADER:
+        report.error(node, "vae is the audio VAE of LTXVAudioVAELoader, which decodes sound alone. Connect LTX VAE "
+                     "Loader, or the VAE of Load Checkpoint; the audio VAE goes into audio_vae of LTX Audio-Video "
+                     "Decode.", input="vae")  # fmt: skip
+    if sound is not None and sound.type == CHECKPOINT_LOADER:
+        report.error(node, "audio_vae is the VAE of Load Checkpoint, which decodes the picture alone. Connect "
+                     f"{_ADD_AUDIO}.", input="audio_vae")  # fmt: skip
+    for slot, loader in (("vae", picture), ("audio_vae", sound)):
+        if loader is not None and loader.type in _FILES:
+            _check_generation(node, slot, loader, files, report)
+    alone = picture is not None and picture.type in (CHECKPOINT_LOADER, VAE_LOADER)
+    if alone and given_sounds(graph, node):
+        report.error(node, "A sound is given, and ComfyUI's own VAE encodes the picture alone. Connect LTX VAE Loader.",
+                     input="vae")  # fmt: skip
+    if node.type == DECODE and alone and not node.has("audio_vae") and _has_sound(graph, node):
+        report.error(node, "The latent has sound, and ComfyUI's own VAE decodes the picture alone. Connect "
+                     f"{_ADD_AUDIO}, to audio_vae.", input="vae")  # fmt: skip
+
+
+def _check_generation(node: Node, slot: str, loader: Node, files: Files, report: Report) -> None:
+    name, folder = _FILES[loader.type]
+    file = files.opened(loader, name, (folder,))
+    if file is not None and file.generation not in (None, Generation.V2_3):
+        report.error(node, f"{slot} comes from {file.path.name}, which is of {file.generation_name}; these nodes run "
+                     "LTX-2.3. Choose its file in the loader.", input=slot)  # fmt: skip
+
+
+def _has_sound(graph: PromptGraph, node: Node) -> bool:
+    """Whether the latent surely has a sound to decode: a stage made both, and nothing has taken them apart since."""
+    for source in graph.chain(node, "latent"):
+        if given_sounds(graph, source):
+            return False  # it comes out as it went in
+        if source.type == STAGE_ONE_SAMPLER:
+            return True
+        if source.type not in _KEEPING_SOUND:
+            return False
+    return False

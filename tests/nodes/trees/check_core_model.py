@@ -1,0 +1,361 @@
+"""ComfyUI's own MODEL in our samplers: the same films as from our loader, and the MODEL stays as it was."""
+
+import gc
+import json
+import weakref
+
+import comfy.latent_formats
+import comfy.model_management as mm
+import comfy.sd
+import pytest
+import torch
+
+from ltx_duo.ltx_core.errors import LTXError
+from ltx_duo.ltx_core.execution.graphs import _weights
+from ltx_duo.ltx_core.kernels.fp8_linear import converts
+from ltx_duo.ltx_core.sampling.guidance import OFF
+from ltx_duo.ltx_core.variants import Kind, variant_of
+from ltx_duo.nodes.comfyui import core_layers, core_model, latents
+
+if not hasattr(comfy.latent_formats, "LTXAV"):
+    pytest.skip("this ComfyUI has no audio-video model", allow_module_level=True)
+
+from comfy_extras import nodes_lt
+
+import nodes as core
+
+OURS = "the same file through LTX Model Loader"
+
+
+@pytest.fixture
+def load(names):
+    """What CheckpointLoaderSimple gives as MODEL."""
+
+    def make(name: str = names.checkpoint):
+        return core.CheckpointLoaderSimple().load_checkpoint(name)[0]
+
+    return make
+
+
+@pytest.fixture
+def theirs(load):
+    return load()
+
+
+@pytest.fixture
+def with_their_lora(names):
+    """What LoraLoaderModelOnly makes of a MODEL."""
+
+    def add(model, strength: float):
+        return core.LoraLoaderModelOnly().load_lora_model_only(model, names.lora, strength)[0]
+
+    return add
+
+
+@pytest.fixture
+def equal(measured):
+    def compare(what: str, ours: dict, reference: dict, tolerance: float = 0.0) -> None:
+        for name, a, b in zip(("video", "audio"), latents.take(ours), latents.take(reference), strict=True):
+            measured(f"{what}: {name}", OURS, a, b, tolerance)
+
+    return compare
+
+
+def test_both_stages_equal_our_loaders(theirs, model, stage_one, stage_two, upsampled, equal):
+    equal("ComfyUI's MODEL, stage one", stage_one(theirs), stage_one(model))
+    equal("ComfyUI's MODEL, stage two", stage_two(theirs, upsampled), stage_two(model, upsampled))
+
+
+def test_their_lora_is_ours(theirs, with_their_lora, model, with_lora, stage_one, stage_two, upsampled, equal, same):
+    patched = with_their_lora(theirs, 0.7)
+    equal("ComfyUI's MODEL with a LoRA, stage one", stage_one(patched), stage_one(with_lora(0.7, 0.0)), 2e-5)
+    both = stage_two(patched, upsampled), stage_two(with_lora(0.0, 0.7), upsampled)
+    equal("ComfyUI's MODEL with a LoRA, stage two", *both, 2e-5)
+    assert not same(both[0], stage_two(model, upsampled))
+
+
+def test_our_lora_loader_takes_their_model(run, theirs, with_their_lora, stage_one, stage_two, upsampled, names, same):
+    plain = stage_one(theirs), stage_two(theirs, upsampled)
+    ours = run("LoraLoader", model=theirs, lora=names.lora, strength_stage_one=0.0, strength_stage_two=0.7)
+    patched = with_their_lora(theirs, 0.7)
+    assert same(stage_two(ours, upsampled), stage_two(patched, upsampled))
+    assert same(stage_one(ours), plain[0])
+    assert same(stage_two(ours, upsampled), stage_two(patched, upsampled))
+    assert same(stage_two(theirs, upsampled), plain[1])
+    # On top of what lies on the MODEL.
+    twice = run("LoraLoader", model=patched, lora=names.lora, strength_stage_one=0.0, strength_stage_two=-0.7)
+    assert not same(stage_one(twice), plain[0])
+    undone, reference = (latents.take(stage_two(m, upsampled))[0] for m in (twice, theirs))
+    changed = latents.take(stage_two(patched, upsampled))[0]
+    assert (undone - reference).abs().max() < 0.05 * (changed - reference).abs().max()
+
+
+def test_clones_of_one_model_in_two_samplers(theirs, with_their_lora, load, stage_one, stage_two, upsampled, same):
+    """One LoRA set in each stage, switched back and forth, as two MODEL wires make it."""
+    first, second = with_their_lora(theirs, 0.4), with_their_lora(theirs, -0.9)
+    expected = stage_one(with_their_lora(load(), 0.4)), stage_two(with_their_lora(load(), -0.9), upsampled)
+    plain = stage_one(theirs)
+    for _ in range(2):
+        assert same(stage_one(first), expected[0])
+        assert same(stage_two(second, upsampled), expected[1])
+        assert same(stage_one(theirs), plain)
+    assert not same(expected[0], plain)
+
+
+def test_scaled_fp8_file(load, run, rewritten, names, stage_one, stage_two, upsampled, equal):
+    def quantise(tensors, metadata):
+        layers = {}
+        for key in [key for key in tensors if key.startswith("model.diffusion_model.transformer_blocks.")]:
+            layer, _, last = key.rpartition(".")
+            if last == "weight" and tensors[key].ndim == 2 and converts(layer, tensors[key]):
+                full = tensors[key].float()
+                scale = full.abs().max() / 448
+                tensors[key] = (full / scale).clamp(-448, 448).to(torch.float8_e4m3fn)
+                tensors[f"{layer}.weight_scale"] = scale
+                layers[layer] = {"format": "float8_e4m3fn"}
+        metadata["_quantization_metadata"] = json.dumps({"format_version": "1.0", "layers": layers})
+
+    name = rewritten("checkpoints", names.checkpoint, quantise)
+    theirs, ours = load(name), run("ModelLoader", checkpoint=name, weight_dtype="auto")
+    mm.load_models_gpu([theirs])
+    layer = theirs.model.diffusion_model.transformer_blocks[0].attn1.to_q
+    assert type(layer.weight.data) is not torch.Tensor and core_model.take(theirs).stage(1).expanding_bytes > 0
+    equal("ComfyUI's MODEL of an fp8 file, stage one", stage_one(theirs), stage_one(ours), 2e-5)
+    equal("ComfyUI's MODEL of an fp8 file, stage two", stage_two(theirs, upsampled), stage_two(ours, upsampled), 2e-5)
+
+
+@pytest.fixture
+def partly(monkeypatch):
+    """From here on ComfyUI has room for half of a model's weights."""
+
+    def load(models, **_):
+        for patcher in models:
+            patcher.detach()
+            patcher.load(patcher.load_device, lowvram_model_memory=patcher.model_size() // 2)
+            assert patcher.model.model_lowvram and 0 < patcher.loaded_size() < patcher.model_size()
+
+    return lambda: monkeypatch.setattr(mm, "load_models_gpu", load)
+
+
+@pytest.mark.parametrize("how", ["streaming", "partly"])
+def test_streamed_weights_give_the_same_film(
+    how, request, theirs, load, with_their_lora, stage_one, stage_two, upsampled, same
+):
+    plain = stage_one(theirs)
+    whole = stage_two(theirs, upsampled)
+    patched = stage_two(with_their_lora(theirs, 0.7), upsampled)
+    request.getfixturevalue(how)()
+    fresh = load()
+    assert same(stage_one(fresh), plain)
+    assert same(stage_two(fresh, upsampled), whole)
+    # Laid over, the sum is rounded to the file's bfloat16; streamed, it is not.
+    streamed = stage_two(with_their_lora(fresh, 0.7), upsampled)
+    away, near, base = (latents.take(latent)[0] for latent in (patched, streamed, whole))
+    assert (near - away).abs().max() < 0.05 * (away - base).abs().max()
+
+
+PATCHED = (
+    "transformer_blocks.0.attn1.q_norm.weight",
+    "transformer_blocks.1.audio_ff.net.2.bias",
+    "adaln_single.linear.weight",
+    "video_embeddings_connector.transformer_1d_blocks.0.attn1.to_v.weight",
+)
+
+
+@pytest.mark.parametrize("name", PATCHED)
+def test_whatever_comfyui_patches_acts_laid_over_and_streamed(name, theirs, stage_one, streaming, same):
+    patched, key = theirs.clone(), f"diffusion_model.{name}"
+    weight = dict(theirs.model.named_parameters())[key]
+    assert patched.add_patches({key: ("diff", (torch.full_like(weight, 0.5),))}, 1.0) == [key]
+    plain, whole = stage_one(theirs), stage_one(patched)
+    streaming()
+    for streamed, laid_over in zip(latents.take(stage_one(patched)), latents.take(whole), strict=True):
+        assert torch.allclose(streamed, laid_over, atol=1e-4)
+    assert not any(map(torch.allclose, latents.take(plain), latents.take(whole)))
+    assert same(stage_one(theirs), plain)
+
+
+@pytest.fixture
+def keyed(texts, upsampled):
+    """What ComfyUI's KSampler makes of a MODEL."""
+    noisy = {"samples": upsampled["samples"]}
+
+    def sample(model) -> list[torch.Tensor]:
+        made = core.KSampler().sample(model, 3, 1, 1.0, "euler", "simple", texts[0], texts[1], noisy, 0.5)[0]
+        return list(made["samples"].unbind())
+
+    return sample
+
+
+def test_their_sampler_gives_what_it_gave_before(theirs, with_their_lora, keyed, stage_one, stage_two, upsampled):
+    patched = with_their_lora(theirs, 0.7)
+    before = keyed(theirs), keyed(patched)
+    modules = list(theirs.model.named_modules())
+    inside = {name: (set(vars(module)), type(module)) for name, module in modules}
+    hooks = [len(module._forward_hooks) + len(module._forward_pre_hooks) for _, module in modules]
+    stage_one(patched)
+    stage_two(theirs, upsampled)
+    after = keyed(theirs), keyed(patched)
+    for one, other in zip(before, after, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+    assert not torch.equal(before[0][0], before[1][0])
+    assert {name: (set(vars(module)), type(module)) for name, module in theirs.model.named_modules()} == inside
+    assert [len(module._forward_hooks) + len(module._forward_pre_hooks) for _, module in modules] == hooks
+
+
+def test_nothing_keeps_the_model_alive(load, stage_one):
+    model = load()
+    stage_one(model)
+    gone = weakref.ref(model.model)
+    mm.unload_all_models()
+    del model
+    gc.collect()
+    assert gone() is None
+
+
+def test_layers_of_comfyui_are_never_recorded(theirs):
+    blocks = core_model.take(theirs).stage(1).load().transformer.transformer_blocks
+    assert _weights(blocks, torch.device("cpu")) is None
+
+
+def _swapped_values(bind):
+    def wrong(self, network):
+        bind(self, network)
+        attention = self.video_connector.transformer_1d_blocks[0].attn1
+        attention.to_k = attention.to_v
+
+    return wrong
+
+
+def _foreign_table(bind):
+    def wrong(self, network):
+        bind(self, network)
+        self.transformer.transformer_blocks[0]._parameters = network.transformer_blocks[1]._parameters
+
+    return wrong
+
+
+@pytest.mark.parametrize("mistake", [_swapped_values, _foreign_table])
+def test_a_wrong_layer_shows(mistake, theirs, model, stage_one, same, monkeypatch):
+    monkeypatch.setattr(core_layers.BorrowedModel, "bind", mistake(core_layers.BorrowedModel.bind))
+    assert not same(stage_one(theirs), stage_one(model))
+
+
+def test_distilled_by_the_files_name_or_by_inputs(load, run, stage_one, same, models, names, folder):
+    """A distilled MODEL takes its own steps; where it does not tell, guidance and sigmas say all that kind says."""
+    name = "ltx-2.3-small-distilled.safetensors"
+    (folder("checkpoints") / name).symlink_to(models / "checkpoints" / names.checkpoint)
+    theirs = load(name)
+    expected = stage_one(run("ModelLoader", checkpoint=names.checkpoint, weight_dtype="auto", kind="distilled"))
+    assert core_model.take(theirs).kind is Kind.DISTILLED
+    assert same(stage_one(theirs), expected)
+    theirs.cached_patcher_init = None
+    assert core_model.take(theirs).kind is Kind.DEV
+    sigmas = torch.tensor(variant_of(Kind.DISTILLED).fixed_sigmas)
+    assert same(stage_one(theirs, guidance=OFF, sigmas=sigmas), expected)
+
+
+def texts_on(node, **inputs) -> str:
+    return "\n".join(node.execute(**inputs).ui["text"])
+
+
+@pytest.fixture
+def told(nodes, vae, texts, names):
+    """What LTX Stage One Sampler says on itself."""
+
+    def say(model) -> str:
+        inputs = {"vae": vae, "positive": texts[0], "negative": texts[1], "seed": 1, "noise_device": "cpu"}
+        return texts_on(nodes["LTXDuoStageOneSampler"], model=model, **inputs, **names.size)
+
+    return say
+
+
+def test_float16_is_told(theirs, told):
+    changed = theirs.clone()
+    changed.set_model_compute_dtype(torch.float16)
+    assert "computes in float16" in told(changed)
+
+
+def test_what_does_nothing_is_named(theirs, told):
+    plain = told(theirs)
+    assert "taken as dev by its file's name" in plain and "Other nodes" not in plain
+    changed = nodes_lt.ModelSamplingLTXV.execute(theirs, 2.05, 0.95).args[0]
+    changed.set_model_unet_function_wrapper(lambda apply, inputs: apply(**inputs))
+    changed.set_model_sampler_cfg_function(lambda args: args["cond"])
+    changed.add_wrapper_with_key("apply_model", "torch.compile", lambda executor, *a, **k: executor(*a, **k))
+    changed.set_model_attn1_patch(lambda *a: a)
+    said = told(changed)
+    for part in ("ModelSamplingLTXV", "model_function_wrapper", "sampler_cfg_function", "torch.compile", "attn1_patch"):
+        assert part in said, part
+
+
+def test_attention_override_acts(theirs, stage_one, told, same):
+    calls = []
+
+    def override(attention, *arguments, **options):
+        calls.append(options["transformer_options"])
+        return attention(*arguments, **options)
+
+    plain = stage_one(theirs)
+    changed = theirs.clone()
+    changed.model_options["transformer_options"]["optimized_attention_override"] = override
+    for one, other in zip(latents.take(stage_one(changed)), latents.take(plain), strict=True):
+        assert torch.allclose(one, other, atol=1e-4)
+    assert calls
+    changed.model_options["transformer_options"]["optimized_attention_override"] = lambda f, q, *a, **k: (
+        f(q, *a, **k) * 2
+    )
+    assert not same(stage_one(changed), plain)
+    assert "Other nodes" not in told(changed)
+
+
+def test_a_compiled_block_counts_as_its_layers(theirs, stage_one, told, same):
+    class Compiled(torch.nn.Module):
+        def __init__(self, block):
+            super().__init__()
+            self._orig_mod = block
+
+    plain = stage_one(theirs)
+    changed = theirs.clone()
+    block = theirs.model.diffusion_model.transformer_blocks[1]
+    changed.add_object_patch("diffusion_model.transformer_blocks.1", Compiled(block))
+    assert same(stage_one(changed), plain)
+    assert "diffusion_model.transformer_blocks.1" in told(changed)
+
+
+@pytest.fixture
+def earlier(load, rewritten, names):
+    """A MODEL of LTX-2.0: less modulation, no gates, its text projected inside."""
+    absent = ("to_gate_logits", "prompt_adaln_single", "prompt_scale_shift_table")
+    switches = ("apply_gated_attention", "cross_attention_adaln", "caption_proj_before_connector")
+
+    def write(tensors, metadata):
+        config = json.loads(metadata["config"])
+        config["transformer"] |= dict.fromkeys(switches, False)
+        metadata["config"] = json.dumps(config)
+        for key in list(tensors):
+            path = key.removeprefix("model.diffusion_model.")
+            if any(word in key for word in absent):
+                del tensors[key]
+            elif path.startswith(("adaln_single.linear.", "audio_adaln_single.linear.")):
+                tensors[key] = tensors[key][: tensors[key].shape[0] * 6 // 9].clone()
+            elif path.startswith("transformer_blocks.") and path.endswith("scale_shift_table"):
+                tensors[key] = tensors[key][:6].clone()
+
+    return load(rewritten("checkpoints", names.checkpoint, write))
+
+
+def test_other_generations_are_refused(earlier, stage_one):
+    with pytest.raises(LTXError, match=r"This MODEL is LTX-2\.0"):
+        stage_one(earlier)
+    earlier.model.model_config.unet_config["use_keyframes_abs_pos_embedding"] = True
+    with pytest.raises(LTXError, match=r"This MODEL is LTX-2\.5"):
+        stage_one(earlier)
+
+
+def test_a_model_with_other_layers_is_refused(theirs, stage_one):
+    changed = theirs.clone()
+    changed.model.diffusion_model.transformer_blocks[1].attn1.to_q = torch.nn.Linear(3, 5)
+    del changed.model.diffusion_model.transformer_blocks[0].audio_ff
+    with pytest.raises(LTXError, match=r"missing, such as transformer_blocks\.0\.audio_ff.*5x3 instead of 128x128"):
+        stage_one(changed)
