@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .audio_vae.decoder import AudioDecoder
 from .components import Components
-from .errors import LTXError
+from .errors import CheckpointError, LTXError
 from .execution.graphs import BlockGraphs
 from .execution.precompile import finish_transformer, finish_video_decoder
 from .image_compression import COMPRESSING, pyav
@@ -236,6 +236,11 @@ def _of_stages(components: Components, loras: Sequence[StagedLoRA]) -> tuple[Sta
 def _check(components: Components, request: Request) -> None:
     components.check()
     request.guidance.blocks(components.transformer.params.num_layers)
+    if request.sound is not None and components.audio_encoder is None:
+        raise CheckpointError(
+            "The request gives a sound, but the components have no audio VAE encoder. Load them from a checkpoint that "
+            f"has one, such as {components.variant.files.checkpoint}."
+        )
     for given in request.images:
         check_image(given.image)
         if (components.variant.image_crf if given.crf is None else given.crf) > 0:

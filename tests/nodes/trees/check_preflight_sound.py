@@ -60,6 +60,25 @@ def test_a_vae_that_cannot_encode_sound():
     assert scene.report() == Report(), "nothing is encoded"
 
 
+@pytest.mark.parametrize("loader", ["CheckpointLoaderSimple", "VAELoader"])
+def test_comfyuis_own_vae_encodes_no_sound(loader):
+    scene, _ = with_sound()
+    vae = [scene.add(loader, ckpt_name="x", vae_name="x")[0], 2 if loader == "CheckpointLoaderSimple" else 0]
+    messages = scene.set(ONE, vae=vae).report().wrong
+    ((name, found),) = ((name, found) for name, found in messages.items() if "vae" in found)
+    assert scene.prompt[name]["class_type"] == ONE and "audio_vae of LTX Sound Condition" in found["vae"]
+    encoder = [scene.add("LTXVAudioVAELoader", ckpt_name="x")[0], 0]
+    assert scene.set("LTXDuoSoundCondition", audio_vae=encoder).report().wrong == {}
+
+
+def test_a_given_sound_needs_no_audio_vae_to_come_out():
+    scene, _ = with_sound()
+    scene.set("LTXDuoAVDecode", vae=[scene.add("VAELoader", vae_name="x")[0], 0])
+    assert scene.report().wrong == {}
+    scene.cut(ONE, "conditions").cut(TWO, "conditions")
+    assert list(scene.report().wrong) == [scene.link("LTXDuoAVDecode")[0]]
+
+
 @pytest.mark.parametrize(("counted", "made", "told"), [(24.0, 24, False), (25.0, 24.0, True), (24.0, ["98", 0], False)])
 def test_frames_are_counted_at_the_films_rate(counted, made, told):
     scene, link = with_sound(fps=counted)
