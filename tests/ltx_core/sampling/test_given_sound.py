@@ -88,6 +88,11 @@ class TestEncoding:
         latent = encode_sound(encoder, sound, LatentGeometry(64, 64, frames, fps), dtype=torch.float32)
         assert latent.shape == (1, 8, audio_latents(frames, fps), 16) and latent.isfinite().all()
 
+    def test_a_film_shorter_than_one_window_of_the_spectrogram(self, encoder):
+        frame = LatentGeometry(64, 64, 1, 40.0)
+        latent = encode_sound(encoder, GivenSound(torch.zeros(2, 1200), 48000), frame, dtype=torch.float32)
+        assert latent.shape == (1, 8, 1, 16)
+
     def test_what_follows_a_short_sound_is_encoded_silence(self, encoder, rng):
         wave = torch.randn(2, 48000, generator=rng)
         short, silent = wave[:, :14400], wave.clone()

@@ -365,6 +365,12 @@ class TestCoresMasks:
         with pytest.raises(ConditioningError, match="keeps all of the sound and none of the picture.*Sound Condition"):
             stage_one(model, conditions=None, latent=wired(*masks))
 
+    def test_other_masks_are_refused_over_a_part_of_the_sound(self, model, stage_one, wired):
+        latent = wired()
+        latent["noise_mask"].unbind()[1][..., 4:] = 1
+        with pytest.raises(ConditioningError, match="keeps all of the sound"):
+            stage_one(model, conditions=None, latent=latent)
+
     def test_a_sound_of_another_length(self, model, stage_one, wired):
         latent = wired()
         latent["samples"] = nested(latent["samples"].unbind()[0], torch.zeros(1, 8, 40, 16))
