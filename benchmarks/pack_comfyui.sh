@@ -8,7 +8,7 @@ set -euo pipefail
 tree=$(realpath "$1") out=$2
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 mkdir -p "$out"
-packages=(alembic annotated-types av blake3 comfy-aimdo comfy-kitchen kornia kornia_rs Mako pydantic pydantic_core
+packages=(alembic annotated-types av blake3 comfy-aimdo comfy-kitchen gguf kornia kornia_rs Mako pydantic pydantic_core
   pydantic-settings python-dotenv simpleeval spandrel SQLAlchemy torchsde trampoline typing-inspection typing_extensions
   websocket-client)
 pins=()

@@ -1,18 +1,15 @@
 """Files of the official layout with random weights of the full size, written quickly.
 
-Weights are drawn on the GPU if there is one, and go to disk tensor by tensor: neither file ever lies in memory.
+`tensor_writer` writes them tensor by tensor: no file ever lies in memory.
 """
 
 import copy
 import json
-import os
-import struct
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from tensor_writer import Draw, Entry, write_safetensors
 from torch import Tensor, nn
 from workload import config
 
@@ -36,14 +33,8 @@ UPSAMPLER = Path("latent_upscale_models", "ltx-2.3-spatial-upscaler-x2-1.1.safet
 RANK = 384
 GEMMA_12B = {"hidden_size": 3840, "intermediate_size": 15360, "num_hidden_layers": 48, "num_attention_heads": 16,
              "num_key_value_heads": 8, "head_dim": 256}  # fmt: skip
-THREADS = 8
-NAMES = {torch.bfloat16: "BF16", torch.float32: "F32", torch.float8_e4m3fn: "F8_E4M3", torch.uint8: "U8"}
 # Root mean square of what random bytes of nvfp4 stand for, with scales as `_block_scales` draws them.
 NVFP4_SIZE = 2.93 * 1.04
-
-Draw = Callable[[torch.Size, str], Tensor]
-# Name in the file, shape, dtype, and how to draw it.
-Entry = tuple[str, torch.Size, torch.dtype, Draw]
 
 
 def write_models(folder: Path, *, weights: str, small: bool, layers: int | None = None) -> list[Path]:
@@ -51,21 +42,28 @@ def write_models(folder: Path, *, weights: str, small: bool, layers: int | None 
 
     `weights`: what the matrices of the transformer's blocks are stored as, "bf16", "fp8" or "nvfp4".
     """
-    settings = model_config() if small else config(layers)
     upsampler = UPSAMPLER_CONFIG | ({} if small else {"mid_channels": 1024, "num_blocks_per_stage": 4})
-    metadata = {"config": json.dumps(settings), "model_version": "2.3.0"}
-    entries = list(_checkpoint(settings, weights))
-    _write(folder / CHECKPOINT, entries, metadata | _marks(entries))
-    _write(folder / LORA, list(_lora(settings, 8 if small else RANK)), {})
+    write_checkpoint(folder / CHECKPOINT, weights=weights, small=small, layers=layers)
+    write_lora(folder / LORA, small=small, layers=layers)
     module = LatentUpsampler(UpsamplerParams.from_config(upsampler), device="meta")
-    _write(folder / UPSAMPLER, list(_entries("", module)), {"config": json.dumps(upsampler)})
+    write_safetensors(folder / UPSAMPLER, list(_entries("", module)), {"config": json.dumps(upsampler)})
     return [folder / CHECKPOINT, folder / LORA, folder / UPSAMPLER]
+
+
+def write_checkpoint(path: Path, *, weights: str, small: bool, layers: int | None = None) -> None:
+    settings = settings_of_model(small, layers)
+    entries = list(_checkpoint(settings, weights))
+    write_safetensors(path, entries, metadata_of_model(settings) | _marks(entries))
+
+
+def write_lora(path: Path, *, small: bool, layers: int | None = None) -> None:
+    write_safetensors(path, list(_lora(settings_of_model(small, layers), 8 if small else RANK)), {})
 
 
 def write_text_encoder(gemma: Path, projection: Path, *, small: bool, layers: int | None = None) -> None:
     """Writes Gemma-3 12B as in gemma_3_12B_it_fp4_mixed (feed-forwards in nvfp4, some of the rest in fp8), without a
     tokenizer, and the text projection of a model of the same kind."""
-    settings, text = model_config() if small else config(), copy.deepcopy(GEMMA_CONFIG)
+    settings, text = settings_of_model(small), copy.deepcopy(GEMMA_CONFIG)
     if not small:
         text["text_config"] |= GEMMA_12B
     if layers is not None:
@@ -84,20 +82,33 @@ def write_text_encoder(gemma: Path, projection: Path, *, small: bool, layers: in
     for layer, mark in layers_in.items():
         text_of_mark = torch.tensor(list(json.dumps(mark).encode()), dtype=torch.uint8)
         entries.append((f"{layer}.comfy_quant", text_of_mark.shape, torch.uint8, _given(text_of_mark)))
-    _write(gemma, entries, {})
+    write_safetensors(gemma, entries, {})
     extractor = FeatureExtractorParams.from_config(settings, params.hidden_size, params.layers + 1)
     module = FeatureExtractor(extractor, device="meta")
-    metadata = {"config": json.dumps(settings), "model_version": "2.3.0"}
-    _write(projection, list(_entries("text_embedding_projection.", module)), metadata)
+    write_safetensors(projection, list(_entries("text_embedding_projection.", module)), metadata_of_model(settings))
 
 
-def _checkpoint(settings: dict, weights: str) -> Iterator[Entry]:
+def settings_of_model(small: bool, layers: int | None = None) -> dict:
+    return model_config() if small else config(layers)
+
+
+def metadata_of_model(settings: dict) -> dict[str, str]:
+    return {"config": json.dumps(settings), "model_version": "2.3.0"}
+
+
+def transformer_entries(settings: dict, weights: str = "bf16") -> Iterator[Entry]:
+    """The transformer with its connectors."""
     meta = {"device": "meta"}
     prefix = "model.diffusion_model."
     yield from _entries(prefix, AVTransformer(TransformerParams.from_config(settings), **meta), weights)
     for modality in ("video", "audio"):
         connector = EmbeddingsConnector(ConnectorParams.from_config(settings, modality), **meta)
         yield from _entries(f"{prefix}{modality}_embeddings_connector.", connector)
+
+
+def _checkpoint(settings: dict, weights: str) -> Iterator[Entry]:
+    meta = {"device": "meta"}
+    yield from transformer_entries(settings, weights)
     video, audio = VideoVAEParams.from_config(settings), AudioVAEParams.from_config(settings)
     yield from _side("vae.", "encoder", VideoEncoder(video, **meta), statistics=True)
     yield from _side("vae.", "decoder", VideoDecoder(video, **meta))
@@ -203,37 +214,3 @@ def _norm(shape: torch.Size, device: str) -> Tensor:
 
 def _given(tensor: Tensor) -> Draw:
     return lambda shape, device: tensor
-
-
-def _write(path: Path, entries: list[Entry], metadata: dict[str, str]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    # Wide elements first, so that each tensor is aligned to its own.
-    entries.sort(key=lambda entry: -entry[2].itemsize)
-    header, end = {"__metadata__": metadata}, 0
-    for name, shape, dtype, _ in entries:
-        size = shape.numel() * dtype.itemsize
-        header[name] = {"dtype": NAMES[dtype], "shape": list(shape), "data_offsets": [end, end + size]}
-        end += size
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    torch.manual_seed(0)
-    with path.open("wb") as file, ThreadPoolExecutor(THREADS) as pool:
-        file.write(struct.pack("<Q", len(text)) + text)
-        file.flush()
-        written: deque[Future] = deque()
-        for name, shape, dtype, draw in entries:
-            values = draw(shape, device).to(dtype).contiguous().view(-1).view(torch.uint8)
-            offset = 8 + len(text) + header[name]["data_offsets"][0]
-            written.append(pool.submit(_write_at, file.fileno(), values, offset))
-            while len(written) > 2 * THREADS:
-                written.popleft().result()
-        for part in written:
-            part.result()
-
-
-def _write_at(descriptor: int, values: Tensor, offset: int) -> None:
-    data = values.cpu().numpy().data
-    while len(data):
-        done = os.pwrite(descriptor, data, offset)
-        data, offset = data[done:], offset + done
