@@ -124,7 +124,7 @@ def test_picture_and_sound_in_each_others_place(config):
         audio_vae(picture)
     with pytest.raises(LTXError, match=r"^The latent has sound, and vae.*picture alone.*Connect LTXVAudioVAELoader"):
         sound_of(picture, None)
-    with pytest.raises(LTXError, match=r"^A sound is given, and vae.*picture alone.*Connect LTX VAE Loader"):
+    with pytest.raises(LTXError, match=r"^A sound is given, and vae.*picture alone.*audio_vae of LTX Sound Condition"):
         video_vae(picture).audio_encoder()
     sound = audio(config, config["vocoder"])
     with pytest.raises(LTXError, match=r"^vae is ComfyUI's audio VAE .*goes into audio_vae.*Connect LTX VAE Loader"):

@@ -279,7 +279,7 @@ def test_lora_of_another_model(run, rewritten):
 
 def test_file_that_is_no_lora(nodes, folder):
     save_file({"a.lokr_w1": torch.zeros(2)}, folder("loras") / "lokr.safetensors")
-    assert "LoKr" in refusal(nodes, "LoraLoader", lora="lokr.safetensors")
+    assert "only a.lokr_w1" in refusal(nodes, "LoraLoader", lora="lokr.safetensors")
 
 
 NAN = {

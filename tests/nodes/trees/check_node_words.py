@@ -23,7 +23,8 @@ WHOLE = {part for part in Component if part not in (Component.GEMMA, Component.L
 def model_text(components: set[Component], sizes: dict[str, int], kind: Kind = Kind.DEV) -> str:
     """What the loader says of a file with these parts, and so many of the transformer's numbers in each dtype."""
     tensors = {f"weight {dtype}": TensorInfo(dtype, (count,)) for dtype, count in sizes.items()}
-    file = SimpleNamespace(components=frozenset(components), tensors=lambda part: tensors, generation=None)
+    nothing = {"key_maps": {}, "metadata": {}, "files": (), "path": Path("model.safetensors")}
+    file = SimpleNamespace(components=frozenset(components), tensors=lambda part: tensors, generation=None, **nothing)
     return report.model_text(file, kind, chosen=False)
 
 

@@ -15,7 +15,7 @@ from ltx_duo.ltx_core.checkpoint import Checkpoint, Component
 from ltx_duo.ltx_core.errors import CheckpointError
 from ltx_duo.ltx_core.inspect import inspect_file
 from ltx_duo.ltx_core.loading import load_component
-from ltx_duo.ltx_core.lora import LoRA
+from ltx_duo.ltx_core.lora import LoRA, Strengths
 from ltx_duo.ltx_core.quantization import quantization
 from ltx_duo.ltx_core.variants import Kind
 from ltx_duo.nodes.comfyui import compat, components, files, lora, packed, report
@@ -208,7 +208,7 @@ def test_lora_on_top(form, way, written, wide, seed, run, tmp_path, measured):
     component = handle.stage(1)
     velocities = draw_velocities(seed, HEADS)
     before = velocities(transformer(component))
-    adapted = way(component, [(LoRA.open(tmp_path / "lora.safetensors"), 0.8)])
+    adapted = way(component, [(LoRA.open(tmp_path / "lora.safetensors"), Strengths(0.8))])
     ours, exact = velocities(transformer(adapted)), velocities(wide.exact(sums))
     if way is lora.with_factors:
         for one, other in zip(ours, exact, strict=True):

@@ -133,7 +133,7 @@ def results(node: str, handle) -> dict[str, Tensor]:
 def _of_model(handle, draw) -> dict[str, Tensor]:
     params = handle.transformer_params
     features = draw(1, 9, params.video.context_dim), draw(1, 9, params.audio.context_dim), True
-    contexts = handle.contexts((features, None), handle.stage(1), 0)
+    contexts = handle.contexts((features, None), handle.stage(1), 0, 1)
     geometry = LatentGeometry(64, 64, 9, 24.0)
     tokens = [draw(1, count, 128) for count in (geometry.video_tokens, geometry.audio_frames)]
     found = {"video context": contexts.video, "audio context": contexts.audio}
