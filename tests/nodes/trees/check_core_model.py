@@ -6,6 +6,7 @@ import weakref
 
 import comfy.latent_formats
 import comfy.model_management as mm
+import comfy.ops
 import comfy.sd
 import pytest
 import torch
@@ -122,6 +123,31 @@ def test_scaled_fp8_file(load, run, rewritten, names, stage_one, stage_two, upsa
     assert type(layer.weight.data) is not torch.Tensor and core_model.take(theirs).stage(1).expanding_bytes > 0
     equal("ComfyUI's MODEL of an fp8 file, stage one", stage_one(theirs), stage_one(ours), 2e-5)
     equal("ComfyUI's MODEL of an fp8 file, stage two", stage_two(theirs, upsampled), stage_two(ours, upsampled), 2e-5)
+
+
+def test_packed_file(load, run, rewritten, names, stage_one, stage_two, upsampled, equal):
+    """nvfp4 as ComfyUI writes it, beside layers in bfloat16 and fp8: expanded by the same layers on both sides."""
+    store = {"nvfp4": {}, "float8_e4m3fn": {"scale": "recalculate"}}
+
+    def quantise(tensors, metadata):
+        layers = {}
+        found = [key for key in tensors if ".transformer_blocks." in key and key.startswith("model.diffusion_model.")]
+        matrices = [key for key in found if key.endswith(".weight") and tensors[key].ndim == 2]
+        for index, key in enumerate(key for key in matrices if converts(key.removesuffix(".weight"), tensors[key])):
+            form, layer = (*store, None)[index % 3], key.removesuffix(".weight")
+            if form is None:
+                continue
+            layout = comfy.ops.QUANT_ALGOS[form]["comfy_tensor_layout"]
+            packed = comfy.ops.QuantizedTensor.from_float(tensors.pop(key).float(), layout, **store[form])
+            tensors.update({name: part.contiguous() for name, part in packed.state_dict(key).items()})
+            layers[layer] = {"format": form}
+        metadata["_quantization_metadata"] = json.dumps({"format_version": "1.0", "layers": layers})
+
+    name = rewritten("checkpoints", names.checkpoint, quantise)
+    theirs, ours = load(name), run("ModelLoader", checkpoint=name, weight_dtype="auto")
+    assert core_model.take(theirs).stage(1).expanding_bytes > 0
+    equal("ComfyUI's MODEL of an nvfp4 file, stage one", stage_one(theirs), stage_one(ours), 2e-5)
+    equal("ComfyUI's MODEL of an nvfp4 file, stage two", stage_two(theirs, upsampled), stage_two(ours, upsampled), 2e-5)
 
 
 @pytest.fixture
