@@ -10,8 +10,9 @@ CUDA context of 0.5 GiB to `card`.  The cap is ComfyUI's own --reserve-vram.  Te
 conditioning is random, there is no text encoder.  Prints a JSON line a run and a row, and writes FILE as often.  A row
 that fails or takes too long says so, with the end of its server's log; the next one has a server of its own.
 
-Rows named `legacy` run with --disable-dynamic-vram; rows named `native` run ComfyUI's own LTX-2.3 nodes (two passes in
-stage one, where ours has four); `small` runs the small model many times and shows whether memory grows.
+Rows named `legacy` run with --disable-dynamic-vram; rows named `core` run our
+samplers on what ComfyUI's own loaders give; rows named `native` run its own LTX-2.3 nodes (two passes in stage one,
+where ours has four); `small` runs the small model many times and shows whether memory grows.
 
 Per run: `seconds` of each node by the server's messages; of the stages also `first_step` and `step` (median) and
 `load` (asking ComfyUI for weights).  Dynamic VRAM reads weights when they are used, so what a stage's first step takes
@@ -67,6 +68,7 @@ class Row:
     height: int = 1024
     frames: int = 121
     native: bool = False
+    on_core: bool = False
     small: bool = False
     flags: tuple[str, ...] = ()
     runs: int = 2
@@ -92,10 +94,13 @@ ROWS = {row.name: row for row in (
     Row("8", 8, weights="fp8", frames=49),
     Row("native-12", 12, weights="fp8", native=True, runs=1),
     Row("native-8", 8, weights="fp8", native=True, frames=49, runs=1),
+    Row("core-none", None, on_core=True),
     Row("none-nvfp4", None, weights="nvfp4"),
+    Row("core-none-nvfp4", None, weights="nvfp4", on_core=True),
     Row("12-nvfp4", 12, weights="nvfp4"),
     Row("native-12-nvfp4", 12, weights="nvfp4", native=True, runs=1),
     Row("small", None, small=True, width=128, height=128, frames=9, runs=10, cancel=True),
+    Row("core-small", None, small=True, on_core=True, runs=2, width=128, height=128, frames=9),
     Row("native-small", None, small=True, native=True, runs=1, width=128, height=128, frames=9),
 )}  # fmt: skip
 
@@ -276,7 +281,7 @@ class Session:
     def prompt(self, **changes) -> dict:
         self.seed += 1
         row = dataclasses.replace(self.row, **changes)
-        graph = graphs.native if row.native else graphs.ours
+        graph = graphs.native if row.native else graphs.on_core_objects if row.on_core else graphs.ours
         # The small model's text is narrower.
         return graph(row, text_width() if row.small else TEXT_WIDTH, self.steps, self.seed, self.stg_block)
 

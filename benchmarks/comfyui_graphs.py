@@ -46,6 +46,23 @@ def ours(row, text_width: int, steps: int, seed: int, stg_block: int) -> dict:
     }  # fmt: skip
 
 
+def on_core_objects(row, text_width: int, steps: int, seed: int, stg_block: int) -> dict:
+    """As `ours`, on what ComfyUI's own loaders give: MODEL, another MODEL with the LoRA, VAEs, latent upscale model."""
+    graph = ours(row, text_width, steps, seed, stg_block)
+    del graph["vae"]
+    graph |= {
+        "model": _node("CheckpointLoaderSimple", ckpt_name=CHECKPOINT),
+        "lora": _node("LoraLoaderModelOnly", model=_from("model"), lora_name=LORA, strength_model=1.0),
+        "audio vae": _node("LTXVAudioVAELoader", ckpt_name=CHECKPOINT),
+        "upscale model": _node("LatentUpscaleModelLoader", model_name=UPSAMPLER),
+    }
+    graph[STAGE_ONE]["inputs"]["model"] = _from("model")
+    for name in (STAGE_ONE, UPSAMPLE, STAGE_TWO, DECODE):
+        graph[name]["inputs"]["vae"] = _from("model", 2)
+    graph[DECODE]["inputs"]["audio_vae"] = _from("audio vae")
+    return graph
+
+
 def native(row, text_width: int, steps: int, seed: int, stg_block: int) -> dict:
     """As the template of ComfyUI 0.30.0 for LTX-2.3: CFG alone, so two passes in stage one; its own tiled decode."""
     return {
