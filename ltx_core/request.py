@@ -39,7 +39,6 @@ class Request:
     negative_prompt: str | None = None
     seed: int = 10
     images: Sequence[GivenImage] = ()
-    sound: GivenSound | None = None
     steps: int | None = None
     guidance: Guidance | None = None
     stage_one_sigmas: Tensor | None = None
@@ -47,6 +46,7 @@ class Request:
     sampler: Sampler | None = None
     tiling: Tiling | None = None
     stage_one_sound: bool | None = None
+    sound: GivenSound | None = None
 
     def __post_init__(self):
         g = self.geometry

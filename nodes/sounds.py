@@ -46,6 +46,7 @@ def sound_of(audio: object, start: float) -> GivenSound:
             f"The audio input holds {waveform.shape[0]} sounds; a film has one. Make the sounds one by one, or join "
             "them one after the other with AudioConcat."
         )
+    rate = rate.item() if hasattr(rate, "item") else rate  # numpy's numbers, and tensors
     whole = int(rate) if isinstance(rate, float) and rate.is_integer() else rate
     return GivenSound(waveform[0].detach().cpu(), whole, start)
 
@@ -55,7 +56,7 @@ def remarks(sound: GivenSound, frames: int, fps: float) -> Iterator[str]:
     film = frames / fps
     if sound.part(frames, fps).waveform.abs().max() < _SILENT:
         yield "What the film has of the sound is silent: nothing in it says what is to be seen."
-    if sound.seconds < film - 1 / fps:
+    if sound.frames(fps) < frames:
         yield (
             f"The sound ends after {sound.seconds:.2f} s, the film after {film:.2f} s: silence follows. "
             f"{sound.frames(fps)} frames end with the sound."

@@ -112,7 +112,7 @@ def video_vae(given: Any, name: str = "vae") -> VideoVAE:
     if _is(model, AUDIO_VAE):
         raise LTXError(
             f"{name} is ComfyUI's audio VAE of LTX, which decodes sound alone; expected LTX-2.3's video VAE. The audio "
-            f"VAE goes into audio_vae of LTX Audio-Video Decode. {_TAKE_VIDEO}"
+            f"VAE goes into audio_vae of LTX Audio-Video Decode or LTX Sound Condition. {_TAKE_VIDEO}"
         )
     if not _is(model, VIDEO_VAE):
         raise VariantError(f"{name} is {_words(given)}; expected LTX-2.3's video VAE. {_TAKE_VIDEO}")
@@ -120,7 +120,7 @@ def video_vae(given: Any, name: str = "vae") -> VideoVAE:
 
 
 def audio_vae(given: Any, name: str = "audio_vae") -> AudioVAE:
-    """What decodes sound, from the input called `name`; LTXError for anything else, which says what."""
+    """What encodes and decodes sound, from the input called `name`; LTXError for anything else, which says what."""
     if isinstance(given, VAEHandle):
         return given
     model = _model_of(given, name, _TAKE_AUDIO)

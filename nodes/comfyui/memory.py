@@ -160,7 +160,7 @@ def build(
     if blocks:
         ops = gguf_layers.with_blocks(ops)
     engine = factory(ops=ops, dtype=compute_dtype, device="meta").eval()
-    packed.put_in(engine, packed.marked_layers(state_dict), compute_dtype)
+    packed.put_in(engine, state_dict, compute_dtype)
     gguf_layers.prepare(engine, {name: (kind, state_dict[name].shape) for name, kind in blocks.items()})
     # Not strict: ComfyUI's layers may have no weights yet, and then do not tell names apart by themselves.
     missing, unexpected = engine.load_state_dict(state_dict, strict=False, assign=True)

@@ -4,7 +4,7 @@ Where the device multiplies in the format they do so as in ComfyUI's own models,
 text encoder, they expand the weight each time it is used.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import cache
 
 import comfy.model_management as mm
@@ -39,14 +39,15 @@ def marked_layers(names: Iterable[str]) -> list[str]:
     return [name.removesuffix(MARK) for name in names if name.endswith(MARK)]
 
 
-def put_in(engine: nn.Module, layers: Iterable[str], compute_dtype: torch.dtype) -> None:
-    """Puts ComfyUI's quantised layers in the place of these linear layers, which have no weights yet."""
+def put_in(engine: nn.Module, names: Collection[str], compute_dtype: torch.dtype) -> None:
+    """Puts ComfyUI's quantised layers in the place of linear layers, those marked among the `names` of a state dict."""
     kind = _layer_class(compute_dtype)
-    for name in layers:
+    for name in marked_layers(names):
         parent, _, child = name.rpartition(".")
         old = engine.get_submodule(name)
-        # Not on the meta device: what is loaded would be moved there.
-        new = kind(old.in_features, old.out_features, bias=old.bias is not None, device="cpu", dtype=compute_dtype)
+        # Not on the meta device: what is loaded would be moved there.  With dynamic VRAM the old one has no bias yet.
+        bias = f"{name}.bias" in names
+        new = kind(old.in_features, old.out_features, bias=bias, device="cpu", dtype=compute_dtype)
         setattr(engine.get_submodule(parent), child, new)
 
 

@@ -5,7 +5,7 @@ Nodes check their own inputs; here is what only several nodes together show.  No
 
 import re
 
-from ..names import DECODE, LATENT_UPSAMPLER, STAGE_ONE_SAMPLER, STAGE_TWO_SAMPLER
+from ..names import DECODE, LATENT_UPSAMPLER, SOUND_CONDITION, STAGE_ONE_SAMPLER, STAGE_TWO_SAMPLER
 from ..prompt_graph import PromptGraph
 from .core_loaders import check_core_loader
 from .core_vaes import check_vaes, upsampler_loaders
@@ -45,7 +45,7 @@ def check(graph: PromptGraph, files: Files, has_gpu: bool) -> Report:
         check_start(graph, sampler, files, report)
     for sampler in graph.of_type(STAGE_TWO_SAMPLER):
         check_stage_two(graph, sampler, files, has_gpu, report)
-    for node in graph.of_type(STAGE_ONE_SAMPLER, LATENT_UPSAMPLER, STAGE_TWO_SAMPLER, DECODE):
+    for node in graph.of_type(SOUND_CONDITION, STAGE_ONE_SAMPLER, LATENT_UPSAMPLER, STAGE_TWO_SAMPLER, DECODE):
         check_vaes(graph, node, files, report)
     for node in graph.of_type(STAGE_ONE_SAMPLER, STAGE_TWO_SAMPLER, DECODE):
         check_batch(graph, node, files, report)

@@ -43,7 +43,7 @@ def check_vaes(graph: PromptGraph, node: Node, files: Files, report: Report) -> 
     if picture is not None and picture.type == AUDIO_VAE_LOADER:
         report.error(node, "vae is the audio VAE of LTXVAudioVAELoader, which decodes sound alone. Connect LTX VAE "
                      "Loader, or the VAE of Load Checkpoint; the audio VAE goes into audio_vae of LTX Audio-Video "
-                     "Decode.", input="vae")  # fmt: skip
+                     "Decode or LTX Sound Condition.", input="vae")  # fmt: skip
     if sound is not None and sound.type == CHECKPOINT_LOADER:
         report.error(node, "audio_vae is the VAE of Load Checkpoint, which decodes the picture alone. Connect "
                      f"{ADD_AUDIO_VAE}.", input="audio_vae")  # fmt: skip

@@ -12,6 +12,7 @@ from .core_loaders import model_file, model_loader
 from .distilled import STRONG, file_name, is_distilled_lora, model_kind
 from .files import transformer_params
 from .report import Files, Report
+from .sounds import given_sounds
 
 
 def check_guidance(graph: PromptGraph, sampler: Node, files: Files, report: Report) -> None:
@@ -23,6 +24,8 @@ def check_guidance(graph: PromptGraph, sampler: Node, files: Files, report: Repo
     kind = model_kind(loader)
     guidance = graph.source(sampler, "guidance")
     cfg = _cfg_scales(guidance, kind)
+    if given_sounds(graph, sampler):
+        cfg = (cfg[0], 1.0)  # what is given is not guided
     if guidance is not None and guidance.value("preset") == CUSTOM:
         _check_blocks(guidance, model_file(loaders, files), report)
     if not any(not math.isclose(scale, 1.0) for scale in cfg):

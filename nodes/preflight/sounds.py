@@ -1,7 +1,7 @@
 """A sound that is given: one for each film, from a VAE that can encode it, and as long as its frames say."""
 
 from ...ltx_core.checkpoint import Component
-from ..names import CORE_PICTURE_VAES, SOUND_CONDITION, STAGE_ONE_SAMPLER, VAE_LOADER
+from ..names import CORE_PICTURE_VAES, SOUND_CONDITION, STAGE_ONE_SAMPLER, STAGE_TWO_SAMPLER, VAE_LOADER
 from ..prompt_graph import Node, PromptGraph
 from ..sounds import ONE_SOUND
 from .report import Files, Report
@@ -27,7 +27,12 @@ def check_sound(graph: PromptGraph, sampler: Node, files: Files, report: Report)
 
 
 def _check_encoder(graph: PromptGraph, sampler: Node, files: Files, report: Report) -> None:
-    given = graph.source(given_sounds(graph, sampler)[0], "audio_vae")
+    condition = given_sounds(graph, sampler)[0]
+    before = (node for node in graph.chain(sampler, "latent") if node.type == STAGE_ONE_SAMPLER)
+    known = {own.id for stage in before for own in given_sounds(graph, stage)}
+    if sampler.type == STAGE_TWO_SAMPLER and condition.id in known:
+        return  # it comes with the latent
+    given = graph.source(condition, "audio_vae")
     loader = given or graph.source(sampler, "vae")
     if loader is not None and given is None and loader.type in CORE_PICTURE_VAES:
         report.error(sampler, "A sound is given, and ComfyUI's own VAE encodes the picture alone. Connect "

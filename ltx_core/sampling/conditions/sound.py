@@ -84,19 +84,21 @@ class GivenSound:
     def part(self, frames: int, fps: float) -> "GivenSound":
         """What a film of `frames` at `fps` has of it, as mono or stereo: cut, or filled up with silence."""
         begin, length = round(self.start * self.sample_rate), round(frames / fps * self.sample_rate)
-        heard = mixed_down(self.waveform[:, max(begin, 0) : max(begin + length, 0)].float())
+        heard = mixed_down(self.waveform.float())[:, max(begin, 0) : max(begin + length, 0)]
         before = min(max(-begin, 0), length)
         heard = F.pad(heard, (before, length - before - heard.shape[1]))
         return GivenSound(heard, self.sample_rate)
 
 
 def mixed_down(waveform: Tensor) -> Tensor:
-    """(C, N) as mono or stereo: 5.1 and 7.1 by their usual weights, other numbers of channels by their mean."""
+    """(C, N) as mono or stereo: 5.1 and 7.1 by their usual weights, quieter where that would leave -1..1; other numbers
+    of channels by their mean."""
     channels = waveform.shape[0]
     if channels <= 2:
         return waveform
     if channels in _SURROUND:
-        return torch.tensor(_SURROUND[channels], dtype=waveform.dtype) @ waveform
+        mixed = torch.tensor(_SURROUND[channels], dtype=waveform.dtype) @ waveform
+        return mixed / mixed.abs().max().clamp_min(1)
     return waveform.mean(dim=0, keepdim=True)
 
 

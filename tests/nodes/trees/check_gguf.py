@@ -63,12 +63,14 @@ def close(a: dict, b: dict, tolerance: float = 2e-5) -> bool:
 
 
 @pytest.mark.parametrize(("kind", "prefix"), [("Q8_0", PREFIX), ("Q4_0", ""), ("Q5_1", PREFIX)])
-@pytest.mark.parametrize("streams", [False, True])
-def test_stage_one_as_with_the_plain_file(run, model_files, stage_one, streaming, kind, prefix, streams):
+@pytest.mark.parametrize("how", ["loaded", "streamed", "made when loaded"])
+def test_stage_one_as_with_the_plain_file(run, model_files, stage_one, streaming, lazy_layers, kind, prefix, how):
     packed, plain = (load(run, name) for name in model_files(kind, prefix))
     expected = stage_one(plain)
-    if streams:
+    if how == "streamed":
         streaming()
+    elif how == "made when loaded":
+        lazy_layers()
     assert close(stage_one(packed), expected)
     component = packed.stage(1)
     weights = [m for m in component.module.modules() if getattr(m, "block_type", None)]

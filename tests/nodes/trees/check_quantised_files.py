@@ -126,14 +126,16 @@ def places(layers) -> list[int]:
 
 
 @needs_layers
-@pytest.mark.parametrize("how", ["loaded", "streamed"])
+@pytest.mark.parametrize("how", ["loaded", "streamed", "made when loaded"])
 @pytest.mark.parametrize("form", FORMS)
 def test_transformer_computes_with_what_the_layers_stand_for(
-    form, how, written, wide, seed, run, tmp_path, streaming, measured
+    form, how, written, wide, seed, run, tmp_path, streaming, lazy_layers, measured
 ):
     case = written(FORMS[form], header=how == "loaded")
     if how == "streamed":
         streaming()
+    if how == "made when loaded":
+        lazy_layers()
     component = run("ModelLoader", checkpoint=case.path, weight_dtype="auto").stage(1)
     velocities = draw_velocities(seed, HEADS)
     ours = velocities(transformer(component))

@@ -202,8 +202,8 @@ class TestBadInput:
             assert not out["waveform"][..., whole.shape[-1] :].any()
 
     def test_what_is_cut_or_filled_up_is_told(self, model, sound, told):
-        said, _ = told("StageOneSampler", model, conditions=sound(noise(0.2)))
-        assert len(said) == 1 and "ends after 0.20 s, the film after 0.36 s: silence" in said[0] and "9 fr" in said[0]
+        said, _ = told("StageOneSampler", model, conditions=sound(noise(0.1)))
+        assert len(said) == 1 and "ends after 0.10 s, the film after 0.36 s: silence" in said[0] and "9 fr" in said[0]
         said, _ = told("StageOneSampler", model, conditions=sound(noise(2.0)))
         assert len(said) == 1 and "ends after 0.36 s, 1.64 s before the sound" in said[0] and "57 frames" in said[0]
         silent = {**noise(0.36), "waveform": torch.zeros(1, 2, 15876)}

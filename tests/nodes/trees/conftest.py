@@ -220,6 +220,24 @@ def streaming(monkeypatch):
     return start
 
 
+@pytest.fixture
+def lazy_layers(monkeypatch):
+    """From here on layers are made without weight and bias, until they are loaded: as dynamic VRAM makes them."""
+
+    def start():
+        theirs = pytest.importorskip("comfy.memory_management", reason="this ComfyUI has no dynamic VRAM")
+        from ltx_duo.nodes.comfyui import memory
+
+        def build(*arguments, whole=memory.build, **more):
+            with pytest.MonkeyPatch.context() as inside:
+                inside.setattr(theirs, "aimdo_enabled", True)
+                return whole(*arguments, **more)
+
+        monkeypatch.setattr(memory, "build", build)
+
+    return start
+
+
 @pytest.fixture(scope="session")
 def same():
     """Whether two LATENTs have equal bits in picture and sound."""
