@@ -112,9 +112,10 @@ SOUND_TO_VIDEO = Workflow(
     "sound-to-video",
     (
         models(),
-        Group("Prompt", INPUTS, SECOND, PROMPT_WIDE, (prompt(texts.SPEECH, 420),)),
+        # Below the sampler, where guidance lies elsewhere, is the row of conditions.
+        Group("Prompt and guidance", INPUTS, SECOND, PROMPT_WIDE, (prompt(texts.SPEECH, 300), GUIDANCE)),
         Group("Stage one: half size", SAMPLING, THIRD, STAGE_WIDE, (
-            stage_one(conditions=("sound", 0), guidance=("guidance", 0), frames=("sound", 1)), GUIDANCE,
+            stage_one(conditions=("sound", 0), guidance=("guidance", 0), frames=("sound", 1)),
         )),
         Group("Stage two: final size", SAMPLING, FOURTH, STEP_WIDE, (
             UPSAMPLER_LOADER, *stage_two(conditions=("sound", 0)),
@@ -265,7 +266,9 @@ FROM_CORE_LOADERS = Workflow(
         Group("Result", RESULT, FIFTH, RESULT_WIDE, (
             decode(vae=("checkpoint", 2), audio_vae=("audio vae", 0)), save(),
         )),
-        Group("Image", INPUTS, FIRST, WIDE, (load_image(), condition("condition", "image", 0)), y=820, row=True),
+        Group("Image", INPUTS, FIRST, 280, (
+            load_image(height=250), condition("condition", "image", 0),
+        ), y=796, row=True),
     ),
     (
         Note("How to use", texts.HOW["from-core-loaders"], (THIRD, 890), (340, 200)),
