@@ -130,7 +130,7 @@ SOUND_TO_VIDEO = Workflow(
         ), y=874, row=True),
     ),
     (
-        Note("How to use", texts.HOW["sound-to-video"], (FIFTH + 20, 660), (320, 180)),
+        Note("How to use", texts.HOW["sound-to-video"], (THIRD, 510), (STAGE_WIDE, 260)),
         Note("Files", texts.files(texts.TWO_STAGE_FILES), (FOURTH, 880), (700, 210)),
     ),
 )  # fmt: skip
@@ -153,7 +153,7 @@ FIRST_AND_LAST_FRAME = Workflow(
         ), y=874, row=True),
     ),
     (
-        Note("How to use", texts.HOW["first-and-last-frame"], (FIFTH + 20, 660), (320, 180)),
+        Note("How to use", texts.HOW["first-and-last-frame"], (THIRD, 510), (STAGE_WIDE, 260)),
         Note("Files", texts.files(texts.TWO_STAGE_FILES), (FOURTH, 880), (700, 210)),
     ),
 )  # fmt: skip
