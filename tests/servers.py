@@ -12,6 +12,8 @@ import pytest
 from ltx_duo.scripts.demo import models, photo
 from ltx_duo.scripts.demo.client import Client
 from ltx_duo.scripts.demo.server import OLDEST_COMFYUI, PACK, ComfyServer, make_base
+from ltx_duo.scripts.demo.workflows.model_files import GEMMA_FP4
+from ltx_duo.tests import core_gemma
 
 LOG_TAIL = 40
 WORKFLOWS = PACK / "workflows"
@@ -23,7 +25,7 @@ FOLDERS = {Path(__file__).parent / name for name in ("canvas", "registry", "serv
 STAND_INS = (
     ("*upscaler*.safetensors", "upsampler"),
     ("*lora*.safetensors", "distilled LoRA"),
-    ("gemma*", "text encoder"),
+    ("gemma-3*", "text encoder"),
     ("ltx-2*.safetensors", "checkpoint"),
 )
 
@@ -75,6 +77,10 @@ def furnish(server: ComfyServer, small_model: dict[str, Path]) -> ComfyServer:
     for name in filter(stand_in, shipped_words()):
         what = stand_in(name)
         models.link({what: small_model[what]}, server.base / "models", {what: name})
+    folder = small_model["text encoder"]  # beside it lies the same as one file
+    file = server.base / "models" / "text_encoders" / GEMMA_FP4.name
+    file.unlink(missing_ok=True)
+    file.symlink_to(folder.with_name(f"{folder.name}.safetensors").resolve())
     photo.draw(server.base / "input" / "example.png", 768, 512)
     write_tone(server.base / "input" / "speech.wav")
     return server
@@ -95,6 +101,16 @@ def server(tmp_path_factory) -> Iterator[ComfyServer]:
 @pytest.fixture(scope="session")
 def furnished_server(server, small_model) -> ComfyServer:
     return furnish(server, small_model)
+
+
+@pytest.fixture(scope="session")
+def core_server(tmp_path_factory) -> Iterator[ComfyServer]:
+    """A ComfyUI whose own Gemma is small, with files of the official forms under the official names."""
+    base = make_base(tmp_path_factory.mktemp("core"))
+    (base / "custom_nodes" / core_gemma.NODE.name).symlink_to(core_gemma.NODE)
+    model = models.find(core_gemma.write_core_model(tmp_path_factory.mktemp("core-model")))
+    for server in running(ComfyServer(base)):
+        yield furnish(server, model)
 
 
 @pytest.fixture(scope="session")

@@ -32,8 +32,11 @@ GEMMA_FILE = Path("text_encoders", "gemma-3-small.safetensors")
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
 
 
-def write_small_model(folder: Path, tokenizer: Path, seed: int = 0) -> list[Path]:
-    """Writes all files below `folder` (as ComfyUI's models folder), returns them; `tokenizer` is Gemma-3's folder."""
+def write_small_model(folder: Path, tokenizer: Path, seed: int = 0, gemma: dict = GEMMA_CONFIG) -> list[Path]:
+    """Writes all files below `folder` (as ComfyUI's models folder), returns them; `tokenizer` is Gemma-3's folder.
+
+    `gemma`: the text encoder's config.json, as wide as GEMMA_CONFIG says.
+    """
     missing = [name for name in TOKENIZER_FILES if not (tokenizer / name).is_file()]
     if missing:
         raise FileNotFoundError(f"{tokenizer} lacks {' and '.join(missing)}: it must be a Gemma-3 tokenizer's folder")
@@ -43,7 +46,7 @@ def write_small_model(folder: Path, tokenizer: Path, seed: int = 0) -> list[Path
     parts = {
         "transformer": transformer,
         **_connectors(random, config),
-        "text_projection": _projection(random, config),
+        "text_projection": _projection(random, config, gemma),
         **_video_vae(random, config),
         **_audio_vae(random, config),
         "vocoder": _vocoder(random, config),
@@ -53,14 +56,14 @@ def write_small_model(folder: Path, tokenizer: Path, seed: int = 0) -> list[Path
     save(folder / UPSAMPLER, _upsampler(random), {"config": json.dumps(UPSAMPLER_CONFIG)})
     save(folder / LORA, _lora(random, config, transformer), {"format": "pt"})
 
-    gemma = _gemma(random)
+    weights = _gemma(random, gemma)
     root = folder / GEMMA_FOLDER
-    save(root / "model.safetensors", prefixed("language_model.model.", gemma), {"format": "pt"})
-    (root / "config.json").write_text(json.dumps(GEMMA_CONFIG, indent=2) + "\n")
+    save(root / "model.safetensors", prefixed("language_model.model.", weights), {"format": "pt"})
+    (root / "config.json").write_text(json.dumps(gemma, indent=2) + "\n")
     for name in TOKENIZER_FILES:
         shutil.copyfile(tokenizer / name, root / name)
     tokenizer_json = np.frombuffer((tokenizer / "tokenizer.json").read_bytes(), dtype=np.uint8)
-    single = {**prefixed("model.", gemma), "tokenizer_json": torch.from_numpy(tokenizer_json.copy())}
+    single = {**prefixed("model.", weights), "tokenizer_json": torch.from_numpy(tokenizer_json.copy())}
     save(folder / GEMMA_FILE, single, {})
     return [folder / path for path in (CHECKPOINT, UPSAMPLER, LORA, GEMMA_FOLDER, GEMMA_FILE)]
 
@@ -86,8 +89,8 @@ def _connectors(random: values.RandomValues, config: dict) -> dict[str, Tensors]
     return parts
 
 
-def _projection(random: values.RandomValues, config: dict) -> Tensors:
-    gemma = GemmaParams.from_hf_config(GEMMA_CONFIG)
+def _projection(random: values.RandomValues, config: dict, gemma_config: dict) -> Tensors:
+    gemma = GemmaParams.from_hf_config(gemma_config)
     params = FeatureExtractorParams.from_config(config, gemma.hidden_size, gemma.layers + 1)
     return _filled(FeatureExtractor(params, device="meta"), values.text_values(random, "projection"))
 
@@ -126,8 +129,8 @@ def _upsampler(random: values.RandomValues) -> Tensors:
     return _filled(module, values.upsampler_values(random))
 
 
-def _gemma(random: values.RandomValues) -> Tensors:
-    module = GemmaModel(GemmaParams.from_hf_config(GEMMA_CONFIG), device="meta")
+def _gemma(random: values.RandomValues, config: dict) -> Tensors:
+    module = GemmaModel(GemmaParams.from_hf_config(config), device="meta")
     return _filled(module, values.text_values(random, "gemma"))
 
 

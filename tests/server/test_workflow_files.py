@@ -17,10 +17,18 @@ from ltx_duo.scripts.demo.workflows.canvas import to_canvas
 WORKFLOWS = Path(__file__).resolve().parents[2] / "workflows"
 NAMES = sorted(path.name.removesuffix(".api.json") for path in WORKFLOWS.glob("api/*.api.json"))
 WIDGET_TYPES = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "COMFY_DYNAMICCOMBO_V3"}
+UPLOAD_TYPES = {"IMAGEUPLOAD", "AUDIOUPLOAD", "AUDIO_UI"}  # the front end's own, beside a file's widget
 NOTE = "MarkdownNote"
 TITLE_HEIGHT = 30
 # Where our other loaders look; all that take a checkpoint, core's too, look in checkpoints.
-FOLDERS = {"LTXDuoLoraLoader": "loras", "LTXDuoUpsamplerLoader": "latent_upscale_models"}
+FOLDERS = {
+    "LTXDuoLoraLoader": "loras",
+    "LTXDuoUpsamplerLoader": "latent_upscale_models",
+    "LoraLoaderModelOnly": "loras",
+    "LatentUpscaleModelLoader": "latent_upscale_models",
+}
+
+OFFICIAL = "Lightricks/LTX-2.3/resolve/main"
 
 
 def load(name: str) -> dict:
@@ -116,7 +124,7 @@ def test_canvas_slots_and_links_fit_the_schemas(name, object_info):
             continue
         info = object_info[node["type"]]
         expected = {slot: type_of(spec) for slot, spec in specifications(info).items()}
-        slots = {slot["name"]: slot["type"] for slot in node["inputs"] if slot["type"] != "IMAGEUPLOAD"}
+        slots = {slot["name"]: slot["type"] for slot in node["inputs"] if slot["type"] not in UPLOAD_TYPES}
         assert slots == expected
         assert [(o["name"], o["type"]) for o in node["outputs"]] == list(
             zip(info["output_name"], info["output"], strict=True)
@@ -136,6 +144,8 @@ def test_api_file_gives_every_required_input_a_valid_value(name, object_info):
         assert info["input"]["required"].keys() <= entry["inputs"].keys() <= specs.keys()
         for slot, value in entry["inputs"].items():
             options = specs[slot][1]
+            if isinstance(value, list):  # a link
+                continue
             if specs[slot][0] in ("INT", "FLOAT"):
                 assert options["min"] <= value <= options["max"]
             if specs[slot][0] == "COMBO" and entry["class_type"].startswith("LTXDuo") and "default" in options:
@@ -180,8 +190,11 @@ def test_every_file_is_offered_where_its_node_looks(name):
         offered = node["properties"].get("models", [])
         assert {model["name"] for model in offered} == set(files), node["type"]
         for model in offered:
-            assert model["url"] == f"https://huggingface.co/Lightricks/LTX-2.3/resolve/main/{model['name']}"
-            assert model["directory"] == FOLDERS.get(node["type"], "checkpoints")
+            gemma = model["name"].startswith("gemma")
+            place = "Comfy-Org/ltx-2/resolve/main/split_files/text_encoders" if gemma else OFFICIAL
+            assert model["url"] == f"https://huggingface.co/{place}/{model['name']}"
+            folder = "text_encoders" if gemma else FOLDERS.get(node["type"], "checkpoints")
+            assert model["directory"] == folder
 
 
 def test_files_are_called_as_the_models_record_says():

@@ -166,6 +166,19 @@ def _mixed_with_native() -> Card:
     return card
 
 
+def _from_core_loaders() -> Card:
+    card = Card("From core's loaders", "your ComfyUI loaders, text encode and LoRAs; LTX Duo's two stages")
+    for number, name in enumerate(("Load Checkpoint", "Load LoRA", "CLIP Text Encode", "Load Audio VAE")):
+        y = 134 + 86 * number
+        card.box((32, y, 246, y + 58), [name], 20)
+    card.text((38, 456), "core", 16, (126, 166, 255))
+    card.arrow((258, 260), 48)
+    card.text((322, 490), "LTX Duo: picture and 48 kHz stereo sound", 18)
+    card.film((320, 138), _photo(LAKE, FRAME))
+    card.sound((322, 450), 366)
+    return card
+
+
 def _two_stages() -> Card:
     card = Card("Two stages", "the size that you ask for is the final one")
     rows = (
@@ -216,6 +229,7 @@ _CARDS = {
     "preview-first": _preview_first,
     "continue-from-preview": _continue_from_preview,
     "mixed-with-native": _mixed_with_native,
+    "from-core-loaders": _from_core_loaders,
     "two-stages": _two_stages,
     "image-conditions": _first_and_last_frame,
 }

@@ -2,7 +2,7 @@
 
 from . import texts
 from .canvas import Group, Node, Note, Workflow
-from .model_files import DEV, DISTILLED, GEMMA, LORA, UPSAMPLER, ModelFile
+from .model_files import DEV, DISTILLED, GEMMA, GEMMA_FP4, LORA, UPSAMPLER, ModelFile
 
 MODELS, INPUTS, SAMPLING, RESULT, CORE = "#3f789e", "#8AA", "#a1309b", "#88A", "#566"
 PREVIEW = "latents/preview"
@@ -13,15 +13,13 @@ WIDE, PROMPT_WIDE, STAGE_WIDE, STEP_WIDE, RESULT_WIDE = 330, 350, 320, 310, 340
 REPORT = 50  # what a node needs to show what it does and did
 
 
-def models(checkpoint: str = DEV.name, lora: bool = True, upsampler: bool = True) -> Group:
+def models(checkpoint: str = DEV.name, lora: bool = True) -> Group:
     nodes = [Node("model", "LTXDuoModelLoader", "models", {"checkpoint": checkpoint}, spare=REPORT)]
     if lora:
         nodes.append(Node("lora", "LTXDuoLoraLoader", "models", {"lora": LORA.name}, {"model": ("model", 0)}))
     nodes.append(Node("vae", "LTXDuoVAELoader", "models", {"checkpoint": checkpoint}))
     encoder = {"text_encoder": GEMMA, "projection": checkpoint}
     nodes.append(Node("text encoder", "LTXDuoTextEncoderLoader", "models", encoder))
-    if upsampler:
-        nodes.append(Node("upsampler", "LTXDuoUpsamplerLoader", "models", {"upsampler": UPSAMPLER.name}))
     return Group("Models", MODELS, FIRST, WIDE, tuple(nodes))
 
 
@@ -45,25 +43,28 @@ def load_audio(height: int = 200) -> Node:
 
 GUIDANCE = Node("guidance", "LTXDuoGuidance", "sampling", {"preset": "from the model"})
 
+UPSAMPLER_LOADER = Node("upsampler", "LTXDuoUpsamplerLoader", "models", {"upsampler": UPSAMPLER.name})
 
-def stage_one(model: str = "lora", negative: bool = True, **links) -> Node:
+
+def stage_one(model: str = "lora", negative: tuple[str, int] | None = ("prompt", 1), **links) -> Node:
     inputs = {"model": (model, 0), "vae": ("vae", 0), "positive": ("prompt", 0), **links}
     if negative:
-        inputs["negative"] = ("prompt", 1)
+        inputs["negative"] = negative
     return Node("stage one", "LTXDuoStageOneSampler", "sampling", {}, inputs, spare=REPORT, control="randomize")
 
 
 def stage_two(model: str = "lora", source: str = "stage one", audio: str = "stage one", **links) -> tuple[Node, Node]:
-    enlarge = {"latent": (source, 0), "upsampler": ("upsampler", 0), "vae": ("vae", 0)}
     inputs = {"model": (model, 0), "vae": ("vae", 0), "positive": ("prompt", 0), "latent": ("upsample", 0), **links}
+    enlarge = {"latent": (source, 0), "upsampler": ("upsampler", 0), "vae": inputs["vae"]}
     return (
         Node("upsample", "LTXDuoLatentUpsampler", "sampling", {}, enlarge, spare=REPORT),
         Node("stage two", "LTXDuoStageTwoSampler", "sampling", {"audio": audio}, inputs, spare=REPORT),
     )
 
 
-def decode(source: str = "stage two") -> Node:
-    return Node("decode", "LTXDuoAVDecode", "result", {}, {"latent": (source, 0), "vae": ("vae", 0)}, spare=REPORT)
+def decode(source: str = "stage two", **links) -> Node:
+    inputs = {"latent": (source, 0), "vae": ("vae", 0), **links}
+    return Node("decode", "LTXDuoAVDecode", "result", {}, inputs, spare=REPORT)
 
 
 def save(prefix: str = "video/ltx-duo", source: str = "decode", height: int = 480) -> Node:
@@ -88,9 +89,9 @@ IMAGE_TO_VIDEO = Workflow(
             stage_one(conditions=("condition", 0), guidance=("guidance", 0)), GUIDANCE,
         )),
         Group("Stage two: final size", SAMPLING, FOURTH, STEP_WIDE, (
-            *stage_two(conditions=("condition", 0)), decode(),
+            UPSAMPLER_LOADER, *stage_two(conditions=("condition", 0)),
         )),
-        Group("Result", RESULT, FIFTH, RESULT_WIDE, (save(),)),
+        Group("Result", RESULT, FIFTH, RESULT_WIDE, (decode(), save())),
     ),
     notes("image-to-video"),
 )  # fmt: skip
@@ -101,8 +102,8 @@ TEXT_TO_VIDEO = Workflow(
         models(),
         Group("Prompt", INPUTS, SECOND, PROMPT_WIDE, (prompt(texts.MUSICIAN, 420),)),
         Group("Stage one: half size", SAMPLING, THIRD, STAGE_WIDE, (stage_one(guidance=("guidance", 0)), GUIDANCE)),
-        Group("Stage two: final size", SAMPLING, FOURTH, STEP_WIDE, (*stage_two(), decode())),
-        Group("Result", RESULT, FIFTH, RESULT_WIDE, (save(),)),
+        Group("Stage two: final size", SAMPLING, FOURTH, STEP_WIDE, (UPSAMPLER_LOADER, *stage_two())),
+        Group("Result", RESULT, FIFTH, RESULT_WIDE, (decode(), save())),
     ),
     notes("text-to-video"),
 )
@@ -111,12 +112,15 @@ SOUND_TO_VIDEO = Workflow(
     "sound-to-video",
     (
         models(),
-        Group("Prompt", INPUTS, SECOND, PROMPT_WIDE, (prompt(texts.SPEECH, 420),)),
+        # Below the sampler, where guidance lies elsewhere, is the row of conditions.
+        Group("Prompt and guidance", INPUTS, SECOND, PROMPT_WIDE, (prompt(texts.SPEECH, 300), GUIDANCE)),
         Group("Stage one: half size", SAMPLING, THIRD, STAGE_WIDE, (
-            stage_one(conditions=("sound", 0), guidance=("guidance", 0), frames=("sound", 1)), GUIDANCE,
+            stage_one(conditions=("sound", 0), guidance=("guidance", 0), frames=("sound", 1)),
         )),
-        Group("Stage two: final size", SAMPLING, FOURTH, STEP_WIDE, (*stage_two(conditions=("sound", 0)), decode())),
-        Group("Result", RESULT, FIFTH, RESULT_WIDE, (save(),)),
+        Group("Stage two: final size", SAMPLING, FOURTH, STEP_WIDE, (
+            UPSAMPLER_LOADER, *stage_two(conditions=("sound", 0)),
+        )),
+        Group("Result", RESULT, FIFTH, RESULT_WIDE, (decode(), save(height=280))),
         Group("A sound and an image: one chain of conditions, for both samplers", INPUTS, FIRST, 250, (
             load_image(height=200),
             condition("condition", "image", 0),
@@ -126,7 +130,7 @@ SOUND_TO_VIDEO = Workflow(
         ), y=874, row=True),
     ),
     (
-        Note("How to use", texts.HOW["sound-to-video"], (FOURTH + 380, 580), (320, 230)),
+        Note("How to use", texts.HOW["sound-to-video"], (THIRD, 510), (STAGE_WIDE, 260)),
         Note("Files", texts.files(texts.TWO_STAGE_FILES), (FOURTH, 880), (700, 210)),
     ),
 )  # fmt: skip
@@ -138,9 +142,9 @@ FIRST_AND_LAST_FRAME = Workflow(
         Group("Prompt", INPUTS, SECOND, PROMPT_WIDE, (prompt(texts.TRANSITION, 420),)),
         Group("Stage one: half size", SAMPLING, THIRD, STAGE_WIDE, (stage_one(conditions=("last condition", 0)),)),
         Group("Stage two: final size", SAMPLING, FOURTH, STEP_WIDE, (
-            *stage_two(conditions=("last condition", 0)), decode(),
+            UPSAMPLER_LOADER, *stage_two(conditions=("last condition", 0)),
         )),
-        Group("Result", RESULT, FIFTH, RESULT_WIDE, (save(),)),
+        Group("Result", RESULT, FIFTH, RESULT_WIDE, (decode(), save(height=280))),
         Group("First and last frame: one chain of conditions, for both samplers", INPUTS, FIRST, 250, (
             load_image("first image", 200),
             condition("first condition", "first image", 0),
@@ -149,7 +153,7 @@ FIRST_AND_LAST_FRAME = Workflow(
         ), y=874, row=True),
     ),
     (
-        Note("How to use", texts.HOW["first-and-last-frame"], (FOURTH + 380, 580), (320, 230)),
+        Note("How to use", texts.HOW["first-and-last-frame"], (THIRD, 510), (STAGE_WIDE, 260)),
         Note("Files", texts.files(texts.TWO_STAGE_FILES), (FOURTH, 880), (700, 210)),
     ),
 )  # fmt: skip
@@ -159,11 +163,11 @@ DISTILLED_MODEL = Workflow(
     (
         models(DISTILLED.name, lora=False),
         Group("Prompt", INPUTS, SECOND, PROMPT_WIDE, (prompt(texts.KITCHEN, 420, negative_prompt=""),)),
-        Group("Stage one: half size, 8 steps", SAMPLING, THIRD, STAGE_WIDE, (stage_one("model", negative=False),)),
+        Group("Stage one: half size, 8 steps", SAMPLING, THIRD, STAGE_WIDE, (stage_one("model", negative=None),)),
         Group("Stage two: final size, 3 steps", SAMPLING, FOURTH, STEP_WIDE, (
-            *stage_two("model", audio="stage two"), decode(),
+            UPSAMPLER_LOADER, *stage_two("model", audio="stage two"),
         )),
-        Group("Result", RESULT, FIFTH, RESULT_WIDE, (save(),)),
+        Group("Result", RESULT, FIFTH, RESULT_WIDE, (decode(), save())),
     ),
     notes("distilled", texts.DISTILLED_FILES),
 )  # fmt: skip
@@ -171,7 +175,7 @@ DISTILLED_MODEL = Workflow(
 PREVIEW_FIRST = Workflow(
     "preview-first",
     (
-        models(lora=False, upsampler=False),
+        models(lora=False),
         Group("Prompt", INPUTS, SECOND, PROMPT_WIDE, (prompt(texts.MUSICIAN, 420),)),
         Group("Stage one: half size", SAMPLING, THIRD, STAGE_WIDE, (
             stage_one("model", guidance=("guidance", 0)), GUIDANCE,
@@ -193,8 +197,8 @@ CONTINUE_FROM_PREVIEW = Workflow(
         Group("The preview that you liked", INPUTS, THIRD, STAGE_WIDE, (
             Node("preview", "LTXDuoLoadLatent", "inputs", {"file": f"{PREVIEW}_00001_.latent [output]"}),
         )),
-        Group("Stage two: final size", SAMPLING, FOURTH, STEP_WIDE, (*stage_two(source="preview"), decode())),
-        Group("Result", RESULT, FIFTH, RESULT_WIDE, (save(),)),
+        Group("Stage two: final size", SAMPLING, FOURTH, STEP_WIDE, (UPSAMPLER_LOADER, *stage_two(source="preview"))),
+        Group("Result", RESULT, FIFTH, RESULT_WIDE, (decode(), save())),
     ),
     notes("continue-from-preview"),
 )  # fmt: skip
@@ -210,6 +214,7 @@ MIXED_WITH_NATIVE = Workflow(
             Node("stage two sigmas", "ManualSigmas", "core", {"sigmas": "0.909375, 0.725, 0.421875, 0.0"}),
         )),
         Group("Stage two, taken apart by core", SAMPLING, FOURTH, STEP_WIDE, (
+            UPSAMPLER_LOADER,
             *stage_two(sigmas=("stage two sigmas", 0)),
             Node("apart", "LTXVSeparateAVLatent", "core", {}, {"av_latent": ("stage two", 0)},
                  title="Separate AV Latent"),
@@ -225,7 +230,53 @@ MIXED_WITH_NATIVE = Workflow(
     notes("mixed-with-native"),
 )  # fmt: skip
 
+
+CORE_LINKS = {"vae": ("checkpoint", 2), "positive": ("timed", 0)}
+
+
+def core_text(name: str, words: str, height: int) -> Node:
+    return Node(name, "CLIPTextEncode", "core", {"text": words}, {"clip": ("text encoder", 0)}, height)
+
+
+FROM_CORE_LOADERS = Workflow(
+    "from-core-loaders",
+    (
+        Group("ComfyUI's own loaders", CORE, FIRST, WIDE, (
+            Node("checkpoint", "CheckpointLoaderSimple", "core", {"ckpt_name": DEV.name}),
+            Node("lora", "LoraLoaderModelOnly", "core", {"lora_name": LORA.name}, {"model": ("checkpoint", 0)}),
+            Node("text encoder", "LTXAVTextEncoderLoader", "core",
+                 {"text_encoder": GEMMA_FP4.name, "ckpt_name": DEV.name}),
+            Node("audio vae", "LTXVAudioVAELoader", "core", {"ckpt_name": DEV.name}),
+            Node("upsampler", "LatentUpscaleModelLoader", "core", {"model_name": UPSAMPLER.name}),
+        )),
+        Group("Prompts, at the film's frame rate", CORE, SECOND, PROMPT_WIDE, (
+            core_text("prompt", texts.LAKE, 215),
+            core_text("negative prompt", texts.NEGATIVE, 155),
+            Node("timed", "LTXVConditioning", "core", {"frame_rate": 24.0},
+                 {"positive": ("prompt", 0), "negative": ("negative prompt", 0)}),
+        )),
+        Group("Stage one: half size", SAMPLING, THIRD, STAGE_WIDE, (
+            stage_one("checkpoint", **CORE_LINKS, negative=("timed", 1), conditions=("condition", 0),
+                      guidance=("guidance", 0)),
+            GUIDANCE,
+        )),
+        Group("Stage two: final size, with the LoRA", SAMPLING, FOURTH, STEP_WIDE, (
+            *stage_two(**CORE_LINKS, conditions=("condition", 0)),
+        )),
+        Group("Result", RESULT, FIFTH, RESULT_WIDE, (
+            decode(vae=("checkpoint", 2), audio_vae=("audio vae", 0)), save(),
+        )),
+        Group("Image", INPUTS, FIRST, 280, (
+            load_image(height=250), condition("condition", "image", 0),
+        ), y=796, row=True),
+    ),
+    (
+        Note("How to use", texts.HOW["from-core-loaders"], (THIRD, 890), (340, 200)),
+        Note("Files", texts.files(texts.TWO_STAGE_FILES, GEMMA_FP4), (FOURTH, 890), (700, 200)),
+    ),
+)  # fmt: skip
+
 WORKFLOWS = (
     IMAGE_TO_VIDEO, TEXT_TO_VIDEO, SOUND_TO_VIDEO, FIRST_AND_LAST_FRAME, DISTILLED_MODEL, PREVIEW_FIRST,
-    CONTINUE_FROM_PREVIEW, MIXED_WITH_NATIVE,
+    CONTINUE_FROM_PREVIEW, MIXED_WITH_NATIVE, FROM_CORE_LOADERS,
 )  # fmt: skip

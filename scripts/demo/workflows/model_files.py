@@ -14,15 +14,17 @@ class ModelFile:
     folder: str
     size: str
     repository: str = LIGHTRICKS
+    inside: str = ""
+    """Its folder in the repository, with a slash at the end."""
 
     @property
     def page(self) -> str:
-        return f"{HUB}/{self.repository}/blob/main/{self.name}"
+        return f"{HUB}/{self.repository}/blob/main/{self.inside}{self.name}"
 
     @property
     def offer(self) -> dict[str, str]:
         """What a node's `properties.models` says, from which the front end offers to download a missing file."""
-        url = f"{HUB}/{self.repository}/resolve/main/{self.name}"
+        url = f"{HUB}/{self.repository}/resolve/main/{self.inside}{self.name}"
         return {"name": self.name, "url": url, "directory": self.folder}
 
 
@@ -30,7 +32,10 @@ DEV = ModelFile("ltx-2.3-22b-dev.safetensors", "checkpoints", "46.1 GB")
 DISTILLED = ModelFile("ltx-2.3-22b-distilled-1.1.safetensors", "checkpoints", "46.1 GB")
 LORA = ModelFile("ltx-2.3-22b-distilled-lora-384-1.1.safetensors", "loras", "7.6 GB")
 UPSAMPLER = ModelFile("ltx-2.3-spatial-upscaler-x2-1.1.safetensors", "latent_upscale_models", "1.0 GB")
-FILES = (DEV, DISTILLED, LORA, UPSAMPLER)
+GEMMA_FP4 = ModelFile(
+    "gemma_3_12B_it_fp4_mixed.safetensors", "text_encoders", "9.4 GB", "Comfy-Org/ltx-2", "split_files/text_encoders/"
+)
+FILES = (DEV, DISTILLED, LORA, UPSAMPLER, GEMMA_FP4)
 
 # A whole folder, which the front end cannot download.
 GEMMA = "gemma-3-12b-it-qat-q4_0-unquantized"

@@ -29,24 +29,30 @@ SPEECH = (
     'says: "Good evening, and welcome. Tonight we listen to the sea." Her lips move with every word, she blinks and '
     "tilts her head; the needles of the mixing desk behind her follow her voice. The camera stands still."
 )
+NEGATIVE = (
+    "blurry, low quality, overexposed, still image, flicker, watermark, subtitles, distorted shapes, muffled or "
+    "distorted sound, hiss"
+)
 
 TWO_STAGE_FILES = (DEV, LORA, UPSAMPLER)
 DISTILLED_FILES = (DISTILLED, UPSAMPLER)
 PREVIEW_FILES = (DEV,)
 
 
-def files(needed: tuple[ModelFile, ...]) -> str:
-    """The note that says which files go where; every workflow needs Gemma."""
+def files(needed: tuple[ModelFile, ...], gemma: ModelFile | None = None) -> str:
+    """The note that says which files go where; every workflow needs Gemma, as a folder or as the file `gemma`."""
     rows = [
         f"| [{file.name.removesuffix('.safetensors')}]({file.page}) | `{file.folder}` | {file.size} |"
-        for file in needed
+        for file in (*needed, *([gemma] if gemma else ()))
     ]
-    rows.append(f"| [{GEMMA}]({GEMMA_PAGE}) (whole folder) | `text_encoders` | 25 GB |")
+    if gemma is None:
+        rows.append(f"| [{GEMMA}]({GEMMA_PAGE}) (whole folder) | `text_encoders` | 25 GB |")
     smaller = "ltx-2.3-22b-distilled-fp8" if DISTILLED in needed else "ltx-2.3-22b-dev-fp8"
+    loaders = "model, text encoder, audio VAE" if gemma else "model, VAE, projection"
     return (
         "| file | folder in `models` | size |\n|---|---|---|\n" + "\n".join(rows) + "\n\n"
         f"Less memory: [{smaller}]({HUB}/{LIGHTRICKS}-fp8), 29 GB, in `checkpoints`.\n"
-        "Choose the checkpoint in **three** loaders: model, VAE, projection."
+        f"Choose the checkpoint in **three** loaders: {loaders}."
     )
 
 
@@ -101,4 +107,10 @@ HOW = {
     "- LTXVScheduler and ManualSigmas here say what LTX Duo's samplers do by themselves: change them to experiment.\n"
     "- LTXVSeparateAVLatent takes picture and sound apart; any node for video latents or sound latents fits there.\n"
     "- Create Video asks for the frame rate again: keep it equal to stage one's.",
+    "from-core-loaders": "## With core's loaders\n\n"
+    "The grey nodes are ComfyUI's own (0.30 or newer): whatever they load, LTX Duo samples. Load an image, describe "
+    "**what moves and what is heard**, press Run.\n\n"
+    "- The LoRA goes to stage two alone: two MODEL wires.\n"
+    "- LTXVConditioning asks for the frame rate again: keep it equal to stage one's.\n"
+    "- UNETLoader, GGUF loaders and LoRA stacks fit in the same places.",
 }

@@ -1,0 +1,33 @@
+"""The workflow with ComfyUI's own loaders and text encode runs from the canvas."""
+
+import json
+
+import pytest
+
+from ltx_duo.tests.canvas.canvas import Canvas, Kind
+from ltx_duo.tests.canvas.conftest import SCREENSHOTS
+from ltx_duo.tests.servers import WORKFLOWS
+
+NAME = "from-core-loaders"
+SMALL = {"width": 128, "height": 64, "frames": 9, "steps": 2}
+
+
+@pytest.mark.parametrize("nodes2", [False, True], ids=["classic", "nodes2"])
+def test_runs(browser, core_server, nodes2):
+    canvas = Canvas(browser, core_server.url, Kind(nodes2=nodes2, newest=False))
+    try:
+        canvas.clear()
+        canvas.load(json.loads((WORKFLOWS / f"{NAME}.json").read_text()), NAME)
+        # A seed of its own: from ComfyUI's cache the other canvas would show the same film.
+        for name, value in {**SMALL, "seed": 20 + nodes2}.items():
+            canvas.type_value(canvas.id_of("LTXDuoStageOneSampler"), name, value)
+        canvas.run()
+        video = canvas.page.locator("video").first
+        video.wait_for(timeout=180_000)
+        canvas.page.wait_for_function("() => document.querySelector('video').readyState === 4")
+        canvas.screenshot(SCREENSHOTS / f"after-run-{NAME}-{canvas.kind}.png")
+        assert video.evaluate("video => [video.videoWidth, video.videoHeight]") == [128, 64]
+        assert canvas.complaints == []
+        assert canvas.toasts() == []
+    finally:
+        canvas.close()
