@@ -7,6 +7,7 @@ the `gguf` package's own expansion bit for bit.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -57,6 +58,12 @@ class BlockType:
         return self.expand(torch.stack(runs))
 
 
+@cache
+def _constant(values: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Kept on the device: each copy to a GPU would wait for it."""
+    return torch.tensor(values, dtype=dtype, device=device)
+
+
 def _half(blocks: Tensor, place: int) -> Tensor:
     """The float16 number at that byte of each block, (N, 1) in float32."""
     return blocks[:, place : place + 2].contiguous().view(torch.float16).float()
@@ -64,7 +71,7 @@ def _half(blocks: Tensor, place: int) -> Tensor:
 
 def _shifted(values: Tensor, *shifts: int) -> Tensor:
     """Bytes (N, groups, width) moved right by each of the shifts: (N, groups, shifts, width)."""
-    by = torch.tensor(shifts, dtype=torch.uint8, device=values.device)
+    by = _constant(shifts, torch.uint8, values.device)
     return values.unsqueeze(-2) >> by.unsqueeze(-1)
 
 
@@ -75,7 +82,7 @@ def _nibbles(values: Tensor, width: int) -> Tensor:
 
 def _high_bits(blocks: Tensor, place: int) -> Tensor:
     """32 bits, the lowest of the first byte first: (N, 32)."""
-    by = torch.arange(8, dtype=torch.uint8, device=blocks.device)
+    by = _constant(tuple(range(8)), torch.uint8, blocks.device)
     return ((blocks[:, place : place + 4].unsqueeze(-1) >> by) & 1).flatten(1)
 
 
@@ -106,8 +113,8 @@ def _iq4_nl(blocks: Tensor) -> Tensor:
 
 
 def _iq4_xs(blocks: Tensor) -> Tensor:
-    low = (blocks[:, 4:8].unsqueeze(-1) >> torch.tensor([0, 4], dtype=torch.uint8, device=blocks.device)).flatten(1)
-    by = torch.tensor([0, 2, 4, 6], dtype=torch.uint8, device=blocks.device)
+    low = (blocks[:, 4:8].unsqueeze(-1) >> _constant((0, 4), torch.uint8, blocks.device)).flatten(1)
+    by = _constant((0, 2, 4, 6), torch.uint8, blocks.device)
     high = (blocks[:, 2:4].unsqueeze(-1) >> by).flatten(1)
     scales = _half(blocks, 0) * (((low & 15) | ((high & 3) << 4)).float() - 32)
     return _scaled(_non_linear(_nibbles(blocks[:, 8:], 16)), scales)
@@ -163,7 +170,7 @@ def _scaled(numbers: Tensor, scales: Tensor, offsets: Tensor | None = None) -> T
 
 
 def _non_linear(nibbles: Tensor) -> Tensor:
-    return torch.tensor(_NON_LINEAR, dtype=torch.float32, device=nibbles.device)[nibbles.int()]
+    return _constant(_NON_LINEAR, torch.float32, nibbles.device)[nibbles.int()]
 
 
 BLOCK_TYPES = {

@@ -109,6 +109,19 @@ def _matrices(value) -> Iterator[torch.Tensor]:
         yield from _matrices(value.weights)
 
 
+def patch_layers_of_others(patcher) -> None:
+    """Lays patches over weights of layers that are not ComfyUI's own, such as the engine's norms, after a load.
+
+    ComfyUI leaves them out with dynamic VRAM, and without it where there is no room for the layer.
+    """
+    dynamic = getattr(patcher, "is_dynamic", lambda: False)()
+    for key in patcher.patches:
+        layer = patcher.model.get_submodule(key.rpartition(".")[0])
+        if not hasattr(layer, "comfy_cast_weights") and (dynamic or key not in patcher.backup):
+            patcher.patch_weight_to_device(key, device_to=patcher.load_device)
+            layer.comfy_patched_weights = True  # a later load with more room adds nothing twice
+
+
 def intermediate_dtype() -> torch.dtype:
     """The dtype of IMAGE tensors: float32, or what the user chose where ComfyUI can be told."""
     choose = getattr(mm, "intermediate_dtype", None)

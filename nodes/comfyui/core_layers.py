@@ -6,7 +6,6 @@ under ComfyUI's sampler: patches, quantised and GGUF weights, streaming, dynamic
 
 from collections.abc import Mapping
 
-import comfy.ops
 from torch import Tensor, nn
 
 from ...ltx_core.kernels.heads import norm_rotate
@@ -16,7 +15,7 @@ from ...ltx_core.text.params import ConnectorParams
 from ...ltx_core.transformer.attention import AttentionFunction, HeadsNorm
 from ...ltx_core.transformer.model import AVTransformer
 from ...ltx_core.transformer.params import TransformerParams
-from . import compat
+from .layers import cast
 
 # Where ComfyUI's diffusion model has the engine's networks.
 PLACES = {
@@ -54,11 +53,8 @@ class BorrowedNorm(nn.Module):
         layer = self.layer
         if not (layer.comfy_cast_weights or layer.weight_function):
             return norm_rotate(x, layer.weight, self.heads, rope, self.eps)
-        weight, bias, stream = compat.cast_bias_weight(layer, x, x.dtype, x.dtype)
-        try:
+        with cast(layer, x, x.dtype) as (weight, _):
             return norm_rotate(x, weight, self.heads, rope, self.eps)
-        finally:
-            comfy.ops.uncast_bias_weight(layer, weight, bias, stream)
 
 
 class BorrowedModel(nn.Module):

@@ -19,7 +19,7 @@ from ...ltx_core.safetensors_file import TensorInfo
 from ...ltx_core.text.params import ConnectorParams
 from ...ltx_core.transformer.params import TransformerParams
 from ...ltx_core.variants import Kind, ModelVariant, kind_of_name, variant_of
-from . import core_options, dtypes
+from . import compat, core_options, dtypes
 from .core_layers import BorrowedModel
 from .handles import LoraUse, ModelHandle, SampledModel
 from .lora_layers import layers_below
@@ -147,6 +147,8 @@ class CoreModelHandle(SampledModel):
     def stage(self, number: int) -> "CoreModel":
         """The networks on the layers of the MODEL with the LoRAs of stage 1 or 2, for one run of the stage."""
         active = self.active_loras(number)
+        for lora, _ in active:
+            lora.file.check_not_written_over()
         key = repr([(str(lora.path), strength) for lora, strength in active])
         if active and key not in self.patched:
             self.patched[key] = _with_loras(self.patcher, active)
@@ -190,6 +192,7 @@ class CoreModel(PatchedModule):
 
     def load(self, activation_bytes: float = 0) -> nn.Module:
         load_together([self], activation_bytes)
+        compat.pin_no_patch_twice(self.patcher)
         self._bind()
         return self._borrowed
 
@@ -229,6 +232,5 @@ def _with_loras(
     """A clone of the MODEL with these LoRAs laid over it by ComfyUI."""
     clone = patcher.clone()
     for lora, strengths in loras:
-        lora.file.check_not_written_over()
         lay_patches(clone, lora, layers_below(clone.model, ROOTS, lora, strengths), clone.load_device)
     return clone

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import comfy.lora
+import comfy.model_patcher
 import torch
 from torch import Tensor, nn
 
@@ -11,7 +12,7 @@ from ...ltx_core import lora_keys as keys
 from ...ltx_core.lora import LoRA
 from . import memory
 from .files import load_file
-from .layers import BIAS, WeightFunction, cast
+from .layers import BIAS, WeightFunction
 from .lora_layers import OwnLayer, bias_difference, patches_of
 from .memory import PatchedModule
 
@@ -44,17 +45,14 @@ class Factors(nn.Module):
 
 
 class Held:
-    """A tensor of a LoRA, wherever it lies now; dynamic VRAM brings its layer to the device as it is used."""
+    """A tensor of a LoRA, wherever it lies now."""
 
     def __init__(self, layer: nn.Module, shape: tuple[int, ...]):
         self.layer, self.shape = layer, shape
 
     def __call__(self, like: Tensor) -> Tensor:
         """The numbers, where `like` is."""
-        if not hasattr(self.layer, "_v"):
-            return self.layer.weight.view(self.shape).to(like.device)
-        with cast(self.layer, like, self.layer.weight.dtype) as (values, _):
-            return values.view(self.shape).clone()
+        return self.layer.weight.view(self.shape).to(like.device)
 
 
 class Steps:
@@ -134,6 +132,8 @@ def _build_factors(
         compute_dtype=component.compute_dtype,
         load_device=component.device,
         offload_device=component.patcher.offload_device,
+        # Not dynamic: factors that came to the device while a weight does would share ComfyUI's buffer with it.
+        patcher_class=comfy.model_patcher.ModelPatcher,
     )
     holders = (Held(layer, tuple(tensor.shape)) for layer, (_, tensor) in zip(factors.module.held, kept, strict=True))
     held = [{part: next(holders) for part in layer.change.parts if part != keys.ALPHA} for layer in own]

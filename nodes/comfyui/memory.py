@@ -87,7 +87,7 @@ class PatchedModule:
     @property
     def in_blocks(self) -> bool:
         """Whether weights lie in blocks, which ComfyUI's patches cannot be laid over."""
-        return self.patcher.model.in_blocks
+        return getattr(self.patcher.model, "in_blocks", False)
 
     @property
     def expanding_bytes(self) -> float:
@@ -107,6 +107,7 @@ class PatchedModule:
         """
         load_together([self, *self.beside], activation_bytes)
         compat.pin_no_patch_twice(self.patcher)
+        compat.patch_layers_of_others(self.patcher)
         lay_functions(self.patcher.model, self.functions)
         return self.module
 
@@ -146,14 +147,16 @@ def build(
     load_device: torch.device,
     offload_device: torch.device,
     expand: bool = False,
+    patcher_class: Callable | None = None,
 ) -> PatchedModule:
     """Makes a module with `factory(ops=, dtype=, device=)`, gives it exactly these weights, and puts it under ComfyUI.
 
     Each weight keeps the dtype and, if memory-mapped, the storage that it has in `state_dict`; ComfyUI's layers cast
     where that is not `compute_dtype`.  `scales`, by layer, belong to float8 weights; `blocks`, by weight, says which
     lie in GGUF's blocks.  Layers with ComfyUI's mark stay packed; with `expand` their products are not made in that
-    format.  CheckpointError when weights hold NaN or names do not match; shapes have been compared when the file was
-    opened.
+    format.  `patcher_class` None: the one that ComfyUI takes for its own models.
+
+    CheckpointError when weights hold NaN or names do not match; shapes have been compared when the file was opened.
     """
     check_weights({n: blocks[n].samples(t) if n in blocks else t for n, t in state_dict.items()}, source)
     ops, storage_dtype = pick_ops(state_dict, compute_dtype)
@@ -177,7 +180,7 @@ def build(
     # ComfyUI's log calls a model by its class.
     root = _root_class(f"LTX{type(engine).__name__}")(engine, storage_dtype, compute_dtype, bool(blocks))
     offload.remember(root)
-    patcher = compat.patcher_class()(root, load_device=load_device, offload_device=offload_device)
+    patcher = (patcher_class or compat.patcher_class())(root, load_device=load_device, offload_device=offload_device)
     stored = ", ".join(sorted({kind.name for kind in blocks.values()})) or storage_dtype
     log.info("LTX Duo: %s from %s: %s, computed in %s", type(engine).__name__, source, stored, compute_dtype)
     return PatchedModule(patcher, compute_dtype)

@@ -102,7 +102,7 @@ def _layer_class(compute_dtype: torch.dtype) -> type[nn.Module]:
 def _multiplies(format: str, device: torch.device) -> bool:
     if mm.is_device_cpu(device):
         return False
-    asked = {"nvfp4": "supports_nvfp4_compute", "mxfp8": "supports_mxfp8_compute"}.get(format, "supports_fp8_compute")
     if format == "int8_tensorwise":
         return torch.cuda.is_available() and torch.cuda.get_device_capability(device) >= (7, 5)
+    asked = {"nvfp4": "supports_nvfp4_compute", "mxfp8": "supports_mxfp8_compute"}.get(format, "")
     return bool(getattr(mm, asked, lambda _: False)(device))
