@@ -1,6 +1,7 @@
 """A sound that is given: frozen in both stages, travelling with the latent, and out again as it came."""
 
 import math
+from types import MappingProxyType
 
 import comfy.latent_formats
 import comfy.model_management as mm
@@ -74,9 +75,8 @@ def watched(monkeypatch):
 
 
 def expected_latent(vae, audio: dict, start: float = 0.0) -> torch.Tensor:
-    encoder = vae.audio_encoder().load()
     sound = GivenSound(audio["waveform"][0], audio["sample_rate"], start)
-    return encode_sound(encoder, sound, GEOMETRY, dtype=torch.float32)
+    return encode_sound(vae.audio_encoder().load(), sound, GEOMETRY, dtype=torch.float32)
 
 
 @pytest.mark.parametrize("in_both", [True, False], ids=["in both samplers", "in stage one alone"])
@@ -318,8 +318,7 @@ class TestTravelling:
         assert latents.sound_info(louder) is None
 
     def test_little_memory_travels(self, model, sound, stage_one):
-        info = latents.sound_info(stage_one(model, conditions=sound(noise(20.0))))
-        waveform = info.waveform.waveform
+        waveform = latents.sound_info(stage_one(model, conditions=sound(noise(20.0)))).waveform.waveform
         assert waveform.untyped_storage().nbytes() == waveform.nbytes == 2 * 4 * round(SECONDS * 44100)
 
 
@@ -397,7 +396,5 @@ def test_cancel_while_the_sound_is_encoded(model, sound, stage_one, monkeypatch,
 
 def test_an_audio_of_another_kind_of_table():
     """VHS's LazyAudioMap is a Mapping, not a dict; some nodes give numpy's numbers."""
-    from types import MappingProxyType
-
     given = sound_of(MappingProxyType({**noise(), "sample_rate": torch.tensor(44100)}), 0.0)
     assert given.waveform.shape == (2, 44100) and type(given.sample_rate) is int
