@@ -80,6 +80,7 @@ class RowTooLong(Exception):
 
 
 LEGACY = ("--disable-dynamic-vram",)
+KINDS = ("bf16", "fp8", "nvfp4", *graphs.GGUF, "small")  # of files; one at a time
 ROWS = {row.name: row for row in (
     Row("none", None, cancel=True),
     Row("24", 24),
@@ -99,6 +100,8 @@ ROWS = {row.name: row for row in (
     Row("core-none-nvfp4", None, weights="nvfp4", on_core=True),
     Row("12-nvfp4", 12, weights="nvfp4"),
     Row("native-12-nvfp4", 12, weights="nvfp4", native=True, runs=1),
+    Row("none-q4_k", None, weights="q4_k", runs=1),
+    Row("12-q4_k", 12, weights="q4_k", runs=1),
     Row("small", None, small=True, width=128, height=128, frames=9, runs=10, cancel=True),
     Row("core-small", None, small=True, on_core=True, runs=2, width=128, height=128, frames=9),
     Row("native-small", None, small=True, native=True, runs=1, width=128, height=128, frames=9),
@@ -118,7 +121,7 @@ def main() -> None:
     parser.add_argument("--keep", action="store_true", help="leave the files for the next call")
     parser.add_argument("--cpu", action="store_true")
     parser.add_argument("--out", type=Path, help="write the figures as JSON")
-    parser.add_argument("--write", choices=["bf16", "fp8", "nvfp4", "small"], help=argparse.SUPPRESS)
+    parser.add_argument("--write", choices=KINDS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.write:
         return write(arguments)
@@ -199,7 +202,7 @@ def write_files(row: Row, arguments) -> None:
     marker = arguments.work / kind
     if marker.exists():
         return
-    for other in ("bf16", "fp8", "nvfp4", "small"):
+    for other in KINDS:
         (arguments.work / other).unlink(missing_ok=True)
     shutil.rmtree(arguments.work / "models", ignore_errors=True)
     begin = time.monotonic()
@@ -214,8 +217,14 @@ def write(arguments) -> None:
     from random_model import write_models
 
     kind = arguments.write
-    weights, small = ("bf16", True) if kind == "small" else (kind, False)
-    write_models(arguments.work / "models", weights=weights, small=small, layers=arguments.layers)
+    folder, small = arguments.work / "models", kind == "small"
+    # Beside a GGUF file, which holds the transformer alone, the smallest checkpoint.
+    weights = "bf16" if small else "nvfp4" if kind in graphs.GGUF else kind
+    write_models(folder, weights=weights, small=small, layers=arguments.layers)
+    if kind in graphs.GGUF:
+        from random_gguf import write_gguf
+
+        write_gguf(folder / graphs.GGUF_FILE, kind.upper(), small=False, layers=arguments.layers)
 
 
 def launch_server(row: Row, arguments) -> ComfyServer:

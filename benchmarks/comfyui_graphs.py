@@ -1,10 +1,13 @@
 """Workflows in API format for `comfyui_budgets.py`: ours and the one of ComfyUI's native nodes, on the same files."""
 
+from pathlib import Path
+
 import random_model
 
 CHECKPOINT, LORA, UPSAMPLER = (
     path.name for path in (random_model.CHECKPOINT, random_model.LORA, random_model.UPSAMPLER)
 )
+GGUF, GGUF_FILE = ("q4_k", "q8_0"), Path("diffusion_models", "transformer.gguf")
 STAGE_TWO_SIGMAS = "0.909375, 0.725, 0.421875, 0.0"
 FPS = 24.0
 # What the nodes do, by their names in the graphs.
@@ -14,7 +17,9 @@ STAGE_ONE, UPSAMPLE, STAGE_TWO, DECODE = "stage one", "upsampler", "stage two", 
 def ours(row, text_width: int, steps: int, seed: int, stg_block: int) -> dict:
     """Stage one with four guidance passes, upsampler, stage two with the LoRA, decode."""
     return {
-        "model": _node("LTXDuoModelLoader", checkpoint=CHECKPOINT, weight_dtype="auto"),
+        "model": _node(
+            "LTXDuoModelLoader", checkpoint=GGUF_FILE.name if row.weights in GGUF else CHECKPOINT, weight_dtype="auto"
+        ),
         "lora": _node(
             "LTXDuoLoraLoader", model=_from("model"), lora=LORA, strength_stage_one=0.0, strength_stage_two=1.0
         ),
