@@ -62,7 +62,7 @@ class Checkpoint:
 
     `key_maps` says for each component which tensor of the file is which tensor of the module; `unrecognised` lists the
     names that belong to no component.  `generation` is the generation that the file states, or else the one that its
-    tensors look like; None where they do not tell, as in upsamplers and Gemma.
+    tensors look like; None where they do not tell, as in upsamplers and Gemma, and for LoRAs.
     """
 
     path: Path
@@ -96,17 +96,21 @@ class Checkpoint:
         if not maps:
             raise _nothing_known(path, tensors, metadata)
         config = _read_config(path, metadata)
-        try:
-            generation = marked_generation(metadata, config if isinstance(config, Mapping) else {})
-        except VariantError as error:
-            raise VariantError(f"Cannot use {path}: {error}") from None
+        generation = None
+        # A LoRA's version is its own more often than not, and what it was made for is told by `LoRA.made_for`.
+        if Component.LORA not in maps:
+            try:
+                generation = marked_generation(metadata, config if isinstance(config, Mapping) else {})
+            except VariantError as error:
+                raise VariantError(f"Cannot use {path}: {error}") from None
+            generation = generation or guessed_generation(maps, tensors)
         return cls(
             path,
             files,
             MappingProxyType(metadata),
             MappingProxyType(maps),
             unrecognised(tensors, maps),
-            generation or guessed_generation(maps, tensors),
+            generation,
             config,
         )
 
@@ -151,6 +155,11 @@ class Checkpoint:
         """The same file with the config of another place; `lacks` is what to say of sections that are not there."""
         config = sections.get(UPSAMPLER, sections) if Component.UPSAMPLER in self.components else sections
         return replace(self, _config=config or next(iter(lacks.values()), {}), _lacks=lacks)
+
+    def as_saved(self) -> "Checkpoint":
+        """The same file with the config of its own metadata alone."""
+        config = _read_config(self.path, self.metadata)
+        return self if config == self._config and not self._lacks else replace(self, _config=config, _lacks={})
 
     @property
     def gemma_config(self) -> dict[str, Any] | None:

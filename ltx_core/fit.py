@@ -1,13 +1,14 @@
 """Whether a component's tensors are those of the module that its config describes, by headers alone."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
 from torch import nn
 
 from .checkpoint import SECTIONS, UPSAMPLER, Checkpoint, Component
+from .config_section import AS_PUBLISHED
 from .errors import CheckpointError, VariantError
 from .loading import build_module, module_of_config
 from .other_forms import is_gemma_4, other_form
@@ -47,7 +48,7 @@ def check_fit(part: Component, checkpoint: Checkpoint, module: nn.Module | None 
     elif part in SECTIONS:
         expected = _shapes_by_config(part, json.dumps(checkpoint.config_for(part)))
     else:
-        expected = _shapes(build_module(checkpoint, part, device="meta"))
+        expected = _shapes_of(lambda: build_module(checkpoint, part, device="meta"))
     if problems := _differences(part, checkpoint, expected):
         raise CheckpointError(
             f"The {part.value} in {checkpoint.path} does not fit the model that its config describes: {problems}. Use "
@@ -61,7 +62,8 @@ def unfit(part: Component, checkpoint: Checkpoint, config: Mapping[str, Any]) ->
     A config that describes no module that can be built does not fit.
     """
     try:
-        expected = _shapes_by_config(part, json.dumps(dict(config.get(UPSAMPLER, config))))
+        own = config[UPSAMPLER] if part is Component.UPSAMPLER else config
+        expected = _shapes_by_config(part, json.dumps(dict(own)))
         return _differences(part, checkpoint, expected)
     except CheckpointError as error:
         return str(error)
@@ -70,7 +72,16 @@ def unfit(part: Component, checkpoint: Checkpoint, config: Mapping[str, Any]) ->
 @lru_cache(maxsize=32)
 def _shapes_by_config(part: Component, config: str) -> dict[str, tuple[int, ...]]:
     """As JSON, because files have one config each and share it: the vocoder's module alone takes half a second."""
-    return _shapes(module_of_config(part, json.loads(config), device="meta"))
+    return _shapes_of(lambda: module_of_config(part, json.loads(config), device="meta"))
+
+
+def _shapes_of(build: Callable[[], nn.Module]) -> dict[str, tuple[int, ...]]:
+    """CheckpointError for a config whose sizes, each possible, make a tensor that is none."""
+    try:
+        return _shapes(build())
+    except (RuntimeError, OverflowError, MemoryError) as error:
+        found = next(iter(str(error).splitlines()), repr(error))
+        raise CheckpointError(f"The config describes a model that cannot be built ({found}). {AS_PUBLISHED}") from None
 
 
 def _shapes(module: nn.Module) -> dict[str, tuple[int, ...]]:

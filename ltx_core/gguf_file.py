@@ -22,7 +22,7 @@ from torch import Tensor
 
 from .errors import CheckpointError
 from .gguf_blocks import BLOCK_TYPES, BlockType
-from .safetensors_file import MAX_TENSORS, SafetensorsFile, TensorInfo
+from .safetensors_file import MAX_TENSORS, SafetensorsFile, TensorInfo, too_long
 from .stubs import LOOKED_AT, stub
 from .unfinished import marks
 
@@ -317,6 +317,8 @@ def _read_header(path: Path) -> _Header:
             metadata[key] = bytes(entry.parts[-1]).decode("utf-8", "replace")
         elif len(entry.types) == 1:
             metadata[key] = str(entry.parts[-1].tolist()[0])
+    if long := too_long(tensor.name for tensor in reader.tensors):
+        raise _bad(path, long, "Use the file as its publisher released it.")
     shapes = {
         key.removeprefix(_SHAPES): _items(reader.data, found) for key, found in lists.items() if key.startswith(_SHAPES)
     }

@@ -93,7 +93,7 @@ def inspect_file(path: str | Path, model: Checkpoint | None = None) -> tuple[Fil
     if unknown := checkpoint.unrecognised:
         kind = "unknown tensor is" if len(unknown) == 1 else "unknown tensors are"
         notes.append(f"{len(unknown):,} {kind} not used ({', '.join(unknown[:3])})")
-    if Component.GEMMA in checkpoint.components - broken and checkpoint.path.is_dir():
+    if Component.GEMMA in checkpoint.components - broken and usable.tokenizer_is_beside(checkpoint):
         notes.append("the tokenizer lies beside the weights")
     if Component.GEMMA in checkpoint.components - broken and (size := gemma_params(checkpoint).size):
         notes.append(f"it is Gemma-3 {size}" + ("" if size == "12B" else "; LTX-2.3 as published takes 12B"))
@@ -121,6 +121,8 @@ def _lora_notes(lora: LoRA) -> list[str]:
     notes = [f"changes {count:,} layers by {kind}" for kind, count in kinds.items() if kind != "LoRA"]
     if any(layer.alpha is not None for layer in lora.layers.values()):
         notes.append("its scales are alphas of its layers")
+    if lora.made_for is not None:
+        notes.append(f"it was made for {lora.made_for[0]} ({lora.made_for[1]})")
     if lora.scale_key is not None:
         notes.append(f"its scales are read from {lora.scale_key} in its metadata, which ComfyUI's own loader ignores")
     return notes + [f"not used: {unused}" for unused in lora.unused]
@@ -132,7 +134,7 @@ def _component(checkpoint: Checkpoint, component: Component) -> ComponentReport:
     for info in tensors.values():
         dtypes[info.dtype] += info.count
     found = usable.problem(checkpoint, component)
-    if found is None and component is Component.GEMMA and checkpoint.path.is_dir():
+    if found is None and component is Component.GEMMA and usable.tokenizer_is_beside(checkpoint):
         found = usable.problem(checkpoint, Component.TOKENIZER)
     text = None if found is None else str(found)
     return ComponentReport(component.value, len(tensors), sum(dtypes.values()), dict(dtypes.most_common()), text)
@@ -152,7 +154,7 @@ def _folder(checkpoint: Checkpoint) -> str:
 def _missing(checkpoints: Sequence[Checkpoint]) -> dict[str, str]:
     """What all files together lack for a video, with the folder where ComfyUI looks for it."""
     have = {component for checkpoint in checkpoints for component in checkpoint.components}
-    if any(Component.GEMMA in c.components and c.path.is_dir() for c in checkpoints):
+    if any(map(usable.tokenizer_is_beside, checkpoints)):
         have.add(Component.TOKENIZER)
     if any(_is_distilled_model(checkpoint) for checkpoint in checkpoints):
         have.add(Component.LORA)
@@ -177,12 +179,18 @@ def _is_distilled_model(checkpoint: Checkpoint) -> bool:
 
 
 def _check_together(checkpoints: Sequence[Checkpoint]) -> None:
-    """VariantError if files are of several generations, or a LoRA is of another model than the transformer."""
+    """CheckpointError or VariantError if files are of several generations, or if connectors or a LoRA are of another
+    model than the transformer."""
     if any(checkpoint.generation for checkpoint in checkpoints):
         common_generation(*checkpoints)
     for model in (c for c in checkpoints if Component.TRANSFORMER in c.components):
         for lora in (c for c in checkpoints if Component.LORA in c.components):
             LoRA.open(lora.path).check(lora_shapes(model), str(model.path))
+        if usable.usable(model, usable.Use.TRANSFORMER):
+            for file in checkpoints:
+                # What is wrong with the file itself is told already.
+                if Component.TRANSFORMER not in file.components and usable.usable(file, usable.Use.CONNECTORS):
+                    usable.with_connectors(model, file)
 
 
 def _text(report: FileReport) -> str:

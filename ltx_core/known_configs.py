@@ -33,16 +33,17 @@ def completed(checkpoint: Checkpoint, other: Checkpoint | None = None) -> Checkp
     wanted = {section for part in checkpoint.components if (section := SECTIONS.get(part)) is not None}
     if checkpoint.has_broken_config or wanted <= checkpoint.own_config.keys():
         return checkpoint
-    found, sources = dict(checkpoint.own_config), list(_sources(checkpoint, other))
+    beside, unread = _beside(checkpoint)
+    found, sources = dict(checkpoint.own_config), list(_sources(beside, other))
     lacks = {}
     for section in sorted(wanted - found.keys()):
         parts = [part for part in Component if part in checkpoint.components and SECTIONS.get(part) == section]
         why = ""
         for name, source in sources:
-            if section in source:
+            if isinstance(source.get(section), Mapping):
                 # The vocoder's mel bands stand in the audio VAE's section.
-                beside = {key: source[key] for key in ("audio_vae",) if section == "vocoder" and key in source}
-                config = {**beside, **found, section: source[section]}
+                mel = {key: source[key] for key in ("audio_vae",) if section == "vocoder" and key in source}
+                config = {**mel, **found, section: source[section]}
                 problems = ((part, text) for part in parts if (text := unfit(part, checkpoint, config)))
                 part, text = next(problems, (None, ""))
                 if part is None:
@@ -50,15 +51,18 @@ def completed(checkpoint: Checkpoint, other: Checkpoint | None = None) -> Checkp
                     break
                 why = why or f", and its {part.value} is not that of {name} ({text})"
         if section not in found:
-            lacks[section] = f"{checkpoint.path} has no 'config' in its metadata{why}. {_TO_DO}"
+            lying = unread
+            if beside and section not in beside:
+                lying = f"it has no table {section!r}" if section else "it is not of a latent upsampler"
+            lying = f" The {BESIDE} that lies there was not taken: {lying.rstrip('.')}." if lying else ""
+            lacks[section] = f"{checkpoint.path} has no 'config' in its metadata{why}. {_TO_DO}{lying}"
     return checkpoint.with_config(found, lacks)
 
 
-def _sources(checkpoint: Checkpoint, other: Checkpoint | None) -> Iterator[tuple[str, Config]]:
+def _sources(beside: Config, other: Checkpoint | None) -> Iterator[tuple[str, Config]]:
     """Configs to try, by section, with what messages call the models that they describe."""
-    if beside := _beside(checkpoint):
-        upsampler = beside.get("_class_name") == "LatentUpsampler"
-        yield f"the {BESIDE} beside it", {UPSAMPLER: beside} if upsampler else beside
+    if beside:
+        yield f"the {BESIDE} beside it", beside
     if other is not None and other.own_config:
         yield other.path.name, other.own_config
     yield "LTX-2.3", _read("ltx-2.3.json")
@@ -66,13 +70,19 @@ def _sources(checkpoint: Checkpoint, other: Checkpoint | None) -> Iterator[tuple
         yield "LTX-2.3", {UPSAMPLER: config}
 
 
-def _beside(checkpoint: Checkpoint) -> Config:
-    """The config.json in the file's folder; empty for none, and for those of other programs."""
+def _beside(checkpoint: Checkpoint) -> tuple[Config, str]:
+    """The tables by section in the config.json of the file's folder, and why there are none although one lies there."""
     folder = checkpoint.path if checkpoint.path.is_dir() else checkpoint.path.parent
     try:
-        return read_json(folder / BESIDE, "the config of LTX-2")
-    except (FileNotFoundError, CheckpointError):
-        return {}
+        config = read_json(folder / BESIDE, "the config of LTX-2")
+    except FileNotFoundError:
+        return {}, ""
+    except CheckpointError as error:
+        return {}, str(error)
+    if config.get("_class_name") == "LatentUpsampler":
+        return {UPSAMPLER: config}, ""
+    tables = {name: table for name, table in config.items() if name != UPSAMPLER and isinstance(table, Mapping)}
+    return tables, "" if tables else "it has no tables for the parts of LTX-2"
 
 
 @cache

@@ -40,9 +40,11 @@ _TEXT_ENCODERS = (
     (_has(r"layers\.\d+\.layer_scalar$"), "Gemma-4, LTX-2.5's text encoder"),
     (_has(r"encoder\.block\.\d+\.layer\.0\.SelfAttention\."), "T5, the text encoder of LTX-Video before LTX-2"),
     (_has(r"text_model\.encoder\.layers\."), "CLIP, which LTX-2 does not use"),
+    (_has(r"layers\.\d+\.pre_feedforward_layernorm\.weight$"),
+     "a language model that may be Gemma-3, under names of another key format"),
     (_has(r"layers\.\d+\.(?:self_attn|linear_attn)\."), "another language model than Gemma-3"),
     (_has(r"^(?:vision_tower|vision_model|model\.vision_tower)\."), "the vision part of a language model alone"),
-)
+)  # fmt: skip
 
 
 def other_form(names: Collection[str]) -> tuple[str, str] | None:

@@ -25,6 +25,7 @@ from .unfinished import marks
 # have up to four entries a weight, and metadata may carry a whole workflow.
 MAX_HEADER_BYTES = 16_000_000
 MAX_TENSORS = 50_000
+MAX_NAME = 1000  # characters; the patterns that names are told by take the square of that
 _MAPPED_TOGETHER = 2**30  # bytes
 _MAX_DIMENSIONS = 32
 _MAX_SIZE = 2**63 - 1
@@ -266,6 +267,8 @@ def _parse_header(path: Path, raw: bytes, data_size: int) -> tuple[dict[str, str
     metadata = header.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise _malformed(path, "its __metadata__ is not a table of texts")
+    if long := too_long(header):
+        raise _malformed(path, long)
     entries = [(name, *_tensor_entry(path, name, entry)) for name, entry in header.items()]
     entries.sort(key=lambda entry: entry[2:])
     end = 0
@@ -280,6 +283,14 @@ def _parse_header(path: Path, raw: bytes, data_size: int) -> tuple[dict[str, str
     if end < data_size:
         raise _damaged(path, f"{data_size - end:,} unknown bytes follow its tensors")
     return metadata, [(name, info, begin) for name, info, begin, _ in entries]
+
+
+def too_long(names: Iterable[str]) -> str | None:
+    """What to say of the first name that is longer than any model's; None where all are read."""
+    long = next((name for name in names if len(name) > MAX_NAME), None)
+    if long is None:
+        return None
+    return f"a tensor's name has {len(long):,} characters ({_short(long)}), and more than {MAX_NAME:,} are not read"
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 from .errors import CheckpointError
 
 LOOKED_AT = 512  # bytes of the beginning that tell
+MAX_JSON_BYTES = 4_000_000  # configs take a few thousand
 _SHOWN = 80  # characters of the first line
 
 _AGAIN = "Download the file again."
@@ -53,12 +54,15 @@ def read_json(path: Path, expected: str) -> dict[str, Any]:
     FileNotFoundError if there is none; CheckpointError, which says what lies there instead, if it is no JSON table.
     """
     try:
-        raw = path.read_bytes()
+        with path.open("rb") as file:
+            raw = file.read(MAX_JSON_BYTES + 1)
     except FileNotFoundError:
         raise
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read ({error}); expected {expected}. Check its permissions.") from None
     check_json(path, raw[:LOOKED_AT], expected)
+    if len(raw) > MAX_JSON_BYTES:
+        raise CheckpointError(f"{path} has more than {MAX_JSON_BYTES:,} bytes; expected {expected}, which is small.")
     try:
         table = json.loads(raw)
     except (ValueError, RecursionError) as error:

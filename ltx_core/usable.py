@@ -146,7 +146,7 @@ def with_connectors(model: Checkpoint, connectors: Checkpoint) -> Checkpoint:
 
     CheckpointError or VariantError if it cannot be used, or is of another model.
     """
-    connectors = completed(connectors, model)
+    connectors = _completed_beside(connectors, model)
     check(connectors, Use.CONNECTORS)
     common_generation(model, connectors)
     params = TransformerParams.from_config(model.config)
@@ -160,19 +160,33 @@ def with_connectors(model: Checkpoint, connectors: Checkpoint) -> Checkpoint:
     return connectors
 
 
+@lru_cache(maxsize=32)
+def _completed_beside(connectors: Checkpoint, model: Checkpoint) -> Checkpoint:
+    """One object for the two however often they are asked for; the config of a known model comes after the model's."""
+    return completed(connectors.as_saved(), model)
+
+
+def tokenizer_is_beside(checkpoint: Checkpoint) -> bool:
+    """Whether Gemma's tokenizer is a file beside its weights: in a folder, or beside a GGUF without a vocabulary."""
+    if Component.GEMMA not in checkpoint.components:
+        return False
+    return checkpoint.path.is_dir() or (_is_gguf(checkpoint) and Component.TOKENIZER not in checkpoint.components)
+
+
 def _is_gguf(checkpoint: Checkpoint) -> bool:
     return any(isinstance(file, GgufFile) for file in checkpoint.files)
 
 
 def _require(checkpoint: Checkpoint, parts: tuple[Component, ...]) -> None:
-    if Component.GEMMA in checkpoint.components and (checkpoint.path.is_dir() or _is_gguf(checkpoint)):
+    if tokenizer_is_beside(checkpoint):
         parts = tuple(part for part in parts if part is not Component.TOKENIZER)
     checkpoint.require(*parts)
 
 
 def _check_tokenizer(checkpoint: Checkpoint, _: Component) -> None:
     check_tokenizer(checkpoint)
-    if not _is_gguf(checkpoint):  # whose vocabulary takes seconds to build
+    # A GGUF's vocabulary takes seconds to build.
+    if not _is_gguf(checkpoint) or tokenizer_is_beside(checkpoint):
         load_tokenizer(checkpoint)
 
 

@@ -13,14 +13,16 @@ from ..generation import Generation
 from ..safetensors_file import SafetensorsFile
 from ..weights import check_finite, check_written
 from .layers import LoraLayer, layer_of
-from .names import is_known, is_projection, is_text_encoder, module_name, other_model
+from .names import is_known, is_projection, is_text_encoder, is_vae, module_name, other_model
 from .origin import named_for, reference_evidence, shaped_for
 from .scales import metadata_scale
 
 _EXPECTED = "diffusion_model.transformer_blocks.0.attn1.to_q.lora_A.weight"
 _PROJECTION = "of the text projection, over which no LoRA is laid"
 _TEXT_ENCODER = "of a text encoder, over which no LoRA is laid"
+_VAE = "of a VAE, over which no LoRA is laid"
 _NO_ADAPTER = "of a kind of adapter that is not supported"
+_NOT_WHOLE = "that make no whole change, of layers whose names are not LTX-2's"
 _NO_LORA = "that are no part of a LoRA"
 
 
@@ -73,11 +75,24 @@ class LoRA:
                     f"{file.path} changes the layer {name} twice ({parts[name][part]}, {key}); expected one change a "
                     "layer. Use a file that holds one LoRA."
                 )
+        layers: dict[str, LoraLayer] = {}
+        wrong: CheckpointError | None = None
+        for name, found in parts.items():
+            # Of adapters that are not known the other parts are known by name: OFT has an alpha too.
+            if found.keys() <= {keys.ALPHA, keys.DORA}:
+                unused.setdefault(_NO_ADAPTER, []).extend(found.values())
+                continue
+            try:
+                layers[name] = layer_of(file.path, name, found, file.tensors)
+            except CheckpointError as error:
+                if is_known(name):
+                    raise
+                wrong = wrong or error
+                unused.setdefault(_NOT_WHOLE, []).extend(found.values())
         left = tuple(Unused(why, tuple(found)) for why, found in unused.items())
-        if not parts:
-            raise _no_layers(file, left)
-        layers = {name: layer_of(file.path, name, found, file.tensors) for name, found in parts.items()}
-        kohya = all(".lora_A" not in key for key in file.tensors)
+        if not layers:
+            raise wrong or _no_layers(file, left)
+        kohya = all(key.startswith(("lora_", "lycoris_")) for key in file.tensors)
         scale = metadata_scale(file.metadata, kohya)
         used = False
         for name, layer in layers.items() if scale is not None else ():
@@ -196,6 +211,8 @@ def _why_unused(layer: str, part: str | None) -> str | None:
         return _PROJECTION
     if is_text_encoder(layer):
         return _TEXT_ENCODER
+    if is_vae(layer):
+        return _VAE
     if (other := other_model(layer)) is not None:
         return f"of {other}"
     return None if part in keys.PARTS else _NO_ADAPTER
@@ -221,6 +238,11 @@ def _no_layers(file: SafetensorsFile, unused: tuple[Unused, ...]) -> CheckpointE
         return CheckpointError(
             f"{file.path} is a text encoder's LoRA ({some}): there is nothing in it for the transformer, and LTX Duo "
             "lays no LoRA over Gemma. Choose a LoRA of the transformer."
+        )
+    if most.why == _VAE:
+        return CheckpointError(
+            f"{file.path} is a VAE's LoRA ({some}): there is nothing in it for the transformer, and LTX Duo lays no "
+            "LoRA over a VAE. Choose a LoRA of the transformer."
         )
     if most.why == _PROJECTION:
         return CheckpointError(

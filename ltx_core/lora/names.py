@@ -67,6 +67,10 @@ _TEXT_ENCODER = re.compile(
     r"lora_(?:prior_)?te\d*_.*|(?:.*[._])?(?:text_encoders?(?:_\d)?|text_model|language_model|gemma\w*|t5xxl|clip_[glh])[._].*"
     r"|(?:.*[._])?layers[._]\d+[._](?:self_attn|mlp)[._].*"
 )
+_VAE = re.compile(
+    r"(?:lora_|lycoris_|(?:base_model\.)?model\.|diffusion_model\.)?(?:(?:audio_)?vae[._].*"
+    r"|(?:encoder|decoder)[._](?:conv_in|conv_out|mid|down|up)(?:_blocks?)?(?:[._].*)?)"
+)
 # By the first that fits.
 _OTHERS = (
     ("Wan", re.compile(r"(?:.*[._])?(?<!transformer_)blocks[._]\d+[._](?:self_attn|cross_attn|ffn)[._].*")),
@@ -138,6 +142,11 @@ def is_projection(layer: str) -> bool:
 def is_text_encoder(layer: str) -> bool:
     """Whether a layer, as a file calls it, is of a text encoder."""
     return _TEXT_ENCODER.fullmatch(layer) is not None
+
+
+def is_vae(layer: str) -> bool:
+    """Whether a layer, as a file calls it, is of a VAE."""
+    return _VAE.fullmatch(layer) is not None
 
 
 def other_model(layer: str) -> str | None:

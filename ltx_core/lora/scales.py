@@ -48,7 +48,10 @@ def _of_peft(adapter: Mapping[str, Any], layer: str, name: str, rank: int) -> fl
     alpha = _pattern(adapter.get(f"{prefix}alpha_pattern"), names) or _number(adapter.get(f"{prefix}lora_alpha"))
     if alpha is None:
         return None
-    ranks = _pattern(adapter.get(f"{prefix}rank_pattern"), names) or _number(adapter.get(f"{prefix}r")) or rank
+    patterns = adapter.get(f"{prefix}rank_pattern")
+    # Patterns may be any regular expressions: where none is understood, the tensors know their rank.
+    declared = None if patterns else _number(adapter.get(f"{prefix}r"))
+    ranks = _pattern(patterns, names) or declared or rank
     return alpha / (math.sqrt(ranks) if adapter.get(f"{prefix}use_rslora") is True else ranks)
 
 

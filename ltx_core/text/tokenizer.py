@@ -11,6 +11,7 @@ from ..stubs import LOOKED_AT, check_json, stub
 
 BOS_ID = 2
 MAX_LENGTH = 1024
+FILES = ("tokenizer.json", "tokenizer.model")  # in a folder, by the first that is there
 
 
 class GemmaTokenizer:
@@ -96,7 +97,7 @@ def tokenizer_file(folder: Path) -> Path:
 
     Only the beginning is read: for use before the tokenizer is needed.
     """
-    found = next((folder / name for name in ("tokenizer.json", "tokenizer.model") if (folder / name).is_file()), None)
+    found = next((folder / name for name in FILES if (folder / name).is_file()), None)
     if found is None:
         raise CheckpointError(
             f"{folder} holds no tokenizer: expected tokenizer.json or tokenizer.model there. Download the whole folder "

@@ -64,7 +64,7 @@ def find_wrong_model_files(
     elif connectors == SAME_FILE:
         if wrong.attempt("checkpoint", open_files.check_file, checkpoint, folders, Use.TRANSFORMER):
             wrong.attempt("connectors", open_files.check_file, checkpoint, folders, Use.MODEL)
-    elif not wrong.attempt("checkpoint", open_files.check_file, checkpoint, folders, Use.TRANSFORMER):
+    elif not wrong.attempt("checkpoint", open_files.check_file, checkpoint, folders, Use.TRANSFORMER) or not checkpoint:
         wrong.attempt("connectors", open_files.check_opens, connectors, its_folders)
     else:
         wrong.attempt("connectors", open_files.check_connectors, checkpoint, folders, connectors, its_folders)

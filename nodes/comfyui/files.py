@@ -24,7 +24,9 @@ from ...ltx_core.errors import CheckpointError
 from ...ltx_core.gguf_file import ENDING as GGUF
 from ...ltx_core.gguf_file import GgufFile
 from ...ltx_core.known_configs import BESIDE, completed
+from ...ltx_core.lora import LoRA
 from ...ltx_core.safetensors_file import SafetensorsFile
+from ...ltx_core.text.tokenizer import FILES as TOKENIZERS
 from ..declared import shortened
 from ..names import LORA_FOLDERS
 from .folder_lists import files_below
@@ -144,6 +146,16 @@ def _opened(full: str, _fingerprint: tuple) -> Checkpoint:
     return completed(Checkpoint.open(full))
 
 
+def look_at_lora(name: str) -> LoRA:
+    """The LoRA as its header tells, read again when the file has changed; for looking at it, not for its weights."""
+    return _lora(path(name, LORA_FOLDERS), tuple(fingerprint(name, LORA_FOLDERS)))
+
+
+@lru_cache(maxsize=32)
+def _lora(full: str, _fingerprint: tuple) -> LoRA:
+    return LoRA.open(full)
+
+
 def load_tensors(checkpoint: Checkpoint) -> dict[str, Tensor]:
     """All tensors of a file or folder as ComfyUI loads them: mapped into memory, read when they are used.
 
@@ -179,7 +191,10 @@ _mapped: WeakKeyDictionary[Checkpoint, dict[str, Tensor]] = WeakKeyDictionary()
 
 
 def fingerprint(name: str | None, folders: Sequence[str]) -> list[tuple[int, int]] | None:
-    """(mtime_ns, size) of a choice's file and the config beside it, or of a model folder's files; None for none."""
+    """(mtime_ns, size) of a choice's file and of what is read beside it, or of a model folder's files; None for none.
+
+    That is the config, and for a GGUF file the tokenizer.
+    """
     if name is None:
         return None
     try:
@@ -187,8 +202,9 @@ def fingerprint(name: str | None, folders: Sequence[str]) -> list[tuple[int, int
     except CheckpointError:
         return None
     if os.path.isfile(full):
-        config = os.path.join(os.path.dirname(full), BESIDE)
-        files = [full, config] if os.path.isfile(config) else [full]
+        read = (BESIDE, *TOKENIZERS) if full.lower().endswith(GGUF) else (BESIDE,)
+        beside = (os.path.join(os.path.dirname(full), name) for name in read)
+        files = [full, *filter(os.path.isfile, beside)]
     else:
         files = sorted(entry.path for entry in os.scandir(full) if entry.is_file())
     return [(stat.st_mtime_ns, stat.st_size) for stat in map(os.stat, files)]

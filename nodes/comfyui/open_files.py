@@ -79,7 +79,7 @@ def _connectors(model: Checkpoint, name: str, folders: Folders) -> Checkpoint:
 def check_lora(name: str | None) -> None:
     """CheckpointError unless the file is a LoRA; whether it fits the model is known when the node runs."""
     if name is not None:
-        LoRA.open(files.path(name, LORA_FOLDERS))
+        files.look_at_lora(name)
 
 
 def open_lora(model: SampledModel, name: str, strengths: tuple[float, float], streams: StreamStrengths) -> LoraUse:

@@ -178,7 +178,7 @@ class OpenedFiles:
     def lora(self, loader: Node) -> LoRA | None:
         name = loader.value("lora", str)
         try:
-            return LoRA.open(files.path(name, names.LORA_FOLDERS)) if name else None
+            return files.look_at_lora(name) if name else None
         except LTXError:
             return None
 

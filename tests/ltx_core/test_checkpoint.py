@@ -202,6 +202,13 @@ def test_another_language_model_is_not_gemma(tmp_path):
         Checkpoint.open(save(tmp_path / "x.safetensors", names))
 
 
+def test_gemma_under_other_names_is_not_called_another_model(tmp_path):
+    names = ["lm.layers.0.self_attn.q_proj.weight", "lm.layers.0.pre_feedforward_layernorm.weight"]
+    with pytest.raises(CheckpointError, match="may be Gemma-3, under names of another key format") as told:
+        Checkpoint.open(save(tmp_path / "x.safetensors", names))
+    assert "another language model" not in str(told.value)
+
+
 def test_unknown_tensors_are_listed(tmp_path):
     names = ["text_embedding_projection.video_aggregate_embed.bias", "duration_head.weight"]
     assert Checkpoint.open(save(tmp_path / "x.safetensors", names)).unrecognised == ("duration_head.weight",)

@@ -132,6 +132,14 @@ def test_bad_files_end_in_one_error(path, content, words):
     assert time.monotonic() - start < 2
 
 
+def test_long_names_are_refused(path):
+    name = b"encoder." * 1000
+    tensor = struct.pack("<Q", len(name)) + name + struct.pack("<IQIQ", 1, 32, 0, 0)
+    path.write_bytes(header(tensors=1) + tensor + bytes(256))
+    with pytest.raises(CheckpointError, match="a tensor's name has 8,000 characters"):
+        GgufFile.open(path)
+
+
 def test_folders_and_missing_files(tmp_path):
     for name, words in ((".", "it is a folder"), ("absent.gguf", "no such file")):
         with pytest.raises(CheckpointError, match=words):

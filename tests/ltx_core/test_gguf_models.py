@@ -1,5 +1,7 @@
 """Models in GGUF files by the engine alone: modules and tokenizers as from plain files."""
 
+import json
+
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -7,10 +9,11 @@ from safetensors.torch import save_file
 from ltx_duo.ltx_core.checkpoint import Checkpoint, Component
 from ltx_duo.ltx_core.errors import CheckpointError
 from ltx_duo.ltx_core.gguf_blocks import BLOCK_TYPES
-from ltx_duo.ltx_core.inspect import inspect_file
+from ltx_duo.ltx_core.inspect import inspect_file, main
 from ltx_duo.ltx_core.loading import check_tokenizer, load_component, load_tokenizer
 from ltx_duo.ltx_core.text.gemma import GemmaModel
 from ltx_duo.ltx_core.text.gemma_params import GemmaParams, GemmaRope
+from ltx_duo.ltx_core.usable import Use, usable
 from ltx_duo.tests import gguf_samples as samples
 
 KINDS = sorted(BLOCK_TYPES)
@@ -72,6 +75,22 @@ def test_tokenizer_of_a_small_vocabulary(written):
     check_tokenizer(packed)
     # A piece joins before others by its score; spaces are marked; unknown characters are bytes where there are such.
     assert load_tokenizer(packed).encode("ab a  A") == [2, 6, 8, 9, 10]
+
+
+def test_a_tokenizer_beside_it(written, capsys):
+    packed, _ = written(None)
+    beside = packed.path.parent / "tokenizer.json"
+    vocabulary = {"<pad>": 0, "<eos>": 1, "<bos>": 2, "<unk>": 3}
+    for start, good in ((2, True), (7, False)):
+        words = {**vocabulary, "<bos>": start}
+        model = {"type": "WordLevel", "vocab": words, "unk_token": "<unk>"}
+        beside.write_text(json.dumps({"version": "1.0", "added_tokens": [], "model": model}))
+        checkpoint = Checkpoint.open(packed.path)
+        assert usable(checkpoint, Use.TEXT_ENCODER) == good
+        report, _ = inspect_file(packed.path)
+        assert (report.problems == []) == good and ("the tokenizer lies beside the weights" in report.notes) == good
+        main([str(packed.path), "--json"])
+        assert "tokenizer" not in json.loads(capsys.readouterr().out)["missing"]
 
 
 @pytest.mark.parametrize(

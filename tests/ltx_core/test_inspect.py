@@ -225,6 +225,41 @@ def test_lora_of_another_model(inspect, models, tmp_path):
     assert "is a LoRA of another model" in err and "999" in err
 
 
+@pytest.mark.parametrize(
+    ("version", "note"), [("1.0", None), ("2.0.0", "LTX-2.0"), ("2.3", "LTX-2.3"), ("2.5", "LTX-2.5")]
+)
+def test_the_version_of_a_lora_refuses_nothing(inspect, models, tmp_path, version, note):
+    """As when it is queued and run."""
+    save_file(load_file(models / write.LORA), tmp_path / "style.safetensors", {"model_version": version})
+    code, out, err = inspect(models / write.CHECKPOINT, tmp_path / "style.safetensors")
+    assert (code, err) == (0, "") and "use it in   LTX LoRA Loader" in out
+    assert ("made for" in out) == (note is not None)
+    assert note is None or f"note        it was made for {note} (its metadata has model_version {version!r})" in out
+
+
+def test_connectors_of_another_model(inspect, models, changed, tmp_path):
+    """Each file is good by itself."""
+    source = models / write.CHECKPOINT
+    with safe_open(source, "pt") as file:
+        metadata = file.metadata()
+    state = load_file(source)
+    root = "model.diffusion_model."
+    alone = {n: t for n, t in state.items() if n.startswith(root) and "embeddings_connector." not in n}
+    save_file(alone, tmp_path / "model.safetensors", metadata)
+    connectors = {n: t for n, t in state.items() if "video_embeddings_connector." in n or "audio_embeddings_c" in n}
+    save_file(connectors, tmp_path / "connectors.safetensors", metadata)
+    assert inspect(tmp_path / "model.safetensors", tmp_path / "connectors.safetensors")[::2] == (0, "")
+    config = json.loads(metadata["config"])
+    section = config["transformer"]
+    section["cross_attention_dim"] = 2 * section["cross_attention_dim"]
+    for name in [n for n in alone if n.endswith(("attn2.to_k.weight", "attn2.to_v.weight")) and "audio" not in n]:
+        alone[name] = torch.cat([alone[name]] * 2, 1)
+    save_file(alone, tmp_path / "model.safetensors", {**metadata, "config": json.dumps(config)})
+    code, out, err = inspect(tmp_path / "model.safetensors", tmp_path / "connectors.safetensors")
+    assert code == 1 and "PROBLEM" not in out
+    assert "video text connector" in err and "Choose the connectors of the same model" in err
+
+
 def test_files_of_two_generations(inspect, changed, models):
     code, _, err = inspect(models / write.CHECKPOINT, changed(model_version="2.0"))
     assert code == 1

@@ -157,6 +157,56 @@ def test_a_config_of_another_program_beside_it_does_no_harm(write, tmp_path, con
     check(completed(Checkpoint.open(write("vae.safetensors", "vae_encoder", "vae_decoder"))), Use.VIDEO)
 
 
+CHANGED = {"change": lambda shapes: {**shapes, "decoder.conv_in.conv.bias": (1000,)}}
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("{", "config.json cannot be read"),
+        (" " * 5_000_000, "config.json is empty"),
+        ("{" + " " * 5_000_000 + "}", "has more than 4,000,000 bytes"),
+        ('{"": null}', "it has no tables"),
+        ('{"vae": "text", "audio_vae": {}}', "it has no table 'vae'"),
+        ('{"text_config": {}}', "it has no table 'vae'"),
+    ],
+)
+def test_why_a_config_beside_a_file_was_not_taken(write, tmp_path, content, words):
+    (tmp_path / "config.json").write_text(content)
+    checkpoint = completed(Checkpoint.open(write("vae.safetensors", "vae_encoder", "vae_decoder", **CHANGED)))
+    with pytest.raises(CheckpointError, match="The config.json that lies there was not taken: .*" + words):
+        check(checkpoint, Use.VIDEO)
+
+
+def test_nothing_is_said_of_a_config_that_is_not_there(write):
+    checkpoint = completed(Checkpoint.open(write("vae.safetensors", "vae_encoder", "vae_decoder", **CHANGED)))
+    with pytest.raises(CheckpointError) as told:
+        check(checkpoint, Use.VIDEO)
+    assert "not taken" not in str(told.value)
+
+
+@pytest.mark.parametrize("content", ['{"": null}', '{"": "text"}', '{"audio_vae": "text"}', '{"vocoder": null}'])
+@pytest.mark.parametrize(("part", "use"), [("ups_x2", Use.UPSAMPLER), ("vocoder", Use.VOCODER)])
+@pytest.mark.parametrize("own", [False, True])
+def test_nonsense_in_a_config_ends_in_no_other_error(write, tmp_path, content, part, use, own):
+    """Beside the file it is passed over; the file's own is used or refused."""
+    metadata = {"config": content} if own else None
+    if not own:
+        (tmp_path / "config.json").write_text(content)
+    checkpoint = Checkpoint.open(write("part.safetensors", part, metadata=metadata))
+    try:
+        check(completed(checkpoint), use)
+    except CheckpointError:
+        assert own
+
+
+def test_sizes_that_make_no_tensor_are_refused(write):
+    config = {"transformer": {**OFFICIAL["transformer"], "num_attention_heads": 10**6, "attention_head_dim": 10**6}}
+    path = write("model.safetensors", "transformer", metadata={"config": json.dumps(config)})
+    with pytest.raises(CheckpointError, match="describes a model that cannot be built"):
+        check(completed(Checkpoint.open(path)), Use.TRANSFORMER)
+
+
 def test_a_broken_config_of_its_own_is_not_replaced(write):
     path = write("vae.safetensors", "vae_encoder", "vae_decoder", metadata={"config": "{"})
     with pytest.raises(CheckpointError, match="is not valid JSON"):
@@ -167,5 +217,8 @@ def test_connectors_take_the_config_of_the_model_beside_them(write):
     config = {"transformer": {**OFFICIAL["transformer"], "connector_positional_embedding_max_pos": [2048]}}
     model = Checkpoint.open(write("model.safetensors", "transformer", metadata={"config": json.dumps(config)}))
     connectors = Checkpoint.open(write("connectors.safetensors", "video_connector", "audio_connector"))
-    found = with_connectors(model, connectors)
-    assert found.config["transformer"]["connector_positional_embedding_max_pos"] == [2048]
+    # Also where a known model's config was taken, when the file was looked at alone.
+    for opened in (connectors, completed(connectors)):
+        found = with_connectors(model, opened)
+        assert found.config["transformer"]["connector_positional_embedding_max_pos"] == [2048]
+        assert with_connectors(model, opened) is found

@@ -230,6 +230,17 @@ def test_a_header_as_large_as_files_need_is_read(write):
     assert file.metadata["workflow"] == workflow and len(file.tensors) == 24_000
 
 
+def test_names_are_as_long_as_a_thousand_characters(write):
+    """Names are told by patterns that take the square of their length."""
+    assert SafetensorsFile.open(write(raw({"n" * 1000: entry()}, bytes(8)))).tensors
+    start = time.monotonic()
+    with pytest.raises(
+        CheckpointError, match="a tensor's name has 160,000 characters .'encoder.*, and more than"
+    ) as told:
+        SafetensorsFile.open(write(raw({"encoder." * 20_000: entry()}, bytes(8))))
+    assert time.monotonic() - start < 1 and len(str(told.value)) < 600
+
+
 def test_missing_file_and_folder(tmp_path):
     with pytest.raises(CheckpointError, match="no such file"):
         SafetensorsFile.open(tmp_path / "gone.safetensors")

@@ -10,6 +10,8 @@ from ltx_duo.ltx_core.generation import Generation
 from ltx_duo.ltx_core.lora import LoRA, lora_deltas
 from ltx_duo.tests.ltx_core.lora.scene import LAYERS, expected_delta
 
+ONE = torch.tensor(1.0)
+
 
 class TestOpen:
     def test_official_layout(self, write):
@@ -105,7 +107,7 @@ class TestOpen:
                 {"a.lokr_w1": (2, 2), "a.lokr_w2_a": (4, 2), "a.lokr_w2_b": (3, 4)},
                 "lokr_w2_a of shape (4, 2) and lokr_w2_b of shape (3, 4)",
             ),
-            ({"a.dora_scale": (2,)}, "has only a.dora_scale for the layer a"),
+            ({"a.dora_scale": (2,)}, "a kind of adapter that LTX Duo does not know (a.dora_scale)"),
             ({"a.oft_blocks": (2, 2, 2)}, "a kind of adapter that LTX Duo does not know (a.oft_blocks)"),
             ({}, "it is empty"),
             ({"a.lora_A.weight": (2, 4)}, "has only a.lora_A.weight for the layer a"),
@@ -200,6 +202,8 @@ class TestCheck:
             (["diffusion_model.double_blocks.0.img_attn.qkv"], "is a LoRA of Flux or HunyuanVideo"),
             (["lora_unet_down_blocks_0_attentions_0_proj_in"], "is a LoRA of Stable Diffusion"),
             (["diffusion_model.layers.0.attention.qkv"], "is a LoRA of Z-Image"),
+            (["vae.decoder.up_blocks.0.res_blocks.0.conv1.conv"], "is a VAE's LoRA"),
+            (["decoder.up_blocks.0.res_blocks.0.conv1.conv", "encoder.conv_in"], "is a VAE's LoRA"),
             (["text_embedding_projection.video_aggregate_embed"], "nothing but the text projection"),
         ],
     )
@@ -208,6 +212,24 @@ class TestCheck:
         with pytest.raises(CheckpointError) as error:
             LoRA.open(write(tensors))
         assert words in str(error.value) and layers[0] in str(error.value)
+
+    @pytest.mark.parametrize("part", ["oft_blocks", "boft_blocks", "a1.weight"])
+    def test_another_adapter_with_an_alpha_does_not_reject_good_pairs(self, write, part):
+        other = {f"transformer_blocks.0.attn1.to_q.{part}": torch.ones(2), "transformer_blocks.0.attn1.to_q.alpha": ONE}
+        with pytest.raises(CheckpointError, match="a kind of adapter that LTX Duo does not know"):
+            LoRA.open(write(other))
+        pair = {f"proj_out.lora_{side}.weight": torch.ones(4, 4) for side in ("A", "B")}
+        lora = LoRA.open(write(other | pair))
+        assert lora.target_names() == ["proj_out"]
+        [unused] = lora.unused
+        assert unused.why == "of a kind of adapter that is not supported" and set(unused.keys) == set(other)
+
+    def test_half_a_layer_of_something_else_does_not_reject_good_pairs(self, write):
+        pair = {f"proj_out.lora_{side}.weight": torch.ones(4, 4) for side in ("A", "B")}
+        lora = LoRA.open(write({**pair, "other.thing.lora_A.weight": torch.ones(4, 4)}))
+        assert lora.target_names() == ["proj_out"] and lora.unused[0].keys == ("other.thing.lora_A.weight",)
+        with pytest.raises(CheckpointError, match="has only transformer_blocks.0.attn1.to_q.lora_A.weight"):
+            LoRA.open(write({**pair, "transformer_blocks.0.attn1.to_q.lora_A.weight": torch.ones(4, 4)}))
 
     def test_an_unknown_form_is_not_called_another_model(self, write):
         tensors = {f"dit.layer7.query.lora_{side}.weight": torch.ones(4, 4) for side in ("down", "up")}

@@ -43,6 +43,7 @@ def adapter(**config) -> dict[str, str]:
         (PEFT, adapter(lora_alpha=8, r=4, rank_pattern={"attn1.to_k": 2}), [2, 4]),
         (PEFT, adapter(lora_alpha=8, r=4, rank_pattern={"to_k": 2}, alpha_pattern={TO_Q: 16}), [4, 4]),
         (PEFT, adapter(lora_alpha=8, r=4, rank_pattern={"^transformer_blocks\\.0\\.attn1\\.to_k$": 2}), [2, 4]),
+        (PEFT, adapter(lora_alpha=8, r=4, rank_pattern={"attn[0-9].to_[kv]": 2}), [2, 4]),
         (PEFT, adapter(lora_alpha=8, r=4, use_rslora=True), [4, 4]),
         (PEFT, {"lora_adapter_metadata": json.dumps({"lora_alpha": 2, "r": 4})}, [0.5, 0.5]),
         # The rank beside it, not that of small layers.
@@ -57,9 +58,10 @@ def test_what_metadata_says(scales, keys, metadata, expected):
     assert found == expected and where == (next(iter(metadata)) if metadata else None)
 
 
-def test_converters_of_kohyas_files_have_multiplied_the_scale_in(scales):
+@pytest.mark.parametrize("keys", [PEFT, ("diffusion_model.{}.lora_down.weight", "diffusion_model.{}.lora_up.weight")])
+def test_converters_of_kohyas_files_have_multiplied_the_scale_in(scales, keys):
     """They leave the metadata as it was."""
-    assert scales(PEFT, {"ss_network_alpha": "1", "ss_network_dim": "4"}) == ([1, 1], None)
+    assert scales(keys, {"ss_network_alpha": "1", "ss_network_dim": "4"}) == ([1, 1], None)
 
 
 def test_an_alpha_of_its_own_comes_first(scales):

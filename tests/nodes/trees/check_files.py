@@ -277,6 +277,25 @@ def test_lora_of_another_model(run, rewritten):
         run("LoraLoader", model=model, lora=name, strength_stage_one=0.0, strength_stage_two=1.0)
 
 
+def test_connectors_are_opened_beside_a_model_that_is_not_known_yet(nodes, folder):
+    (folder("diffusion_models") / "half.safetensors").write_bytes(b"PK\x03\x04")
+    message = refusal(nodes, "ModelLoader", checkpoint=None, connectors="half.safetensors")
+    assert "a zip archive" in message
+
+
+def test_headers_of_loras_are_read_once(nodes, models, folder, monkeypatch):
+    from ltx_duo.ltx_core.lora import LoRA
+
+    path, read, opened = folder("loras") / "once.safetensors", [], LoRA.open
+    shutil.copy(models / "loras" / LORA, path)
+    monkeypatch.setattr(LoRA, "open", lambda path: (read.append(path), opened(path))[1])
+    for _ in range(3):
+        assert nodes["LTXDuoLoraLoader"].validate_inputs(lora="once.safetensors") is True
+    assert len(read) == 1
+    path.write_bytes(path.read_bytes()[:-100])
+    assert "missing" in refusal(nodes, "LoraLoader", lora="once.safetensors")
+
+
 def test_file_that_is_no_lora(nodes, folder):
     save_file({"a.lokr_w1": torch.zeros(2)}, folder("loras") / "lokr.safetensors")
     assert "only a.lokr_w1" in refusal(nodes, "LoraLoader", lora="lokr.safetensors")

@@ -256,6 +256,20 @@ def test_without_the_package(nodes, names, model_files, text_files, monkeypatch)
     assert model in listed(*MODEL_FOLDERS)
 
 
+def test_a_tokenizer_beside_it_is_looked_at_and_read_again(nodes, names, text_files, folder):
+    [gemma, _] = text_files("Q8_0")
+    beside = folder("text_encoders") / "tokenizer.json"
+    good = beside.read_text()
+    ask = {"text_encoder": gemma, "projection": names.checkpoint}
+    assert nodes["LTXDuoTextEncoderLoader"].validate_inputs(**ask) is True
+    beside.unlink()
+    assert "tokenizer" in refusal(nodes, "TextEncoderLoader", **ask)
+    beside.write_text(good.replace("<bos>", "<s>"))
+    assert "not Gemma-3's tokenizer" in refusal(nodes, "TextEncoderLoader", **ask)
+    beside.write_text(good)
+    assert nodes["LTXDuoTextEncoderLoader"].validate_inputs(**ask) is True
+
+
 def test_another_vocabulary_is_refused_at_queue(nodes, names, text_files):
     [gemma, _] = text_files("Q8_0", (["<pad>", "</s>", "<s>", "<unk>"], [0.0] * 4, [3] * 4))
     told = refusal(nodes, "TextEncoderLoader", text_encoder=gemma, projection=names.checkpoint)
