@@ -14,7 +14,7 @@ from torch import Tensor
 
 # Numbers that are expanded together: bounds the memory that intermediate results take, so many bytes for each.
 _TOGETHER = 2**24
-_BYTES = 16
+_BYTES = 18
 
 # Of a large weight so many runs of so many numbers are looked at.
 _RUNS = 16
