@@ -100,7 +100,7 @@ class SoundCondition(io.ComfyNode):
                 ),
             ],
             outputs=[
-                Conditions.Output(display_name="conditions", tooltip="For both stage samplers."),
+                Conditions.Output(display_name="conditions with sound", tooltip="For both stage samplers."),
                 io.Int.Output(
                     display_name="frames",
                     tooltip="How many frames (8n+1) the sound lasts from start on. Connect it to frames of LTX Stage "
