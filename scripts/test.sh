@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs all tests, preparing what they need first.  Arguments go to pytest: `bash scripts/test.sh -k schedule`.
-# Without any, two runs share the machine: the engine's tests compute, those on servers wait most of their time.
+# Without any, two runs of about equal length share the machine: servers and browsers wait much of their time.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -16,16 +16,16 @@ if [ $# -gt 0 ]; then
 fi
 
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
-engine=(tests/ltx_core tests/parity tests/demo_model)
-others=()
+first=(tests/ltx_core tests/parity tests/demo_model tests/server)
+second=()
 for entry in tests/*/ tests/test_*.py; do
-  [[ " ${engine[*]} " == *" ${entry%/} "* ]] || others+=("${entry%/}")
+  [[ " ${first[*]} " == *" ${entry%/} "* ]] || second+=("${entry%/}")
 done
 log=$(mktemp)
 trap 'kill $(jobs -p) 2>/dev/null; rm -f "$log"' EXIT
-"${pytest[@]}" "${others[@]}" >"$log" 2>&1 &
+"${pytest[@]}" "${second[@]}" >"$log" 2>&1 &
 failed=0
-"${pytest[@]}" "${engine[@]}" || failed=$?
+"${pytest[@]}" "${first[@]}" || failed=$?
 wait $! || failed=$?
 cat "$log"
 exit "$failed"

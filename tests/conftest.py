@@ -3,6 +3,7 @@
 The vendor publishes a package that is also called `ltx_core`; under its own parent name ours never meets it.
 """
 
+import importlib
 import importlib.util
 import re
 import sys
@@ -29,6 +30,12 @@ if "ltx_duo" not in sys.modules:
     package = importlib.util.module_from_spec(spec)
     sys.modules["ltx_duo"] = package
     spec.loader.exec_module(package)
+
+# Without a GPU kernels run interpreted: Triton learns it when it is imported, which any file may be the first to do.
+if not torch.cuda.is_available():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TRITON_INTERPRET", "1")
+        importlib.import_module("triton")
 
 # Packages that a machine with a GPU may lack, and the tests that are left out there; all others run without.
 SERVERS = ("canvas", "registry", "server", "demo_model/test_files.py")
