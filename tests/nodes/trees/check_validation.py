@@ -15,8 +15,13 @@ from ltx_duo.nodes.comfyui import prompt_hook
 from ltx_duo.nodes.preflight.room import Machine
 
 PACK = Path(__file__).resolve().parents[3]
-MODEL, LORA, VAE, TEXT_FILES, UPSAMPLER, TEXT, ONE, GUIDANCE, DECODE = map(str, (1, 2, 3, 4, 5, 6, 7, 8, 11))
-TWO = "10"
+WORKFLOW = json.loads((PACK / "workflows" / "api" / "text-to-video.api.json").read_text())
+IDS = {node["class_type"].removeprefix("LTXDuo"): number for number, node in WORKFLOW.items()}
+MODEL, LORA, VAE, TEXT_FILES, UPSAMPLER, TEXT = (
+    IDS[kind]
+    for kind in ("ModelLoader", "LoraLoader", "VAELoader", "TextEncoderLoader", "UpsamplerLoader", "TextEncode")
+)
+ONE, GUIDANCE, TWO, DECODE = (IDS[kind] for kind in ("StageOneSampler", "Guidance", "StageTwoSampler", "AVDecode"))
 
 
 @pytest.fixture
@@ -32,7 +37,7 @@ def registered(nodes, monkeypatch):
 @pytest.fixture
 def prompt(names, registered):
     """The text-to-video workflow on the small model, good as it stands."""
-    prompt = json.loads((PACK / "workflows" / "api" / "text-to-video.api.json").read_text())
+    prompt = copy.deepcopy(WORKFLOW)
     for node, name, value in (
         (MODEL, "checkpoint", names.checkpoint),
         (LORA, "lora", names.lora),
