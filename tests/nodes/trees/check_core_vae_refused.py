@@ -124,12 +124,17 @@ def test_picture_and_sound_in_each_others_place(config):
         audio_vae(picture)
     with pytest.raises(LTXError, match=r"^The latent has sound, and vae.*picture alone.*Connect LTXVAudioVAELoader"):
         sound_of(picture, None)
-    with pytest.raises(LTXError, match=r"^A sound is given, and vae.*picture alone.*audio_vae of LTX Sound Condition"):
-        video_vae(picture).audio_encoder()
     sound = audio(config, config["vocoder"])
     with pytest.raises(LTXError, match=r"^vae is ComfyUI's audio VAE .*goes into audio_vae.*Connect LTX VAE Loader"):
         video_vae(sound)
     assert sound_of(picture, sound).vocoder().module.output_sampling_rate == 48000
+
+
+@keeps_config
+def test_a_vae_of_the_picture_encodes_no_sound(config):
+    picture = held(without_weights(VideoVAE, config=config["vae"]))
+    with pytest.raises(LTXError, match=r"^A sound is given, and vae.*picture alone.*audio_vae of LTX Sound Condition"):
+        video_vae(picture).audio_encoder()
 
 
 @keeps_config
