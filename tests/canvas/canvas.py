@@ -89,7 +89,7 @@ class Canvas:
         self.context = browser.new_context(viewport=SCREEN, device_scale_factor=scale)
         self.context.add_init_script(path=PAGE_SCRIPT)
         self.page: Page = self.context.new_page()
-        self.page.set_default_timeout(45_000)
+        self.page.set_default_timeout(120_000)
         self.complaints: list[str] = []
         self.opened = 0
         self.page.on("pageerror", lambda error: self.complaints.append(f"page error: {error}"))
