@@ -7,14 +7,10 @@ the files of TOKENIZER_DIR.
 """
 
 import json
-import re
 import shutil
 import sys
 from pathlib import Path
 
-import gguf
-import numpy as np
-import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -43,56 +39,16 @@ CONFIG = {
     "tie_word_embeddings": True,
 }
 
-_OUTSIDE = {"token_embd.weight": "model.embed_tokens.weight", "output_norm.weight": "model.norm.weight"}
-_IN_LAYER = {
-    "attn_norm": "input_layernorm",
-    "attn_q": "self_attn.q_proj",
-    "attn_k": "self_attn.k_proj",
-    "attn_v": "self_attn.v_proj",
-    "attn_q_norm": "self_attn.q_norm",
-    "attn_k_norm": "self_attn.k_norm",
-    "attn_output": "self_attn.o_proj",
-    "post_attention_norm": "post_attention_layernorm",
-    "ffn_norm": "pre_feedforward_layernorm",
-    "ffn_gate": "mlp.gate_proj",
-    "ffn_up": "mlp.up_proj",
-    "ffn_down": "mlp.down_proj",
-    "post_ffw_norm": "post_feedforward_layernorm",
-}
-
-
-class TensorReader(gguf.GGUFReader):
-    """Passes over lists in the metadata: the package takes a quarter of a minute for those of the vocabulary."""
-
-    def _get_field_parts(self, orig_offs: int, raw_type: int):
-        if raw_type != gguf.GGUFValueType.ARRAY:
-            return super()._get_field_parts(orig_offs, raw_type)
-        kind, length = gguf.GGUFValueType(self._number(orig_offs, 4)), self._number(orig_offs + 4, 8)
-        end = orig_offs + 12
-        if kind == gguf.GGUFValueType.STRING:
-            for _ in range(length):
-                end += 8 + self._number(end, 8)
-        else:
-            end += length * np.dtype(self.gguf_scalar_to_np[kind]).itemsize
-        return end - orig_offs, [], [], [gguf.GGUFValueType.ARRAY]
-
-    def _number(self, offset: int, size: int) -> int:
-        return int.from_bytes(self.data[offset : offset + size].tobytes(), "little")
-
-
-def hugging_face_name(name: str) -> str:
-    """A tensor's name in Hugging Face's files; KeyError for what Gemma-3 does not have."""
-    if found := re.fullmatch(r"blk\.(\d+)\.(\w+)\.weight", name):
-        return f"model.layers.{found[1]}.{_IN_LAYER[found[2]]}.weight"
-    return _OUTSIDE[name]
-
 
 def read_gguf(path: Path) -> dict[str, Tensor]:
     """Hugging Face name -> float32 tensor.  Weights of norms, to which GGUF adds one, count from zero again."""
+    from ltx_duo.ltx_core.gguf_file import GgufFile, PackedInfo
+
+    file = GgufFile.open(path)
     state = {}
-    for tensor in TensorReader(path).tensors:
-        values = torch.tensor(gguf.dequantize(tensor.data, tensor.tensor_type))
-        state[hugging_face_name(tensor.name)] = values - 1 if tensor.name.endswith("norm.weight") else values
+    for name, tensor in file.read(file.tensors).items():
+        info = file.tensors[name]
+        state[name] = info.blocks.expand(tensor) if isinstance(info, PackedInfo) else tensor
     return state
 
 
@@ -108,4 +64,7 @@ def main(source: Path, tokenizer: Path, target: Path) -> None:
 
 
 if __name__ == "__main__":
+    from small_model import load_pack
+
+    load_pack()
     main(*map(Path, sys.argv[1:4]))
