@@ -4,7 +4,7 @@ from comfy_api.latest import io
 
 from .declared import declared
 from .names import IMAGE_CONDITION, SOUND_CONDITION
-from .schema import CATEGORY, Conditions, audio_vae_input
+from .schema import CATEGORY, Conditions, audio_vae_input, fps_input
 from .validation import declared_only
 
 NO_CRF = -1
@@ -85,14 +85,7 @@ class SoundCondition(io.ComfyNode):
                     tooltip="The second of the sound at which the film begins. Below 0 the film begins first: -2 has "
                     "two seconds of silence before the sound.",
                 ),
-                io.Float.Input(
-                    "fps",
-                    default=24.0,
-                    min=1.0,
-                    max=240.0,
-                    step=0.001,
-                    tooltip="Only for the output 'frames': the sampler's frames a second.",
-                ),
+                fps_input("Only for the output 'frames': the sampler's frames a second."),
                 Conditions.Input("conditions", optional=True, tooltip="Other conditions to add this one to."),
                 audio_vae_input(
                     "What encodes the sound, where the samplers have ComfyUI's own VAE: LTXVAudioVAELoader, or LTX VAE "

@@ -16,6 +16,7 @@ from .schema import (
     MAX_SEED,
     Guidance,
     conditions_input,
+    fps_input,
     noise_device_input,
     sampled_model_input,
     vae_input,
@@ -59,14 +60,7 @@ class StageOneSampler(io.ComfyNode):
                     step=8,
                     tooltip="Number of video frames: 8n+1, e.g. 97, 121, 241.",
                 ),
-                io.Float.Input(
-                    "fps",
-                    default=24.0,
-                    min=1.0,
-                    max=240.0,
-                    step=0.001,
-                    tooltip="Frames a second. It travels with the latent: no later node asks for it again.",
-                ),
+                fps_input("Frames a second. It travels with the latent: no later node asks for it again."),
                 io.Int.Input(
                     "steps",
                     default=30,

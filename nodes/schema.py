@@ -72,6 +72,10 @@ def conditions_input() -> io.Input:
     return Conditions.Input("conditions", optional=True, tooltip=tooltip)
 
 
+def fps_input(tooltip: str) -> io.Input:
+    return io.Float.Input("fps", default=24.0, min=1.0, max=240.0, step=0.001, tooltip=tooltip)
+
+
 def noise_device_input() -> io.Input:
     tooltip = (
         "Where noise is drawn. 'gpu' gives the numbers of Lightricks' own pipeline on the same kind of GPU; "
