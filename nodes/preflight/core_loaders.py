@@ -11,10 +11,11 @@ from .report import Files, Report
 # Where ComfyUI looks for the format of scaled weights.
 FORMATS = (".comfy_quant", "scaled_fp8")
 FORMATS_IN_METADATA = "_quantization_metadata"
+CONNECTORS = {Component.VIDEO_CONNECTOR, Component.AUDIO_CONNECTOR}
 
 
 def check_core_loader(graph: PromptGraph, sampler: Node, files: Files, report: Report) -> None:
-    """A file that one of ComfyUI's loaders gives as MODEL is LTX-2.3, and is read there as what it is."""
+    """A file that one of ComfyUI's loaders gives as MODEL is LTX-2.3, is whole, and is read there as what it is."""
     loader = model_loader(list(graph.chain(sampler, "model")))
     if loader is None or loader.type not in CORE_MODEL_LOADERS or (checkpoint := files.checkpoint(loader)) is None:
         return
@@ -24,6 +25,11 @@ def check_core_loader(graph: PromptGraph, sampler: Node, files: Files, report: R
         report.error(sampler, f"{checkpoint.path.name}, from {loader.type}, is of {checkpoint.generation_name}, which "
                      "LTX Duo does not run. Choose an LTX-2.3 file, such as ltx-2.3-22b-dev.safetensors.",
                      input="model")  # fmt: skip
+    elif not checkpoint.components >= CONNECTORS:
+        report.error(sampler, f"{checkpoint.path.name}, from {loader.type}, lacks text connectors, and ComfyUI would "
+                     "go on with weights that were never set: the film would not be that of the prompt. Open it with "
+                     "LTX Model Loader, which takes them from another file (its advanced input connectors), or choose "
+                     "a file that has them.", input="model")  # fmt: skip
     names = checkpoint.tensors(Component.TRANSFORMER)
     scaled = any(name.endswith(".weight_scale") for name in names)
     if scaled and FORMATS_IN_METADATA not in checkpoint.metadata and not any(name.endswith(FORMATS) for name in names):

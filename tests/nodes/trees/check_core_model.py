@@ -91,6 +91,21 @@ def test_our_lora_loader_takes_their_model(run, theirs, with_their_lora, stage_o
     assert (undone - reference).abs().max() < 0.05 * (changed - reference).abs().max()
 
 
+@pytest.mark.parametrize("prefix", ["", "model.diffusion_model."])
+def test_transformer_in_a_file_of_its_own(prefix, rewritten, names, model, stage_one, stage_two, upsampled, equal):
+    """Through UNETLoader, as split files are published."""
+
+    def only(tensors, metadata):
+        kept = {key: tensors[key] for key in tensors if key.startswith("model.diffusion_model.")}
+        tensors.clear()
+        tensors.update({prefix + key.removeprefix("model.diffusion_model."): kept[key] for key in kept})
+
+    name = rewritten("checkpoints", names.checkpoint, only, "diffusion_models")
+    theirs = core.UNETLoader().load_unet(name, "default")[0]
+    equal("UNETLoader's MODEL, stage one", stage_one(theirs), stage_one(model))
+    equal("UNETLoader's MODEL, stage two", stage_two(theirs, upsampled), stage_two(model, upsampled))
+
+
 def test_clones_of_one_model_in_two_samplers(theirs, with_their_lora, load, stage_one, stage_two, upsampled, same):
     """One LoRA set in each stage, switched back and forth, as two MODEL wires make it."""
     first, second = with_their_lora(theirs, 0.4), with_their_lora(theirs, -0.9)

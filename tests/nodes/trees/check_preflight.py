@@ -290,6 +290,17 @@ def test_comfyuis_loader_of_another_generation():
     assert "CheckpointLoaderSimple, is of LTX-2.0" in scene.errors()["LTXDuoStageTwoSampler"]
 
 
+def test_comfyuis_loader_of_a_file_without_connectors():
+    """ComfyUI leaves them as its memory was; ours takes them from another file."""
+    scene = with_core_loader()
+    scene.files.connected = False
+    assert list(scene.errors()) == ["LTXDuoStageOneSampler", "LTXDuoStageTwoSampler"]
+    assert "lacks text connectors" in scene.errors()["LTXDuoStageOneSampler"]
+    ours = Scene("text-to-video")
+    ours.files.connected = False
+    assert not ours.errors()
+
+
 def test_comfyuis_loader_of_scales_without_a_format():
     scene = with_core_loader()
     scene.files.more = {"transformer_blocks.0.attn1.to_q.weight_scale": ()}

@@ -10,6 +10,7 @@ from ltx_duo.ltx_core.errors import CheckpointError, VariantError
 from ltx_duo.ltx_core.generation import Generation
 from ltx_duo.ltx_core.safetensors_file import TensorInfo
 from ltx_duo.nodes.preflight import check
+from ltx_duo.nodes.preflight.core_loaders import CONNECTORS
 from ltx_duo.nodes.preflight.report import Report
 from ltx_duo.nodes.prompt_graph import PromptGraph
 
@@ -26,6 +27,7 @@ class OfficialFiles:
     lora_fits = True
     reference = made_for = None
     more = {}  # tensors of every file, by name
+    connected = True  # whether model files have their text connectors
     hears = True  # whether the audio VAE has an encoder
     saved = None  # the shape of every saved latent
 
@@ -39,7 +41,7 @@ class OfficialFiles:
             generation_name=str(generation),
             config=CONFIG,
             metadata={},
-            components={Component.TRANSFORMER},
+            components={Component.TRANSFORMER, *(CONNECTORS if self.connected else ())},
             key_maps={},
             files=(),
             tensors=lambda part: {name: TensorInfo("BF16", shape) for name, shape in shapes.items()},
