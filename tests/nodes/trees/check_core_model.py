@@ -244,6 +244,30 @@ def test_their_sampler_gives_what_it_gave_before(theirs, with_their_lora, keyed,
     assert [len(module._forward_hooks) + len(module._forward_pre_hooks) for _, module in modules] == hooks
 
 
+def test_cancelled_in_the_middle_and_run_again(theirs, with_their_lora, stage_one, same, monkeypatch):
+    patched = with_their_lora(theirs, 0.7)
+    expected = stage_one(patched), stage_one(theirs)
+    inside = {name: type(module) for name, module in theirs.model.named_modules()}
+    check, seen, stop_at = mm.throw_exception_if_processing_interrupted, [], None
+
+    def counted():
+        seen.append(None)
+        if len(seen) == stop_at:
+            mm.interrupt_current_processing()
+        check()
+
+    monkeypatch.setattr(mm, "throw_exception_if_processing_interrupted", counted)
+    stage_one(patched)
+    stop_at = len(seen) * 2 // 3
+    assert stop_at > 20  # one for each block of each pass, at least
+    seen.clear()
+    with pytest.raises(mm.InterruptProcessingException):
+        stage_one(patched)
+    assert len(seen) == stop_at
+    assert {name: type(module) for name, module in theirs.model.named_modules()} == inside
+    assert same(stage_one(patched), expected[0]) and same(stage_one(theirs), expected[1])
+
+
 def test_nothing_keeps_the_model_alive(load, stage_one):
     model = load()
     stage_one(model)
