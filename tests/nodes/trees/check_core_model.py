@@ -11,7 +11,6 @@ import comfy.sd
 import pytest
 import torch
 
-from ltx_duo.ltx_core.errors import LTXError
 from ltx_duo.ltx_core.execution.graphs import _weights
 from ltx_duo.ltx_core.kernels.fp8_linear import converts
 from ltx_duo.ltx_core.sampling.guidance import OFF
@@ -20,8 +19,6 @@ from ltx_duo.nodes.comfyui import core_layers, core_model, latents
 
 if not hasattr(comfy.latent_formats, "LTXAV"):
     pytest.skip("this ComfyUI has no audio-video model", allow_module_level=True)
-
-from comfy_extras import nodes_lt
 
 import nodes as core
 
@@ -318,109 +315,3 @@ def test_distilled_by_the_files_name_or_by_inputs(load, run, stage_one, same, mo
     assert core_model.take(theirs).kind is Kind.DEV
     sigmas = torch.tensor(variant_of(Kind.DISTILLED).fixed_sigmas)
     assert same(stage_one(theirs, guidance=OFF, sigmas=sigmas), expected)
-
-
-def texts_on(node, **inputs) -> str:
-    return "\n".join(node.execute(**inputs).ui["text"])
-
-
-@pytest.fixture
-def told(nodes, vae, texts, names):
-    """What LTX Stage One Sampler says on itself."""
-
-    def say(model) -> str:
-        inputs = {"vae": vae, "positive": texts[0], "negative": texts[1], "seed": 1, "noise_device": "cpu"}
-        return texts_on(nodes["LTXDuoStageOneSampler"], model=model, **inputs, **names.size)
-
-    return say
-
-
-def test_float16_is_told(theirs, told):
-    changed = theirs.clone()
-    changed.set_model_compute_dtype(torch.float16)
-    assert "computes in float16" in told(changed)
-
-
-def test_what_does_nothing_is_named(theirs, told):
-    plain = told(theirs)
-    assert "taken as dev by its file's name" in plain and "Other nodes" not in plain
-    changed = nodes_lt.ModelSamplingLTXV.execute(theirs, 2.05, 0.95).args[0]
-    changed.set_model_unet_function_wrapper(lambda apply, inputs: apply(**inputs))
-    changed.set_model_sampler_cfg_function(lambda args: args["cond"])
-    changed.add_wrapper_with_key("apply_model", "torch.compile", lambda executor, *a, **k: executor(*a, **k))
-    changed.set_model_attn1_patch(lambda *a: a)
-    said = told(changed)
-    for part in ("ModelSamplingLTXV", "model_function_wrapper", "sampler_cfg_function", "torch.compile", "attn1_patch"):
-        assert part in said, part
-
-
-def test_attention_override_acts(theirs, stage_one, told, same):
-    calls = []
-
-    def override(attention, *arguments, **options):
-        calls.append(options["transformer_options"])
-        return attention(*arguments, **options)
-
-    plain = stage_one(theirs)
-    changed = theirs.clone()
-    changed.model_options["transformer_options"]["optimized_attention_override"] = override
-    for one, other in zip(latents.take(stage_one(changed)), latents.take(plain), strict=True):
-        assert torch.allclose(one, other, atol=1e-4)
-    assert calls
-    changed.model_options["transformer_options"]["optimized_attention_override"] = lambda f, q, *a, **k: (
-        f(q, *a, **k) * 2
-    )
-    assert not same(stage_one(changed), plain)
-    assert "Other nodes" not in told(changed)
-
-
-def test_a_compiled_block_counts_as_its_layers(theirs, stage_one, told, same):
-    class Compiled(torch.nn.Module):
-        def __init__(self, block):
-            super().__init__()
-            self._orig_mod = block
-
-    plain = stage_one(theirs)
-    changed = theirs.clone()
-    block = theirs.model.diffusion_model.transformer_blocks[1]
-    changed.add_object_patch("diffusion_model.transformer_blocks.1", Compiled(block))
-    assert same(stage_one(changed), plain)
-    assert "diffusion_model.transformer_blocks.1" in told(changed)
-
-
-@pytest.fixture
-def earlier(load, rewritten, names):
-    """A MODEL of LTX-2.0: less modulation, no gates, its text projected inside."""
-    absent = ("to_gate_logits", "prompt_adaln_single", "prompt_scale_shift_table")
-    switches = ("apply_gated_attention", "cross_attention_adaln", "caption_proj_before_connector")
-
-    def write(tensors, metadata):
-        config = json.loads(metadata["config"])
-        config["transformer"] |= dict.fromkeys(switches, False)
-        metadata["config"] = json.dumps(config)
-        for key in list(tensors):
-            path = key.removeprefix("model.diffusion_model.")
-            if any(word in key for word in absent):
-                del tensors[key]
-            elif path.startswith(("adaln_single.linear.", "audio_adaln_single.linear.")):
-                tensors[key] = tensors[key][: tensors[key].shape[0] * 6 // 9].clone()
-            elif path.startswith("transformer_blocks.") and path.endswith("scale_shift_table"):
-                tensors[key] = tensors[key][:6].clone()
-
-    return load(rewritten("checkpoints", names.checkpoint, write))
-
-
-def test_other_generations_are_refused(earlier, stage_one):
-    with pytest.raises(LTXError, match=r"This MODEL is LTX-2\.0"):
-        stage_one(earlier)
-    earlier.model.model_config.unet_config["use_keyframes_abs_pos_embedding"] = True
-    with pytest.raises(LTXError, match=r"This MODEL is LTX-2\.5"):
-        stage_one(earlier)
-
-
-def test_a_model_with_other_layers_is_refused(theirs, stage_one):
-    changed = theirs.clone()
-    changed.model.diffusion_model.transformer_blocks[1].attn1.to_q = torch.nn.Linear(3, 5)
-    del changed.model.diffusion_model.transformer_blocks[0].audio_ff
-    with pytest.raises(LTXError, match=r"missing, such as transformer_blocks\.0\.audio_ff.*5x3 instead of 128x128"):
-        stage_one(changed)
