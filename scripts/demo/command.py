@@ -36,7 +36,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--out", type=Path, default=LOCAL / "demo", help="an .mp4 file or a folder (default: %(default)s)"
     )
-    parser.add_argument("--gallery", type=Path, metavar="DIR", help="instead: six films and a picture of them, in DIR")
+    parser.add_argument("--gallery", type=Path, metavar="DIR", help="instead: six films and two pictures, in DIR")
     parser.add_argument("--steps", type=int, help="steps of stage one")
     parser.add_argument("--width", type=int, help="final width, a multiple of 64")
     parser.add_argument("--height", type=int, help="final height, a multiple of 64")
@@ -130,7 +130,7 @@ def make_film(options: argparse.Namespace) -> dict:
 
 
 def make_gallery(options: argparse.Namespace) -> dict:
-    """All films of the gallery and its picture; returns what the last line shows."""
+    """All films of the gallery and its pictures; returns what the last line shows."""
     folder = make_folder(options.gallery)
     films = []
     with studio(options) as place:
@@ -139,7 +139,9 @@ def make_gallery(options: argparse.Namespace) -> dict:
             films.append((exhibit, folder / f"{exhibit.name}.mp4"))
             place.make(exhibit.prompt, exhibit.image, films[-1][1])
     picture = gallery.draw(films, folder / "gallery.jpg")
-    return {"path": str(picture), "films": [str(path) for _, path in films], **_times(place.clock)}
+    moving = gallery.draw_moving(films, folder / "gallery.webp")
+    paths = {"path": str(picture), "moving": str(moving), "films": [str(path) for _, path in films]}
+    return {**paths, **_times(place.clock)}
 
 
 def _times(clock: Clock) -> dict:

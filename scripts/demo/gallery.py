@@ -1,5 +1,6 @@
-"""Six prompts for the small trained model, and one picture of what it made of them."""
+"""Six prompts for the small trained model, and two pictures of what it made of them: one moves, one shows the sound."""
 
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,9 @@ FRAME, SOUND_WIDTH = 168, 300  # pixels
 GAP, CAPTION = 4, 34
 PAPER, INK, FAINT = "#ffffff", "#1c1c28", "#6a6a78"
 JPEG_QUALITY = 88
+ACROSS, CELL = 3, 256  # moving films beside each other, and pixels of each
+LINE, WORDS = 38, 56  # characters in a line beneath a moving film, and pixels for all lines
+WEBP_QUALITY = 75
 
 
 @dataclass(frozen=True)
@@ -55,4 +59,30 @@ def draw(films: list[tuple[Exhibit, Path]], target: Path) -> Path:
             (2 * GAP + font.getlength(origin), y + FRAME + CAPTION // 2 - 2), f"“{exhibit.prompt}”", INK, font, "lm"
         )
     picture.save(target, quality=JPEG_QUALITY)
+    return target
+
+
+def draw_moving(films: list[tuple[Exhibit, Path]], target: Path) -> Path:
+    """All films running side by side, each above its prompt: an animated picture that begins again at the end."""
+    font = ImageFont.load_default(13)
+    rows = -(-len(films) // ACROSS)
+    page = Image.new("RGB", (ACROSS * (CELL + GAP) + GAP, rows * (CELL + WORDS) + GAP), PAPER)
+    pen = ImageDraw.Draw(page)
+    places = [
+        (GAP + number % ACROSS * (CELL + GAP), GAP + number // ACROSS * (CELL + WORDS)) for number in range(len(films))
+    ]
+    for (exhibit, _), (x, y) in zip(films, places, strict=True):
+        pen.multiline_text((x, y + CELL + GAP), textwrap.fill(exhibit.prompt, LINE), INK, font, spacing=1)
+    all_frames = [media.read_frames(path) for _, path in films]
+    moments = []
+    for number in range(max(map(len, all_frames))):
+        moment = page.copy()
+        for frames, place in zip(all_frames, places, strict=True):
+            frame = frames[min(number, len(frames) - 1)]
+            moment.paste(frame.resize((CELL, CELL), Image.Resampling.LANCZOS), place)
+        moments.append(moment)
+    duration = round(1000 / media.probe(films[0][1]).fps)
+    moments[0].save(
+        target, save_all=True, append_images=moments[1:], duration=duration, loop=0, quality=WEBP_QUALITY, method=6
+    )
     return target

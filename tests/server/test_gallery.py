@@ -74,6 +74,24 @@ def test_gallery_shows_frames_and_sound_of_each_film_in_its_row(films, tmp_path)
         assert loudest_hertz(heard) == pytest.approx(PITCHES[(STAR, SQUARE)[row].shape], rel=0.08)
 
 
+def test_moving_gallery_shows_every_film_at_its_own_pace(films, tmp_path):
+    path = gallery.draw_moving(films, tmp_path / "gallery.webp")
+    assert path.stat().st_size < 1_500_000
+    picture = Image.open(path)
+    assert picture.n_frames == 33 and picture.info["loop"] == 0
+    all_frames = [media.read_frames(film) for _, film in films]
+    for number in (0, 15, 32):
+        picture.seek(number)
+        picture.load()
+        assert picture.info["duration"] == round(1000 / media.probe(films[0][1]).fps)
+        for index, frames in enumerate(all_frames):
+            x = gallery.GAP + index % gallery.ACROSS * (gallery.CELL + gallery.GAP)
+            y = gallery.GAP + index // gallery.ACROSS * (gallery.CELL + gallery.WORDS)
+            shown = picture.convert("RGB").crop((x, y, x + gallery.CELL, y + gallery.CELL))
+            expected = frames[number].resize(shown.size)
+            assert np.abs(np.asarray(shown, float) - np.asarray(expected, float)).mean() < 4
+
+
 def test_contact_sheet_ends_with_the_sound(films, tmp_path):
     sheet = Image.open(media.contact_sheet(films[0][1], tmp_path / "sheet.png"))
     strip = sheet.crop((0, sheet.height - media.SOUND_HEIGHT - media.MARGIN, sheet.width, sheet.height - media.MARGIN))
