@@ -1,4 +1,4 @@
-"""What a person reads: the help panel, the list of templates, the names in Chinese."""
+"""What a person reads: the help panel, the list of templates, the names in other languages."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,9 @@ from ltx_duo.tests.canvas.conftest import SCREENSHOTS
 from ltx_duo.tests.servers import NAMES
 
 PACK = Path(__file__).resolve().parents[2]
+LOCALES = PACK / "locales"
 NODE = "LTXDuoStageTwoSampler"
+LANGUAGES = sorted(folder.name for folder in LOCALES.iterdir() if folder.name != "en")
 
 
 def first_sentence(node_type: str) -> str:
@@ -44,18 +46,20 @@ def test_templates_show_a_picture_and_open(canvas):
 
 
 @pytest.fixture
-def chinese(browser, furnished_server) -> Canvas:
-    canvas = Canvas(browser, furnished_server.url, Kind(nodes2=True, newest=False), locale="zh")
+def translated(browser, furnished_server, language) -> Canvas:
+    canvas = Canvas(browser, furnished_server.url, Kind(nodes2=True, newest=False), locale=language)
     yield canvas
-    canvas.screenshot(SCREENSHOTS / "chinese.png")
+    canvas.screenshot(SCREENSHOTS / f"language-{language}.png")
     canvas.close()
 
 
-def test_chinese_names(chinese, object_info):
-    names = json.loads((PACK / "locales" / "zh" / "nodeDefs.json").read_text())
-    for node_type in sorted(node for node in object_info if node.startswith("LTXDuo")):
-        chinese.clear()
-        shown = chinese.element(chinese.add(node_type, 500, 200)).inner_text()
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_names_in_the_language_of_the_settings(translated, language, object_info):
+    names = json.loads((LOCALES / language / "nodeDefs.json").read_text(encoding="utf-8"))
+    every_node = sorted(node for node in object_info if node.startswith("LTXDuo"))
+    for node_type in every_node if language == "zh" else [NODE]:  # one node shows that a language is offered and read
+        translated.clear()
+        shown = translated.element(translated.add(node_type, 500, 200)).inner_text()
         inputs = {**object_info[node_type]["input"]["required"], **object_info[node_type]["input"].get("optional", {})}
         visible = [name for name, specification in inputs.items() if not specification[1].get("advanced")]
         expected = [names[node_type]["display_name"], *(names[node_type]["inputs"][name]["name"] for name in visible)]
