@@ -1,5 +1,6 @@
 """The vendor's side: TI2VidTwoStagesPipeline of ltx-pipelines, 1.0 as PyPI has it or 1.2 from a checkout."""
 
+import gc
 import importlib
 import importlib.metadata
 import inspect
@@ -28,7 +29,13 @@ def run(job: Job) -> None:
         sys.path[:0] = [str(path) for path in sources(job.vendor)]
     module = importlib.import_module("ltx_pipelines.ti2vid_two_stages")
     if job.device == "cpu":
+        if _is_1_2(module):
+            raise SystemExit(
+                "on a CPU the vendor's 1.0 alone can be run: pip install ltx-core==1.0.0 ltx-pipelines==1.0.0"
+            )
         vendor_on_cpu.adapt(module, job.files.gemma)
+    # It collects garbage between its phases; what the imports have left need not be searched each time.
+    gc.freeze()
     folder = job.out / SIDE
     folder.mkdir(parents=True)
     (folder / "side.json").write_text(json.dumps({"version": _version(job.vendor)}) + "\n")

@@ -2,15 +2,18 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 
-from ltx_duo.benchmarks.real_run import compare
+from ltx_duo.benchmarks import real_weights
+from ltx_duo.benchmarks.real_run import compare, results, takes
 from ltx_duo.benchmarks.real_run.vendor import sources
 from ltx_duo.tests.parity.conftest import REFERENCE
 from ltx_duo.tests.parity.whole_run.scene import BAR
@@ -28,7 +31,9 @@ def run(models: Path, out: Path, *options: str) -> subprocess.CompletedProcess:
 def made(small_model, tmp_path_factory) -> Path:
     """One prompt with two seeds, both sides."""
     out = tmp_path_factory.mktemp("real") / "out"
-    done = run(small_model.checkpoint.parents[1], out, "--prompts=1", "--seeds=2", "--vendor", str(REFERENCE))
+    done = run(
+        small_model.checkpoint.parents[1], out, "--prompts=1", "--seeds=2", "--vendor", str(REFERENCE), "--keep-tensors"
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return out
 
@@ -80,24 +85,32 @@ def test_the_page_shows_what_lies_beside_it(made, record):
         assert take["prompt"][:40] in page
         with Image.open(made / take["sheet"]) as sheet:
             assert sheet.width > 1000
-    assert not list(made.rglob("*.safetensors"))
 
 
-def test_a_side_that_fails_is_named(small_model, made, tmp_path):
-    done = run(
-        small_model.checkpoint.parents[1], tmp_path / "out", "--prompts=1", "--seeds=1", "--vendor", str(tmp_path)
-    )
-    assert done.returncode == 1 and "ltx_pipelines" in done.stderr
-    page = (tmp_path / "out" / "index.html").read_text()
-    assert 'class="failed"' in page and "harbour-10-ours.mp4" in page
-    again = run(small_model.checkpoint.parents[1], made)
-    assert again.returncode == 2 and "holds files already" in again.stderr
+def test_a_side_that_fails_is_named(made, tmp_path):
+    """Packages that are not there; the other side's films are shown all the same."""
+    shutil.copytree(made / "ours", tmp_path / "ours")
+    job = replace(takes.read_job(made / "job.json"), out=tmp_path, vendor=tmp_path)
+    job.write(tmp_path / "job.json")
+    why = real_weights.run_side("vendor", sys.executable, tmp_path / "job.json")
+    assert "No module named 'ltx_pipelines'" in why and why in (tmp_path / "vendor.log").read_text()
+    record = results.collect(job, {"vendor": why}, {"ours": "1"}, [], {"device": "", "torch": ""}, keep_tensors=False)
+    assert [list(take["sides"]) for take in record["takes"]] == [["ours"], ["ours"]]
+    page = (tmp_path / "index.html").read_text()
+    assert 'class="failed"' in page and "ltx_pipelines" in page and "harbour-10-ours.mp4" in page
+    assert not list(tmp_path.rglob("*.safetensors"))
 
 
-def test_models_that_are_missing_are_named(tmp_path):
-    (tmp_path / "models").mkdir()
-    done = run(tmp_path / "models", tmp_path / "out")
-    assert done.returncode == 2 and "ltx-2.3-22b-dev.safetensors" in done.stderr and "Traceback" not in done.stderr
+@pytest.mark.parametrize("reason", ["files already", "ltx-2.3-22b-dev.safetensors", "multiple of 64"])
+def test_what_cannot_be_run_is_refused(reason, small_model, made, tmp_path, monkeypatch, capsys):
+    out = made if reason == "files already" else tmp_path / "out"
+    models = tmp_path if reason.startswith("ltx") else small_model.checkpoint.parents[1]
+    width = "96" if reason == "multiple of 64" else "128"
+    monkeypatch.setattr(sys, "argv", ["real_weights.py", str(models), "--out", str(out), "--width", width])
+    with pytest.raises(SystemExit, match="2"):
+        real_weights.main()
+    assert reason in capsys.readouterr().err
+    assert out == made or not out.exists()
 
 
 class TestComparing:
