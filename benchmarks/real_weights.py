@@ -5,7 +5,8 @@
 
 MODELS is a folder with the four files, anywhere below it (ComfyUI's `models`); Gemma as a Hugging Face folder.  The
 vendor's packages ltx-core and ltx-pipelines: `installed` in PYTHON, or a folder that holds them (a checkout of
-Lightricks/LTX-2 too).  Prompts and seeds are those of real_run/takes.py, so that machines can be compared.
+Lightricks/LTX-2 too; 1.2 asks for packages of its own: give it the Python of an environment that has them).  Prompts
+and seeds are those of real_run/takes.py, so that machines can be compared.
 
 DIR gets record.json, index.html with the pictures beside it, and the films.  Each side runs in a process of its own,
 one after the other; a side that fails is named on the page, and the command ends with 1.

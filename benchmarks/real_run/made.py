@@ -71,6 +71,11 @@ class Clock:
         return time.perf_counter()
 
 
+def eight_bit(frames: Tensor) -> Tensor:
+    """Frames of 8 bits, from floats 0..1 with the fraction cut off, as the vendor's 1.0 gives them."""
+    return (frames.clamp(0, 1) * 255).to(torch.uint8) if frames.is_floating_point() else frames
+
+
 def host_gib() -> float:
     """The most memory that this process has had, mapped files included."""
     unit = 1 if sys.platform == "darwin" else 1024

@@ -10,7 +10,7 @@ from ...ltx_core import LatentGeometry, LoRA, Request, StagedLoRA, load_componen
 from ...ltx_core.components import Components
 from ...ltx_core.sampling.guidance import Guidance, ModalityGuidance
 from ...ltx_core.video_vae.tiling import DEFAULT_TILING
-from .made import FRAMES, LATENTS, SOUND, Clock, save
+from .made import FRAMES, LATENTS, SOUND, Clock, eight_bit, save
 from .takes import Job, Scales, Take
 
 SIDE = "ours"
@@ -38,8 +38,7 @@ def _make(job: Job, take: Take, components: Components, distilled: StagedLoRA) -
     # The vendor's versions differ in whose sound is heard: stage two's is for comparing with those before 1.1.7.
     other = two_stage.decode_audio(components.audio_decoder, components.vocoder, result.stage_two.audio)
     tensors = dict(zip(LATENTS, latents, strict=True))
-    # The vendor cuts the fraction off.
-    tensors[FRAMES] = (result.frames * 255).to(torch.uint8)
+    tensors[FRAMES] = eight_bit(result.frames)
     tensors[SOUND], tensors[f"{SOUND} of stage two"] = result.waveform[0], other[0]
     save(job.out / SIDE, take.name, tensors, figures)
 

@@ -8,10 +8,10 @@ COLUMNS = {
     "stage one video, L2": "stage one, picture latent",
     "stage one audio, L2": "stage one, sound latent",
     "stage two video, L2": "stage two, picture latent",
-    "frames PSNR dB": "frames, PSNR",
-    "worst frame PSNR dB": "worst frame, PSNR",
+    "frames PSNR dB": "frames, PSNR dB",
+    "worst frame PSNR dB": "worst frame, PSNR dB",
     "frames, largest level": "frames, largest",
-    "sound SNR dB": "sound, SNR",
+    "sound SNR dB": "sound, SNR dB",
 }
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1c1c28; max-width: 1820px; margin: 2em auto; padding: 0 1em }
@@ -87,9 +87,12 @@ def _figures(takes: Iterable[Mapping]) -> Iterable[list[str]]:
 
 
 def _loading(record: Mapping) -> str:
-    seconds = record["loading"].get("ours")
-    ours = "" if seconds is None else f"LTX Duo loads all files once, in {seconds:.1f} s, before its first film. "
-    return f"{ours}The vendor's pipeline loads each part inside every film; its stages count without it."
+    seconds, inside = record["loading"]["seconds"], record["loading"]["in_vendors_stages"]
+    text = "" if seconds is None else f"LTX Duo loads all files once, in {seconds:.1f} s, before its first film. "
+    if inside is None:
+        return text
+    stages = "its stages count with it" if inside else "its stages count without it"
+    return f"{text}The vendor's pipeline loads each part inside every film; {stages}."
 
 
 def _film(take: Mapping) -> str:
@@ -98,6 +101,8 @@ def _film(take: Mapping) -> str:
         for side, made in take["sides"].items()
     )
     heard = "; ".join(f"{side}: the sound of {made['sound_of']}" for side, made in take["sides"].items())
+    if len(take["sides"]) == 2:
+        heard += ". The picture shows, and the table compares, the sound of the vendor's stage on both sides."
     return (
         f"<h3>{_text(take['name'])}</h3><p>{_text(take['prompt'])}</p>"
         f'<img src="{_text(take["sheet"])}" alt="frames and sounds of {_text(take["name"])}">\n{videos}'

@@ -30,7 +30,7 @@ def collect(
         "versions": versions | ({"vendor": told[VENDOR]["version"]} if "version" in told[VENDOR] else {}),
         "files": files,
         "job": json.loads((job.out / "job.json").read_text()),
-        "loading": {OURS: told[OURS].get("loading")},
+        "loading": {"seconds": told[OURS].get("loading"), "in_vendors_stages": told[VENDOR].get("stages_load")},
         "failed": dict(failed),
         "takes": [made for take in job.takes if (made := _take(job, take)) is not None],
         "other_seeds": _other_seeds(job),
@@ -61,7 +61,8 @@ def _take(job: Job, take: Take) -> dict | None:
         result["sides"][side] = {**asdict(figures), "film": film}
     tensors = {side: found for side, (found, _) in made.items()}
     if len(made) == 2:
-        result["differences"] = differences(_same_sound(tensors[OURS], made[VENDOR][1]), tensors[VENDOR])
+        tensors[OURS] = _same_sound(tensors[OURS], made[VENDOR][1])
+        result["differences"] = differences(tensors[OURS], tensors[VENDOR])
     result["sheet"] = f"{take.name}.jpg"
     sheet.draw(job.out / result["sheet"], tensors, {side: figures.sample_rate for side, (_, figures) in made.items()})
     return result

@@ -15,7 +15,7 @@ import torch
 
 from ...ltx_core.video_vae.tiling import DEFAULT_TILING
 from . import vendor_on_cpu
-from .made import FRAMES, LATENTS, SOUND, Clock, save
+from .made import FRAMES, LATENTS, SOUND, Clock, eight_bit, save
 from .takes import Job, Scales, Take
 
 SIDE = "vendor"
@@ -38,7 +38,8 @@ def run(job: Job) -> None:
     gc.freeze()
     folder = job.out / SIDE
     folder.mkdir(parents=True)
-    (folder / "side.json").write_text(json.dumps({"version": _version(job.vendor)}) + "\n")
+    told = {"version": _version(job.vendor), "stages_load": _is_1_2(module)}
+    (folder / "side.json").write_text(json.dumps(told) + "\n")
     for take in job.takes:
         _make(job, take, module)
 
@@ -80,7 +81,7 @@ def _make(job: Job, take: Take, module: ModuleType) -> None:
             frames, audio = pipeline(**_request(job, take, module))
         finally:
             module.denoise_audio_video, module.vae_decode_audio = own
-    frames = torch.cat([chunk.cpu() for chunk in frames])
+    frames = torch.cat([eight_bit(chunk.cpu()) for chunk in frames])
     # The sound is one of the latents that the stages gave, or a view of it.
     stage = "stage one" if torch.equal(heard[0], latents[1]) else "stage two"
     tensors = {name: latent.float() for name, latent in zip(LATENTS, latents, strict=True)}

@@ -14,6 +14,7 @@ from PIL import Image
 
 from ltx_duo.benchmarks import real_weights
 from ltx_duo.benchmarks.real_run import compare, results, takes
+from ltx_duo.benchmarks.real_run import made as made_files
 from ltx_duo.benchmarks.real_run.vendor import sources
 from ltx_duo.tests.parity.conftest import REFERENCE
 from ltx_duo.tests.parity.whole_run.scene import BAR
@@ -79,6 +80,7 @@ def test_the_record_says_what_ran_where(record, small_model):
 
 def test_the_page_shows_what_lies_beside_it(made, record):
     page = (made / "index.html").read_text()
+    assert "its stages count without it" in page  # 1.0 loads between them
     files = re.findall(r'src="([^"]+)"', page)
     assert len(files) == 2 * 3 and all((made / file).is_file() for file in files)
     for take in record["takes"]:
@@ -124,6 +126,11 @@ class TestComparing:
         assert found["frames PSNR dB"] == pytest.approx(13.979 + 13.010, abs=1e-3)
         assert found["frames, largest level"] == 51
         assert compare.of_frames(black, black)["frames PSNR dB"] is None
+
+    def test_frames_of_newer_versions_are_floats(self):
+        given = torch.tensor([-0.1, 0.0, 0.5, 0.999, 1.0, 1.2])
+        assert made_files.eight_bit(given).tolist() == [0, 0, 127, 254, 255, 255]
+        assert made_files.eight_bit(torch.tensor([7], dtype=torch.uint8)).tolist() == [7]
 
     def test_latents(self):
         reference = torch.tensor([3.0, 4.0])
