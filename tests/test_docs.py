@@ -113,6 +113,11 @@ def test_nodes_say_what_is_quoted(path):
 PLAIN = {"The end of every node's help page lists results that may be wrong, and what to try."}
 
 
+def test_samplers_end_with_such_a_line():
+    (line,) = re.findall(r"`(\d+ steps x [^`]+)`", text_of(PACK / "docs" / "troubleshooting.md"))
+    assert is_said(line)  # in the docstring of what writes it
+
+
 def test_there_is_something_to_quote():
     assert len(quotes(text_of(PACK / "docs" / "troubleshooting.md"))) > 25
 
