@@ -1,4 +1,4 @@
-"""scripts/generate.py as a user starts it, with the small trained model, and as the README shows it."""
+"""scripts/generate.py as a user starts it, with the small trained model, and as docs/library.md shows it."""
 
 import re
 import subprocess
@@ -46,8 +46,8 @@ def test_the_example_is_short():
     assert len(EXAMPLE.read_text(encoding="utf-8").splitlines()) < 25
 
 
-def test_the_readme_shows_the_example():
-    blocks = re.findall(r"```python\n(.*?)```", (PACK / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+def test_the_library_page_shows_the_example():
+    blocks = re.findall(r"```python\n(.*?)```", (PACK / "docs" / "library.md").read_text(encoding="utf-8"), re.DOTALL)
     assert EXAMPLE.read_text(encoding="utf-8") in blocks
 
 

@@ -25,17 +25,15 @@ to behave like the vendor's newest source, v1.2 (`_newest`, only where a run ask
 * The sound that is decoded is stage one's.
 """
 
-import functools
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import Tensor, nn
+
+from ltx_duo.benchmarks.real_run import vendor_on_cpu
 
 from .scene import EIGHT_BIT, GIVEN, HQ_LORA_STRENGTHS, Scene, SmallModel, Trace
 
@@ -161,7 +159,7 @@ def _run(module, model: SmallModel, make: Callable, newest: bool, stage_one_soun
         return LoraPathStrengthAndSDOps(str(model.lora), strength, LTXV_LORA_COMFY_RENAMING_MAP)
 
     with pytest.MonkeyPatch.context() as patch, torch.no_grad():
-        _on_cpu(patch, module, model.gemma)
+        vendor_on_cpu.adapt(module, model.gemma, patch.setattr)
         if newest:
             _newest(patch)
         trace = _recorded(patch, module, stage_one_sound=newest and stage_one_sound)
@@ -169,66 +167,6 @@ def _run(module, model: SmallModel, make: Callable, newest: bool, stage_one_soun
         trace[EIGHT_BIT] = torch.cat(list(chunks))
         trace["waveform"] = audio.waveform[None]
     return trace
-
-
-class _Float32Torch:
-    """The torch module with float32 under the name bfloat16."""
-
-    bfloat16 = torch.float32
-
-    def __getattr__(self, name: str):
-        return getattr(torch, name)
-
-
-def _on_cpu(patch: pytest.MonkeyPatch, module, gemma_folder: Path) -> None:
-    from ltx_core.loader import fuse_loras
-    from ltx_core.text_encoders.gemma.encoders import encoder_configurator
-    from ltx_pipelines.utils import model_ledger
-
-    patch.setattr(torch.cuda, "synchronize", lambda *_: None)
-    patch.setattr(module, "torch", _Float32Torch())
-    if hasattr(module, "res2s_audio_video_denoising_loop"):
-        loop = functools.partial(module.res2s_audio_video_denoising_loop, model_dtype=torch.float32)
-        patch.setattr(module, "res2s_audio_video_denoising_loop", loop)
-
-    config = json.loads((gemma_folder / "config.json").read_text())
-    sizes = SimpleNamespace(to_dict=lambda: config, text_config=SimpleNamespace(**config["text_config"]))
-    patch.setattr(encoder_configurator, "GEMMA3_CONFIG_FOR_LTX", sizes)
-    patch.setattr(model_ledger, "GEMMA_MODEL_OPS", _gemma_operation(gemma_folder))
-    patch.setattr(model_ledger, "module_ops_from_gemma_root", lambda _folder: ())
-
-    fuse = fuse_loras._fuse_deltas
-
-    def fuse_float32(deltas, weight, key, *arguments):
-        if deltas is not None and weight.dtype == torch.float32:
-            return {key: weight + deltas}
-        return fuse(deltas, weight, key, *arguments)
-
-    patch.setattr(fuse_loras, "_fuse_deltas", fuse_float32)
-
-
-def _gemma_operation(folder: Path):
-    from ltx_core.loader.module_ops import ModuleOps
-    from ltx_core.text_encoders.gemma.encoders.base_encoder import GemmaTextEncoder
-
-    def complete(encoder: nn.Module) -> nn.Module:
-        encoder.tokenizer = _tokenizer(folder)
-        model = encoder.model.model
-        model.vision_tower = model.multi_modal_projector = None
-        language = model.language_model
-        language.rotary_emb = type(language.rotary_emb)(language.config)
-        embedding = language.embed_tokens
-        embedding.embed_scale = torch.tensor(embedding.scalar_embed_scale)
-        return encoder
-
-    return ModuleOps("SmallGemma", matcher=lambda module: isinstance(module, GemmaTextEncoder), mutator=complete)
-
-
-@functools.cache
-def _tokenizer(folder: Path):
-    from ltx_core.text_encoders.gemma.tokenizer import LTXVGemmaTokenizer
-
-    return LTXVGemmaTokenizer(str(folder), 1024)
 
 
 def _recorded(patch: pytest.MonkeyPatch, module, stage_one_sound: bool) -> Trace:
