@@ -9,6 +9,7 @@
 #   LTXDUO_PYTHON    the Python to build the virtual environment with (3.11 or newer)
 #   COMFYUI_DIR      a ComfyUI of your own, instead of the pinned 0.30.0
 #   LTXDUO_CHROMIUM  the Chromium or Chrome for tests/canvas, if it is not on the path
+#   LTXDUO_NEWER_COMFYUI  a newer ComfyUI, which the tests run in beside the pinned ones, with packages of its own
 set -euo pipefail
 
 scripts=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -73,6 +74,15 @@ make_venv() {
 # --no-compile: Python compiles what is imported anyway, and most of it never is.
 pip_install() { logged "$python" -m pip install --quiet --disable-pip-version-check --no-compile "$@"; }
 
+# install_apart NAME REQUIREMENTS: installs packages without what they depend on into .local/NAME, complete or not at all.
+install_apart() {
+  rm -rf "$local/$1.new"
+  mkdir "$local/$1.new"
+  [ ! -s "$2" ] || pip_install --no-deps --target "$local/$1.new" -r "$2"
+  rm -rf "${local:?}/$1"
+  mv "$local/$1.new" "$local/$1"
+}
+
 install_comfyui_packages() {
   say "Python packages (2 GB, about a minute) ..."
   local file
@@ -83,18 +93,21 @@ install_comfyui_packages() {
 install_test_packages() {
   say "test and reference packages ..."
   pip_install -r "$scripts/requirements-test.txt"
-  rm -rf "$local/reference.new"
-  pip_install --no-deps --target "$local/reference.new" -r "$scripts/requirements-reference.txt"
-  rm -rf "$local/reference"
-  mv "$local/reference.new" "$local/reference"
+  install_apart reference "$scripts/requirements-reference.txt"
 }
 
 fetch_front_end() {
   say "ComfyUI's newest front end ..."
-  rm -rf "$local/frontend-newest.new"
-  pip_install --no-deps --target "$local/frontend-newest.new" -r "$scripts/requirements-frontend.txt"
-  rm -rf "$local/frontend-newest"
-  mv "$local/frontend-newest.new" "$local/frontend-newest"
+  install_apart frontend-newest "$scripts/requirements-frontend.txt"
+}
+
+# What the newer ComfyUI needs in other versions lies in a folder that comes first on its path, so that the pinned ones
+# keep theirs.  Without dependencies: those are in its requirements.txt too, and PyTorch is in the environment.
+install_newer_packages() {
+  local lacking=$local/newer-comfyui-packages.txt
+  "$python" "$scripts/lacking.py" "$newer/requirements.txt" >"$lacking" || die "$newer cannot be tested here"
+  say "packages for $newer: $(paste -sd ' ' "$lacking") ..."
+  install_apart newer-comfyui-packages "$lacking"
 }
 
 # ---- system packages ------------------------------------------------------------------------------------------------
@@ -186,7 +199,11 @@ fetch_archives() {
 
 # ---------------------------------------------------------------------------------------------------------------------
 
-[ -z "${COMFYUI_DIR:-}" ] || [ -f "$COMFYUI_DIR/main.py" ] || die "COMFYUI_DIR=$COMFYUI_DIR holds no ComfyUI (no main.py)"
+for variable in COMFYUI_DIR LTXDUO_NEWER_COMFYUI; do
+  folder=${!variable:-}
+  [ -z "$folder" ] || [ -f "$folder/main.py" ] || die "$variable=$folder holds no ComfyUI (no main.py)"
+done
+newer=${LTXDUO_NEWER_COMFYUI:-}
 if command -v flock >/dev/null; then
   exec 9>"$local/lock"
   flock --nonblock 9 || { say "waiting for another set-up in $local ..."; flock 9; }
@@ -203,6 +220,8 @@ once comfyui-packages "$(digest "${requirements[@]}" "$scripts/cpu_fixes.py")" i
 if [ "$wanted" = test ]; then
   once test-packages "$(digest "$scripts"/requirements-*.txt)" install_test_packages
   once front-end "$(digest "$scripts/requirements-frontend.txt")" fetch_front_end
+  [ -z "$newer" ] || once newer-comfyui-packages \
+    "$(digest "$newer/requirements.txt" "$scripts"/requirements-*.txt "$scripts/lacking.py")" install_newer_packages
 fi
 wait "$fetching"
 trap - EXIT

@@ -111,7 +111,10 @@ def pytest_collection_modifyitems(config, items):
 def pytest_terminal_summary(terminalreporter):
     """What was left out, and whether the last run on a GPU was of these files."""
     from ltx_duo.benchmarks import gpu_record
+    from ltx_duo.scripts.demo.server import NEWER_COMFYUI
 
+    if not NEWER_COMFYUI:
+        terminalreporter.write_line("not tested: a ComfyUI newer than the pinned one (LTXDUO_NEWER_COMFYUI names none)")
     if MISSING:
         terminalreporter.write_line(f"not collected, for want of {', '.join(MISSING)}: {', '.join(collect_ignore)}")
     for line in gpu_record.summary(gpu_record.read(), gpu_record.digests()):

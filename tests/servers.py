@@ -94,8 +94,8 @@ def small_model(tmp_path_factory) -> dict[str, Path]:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory) -> Iterator[ComfyServer]:
-    """The newest supported ComfyUI, or the one in COMFYUI_DIR."""
-    yield from running(ComfyServer(make_base(tmp_path_factory.mktemp("newest"))))
+    """The pinned ComfyUI, or the one in COMFYUI_DIR."""
+    yield from running(ComfyServer(make_base(tmp_path_factory.mktemp("pinned"))))
 
 
 @pytest.fixture(scope="session")

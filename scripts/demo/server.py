@@ -18,6 +18,10 @@ TOKENIZER = LOCAL / "tokenizer"
 GEMMA_270M = LOCAL / "gemma-3-270m"
 OLDEST_COMFYUI = LOCAL / "comfyui-0.3.75"
 COMFYUI = Path(os.environ.get("COMFYUI_DIR") or LOCAL / "comfyui-0.30.0").resolve()
+# A newer one than the pinned, for the tests, and the packages that it alone needs (setup.sh).
+NEWER = os.environ.get("LTXDUO_NEWER_COMFYUI")
+NEWER_COMFYUI = Path(NEWER).resolve() if NEWER else None
+NEWER_PACKAGES = LOCAL / "newer-comfyui-packages"
 
 START_SECONDS = 240
 LOG_LINES = 60
@@ -43,6 +47,14 @@ def make_base(base: Path) -> Path:
     if not settings.exists():  # else a welcome dialog covers the canvas
         settings.write_text(json.dumps({"Comfy.TutorialCompleted": True, "Comfy.Locale": "en"}))
     return base
+
+
+def search_path(comfyui: Path) -> str:
+    """PYTHONPATH for a ComfyUI: the newer one finds its own packages before the environment's."""
+    own = [str(NEWER_PACKAGES)] if comfyui == NEWER_COMFYUI else []
+    if own and not NEWER_PACKAGES.is_dir():
+        raise ServerError(f"the packages of {comfyui} are not installed: bash scripts/setup.sh test")
+    return os.pathsep.join([*own, *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
 def has_accelerator() -> bool:
@@ -87,6 +99,7 @@ class ComfyServer:
         if not has_accelerator():
             command.append("--cpu")
         environment = {**os.environ, "HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1", "PYTHONUNBUFFERED": "1"}
+        environment["PYTHONPATH"] = search_path(self.comfyui)
         with self.log_file.open("wb") as log:
             self.process = subprocess.Popen(
                 command, cwd=self.comfyui, env=environment, stdout=log, stderr=log, start_new_session=True

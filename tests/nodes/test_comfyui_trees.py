@@ -1,4 +1,7 @@
-"""Runs trees/check_*.py against every supported ComfyUI, each in its own process: only one tree fits into one."""
+"""Runs trees/check_*.py against every supported ComfyUI, each in its own process: only one tree fits into one.
+
+And against the one that LTXDUO_NEWER_COMFYUI names, with the packages that it asks for.
+"""
 
 import os
 import subprocess
@@ -7,9 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from ltx_duo.scripts.demo.server import LOCAL, NEWER_COMFYUI, OLDEST_COMFYUI, search_path
+
 HERE = Path(__file__).parent
-LOCAL = HERE.parents[1] / ".local"
-TREES = ["comfyui-0.30.0", "comfyui-0.3.75"]
+TREES = {"comfyui-0.30.0": LOCAL / "comfyui-0.30.0", "comfyui-0.3.75": OLDEST_COMFYUI}
+if NEWER_COMFYUI:
+    TREES["newer"] = NEWER_COMFYUI
 CHECKS = sorted(map(str, (HERE / "trees").glob("check_*.py")))
 
 
@@ -22,18 +28,20 @@ def small_models(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("tree", TREES)
-def test_tree(tree, small_models, tmp_path):
-    assert (LOCAL / tree / "comfy").is_dir(), f"{tree} is not installed; run scripts/setup.sh"
+@pytest.mark.parametrize("name", TREES)
+def test_tree(name, small_models, tmp_path):
+    tree = TREES[name]
+    assert (tree / "comfy").is_dir(), f"{tree} is not installed; run scripts/setup.sh"
     (tmp_path / "models").symlink_to(small_models, target_is_directory=True)
     environment = {
         **os.environ,
-        "LTXDUO_COMFYUI_TREE": str(LOCAL / tree),
+        "LTXDUO_COMFYUI_TREE": str(tree),
         "LTXDUO_BASE_DIRECTORY": str(tmp_path),
         "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": search_path(tree),
     }
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *CHECKS]
     result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1200)
     assert result.returncode == 0, result.stdout[-8000:] + result.stderr[-2000:]
-    # What the oldest one lacks is skipped there; in the newest one a skip would hide that a name has changed.
-    assert tree != TREES[0] or " skipped" not in result.stdout.splitlines()[-1], result.stdout[-2000:]
+    # What the oldest one lacks is skipped there; in a newer one a skip would hide that a name has changed.
+    assert tree == OLDEST_COMFYUI or " skipped" not in result.stdout.splitlines()[-1], result.stdout[-2000:]

@@ -1,11 +1,15 @@
-"""Films of the drawn world, in the place of films that the trained model makes."""
+"""Films of the drawn world, in the place of films that the trained model makes; what is seen and heard of either."""
 
 from fractions import Fraction
 from pathlib import Path
 
 import av
+import numpy as np
+import torch
 
+from ltx_duo.demo_model.detectors import heard, seen
 from ltx_duo.demo_model.world import Scene, render, sound
+from ltx_duo.scripts.demo import media
 
 STAR = Scene(shape="star", colour="red", background="grey", motion="left", size="large", x=0.7, y=0.5, angle=0.0)
 SQUARE = Scene(shape="square", colour="blue", background="grey", motion="right", size="large", x=0.3, y=0.5, angle=0.0)
@@ -29,3 +33,11 @@ def save_film(scene: Scene, path: Path, size: int = 128) -> Path:
         for stream in (picture, tone):
             container.mux(stream.encode())
     return path
+
+
+def words(path: Path) -> tuple[str | None, ...]:
+    """Colour, shape, motion that are seen, and the shape that is heard."""
+    frames = np.stack([np.asarray(frame) for frame in media.read_frames(path)])
+    picture = seen(torch.from_numpy(frames).float() / 255)
+    waveform, rate = media.read_sound(path)
+    return picture.colour, picture.shape, picture.motion, heard(torch.from_numpy(waveform), rate).shape

@@ -9,13 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
-from ltx_duo.demo_model.detectors import heard, seen
 from ltx_duo.scripts.demo import command, gallery, media, models, progress
 from ltx_duo.scripts.demo.server import PACK
-from ltx_duo.tests.server.drawn import SQUARE, STAR, save_film
+from ltx_duo.tests.server.drawn import SQUARE, STAR, save_film, words
 
 SURE = 28.0  # dB: how like the given picture the first frame is, after two stages, decoding and H.264
 
@@ -25,14 +23,6 @@ def run_demo(*arguments: str) -> subprocess.CompletedProcess:
     environment = {**os.environ, "PYTHONPATH": str(PACK / "scripts")}
     line = [sys.executable, "-m", "demo", *arguments]
     return subprocess.run(line, env=environment, capture_output=True, text=True, timeout=600)
-
-
-def words(path: Path) -> tuple[str | None, ...]:
-    """Colour, shape, motion that are seen, and the shape that is heard."""
-    frames = np.stack([np.asarray(frame) for frame in media.read_frames(path)])
-    picture = seen(torch.from_numpy(frames).float() / 255)
-    sound, rate = media.read_sound(path)
-    return picture.colour, picture.shape, picture.motion, heard(torch.from_numpy(sound), rate).shape
 
 
 def likeness(frame: Image.Image, picture: Image.Image) -> float:
