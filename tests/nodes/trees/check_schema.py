@@ -86,10 +86,11 @@ def test_help_page_names_every_input(name):
 
 
 @pytest.mark.parametrize("name", TABLE)
-def test_help_page_begins_with_a_picture_of_its_node(name):
+def test_help_page_begins_with_what_to_do_and_ends_with_its_node(name):
     folder = PACK / "web" / "docs"
-    introduction = (folder / f"{name}.md").read_text().split("\n## ")[0]
-    alt, picture = re.search(r"!\[(.*?)\]\((.*?)\)", introduction).groups()
+    _, begin, *_, end = (folder / f"{name}.md").read_text().strip().split("\n\n")
+    assert begin.split()[0] in {"Choose", "Connect", "Leave", "Press", "Put", "Write"}
+    alt, picture = re.fullmatch(r"!\[(.*?)\]\((.*?)\)", end).groups()
     assert alt.startswith(nodes()[name].GET_SCHEMA().display_name)
     assert picture == f"nodes/{name}.jpg"
     with Image.open(folder / picture) as image:
