@@ -126,7 +126,7 @@ def run(
         hopeful = [worker for worker in team if not worker.useless]
         if not busy and all(worker.ready is None and worker.unready >= patience.tries for worker in hopeful):
             return [task.clip for task in waiting]
-        for worker in hopeful:
+        for worker in sorted(hopeful, key=lambda worker: worker.ready is None):  # who waits takes before who is woken
             if worker.handle is None:
                 _set_to_work(worker, waiting, team, crew, clock())
         handles = {worker.handle: worker for worker in team if worker.handle is not None}

@@ -16,6 +16,7 @@ from .manifest import DONE, FAILED, Manifest
 
 LOCK = ".batch.lock"
 PART = ".part"
+_ROOM = "Make room, and start again: what is made stays."
 
 
 class OutputFolder:
@@ -96,16 +97,14 @@ class OutputFolder:
             os.replace(part, self.path_of(clip.name))
             _sync(self.folder)
         except OSError as error:
-            raise BatchError(
-                f"{self.path_of(clip.name)} cannot be written: {error}. Make room, and start again."
-            ) from None
+            raise BatchError(f"{self.path_of(clip.name)} cannot be written: {error}. {_ROOM}") from None
 
     def fail(self, clip: Clip, reason: str, facts: Mapping[str, Any]) -> None:
         """Writes down that a clip cannot be made; the next batch tries it again."""
         try:
             self.manifest.add(_line(clip, FAILED, {"error": reason} | dict(facts)))
         except OSError as error:
-            raise BatchError(f"{self.manifest.path} cannot be written: {error}. Make room, and start again.") from None
+            raise BatchError(f"{self.manifest.path} cannot be written: {error}. {_ROOM}") from None
 
 
 def _line(clip: Clip, status: str, facts: Mapping[str, Any]) -> dict[str, Any]:
