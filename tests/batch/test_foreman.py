@@ -86,8 +86,8 @@ class Theatre:
     def useless(self, number, reason):
         self.unused.append(number)
 
-    def run(self, count: int, workers: int, patience: Patience = Patience()) -> list[str]:
-        left = run(clips(count), self, workers, self, patience, lambda: self.now, self.sleep)
+    def run(self, count: int, workers: int, **patience) -> list[str]:
+        left = run(clips(count), self, workers, self, Patience(**patience), lambda: self.now, self.sleep)
         return [clip.name for clip in left]
 
 
@@ -145,13 +145,13 @@ def test_what_is_left_when_nobody_is():
     theatre = Theatre(prepared={number: [Refused("no model")] for number in range(2)})
     assert theatre.run(2, 2) == ["film-0", "film-1"]
     theatre = Theatre(prepared={number: [GONE] * 100 for number in range(2)})
-    assert theatre.run(2, 2, Patience(tries=4)) == ["film-0", "film-1"]
+    assert theatre.run(2, 2, tries=4) == ["film-0", "film-1"]
     assert Counter(worker for worker, _ in theatre.ready_at) == {0: 4, 1: 4}
 
 
 def test_who_is_lost_again_and_again_waits_longer_each_time():
     theatre = Theatre(prepared={0: [GONE] * 5})
-    theatre.run(1, 1, Patience(pause=5.0, longest=12.0, tries=9))
+    theatre.run(1, 1, pause=5.0, longest=12.0, tries=9)
     moments = [moment for _, moment in theatre.ready_at]
     pauses = [round(later - earlier - 1.0) for earlier, later in zip(moments, moments[1:], strict=False)]
     assert pauses == [0, 5, 10, 12, 12]
@@ -160,7 +160,7 @@ def test_who_is_lost_again_and_again_waits_longer_each_time():
 
 def test_a_dead_worker_does_not_end_what_another_goes_on_with():
     theatre = Theatre(prepared={0: [GONE] * 1000})
-    assert theatre.run(30, 2, Patience(tries=2)) == []
+    assert theatre.run(30, 2, tries=2) == []
     assert sum(theatre.kept.values()) == 30
 
 

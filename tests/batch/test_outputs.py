@@ -123,10 +123,9 @@ def test_a_power_cut_leaves_a_film_whole_or_away(moment, before, tmp_path, monke
             return original(*arguments)
         raise PowerCut
 
-    with OutputFolder(tmp_path) as folder:
-        with monkeypatch.context() as patch, pytest.raises(PowerCut):
-            patch.setattr(place, name, cut)
-            folder.keep(CLIP, LATER, {})
+    with OutputFolder(tmp_path) as folder, monkeypatch.context() as patch, pytest.raises(PowerCut):
+        patch.setattr(place, name, cut)
+        folder.keep(CLIP, LATER, {})
     with OutputFolder(tmp_path) as folder:
         kept = moment != "file written"
         assert folder.standing(CLIP)[0] is kept

@@ -1,6 +1,5 @@
 """The script on Ray, on this machine: engines that are killed, a batch that is stopped, and what is left to do then."""
 
-import os
 import signal
 import subprocess
 import time
@@ -14,7 +13,7 @@ from ltx_duo.scripts.batching.foreman import Ready
 from ltx_duo.scripts.batching.jobs import read_jobs
 from ltx_duo.scripts.demo import media
 
-from .conftest import SMALL, films, manifest, small_jobs, write_jobs
+from .conftest import films, manifest, small_jobs, write_jobs
 
 JOBS = 20
 BAD = 5
