@@ -98,9 +98,12 @@ def _complaints(answer: urllib.error.HTTPError) -> str:
         said = json.load(answer)
     except (OSError, ValueError):
         return f"HTTP 400 {answer.reason}"
-    found = [
-        f"{node['class_type']}: {error['message']}: {error['details']}"
-        for node in (said.get("node_errors") or {}).values()
-        for error in node["errors"]
-    ]
+    nodes = (said.get("node_errors") or {}).values()
+    found = [_complaint(node["class_type"], error) for node in nodes for error in node["errors"]]
     return "; ".join(dict.fromkeys(found)) or json.dumps(said.get("error", said))
+
+
+def _complaint(node_type: str, error: dict[str, str]) -> str:
+    if error.get("type") == "custom_validation_failed":  # a sentence of the node's own, behind the input's name
+        return f"{node_type}: {error['details'].partition(' - ')[2] or error['details']}"
+    return f"{node_type}: {error['message']}: {error['details']}"

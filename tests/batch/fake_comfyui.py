@@ -106,7 +106,7 @@ class _Handler(BaseHTTPRequestHandler):
             threading.Thread(target=fake.die, daemon=True).start()
             return self.connection.close()
         if any("refuse me" in str(node["inputs"].get("prompt")) for node in said["prompt"].values()):
-            error = {"message": "Custom validation failed", "details": "prompt - no"}
+            error = {"type": "custom_validation_failed", "message": "failed", "details": "prompt - no, not this one"}
             refused = {"error": {}, "node_errors": {"5": {"class_type": "LTXDuoTextEncode", "errors": [error]}}}
             return self._answer(json.dumps(refused).encode(), 400)
         return self._answer(json.dumps({"prompt_id": fake.queue(said["prompt"])}).encode())

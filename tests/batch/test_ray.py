@@ -3,6 +3,8 @@
 import signal
 import subprocess
 import time
+from dataclasses import replace
+from pathlib import Path
 
 import psutil
 import pytest
@@ -16,7 +18,6 @@ from ltx_duo.scripts.demo import media
 from .conftest import films, manifest, small_jobs, write_jobs
 
 JOBS = 20
-BAD = 5
 
 
 def read_until(process: subprocess.Popen, count: int, text: str) -> list[str]:
@@ -38,6 +39,12 @@ def engines_of(process: subprocess.Popen) -> list[psutil.Process]:
     return [child for child in family(process) if "ray::Engine" in " ".join(child.cmdline())]
 
 
+def pictures(film: bytes, folder: Path) -> list[bytes]:
+    """What is seen in a film; its bytes may depend on the encoder's threads."""
+    (folder / "looked-at.mp4").write_bytes(film)
+    return [frame.tobytes() for frame in media.read_frames(folder / "looked-at.mp4")]
+
+
 def all_ended(processes: list[psutil.Process]) -> bool:
     return not psutil.wait_procs(processes, timeout=20)[1]
 
@@ -45,8 +52,7 @@ def all_ended(processes: list[psutil.Process]) -> bool:
 @pytest.mark.timeout(900)
 def test_nothing_is_lost_and_nothing_made_twice(start_batch, model_options, model_files, tmp_path):
     """An engine is killed in the middle of a film, later the batch is stopped; the same command ends it."""
-    listed = small_jobs(JOBS)
-    (tmp_path / "cut.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    listed = [{**job, "guidance": "none"} for job in small_jobs(JOBS)]
     out, path = tmp_path / "films", write_jobs(tmp_path / "jobs.jsonl", listed)
     command = (path, "--out", out, "--actors", 2, "--threads", 1, *model_options)
 
@@ -84,12 +90,8 @@ def test_nothing_is_lost_and_nothing_made_twice(start_batch, model_options, mode
 
     one = Engine(model_files, 1)
     assert isinstance(one.load(), Ready)
-    again = [entry for entry in entries if entry["attempts"] == 2][:1] + entries[-1:]
-    for entry in again:
+    lost_once = next(entry for entry in entries if entry["attempts"] == 2)
+    for entry in (lost_once, entries[0], entries[-1]):  # of different engines, and of both runs
         (job,) = [job for job in read_jobs(path) if job.name == entry["name"]]
-        alone = tmp_path / "alone.mp4"
-        from dataclasses import replace
-
-        alone.write_bytes(one.make(replace(job, fps=24.0), []).film)
-        pairs = zip(media.read_frames(alone), media.read_frames(out / entry["file"]), strict=True)
-        assert all(mine.tobytes() == theirs.tobytes() for mine, theirs in pairs)
+        alone = one.make(replace(job, fps=24.0), [])
+        assert pictures(alone.film, tmp_path) == pictures((out / entry["file"]).read_bytes(), tmp_path)

@@ -138,7 +138,7 @@ def test_a_server_without_the_nodes_is_not_used(fake, batch, out):
 
 
 ERRORS = {
-    "refused": ("no", {}),
+    "refused": ("LTXDuoTextEncode: no, not this one", {}),
     "LTXError": ("the sky is down", {1: ("ltx_duo.ltx_core.errors.LTXError", "the sky is down")}),
 }
 
