@@ -48,6 +48,8 @@ class OutputFolder:
 
     def __exit__(self, *_) -> None:
         if self.manifest is not None:
+            with suppress(OSError):
+                self._finish()  # what was being kept when somebody pressed Ctrl-C
             self.manifest.close()
         if self.lock is not None:
             self.lock.release()

@@ -8,8 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
-from ltx_duo.scripts.batching.engine import ModelFiles
+from ltx_duo.scripts.batching.engine import Engine, ModelFiles
+from ltx_duo.scripts.batching.foreman import Ready
 from ltx_duo.scripts.demo import models
 from ltx_duo.scripts.demo.server import PACK
 
@@ -54,6 +56,17 @@ def model_options(model_files) -> list[str]:
     named = {"checkpoint": model_files.checkpoint, "gemma": model_files.gemma, "upsampler": model_files.upsampler}
     named["distilled-lora"] = model_files.loras[0][0]
     return [word for name, path in named.items() for word in (f"--{name}", path)]
+
+
+@pytest.fixture(scope="session")
+def engine(model_files) -> Engine:
+    """One in this process."""
+    one = Engine(model_files, torch.get_num_threads())
+    loaded = one.load()
+    assert isinstance(loaded, Ready), loaded
+    assert loaded.facts["models"]["ltx-2.3-demo-dev.safetensors"] > 30e6
+    assert loaded.facts["dtype"] == ("bfloat16" if torch.cuda.is_available() else "float32")
+    return one
 
 
 @pytest.fixture

@@ -2,27 +2,15 @@
 
 from dataclasses import replace
 
-import pytest
 import torch
 
 from ltx_duo.scripts.batching.engine import Engine, ModelFiles
-from ltx_duo.scripts.batching.foreman import Made, Ready, Refused
+from ltx_duo.scripts.batching.foreman import Made, Refused
 from ltx_duo.scripts.batching.jobs import ImageFile, Job, SoundFile
 from ltx_duo.scripts.demo import media, photo
 from ltx_duo.tests.servers import write_tone
 
 JOB = Job(1, "a red star moving to the left", width=128, height=128, frames=9, fps=24.0, steps=1, seed=3)
-
-
-@pytest.fixture(scope="module")
-def engine(model_files):
-    threads = torch.get_num_threads()
-    one = Engine(model_files, threads)
-    loaded = one.load()
-    assert isinstance(loaded, Ready)
-    assert loaded.facts["models"]["ltx-2.3-demo-dev.safetensors"] > 30e6
-    assert loaded.facts["dtype"] == ("bfloat16" if torch.cuda.is_available() else "float32")
-    return one
 
 
 def test_a_film_with_everything(engine, tmp_path):

@@ -24,7 +24,7 @@ OTHER = replace(CLIP, settings={"prompt": "the sea", "steps": 8}, digest="digest
 FILM, LATER = b"a film", b"another film"
 
 
-class PowerCut(BaseException):
+class End(BaseException):
     """Ends everything at once: nothing may catch it."""
 
 
@@ -106,7 +106,8 @@ def test_a_failure_does_not_hide_the_film_before_it(tmp_path):
 
 @pytest.mark.parametrize("moment", ["file written", "in the manifest", "renamed"])
 @pytest.mark.parametrize("before", [False, True], ids=["first", "redo"])
-def test_a_power_cut_leaves_a_film_whole_or_away(moment, before, tmp_path, monkeypatch):
+@pytest.mark.parametrize("ended", [False, True], ids=["power cut", "Ctrl-C"])
+def test_a_film_is_whole_or_away_whenever_all_ends(ended, moment, before, tmp_path, monkeypatch):
     with OutputFolder(tmp_path) as folder:
         if before:
             folder.keep(OTHER, FILM, {})
@@ -121,11 +122,19 @@ def test_a_power_cut_leaves_a_film_whole_or_away(moment, before, tmp_path, monke
         calls.append(arguments)
         if moment == "renamed" and len(calls) == 1:  # the one before the manifest
             return original(*arguments)
-        raise PowerCut
+        raise End
 
-    with OutputFolder(tmp_path) as folder, monkeypatch.context() as patch, pytest.raises(PowerCut):
+    folder = OutputFolder(tmp_path).__enter__()
+    with monkeypatch.context() as patch, pytest.raises(End):
         patch.setattr(place, name, cut)
         folder.keep(CLIP, LATER, {})
+    if ended:
+        folder.__exit__()
+    else:
+        folder.manifest.close()
+        folder.lock.release()
+    if ended:
+        assert not list(tmp_path.glob(".*.part"))
     with OutputFolder(tmp_path) as folder:
         kept = moment != "file written"
         assert folder.standing(CLIP)[0] is kept
