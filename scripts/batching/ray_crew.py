@@ -17,6 +17,7 @@ from .foreman import Lost, Made, Ready, Refused
 PACK = Path(__file__).resolve().parents[2]
 NO_RAY = 'Ray is not installed: pip install "ray[default]" into this Python, or give --servers, which need no Ray.'
 STORE_BYTES = 512 * 2**20  # on one machine it holds the films on their way here, nothing else
+START_SECONDS = 180  # on a busy machine Ray's own 60 are not enough
 SHIPPED = ("ltx_core", "scripts/batching")
 
 
@@ -81,6 +82,7 @@ def engines(files: ModelFiles, wanted: int | None, threads: int | None, address:
     of this machine are for each.
     """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ.setdefault("RAY_raylet_start_wait_time_s", str(START_SECONDS))
     try:
         import ray
     except ImportError:
@@ -100,13 +102,12 @@ def engines(files: ModelFiles, wanted: int | None, threads: int | None, address:
 def _connect(ray: Any, address: str | None, wanted: int | None, threads: int | None, options: dict[str, Any]) -> None:
     if address is None:
         processors = max(os.cpu_count() or 1, (wanted or 1) * (threads or 1))
-        local = {"num_cpus": processors, "object_store_memory": STORE_BYTES, "include_dashboard": False}
-        ray.init(address="local", logging_level="ERROR", **local, **options)
-        return
+        options |= {"num_cpus": processors, "object_store_memory": STORE_BYTES, "include_dashboard": False}
     try:
-        ray.init(address=address, logging_level="ERROR", **options)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise BatchError(f"No Ray cluster answers at {address}: {_last_line(str(error))}") from None
+        ray.init(address=address or "local", logging_level="ERROR", **options)
+    except Exception as error:  # Ray raises plain Exceptions too
+        where = "Ray does not start here" if address is None else f"No Ray cluster answers at {address}"
+        raise BatchError(f"{where}: {_last_line(str(error))}") from None
 
 
 def _room(ray: Any, wanted: int | None, threads: int | None, address: str | None) -> Room:

@@ -49,7 +49,7 @@ def all_ended(processes: list[psutil.Process]) -> bool:
 
 @pytest.mark.timeout(900)
 def test_nothing_is_lost_and_nothing_made_twice(start_batch, model_options, engine, tmp_path):
-    """An engine is killed in the middle of a film, later the batch is stopped; it ends with another number of engines."""
+    """An engine is killed in the middle of a film, then the batch is stopped; the rest is made by one."""
     listed = [{**job, "guidance": "none"} for job in small_jobs(JOBS)]
     out, path = tmp_path / "films", write_jobs(tmp_path / "jobs.jsonl", listed)
     command = (path, "--out", out, "--threads", 1, *model_options)
