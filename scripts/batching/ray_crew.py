@@ -15,9 +15,9 @@ from .faults import BatchError, JobFault
 from .foreman import Lost, Made, Ready, Refused
 
 PACK = Path(__file__).resolve().parents[2]
-NO_RAY = 'Ray is not installed: pip install "ray[default]" into this Python, or give --servers, which need no Ray.'
+NO_RAY = "Ray is not installed: pip install ray into this Python, or give --servers, which need no Ray."
 STORE_BYTES = 512 * 2**20  # on one machine it holds the films on their way here, nothing else
-START_SECONDS = 180  # on a busy machine Ray's own 60 are not enough
+STARTS = 3  # Ray gives up a node of which a part needs more than 15 s to start, as on a busy machine (its issue 65983)
 SHIPPED = ("ltx_core", "scripts/batching")
 
 
@@ -82,7 +82,6 @@ def engines(files: ModelFiles, wanted: int | None, threads: int | None, address:
     of this machine are for each.
     """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    os.environ.setdefault("RAY_raylet_start_wait_time_s", str(START_SECONDS))
     try:
         import ray
     except ImportError:
@@ -103,11 +102,16 @@ def _connect(ray: Any, address: str | None, wanted: int | None, threads: int | N
     if address is None:
         processors = max(os.cpu_count() or 1, (wanted or 1) * (threads or 1))
         options |= {"num_cpus": processors, "object_store_memory": STORE_BYTES, "include_dashboard": False}
-    try:
-        ray.init(address=address or "local", logging_level="ERROR", **options)
-    except Exception as error:  # Ray raises plain Exceptions too
-        where = "Ray does not start here" if address is None else f"No Ray cluster answers at {address}"
-        raise BatchError(f"{where}: {_last_line(str(error))}") from None
+    for start in range(1, STARTS + 1):
+        try:
+            ray.init(address=address or "local", logging_level="ERROR", **options)
+            return
+        except Exception as error:  # Ray raises plain Exceptions too
+            ray.shutdown()
+            where = "Ray does not start here" if address is None else f"No Ray cluster answers at {address}"
+            if address is not None or start == STARTS:
+                raise BatchError(f"{where}: {_last_line(str(error))}") from None
+            print(f"{where} ({_last_line(str(error))}); once more", flush=True)
 
 
 def _room(ray: Any, wanted: int | None, threads: int | None, address: str | None) -> Room:
