@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -21,7 +22,6 @@ class Manifest:
     def __init__(self, folder: Path):
         self.path = folder / NAME
         self.films: dict[str, Mapping[str, Any]] = {}
-        self.cut_off = False
         self._file: BinaryIO = self.path.open("a+b")
         try:
             self._read()
@@ -34,7 +34,6 @@ class Manifest:
         complete = 0
         for number, line in enumerate(self._file, start=1):
             if not line.endswith(b"\n"):
-                self.cut_off = True
                 self._file.truncate(complete)
                 break
             complete += len(line)
@@ -56,7 +55,8 @@ class Manifest:
         self._remember(entry)
 
     def close(self) -> None:
-        self._file.close()
+        with suppress(OSError):  # a full disk has been told of; the rest of that line goes at the next start
+            self._file.close()
 
 
 def _entry(line: bytes, number: int, path: Path) -> Mapping[str, Any]:

@@ -73,7 +73,7 @@ class OutputFolder:
     def standing(self, clip: Clip) -> tuple[bool, str | None]:
         """Whether the clip is there already, and what speaks against making it, in words."""
         path, entry = self.path_of(clip.name), self.manifest.film(clip.name)
-        if entry is not None and entry["name"] != clip.name:
+        if entry is not None and entry["name"] != clip.name and self.path_of(entry["name"]).exists():
             return False, f"{entry['name']}.mp4 is there, a name that differs in case alone: choose another name"
         if not path.exists():
             return False, None

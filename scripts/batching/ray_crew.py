@@ -3,11 +3,14 @@
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from .clips import Clip
 from .engine import Engine, ModelFiles
@@ -17,6 +20,7 @@ from .foreman import Lost, Made, Ready, Refused
 PACK = Path(__file__).resolve().parents[2]
 NO_RAY = "Ray is not installed: pip install ray into this Python, or give --servers, which need no Ray."
 STORE_BYTES = 512 * 2**20  # on one machine it holds the films on their way here, nothing else
+LONG_LOADING = 120.0  # seconds until an engine that is not ready is told of
 STARTS = 3  # Ray gives up a node of which a part needs more than 15 s to start, as on a busy machine (its issue 65983)
 SHIPPED = ("ltx_core", "scripts/batching")
 
@@ -40,10 +44,13 @@ class RayCrew:
         # Lost engines are replaced by the foreman, who knows what they had.
         self.actor_class = ray.remote(num_cpus=room.threads, num_gpus=room.gpus, max_restarts=0)(Engine)
         self.actors: dict[int, Any] = {}
+        self.loading: dict[Any, tuple[int, float]] = {}
 
     def prepare(self, number: int) -> Any:
         self.actors[number] = self.actor_class.remote(self.files, self.room.threads)
-        return self.actors[number].load.remote()
+        handle = self.actors[number].load.remote()
+        self.loading[handle] = number, time.monotonic() + LONG_LOADING
+        return handle
 
     def make(self, number: int, clip: Clip) -> Any:
         try:
@@ -53,13 +60,19 @@ class RayCrew:
         return self.actors[number].make.remote(clip.job, files)
 
     def wait(self, handles: Sequence[Any], seconds: float) -> Sequence[Any]:
+        for handle, (number, until) in list(self.loading.items()):
+            if time.monotonic() > until:
+                del self.loading[handle]
+                print(f"engine {number + 1} is not ready yet: it waits for a free place, or loads", flush=True)
         return self.ray.wait(list(handles), num_returns=1, timeout=seconds)[0]
 
     def result(self, handle: Any) -> Ready | Made | Refused:
+        self.loading.pop(handle, None)
         try:
             return self.ray.get(handle)
         except self.ray.exceptions.RayTaskError as error:  # out of GPU memory, a broken GPU: the process is suspect
-            raise Lost(_last_line(str(error.cause or error))) from None
+            cause = error.cause or error
+            raise Lost(f"{type(cause).__name__}: {_last_line(str(cause))}") from None
         except self.ray.exceptions.RayError as error:
             raise Lost(_last_line(str(error))) from None
 
@@ -100,7 +113,7 @@ def engines(files: ModelFiles, wanted: int | None, threads: int | None, address:
 
 def _connect(ray: Any, address: str | None, wanted: int | None, threads: int | None, options: dict[str, Any]) -> None:
     if address is None:
-        processors = max(os.cpu_count() or 1, (wanted or 1) * (threads or 1))
+        processors = max(os.cpu_count() or 1, (wanted or torch.cuda.device_count() or 1) * (threads or 1))
         options |= {"num_cpus": processors, "object_store_memory": STORE_BYTES, "include_dashboard": False}
     for start in range(1, STARTS + 1):
         try:
@@ -117,8 +130,11 @@ def _connect(ray: Any, address: str | None, wanted: int | None, threads: int | N
 def _room(ray: Any, wanted: int | None, threads: int | None, address: str | None) -> Room:
     gpus = int(ray.cluster_resources().get("GPU", 0))
     if gpus:
-        if wanted is not None and wanted > gpus and address is None:
+        more = (wanted or gpus) - gpus
+        if more > 0 and address is None:
             raise BatchError(f"--actors is {wanted}, but this machine has {gpus} GPUs: one engine needs one.")
+        if more > 0:
+            print(f"The cluster has {gpus} GPUs now: {more} of {wanted} engines wait for more.", flush=True)
         return Room(wanted or gpus, 1, threads or 1)
     engines = wanted or 1
     return Room(engines, 0, threads or max(1, (os.cpu_count() or 1) // engines if address is None else 1))
