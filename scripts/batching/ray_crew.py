@@ -95,6 +95,8 @@ def engines(files: ModelFiles, wanted: int | None, threads: int | None, address:
     of this machine are for each.
     """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    # Ray's 15 would let any other program keep an engine from feeding its GPU.
+    os.environ.setdefault("RAY_worker_niceness", "0")
     try:
         import ray
     except ImportError:
