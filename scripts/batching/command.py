@@ -163,7 +163,8 @@ def sorted_out(folder: OutputFolder, wanted: list[clips.Clip], redo: bool) -> li
 
 def main(arguments: list[str] | None = None) -> int:
     options = parse_arguments(arguments)
-    signal.signal(signal.SIGTERM, _stop)
+    for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background jobs ignore SIGINT unless they ask for it
+        signal.signal(number, _stop)
     try:
         return _run(options)
     except BatchError as error:
