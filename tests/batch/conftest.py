@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -71,14 +72,19 @@ def engine(model_files) -> Engine:
 
 @pytest.fixture
 def start_batch() -> Callable[..., subprocess.Popen]:
-    """Starts scripts/batch.py as a user does; what is left of it is ended with the test."""
+    """Starts scripts/batch.py, deaf to SIGINT as in the background of a shell script; ends what is left of it."""
     started = []
 
     def start(*arguments: object) -> subprocess.Popen:
         command = [sys.executable, PACK / "scripts" / "batch.py", *arguments]
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
         process = subprocess.Popen(
-            list(map(str, command)), env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            list(map(str, command)),
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
         )
         started.append(process)
         return process
