@@ -1,13 +1,23 @@
 """Who makes what, with workers that are lost at every moment: no Ray and no servers."""
 
-from collections import Counter
-from dataclasses import dataclass, field
+from collections import Counter, deque
+from dataclasses import dataclass, field, replace
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ltx_duo.scripts.batching.clips import Clip
-from ltx_duo.scripts.batching.foreman import Lost, Made, Patience, Ready, Refused, run
+from ltx_duo.scripts.batching.foreman import (
+    Lost,
+    Made,
+    Patience,
+    Ready,
+    Refused,
+    Task,
+    _set_to_work,
+    _Worker,
+    run,
+)
 from ltx_duo.scripts.batching.jobs import Job
 
 READY, MADE = Ready("somebody"), Made(b"film", 1.0)
@@ -169,3 +179,14 @@ def test_no_worker_is_woken_when_nothing_waits():
     assert theatre.run(3, 2) == []
     assert theatre.begun == [(0, "film-0"), (1, "film-1"), (0, "film-2"), (1, "film-2")]
     assert Counter(worker for worker, _ in theatre.ready_at) == {0: 1, 1: 1}
+
+
+def test_who_lost_a_clip_leaves_it_to_a_busy_one():
+    lost, other = (Task(clip) for clip in clips(2))
+    busy, back = _Worker(0, READY, handle="a film"), _Worker(1, READY)
+    waiting = deque([replace(lost, attempt=2, lost_on=1), other])
+    _set_to_work(back, waiting, [busy, back], Theatre(), 0.0)
+    assert back.task == other
+    back.task = back.handle = None
+    _set_to_work(back, waiting, [back], Theatre(), 0.0)
+    assert back.task.clip == lost.clip
