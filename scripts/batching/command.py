@@ -24,7 +24,7 @@ from . import clips, foreman, prompts, ray_crew, requests, server_crew
 from .engine import DTYPES, ModelFiles
 from .faults import BatchError, Faults, JobFault
 from .jobs import Job, read_jobs
-from .ledger import Ledger
+from .ledger import ENGINE, SERVER, Ledger
 from .outputs import OutputFolder
 
 PACK = Path(__file__).resolve().parents[2]
@@ -187,7 +187,7 @@ def _run(options: argparse.Namespace) -> int:
         todo = sorted_out(folder, wanted, options.redo)
         before = len(wanted) - len(todo)
         print(f"{len(wanted)} films: {before} are there, {len(todo)} to make", flush=True)
-        ledger = Ledger(folder, len(wanted), before, "server" if options.servers else "engine", _say)
+        ledger = Ledger(folder, len(wanted), before, SERVER if options.servers else ENGINE, _say)
         left: list[clips.Clip] = []
         if todo:
             with _crew(options, files, workflow, len(todo)) as (crew, workers, tries):

@@ -9,6 +9,9 @@ from .foreman import Made, Ready, Task
 from .outputs import OutputFolder
 
 
+ENGINE, SERVER = "engine", "server"
+
+
 class Ledger:
     """Keeps films, writes lines, counts, and tells how long the rest will take.  `worker`: what one is called."""
 
@@ -36,7 +39,7 @@ class Ledger:
             f"{self._count()} {task.clip.name}.mp4: {made.seconds:.1f} s on {self.worker} {number + 1}{self._rest()}"
         )
         for line in made.said:
-            if line not in self.heard:
+            if self.worker == ENGINE and line not in self.heard:  # warnings; servers report each film's steps
                 self.heard.add(line)
                 self.say(f"  {line}")
 
