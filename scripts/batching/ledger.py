@@ -8,7 +8,6 @@ from .clips import Clip
 from .foreman import Made, Ready, Task
 from .outputs import OutputFolder
 
-
 ENGINE, SERVER = "engine", "server"
 
 
