@@ -45,7 +45,14 @@ GGUF_TESTS = (
     "ltx_core/test_gguf_file.py",
     "ltx_core/test_gguf_models.py",
 )
-NEEDED_BY = {"av": SERVERS, "playwright": SERVERS, "websocket": SERVERS, "gguf": GGUF_TESTS}
+BATCH = ("batch",)
+NEEDED_BY = {
+    "av": SERVERS + BATCH,
+    "playwright": SERVERS,
+    "websocket": SERVERS + BATCH,
+    "ray": BATCH,
+    "gguf": GGUF_TESTS,
+}
 MISSING = [name for name in NEEDED_BY if importlib.util.find_spec(name) is None]
 collect_ignore = sorted({place for name in MISSING for place in NEEDED_BY[name]})
 if not set(SERVERS) & set(collect_ignore):

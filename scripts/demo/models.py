@@ -5,7 +5,6 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from .client import set_inputs
 from .server import GEMMA_270M, PACK, TOKENIZER
 
 TRAINED = PACK / "demo_model" / "files"
@@ -113,6 +112,8 @@ def link(found: dict[str, Path], models: Path, names: dict[str, str] | None = No
 
 def choose(prompt: dict, found: dict[str, Path]) -> None:
     """Sets the loaders that a workflow in API format has to the found files."""
+    from .client import set_inputs  # needs a websocket, which finding files does not
+
     name = {what: path.name for what, path in found.items()}
     loaders = {
         "LTXDuoModelLoader": {"checkpoint": name["checkpoint"]},
