@@ -58,4 +58,36 @@ window.screenPlaces = {
             ];
         });
     },
+
+    // [title, left, top, right, bottom] of every group's frame.
+    groupBoxes() {
+        return app.graph._groups.map(group => {
+            const [x, y, width, height] = group._bounding ?? group.bounding;
+            return [group.title, ...this.point([x, y]), ...this.point([x + width, y + height])];
+        });
+    },
+
+    // The same of what ComfyUI lays over the canvas all the time: its bars and the minimap.
+    barBoxes() {
+        const bars = {
+            "side bar": "[data-testid=side-toolbar]",
+            "tabs": ".workflow-tabs-container",
+            "run button": "[data-testid=queue-button]",
+            "minimap": "[data-testid=minimap-container]",
+            "canvas tools": "[role=toolbar]:has([data-testid=zoom-controls-button])",
+        };
+        return Object.entries(bars).map(([name, selector]) => {
+            const { left, top, right, bottom } = document.querySelector(selector).getBoundingClientRect();
+            return [name, left, top, right, bottom];
+        });
+    },
+
+    cutNotes() {
+        const notes = app.graph._nodes.filter(node => node.type === "MarkdownNote");
+        return notes.filter(note => {
+            const built = document.querySelector(`[data-node-id='${note.id}'] .comfy-markdown-content`);
+            const text = built ?? note.widgets[0].element.querySelector(".comfy-markdown-content, .tiptap");
+            return text.scrollHeight > text.clientHeight + 1 || text.scrollWidth > text.clientWidth + 1;
+        }).map(note => note.title);
+    },
 };

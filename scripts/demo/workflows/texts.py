@@ -1,6 +1,16 @@
 """Prompts and notes of the shipped workflows."""
 
-from .model_files import DEV, DISTILLED, GEMMA, GEMMA_PAGE, HUB, LIGHTRICKS, LORA, UPSAMPLER, ModelFile
+from .model_files import (
+    DEV,
+    DEV_BF16,
+    DISTILLED,
+    DISTILLED_BF16,
+    GEMMA,
+    GEMMA_FOLDER_PAGE,
+    LORA,
+    UPSAMPLER,
+    ModelFile,
+)
 
 LAKE = (
     "A calm mountain lake at sunset. Ripples run slowly across the water and break the reflection of the ridges; thin "
@@ -34,27 +44,41 @@ NEGATIVE = (
     "distorted sound, hiss"
 )
 
-TWO_STAGE_FILES = (DEV, LORA, UPSAMPLER)
-DISTILLED_FILES = (DISTILLED, UPSAMPLER)
-PREVIEW_FILES = (DEV,)
+TWO_STAGE_FILES = (DEV, LORA, UPSAMPLER, GEMMA)
+DISTILLED_FILES = (DISTILLED, UPSAMPLER, GEMMA)
+PREVIEW_FILES = (DEV, GEMMA)
 
 
-def files(needed: tuple[ModelFile, ...], gemma: ModelFile | None = None) -> str:
-    """The note that says which files go where; every workflow needs Gemma, as a folder or as the file `gemma`."""
-    rows = [
-        f"| [{file.name.removesuffix('.safetensors')}]({file.page}) | `{file.folder}` | {file.size} |"
-        for file in (*needed, *([gemma] if gemma else ()))
-    ]
-    if gemma is None:
-        rows.append(f"| [{GEMMA}]({GEMMA_PAGE}) (whole folder) | `text_encoders` | 25 GB |")
-    smaller = "ltx-2.3-22b-distilled-fp8" if DISTILLED in needed else "ltx-2.3-22b-dev-fp8"
-    loaders = "model, text encoder, audio VAE" if gemma else "model, VAE, projection"
+def files(needed: tuple[ModelFile, ...], loaders: str = "model, VAE, projection") -> str:
+    """The note that says which files go where."""
+    rows = [f"| [{_short(file)}]({file.page}) | {file.folder} | {_unbroken(file.size)} |" for file in needed]
+    large = DISTILLED_BF16 if DISTILLED in needed else DEV_BF16
     return (
-        "| file | folder in `models` | size |\n|---|---|---|\n" + "\n".join(rows) + "\n\n"
-        f"Less memory: [{smaller}]({HUB}/{LIGHTRICKS}-fp8), 29 GB, in `checkpoints`.\n"
-        f"Choose the checkpoint in **three** loaders: {loaders}."
+        "| file | folder in models | size |\n|---|---|---|\n" + "\n".join(rows) + "\n\n"
+        f"The checkpoint is chosen in **three** loaders: {loaders}.\n\n"
+        f"For the publisher's own numbers: [{_short(large)}]({large.page}), {large.size}, and "
+        f"[Gemma as a folder]({GEMMA_FOLDER_PAGE}), 25 GB."
     )
 
+
+def _short(file: ModelFile) -> str:
+    return file.name.removesuffix(".safetensors")
+
+
+def _unbroken(size: str) -> str:
+    return size.replace(" ", "\u00a0")
+
+
+CARDS = (
+    "| card | checkpoint | what runs: peak |\n|---|---|---|\n"
+    "| 8 GB | fp8 | 768x512, 49 frames: not measured |\n"
+    "| 12 GB | fp8 | 1536x1024, 49 frames: 9.1 GiB |\n"
+    "| 16 GB | fp8 | 1536x1024, 121 frames: 13.7 GiB |\n"
+    "| 24 GB | fp8, bf16 | the same; bf16: 17.7 GiB |\n"
+    "| 32 GB and more | bf16 | the same: 25.7 GiB |\n\n"
+    "Measured on an H100 that was allowed less than that. What does not fit is streamed: fp8 asks for 40 GB of the "
+    "computer's memory, bf16 for 56 GB. Still smaller: GGUF or nvfp4 files in the model loader."
+)
 
 _SIZES = (
     "- Width and height: multiples of 64. Frames: 8n+1 (97, 121, 241).\n"
