@@ -204,6 +204,13 @@ class Canvas:
             return self.element(node_id).locator("img[src^='blob:']").is_visible()
         return self.page.evaluate("id => app.graph.getNodeById(id).imgs?.length > 0", node_id)
 
+    def report(self, node_id: str) -> str | None:
+        """What a node shows of its last run."""
+        element = self.page.evaluate_handle(
+            "id => app.graph.getNodeById(id).widgets.find(w => w.name === 'ltx_duo_report')?.element", node_id
+        ).as_element()
+        return element.inner_text() if element and element.is_visible() else None
+
     def cut_notes(self) -> list[str]:
         """Titles of the notes whose text is longer than they are high."""
         return self.page.evaluate("() => screenPlaces.cutNotes()")

@@ -51,7 +51,7 @@ PREVIEW_FILES = (DEV, GEMMA)
 
 def files(needed: tuple[ModelFile, ...], loaders: str = "model, VAE, projection") -> str:
     """The note that says which files go where."""
-    rows = [f"| [{_short(file)}]({file.page}) | {file.folder} | {_unbroken(file.size)} |" for file in needed]
+    rows = [f"| [{_short(file)}]({file.page}) | {file.folder} | {file.size} |" for file in needed]
     large = DISTILLED_BF16 if DISTILLED in needed else DEV_BF16
     return (
         "| file | folder in models | size |\n|---|---|---|\n" + "\n".join(rows) + "\n\n"
@@ -63,10 +63,6 @@ def files(needed: tuple[ModelFile, ...], loaders: str = "model, VAE, projection"
 
 def _short(file: ModelFile) -> str:
     return file.name.removesuffix(".safetensors")
-
-
-def _unbroken(size: str) -> str:
-    return size.replace(" ", "\u00a0")
 
 
 CARDS = (
