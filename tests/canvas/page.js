@@ -90,4 +90,25 @@ window.screenPlaces = {
             return text.scrollHeight > text.clientHeight + 1 || text.scrollWidth > text.clientWidth + 1;
         }).map(note => note.title);
     },
+
+    // The contrast of the hardest text to read in each note of Nodes 2.0, after WCAG.
+    noteContrasts() {
+        const channels = colour => colour.match(/[\d.]+/g).slice(0, 3).map(Number);
+        const light = colour => {
+            const [red, green, blue] = channels(colour).map(value => value / 255)
+                .map(value => (value <= 0.03928 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4));
+            return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
+        };
+        const background = element => {
+            const colour = getComputedStyle(element).backgroundColor;
+            return /, 0\)$/.test(colour) ? background(element.parentElement) : colour;
+        };
+        return [...document.querySelectorAll("[data-node-id] .comfy-markdown-content")].map(note => {
+            const texts = [...note.querySelectorAll("*")].filter(element => element.innerText?.trim());
+            return Math.min(...texts.map(element => {
+                const pair = [light(getComputedStyle(element).color), light(background(element))];
+                return (Math.max(...pair) + 0.05) / (Math.min(...pair) + 0.05);
+            }));
+        });
+    },
 };

@@ -7,6 +7,9 @@ import pytest
 from ltx_duo.tests.canvas import room
 from ltx_duo.tests.servers import NAMES, WORKFLOWS
 
+READABLE = 4.5
+"""The contrast that WCAG asks of small text."""
+
 
 def read(name: str) -> dict:
     (path,) = WORKFLOWS.rglob(name)
@@ -27,3 +30,5 @@ def test_opens_and_converts_to_its_api_file(canvas, name):
     }
     assert canvas.prompt() == api
     assert room.faults(canvas) == []
+    if canvas.kind.nodes2:
+        assert min(canvas.page.evaluate("() => screenPlaces.noteContrasts()")) >= READABLE

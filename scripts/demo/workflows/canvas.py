@@ -23,7 +23,7 @@ COLOURS = {
     "sampling": ("#323", "#535"),
     "result": ("#233", "#355"),
     "core": ("#2a363b", "#3f5159"),
-    "note": ("#432", "#653"),
+    "note": ("#3a2f1c", "#221e16"),  # Nodes 2.0 writes in grey
 }
 
 

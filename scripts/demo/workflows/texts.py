@@ -93,9 +93,9 @@ HOW = {
     "- Try a small size first (768x512), then the same seed larger; or take the workflow preview-first.",
     "sound-to-video": "## Sound to video\n\n"
     "Load a sound and an image, describe **what is seen**, the spoken words in quotes; press Run.\n\n"
-    "- The film has your sound, as it is, and is as long: `frames` comes from LTX Sound Condition. For your own length "
+    "- The film has your sound, as it is, and is as long: *frames* comes from LTX Sound Condition. For your own length "
     "disconnect it.\n"
-    "- `start`: where in the sound the film begins.\n"
+    "- *start*: where in the sound the film begins.\n"
     "- No image: bypass LTX Image Condition (Ctrl+B).",
     "first-and-last-frame": "## First and last frame\n\n"
     "Load two images, describe **the way from one to the other**.\n\n"
@@ -105,13 +105,13 @@ HOW = {
     "distilled": "## Distilled checkpoint: 8 + 3 steps\n\n"
     "The fastest way: one pass a step, **no guidance and no negative prompt**. Stage one runs the model 8 times, not "
     "120.\n\n"
-    "- The checkpoint is known by `distilled` in its file name; the steps of the sampler are not used.\n"
+    "- The checkpoint is known by *distilled* in its file name; the steps of the sampler are not used.\n"
     "- Connect no LTX Guidance with CFG: a distilled model becomes grainy with it.\n"
     "- The distilled LoRA is not needed: the checkpoint holds it. The sound comes from stage two.",
     "preview-first": "## Preview first\n\n"
     "Stage one alone, at half size: each Run takes a new seed, shows a preview and keeps its latent in "
-    "`output/latents`.\n\n"
-    "1. Run until you like one. The files `preview_0000N` and `ltx-duo-preview_0000N` go together.\n"
+    "*output/latents*.\n\n"
+    "1. Run until you like one. The files *preview_0000N* and *ltx-duo-preview_0000N* go together.\n"
     "2. Open the workflow **continue-from-preview**, choose that latent, give the same prompt, press Run.\n\n"
     "Sound is final already: stage two keeps it.",
     "continue-from-preview": "## Continue from a preview\n\n"
@@ -120,7 +120,7 @@ HOW = {
     "- Size, length, frame rate, sound and random numbers come with the file: the result is what the whole workflow "
     "would have made.\n"
     "- Previews with image conditions: connect the same conditions to LTX Stage Two Sampler.\n"
-    "- Another try of stage two alone: noise `new seed`.",
+    "- Another try of stage two alone: noise *new seed*.",
     "mixed-with-native": "## Mixed with core's LTX-2 nodes\n\n"
     "The grey nodes are ComfyUI's own (0.30 or newer). Latents, conditioning, sigmas, images and sound are the same "
     "types on both sides.\n\n"
