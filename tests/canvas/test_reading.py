@@ -1,11 +1,7 @@
-"""What a person reads: the help panel, the list of templates, the names in Chinese."""
+"""What a person reads: the help panel, the list of templates."""
 
-import json
 from pathlib import Path
 
-import pytest
-
-from ltx_duo.tests.canvas.canvas import Canvas, Kind
 from ltx_duo.tests.canvas.conftest import SCREENSHOTS
 from ltx_duo.tests.servers import NAMES
 
@@ -41,22 +37,3 @@ def test_templates_show_a_picture_and_open(canvas):
     canvas.page.get_by_test_id(f"template-workflow-{NAMES[0]}").click()
     canvas.page.wait_for_function("() => app.graph._nodes.some(node => node.type.startsWith('LTXDuo'))")
     assert canvas.toasts() == []
-
-
-@pytest.fixture
-def chinese(browser, furnished_server) -> Canvas:
-    canvas = Canvas(browser, furnished_server.url, Kind(nodes2=True, newest=False), locale="zh")
-    yield canvas
-    canvas.screenshot(SCREENSHOTS / "chinese.png")
-    canvas.close()
-
-
-def test_chinese_names(chinese, object_info):
-    names = json.loads((PACK / "locales" / "zh" / "nodeDefs.json").read_text())
-    for node_type in sorted(node for node in object_info if node.startswith("LTXDuo")):
-        chinese.clear()
-        shown = chinese.element(chinese.add(node_type, 500, 200)).inner_text()
-        inputs = {**object_info[node_type]["input"]["required"], **object_info[node_type]["input"].get("optional", {})}
-        visible = [name for name, specification in inputs.items() if not specification[1].get("advanced")]
-        expected = [names[node_type]["display_name"], *(names[node_type]["inputs"][name]["name"] for name in visible)]
-        assert [name for name in expected if name not in shown] == []
