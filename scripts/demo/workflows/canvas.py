@@ -26,6 +26,16 @@ COLOURS = {
     "note": ("#3a2f1c", "#221e16"),  # Nodes 2.0 writes in grey
 }
 
+# What the front end's app mode asks for, in this order, and whose result it shows.
+APP_INPUTS = {
+    "LoadImage": ("image",),
+    "LoadAudio": ("audio",),
+    "LTXDuoLoadLatent": ("file",),
+    "LTXDuoTextEncode": ("prompt",),
+    "CLIPTextEncode": ("text",),
+    "LTXDuoStageOneSampler": ("width", "height", "frames", "seed"),
+}
+APP_OUTPUT = "SaveVideo"
 
 _UPLOAD_TYPES = {kind for slots, _ in UPLOADS.values() for _, kind in slots}
 
@@ -134,9 +144,23 @@ def to_canvas(workflow: Workflow, object_info: dict) -> dict:
         "links": links,
         "groups": [_frame(place, number) for number, place in enumerate(layout.groups, start=1)],
         "config": {},
-        "extra": {"ds": layout.view()},
+        "extra": {"ds": layout.view(), "linearData": _app(workflow)},
         "version": 0.4,
     }
+
+
+def _app(workflow: Workflow) -> dict:
+    """The front end's app: what it asks for as [node id, input], and the ids of the nodes whose results it shows."""
+    ids = workflow.ids()
+    inputs = [
+        [ids[node.name], name]
+        for kind, names in APP_INPUTS.items()
+        for node in workflow.nodes
+        if node.type == kind
+        for name in names
+        if name not in node.links
+    ]
+    return {"inputs": inputs, "outputs": [ids[node.name] for node in workflow.nodes if node.type == APP_OUTPUT]}
 
 
 def _links(workflow: Workflow, object_info: dict) -> list[list]:
