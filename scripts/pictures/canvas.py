@@ -40,7 +40,8 @@ BADGE = 10
 # Without the room that the workflow leaves for what a node shows of its run.
 SHOW_IN_THE_MIDDLE = """id => {
     const node = app.graph.getNodeById(id);
-    if (!node.widgets?.some(widget => widget.type === "customtext")) node.setSize([node.size[0], node.computeSize()[1]]);
+    const hasText = node.widgets?.some(widget => widget.type === "customtext");
+    if (!hasText) node.setSize([node.size[0], node.computeSize()[1]]);
     const [x, y, width, height] = node.getBounding();
     const canvas = app.canvas.canvas.getBoundingClientRect();
     app.canvas.ds.scale = 1;
