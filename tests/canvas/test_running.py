@@ -64,6 +64,7 @@ def test_wrong_value_is_shown_on_its_node(canvas, workflow):
     assert canvas.page.evaluate("() => app.graph._nodes.filter(node => node.has_errors).map(node => node.type)") == [
         GUIDANCE
     ]
+    assert room.faults(canvas) == []
     canvas.error_overlay().get_by_role("button", name="View details").click()
     canvas.page.get_by_label("Info for LTX Guidance - stg_blocks").click()
     canvas.page.get_by_text("write 'auto' or block numbers with commas").first.wait_for()

@@ -152,7 +152,7 @@ SOUND_TO_VIDEO = Workflow("sound-to-video", (
 
 FIRST_AND_LAST_FRAME = Workflow("first-and-last-frame", (
     models(),
-    Column(PROMPT_WIDE, (
+    Column(STAGE_WIDE, (
         Group("Prompt", INPUTS, (prompt(texts.TRANSITION, 300),)),
         Group("First frame", INPUTS, (
             load_image("first image"), condition("first condition", "first image", 0),
@@ -164,7 +164,7 @@ FIRST_AND_LAST_FRAME = Workflow("first-and-last-frame", (
         )),
         cards(),
     )),
-    Column(STAGE_WIDE, (
+    Column(PROMPT_WIDE, (  # the table of files asks for it
         Group("Stage one: half size", SAMPLING, (stage_one(conditions=("last condition", 0)),)),
         files(),
     )),
