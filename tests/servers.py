@@ -12,10 +12,11 @@ import pytest
 from ltx_duo.scripts.demo import models, photo
 from ltx_duo.scripts.demo.client import Client
 from ltx_duo.scripts.demo.server import OLDEST_COMFYUI, PACK, ComfyServer, make_base
-from ltx_duo.scripts.demo.workflows.model_files import GEMMA_FP4
+from ltx_duo.scripts.demo.workflows.model_files import GEMMA
 from ltx_duo.tests import core_gemma
 
 LOG_TAIL = 40
+PREVIEWS = ("--preview-method", "latent2rgb")  # off by default, and on with most people
 WORKFLOWS = PACK / "workflows"
 NAMES = sorted(path.name.removesuffix(".api.json") for path in WORKFLOWS.rglob("*.api.json"))
 SERVERS: list[ComfyServer] = []
@@ -25,7 +26,6 @@ FOLDERS = {Path(__file__).parent / name for name in ("canvas", "registry", "serv
 STAND_INS = (
     ("*upscaler*.safetensors", "upsampler"),
     ("*lora*.safetensors", "distilled LoRA"),
-    ("gemma-3*", "text encoder"),
     ("ltx-2*.safetensors", "checkpoint"),
 )
 
@@ -78,7 +78,8 @@ def furnish(server: ComfyServer, small_model: dict[str, Path]) -> ComfyServer:
         what = stand_in(name)
         models.link({what: small_model[what]}, server.base / "models", {what: name})
     folder = small_model["text encoder"]  # beside it lies the same as one file
-    file = server.base / "models" / "text_encoders" / GEMMA_FP4.name
+    file = server.base / "models" / "text_encoders" / GEMMA.name
+    file.parent.mkdir(parents=True, exist_ok=True)
     file.unlink(missing_ok=True)
     file.symlink_to(folder.with_name(f"{folder.name}.safetensors").resolve())
     photo.draw(server.base / "input" / "example.png", 768, 512)
@@ -95,7 +96,7 @@ def small_model(tmp_path_factory) -> dict[str, Path]:
 @pytest.fixture(scope="session")
 def server(tmp_path_factory) -> Iterator[ComfyServer]:
     """The pinned ComfyUI, or the one in COMFYUI_DIR."""
-    yield from running(ComfyServer(make_base(tmp_path_factory.mktemp("pinned"))))
+    yield from running(ComfyServer(make_base(tmp_path_factory.mktemp("pinned")), arguments=PREVIEWS))
 
 
 @pytest.fixture(scope="session")
@@ -109,7 +110,7 @@ def core_server(tmp_path_factory) -> Iterator[ComfyServer]:
     base = make_base(tmp_path_factory.mktemp("core"))
     (base / "custom_nodes" / core_gemma.NODE.name).symlink_to(core_gemma.NODE)
     model = models.find(core_gemma.write_core_model(tmp_path_factory.mktemp("core-model")))
-    for server in running(ComfyServer(base)):
+    for server in running(ComfyServer(base, arguments=PREVIEWS)):
         yield furnish(server, model)
 
 

@@ -37,8 +37,12 @@ MARGIN = 14
 BADGE = 10
 """How far a node's badge stands out of the margin above the node; below, the next node's badge stays out."""
 
+# Without the room that the workflow leaves for what a node shows of its run.
 SHOW_IN_THE_MIDDLE = """id => {
-    const [x, y, width, height] = app.graph.getNodeById(id).getBounding();
+    const node = app.graph.getNodeById(id);
+    const hasText = node.widgets?.some(widget => widget.type === "customtext");
+    if (!hasText) node.setSize([node.size[0], node.computeSize()[1]]);
+    const [x, y, width, height] = node.getBounding();
     const canvas = app.canvas.canvas.getBoundingClientRect();
     app.canvas.ds.scale = 1;
     app.canvas.ds.offset = [(canvas.width - width) / 2 - x, (canvas.height - height) / 2 - y];

@@ -59,6 +59,10 @@ class Box:
         down = min(self.bottom, other.bottom) - max(self.top, other.top)
         return min(across, down) > tolerance
 
+    def inside(self, other: "Box", tolerance: float = 1.0) -> bool:
+        beyond = (other.left - self.left, other.top - self.top, self.right - other.right, self.bottom - other.bottom)
+        return max(beyond) <= tolerance
+
 
 def launch(playwright: Playwright) -> Browser:
     """The system's Chromium or Chrome: playwright's own would have to be downloaded."""
@@ -83,10 +87,13 @@ def store_settings(url: str, **settings) -> None:
 class Canvas:
     """One browser tab with ComfyUI."""
 
-    def __init__(self, browser: Browser, url: str, kind: Kind, locale: str = "en", scale: float = 1):
+    def __init__(
+        self, browser: Browser, url: str, kind: Kind, locale: str = "en", scale: float = 1, asks_hosts: bool = False
+    ):
+        """`asks_hosts`: may ask other hosts, which ComfyUI without API nodes, as it is started here, forbids."""
         self.kind = kind
         store_settings(url, VueNodes__Enabled=kind.nodes2, Locale=locale)
-        self.context = browser.new_context(viewport=SCREEN, device_scale_factor=scale)
+        self.context = browser.new_context(viewport=SCREEN, device_scale_factor=scale, bypass_csp=asks_hosts)
         self.context.add_init_script(path=PAGE_SCRIPT)
         self.page: Page = self.context.new_page()
         self.page.set_default_timeout(120_000)
@@ -182,6 +189,31 @@ class Canvas:
         """Every node's rectangle on the screen, by '<type> <id>'."""
         which = "elementBoxes" if self.kind.nodes2 else "drawnBoxes"
         return {name: Box(*sides) for name, *sides in self.page.evaluate(f"() => screenPlaces.{which}()")}
+
+    def groups(self) -> dict[str, Box]:
+        """Every group's frame on the screen, by its title."""
+        return {title: Box(*sides) for title, *sides in self.page.evaluate("() => screenPlaces.groupBoxes()")}
+
+    def bars(self) -> dict[str, Box]:
+        """What ComfyUI lays over the canvas all the time, on the screen."""
+        return {name: Box(*sides) for name, *sides in self.page.evaluate("() => screenPlaces.barBoxes()")}
+
+    def shows_preview(self, node_id: str) -> bool:
+        """Whether a picture of what is being sampled is on the node."""
+        if self.kind.nodes2:
+            return self.element(node_id).locator("img[src^='blob:']").is_visible()
+        return self.page.evaluate("id => app.graph.getNodeById(id).imgs?.length > 0", node_id)
+
+    def report(self, node_id: str) -> str | None:
+        """What a node shows of its last run."""
+        element = self.page.evaluate_handle(
+            "id => app.graph.getNodeById(id).widgets.find(w => w.name === 'ltx_duo_report')?.element", node_id
+        ).as_element()
+        return element.inner_text() if element and element.is_visible() else None
+
+    def cut_notes(self) -> list[str]:
+        """Titles of the notes whose text is longer than they are high."""
+        return self.page.evaluate("() => screenPlaces.cutNotes()")
 
     def toasts(self) -> list[str]:
         return self.page.locator(TOAST).all_inner_texts()

@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, sync_playwright
 
 from ltx_duo.scripts.demo.server import LOCAL, ComfyServer, make_base
 from ltx_duo.tests.canvas.canvas import Canvas, Kind, launch
-from ltx_duo.tests.servers import furnish, running
+from ltx_duo.tests.servers import PREVIEWS, furnish, running
 
 NEWEST_FRONT_END = LOCAL / "frontend-newest" / "comfyui_frontend_package" / "static"
 SCREENSHOTS = LOCAL / "screenshots"
@@ -19,7 +19,7 @@ KINDS = [Kind(nodes2, newest) for newest in (False, True) for nodes2 in (False, 
 @pytest.fixture(scope="session")
 def newest_front_end_server(small_model, tmp_path_factory) -> Iterator[ComfyServer]:
     base = make_base(tmp_path_factory.mktemp("newest-front-end"))
-    arguments = ["--front-end-root", str(NEWEST_FRONT_END)]
+    arguments = ["--front-end-root", str(NEWEST_FRONT_END), *PREVIEWS]
     for newest in running(ComfyServer(base, arguments=arguments)):
         yield furnish(newest, small_model)
 

@@ -58,4 +58,57 @@ window.screenPlaces = {
             ];
         });
     },
+
+    // [title, left, top, right, bottom] of every group's frame.
+    groupBoxes() {
+        return app.graph._groups.map(group => {
+            const [x, y, width, height] = group._bounding ?? group.bounding;
+            return [group.title, ...this.point([x, y]), ...this.point([x + width, y + height])];
+        });
+    },
+
+    // The same of what ComfyUI lays over the canvas all the time: its bars and the minimap.
+    barBoxes() {
+        const bars = {
+            "side bar": "[data-testid=side-toolbar]",
+            "tabs": ".workflow-tabs-container",
+            "run button": "[data-testid=queue-button]",
+            "minimap": "[data-testid=minimap-container]",
+            "canvas tools": "[role=toolbar]:has([data-testid=zoom-controls-button])",
+        };
+        return Object.entries(bars).map(([name, selector]) => {
+            const { left, top, right, bottom } = document.querySelector(selector).getBoundingClientRect();
+            return [name, left, top, right, bottom];
+        });
+    },
+
+    cutNotes() {
+        const notes = app.graph._nodes.filter(node => node.type === "MarkdownNote");
+        return notes.filter(note => {
+            const built = document.querySelector(`[data-node-id='${note.id}'] .comfy-markdown-content`);
+            const text = built ?? note.widgets[0].element.querySelector(".comfy-markdown-content, .tiptap");
+            return text.scrollHeight > text.clientHeight + 1 || text.scrollWidth > text.clientWidth + 1;
+        }).map(note => note.title);
+    },
+
+    // The contrast of the hardest text to read in each note of Nodes 2.0, after WCAG.
+    noteContrasts() {
+        const channels = colour => colour.match(/[\d.]+/g).slice(0, 3).map(Number);
+        const light = colour => {
+            const [red, green, blue] = channels(colour).map(value => value / 255)
+                .map(value => (value <= 0.03928 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4));
+            return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
+        };
+        const background = element => {
+            const colour = getComputedStyle(element).backgroundColor;
+            return /, 0\)$/.test(colour) ? background(element.parentElement) : colour;
+        };
+        return [...document.querySelectorAll("[data-node-id] .comfy-markdown-content")].map(note => {
+            const texts = [...note.querySelectorAll("*")].filter(element => element.innerText?.trim());
+            return Math.min(...texts.map(element => {
+                const pair = [light(getComputedStyle(element).color), light(background(element))];
+                return (Math.max(...pair) + 0.05) / (Math.min(...pair) + 0.05);
+            }));
+        });
+    },
 };

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from ltx_duo.tests.canvas import room
 from ltx_duo.tests.canvas.canvas import Canvas, Kind
 from ltx_duo.tests.canvas.conftest import SCREENSHOTS
 from ltx_duo.tests.servers import WORKFLOWS
@@ -27,6 +28,7 @@ def test_runs(browser, core_server, nodes2):
         canvas.page.wait_for_function("() => document.querySelector('video').readyState === 4")
         canvas.screenshot(SCREENSHOTS / f"after-run-{NAME}-{canvas.kind}.png")
         assert video.evaluate("video => [video.videoWidth, video.videoHeight]") == [128, 64]
+        assert room.faults(canvas) == []
         assert canvas.complaints == []
         assert canvas.toasts() == []
     finally:

@@ -4,12 +4,13 @@ import json
 
 import pytest
 
+from ltx_duo.tests.canvas import room
 from ltx_duo.tests.canvas.canvas import TOAST, Kind
 from ltx_duo.tests.canvas.conftest import SCREENSHOTS
 from ltx_duo.tests.servers import WORKFLOWS
 
 SMALL = {"width": 192, "height": 128, "frames": 9, "steps": 3}
-STAGE_ONE, GUIDANCE = "LTXDuoStageOneSampler", "LTXDuoGuidance"
+STAGE_ONE, STAGE_TWO, GUIDANCE = "LTXDuoStageOneSampler", "LTXDuoStageTwoSampler", "LTXDuoGuidance"
 WATCH_TITLE = """() => {
     window.titles = [];
     const watch = new MutationObserver(() => window.titles.push(document.title));
@@ -39,6 +40,8 @@ def test_run_plays_the_video_and_its_file_restores_the_workflow(canvas, workflow
     canvas.page.wait_for_timeout(300)  # the picture is drawn
     canvas.screenshot(SCREENSHOTS / f"after-run-{canvas.kind}.png")
 
+    assert [canvas.shows_preview(canvas.id_of(sampler)) for sampler in (STAGE_ONE, STAGE_TWO)] == [True, True]
+    assert room.faults(canvas) == []
     assert any("%" in title for title in canvas.page.evaluate("() => window.titles"))
     assert video.evaluate("video => [video.videoWidth, video.videoHeight]") == [192, 128]
     assert video.evaluate("video => video.duration") == pytest.approx(9 / 24, abs=0.06)
@@ -61,6 +64,7 @@ def test_wrong_value_is_shown_on_its_node(canvas, workflow):
     assert canvas.page.evaluate("() => app.graph._nodes.filter(node => node.has_errors).map(node => node.type)") == [
         GUIDANCE
     ]
+    assert room.faults(canvas) == []
     canvas.error_overlay().get_by_role("button", name="View details").click()
     canvas.page.get_by_label("Info for LTX Guidance - stg_blocks").click()
     canvas.page.get_by_text("write 'auto' or block numbers with commas").first.wait_for()

@@ -10,7 +10,6 @@ from safetensors.torch import load_file
 from ltx_duo.scripts.demo import media
 from ltx_duo.scripts.demo.client import Client, set_inputs
 from ltx_duo.scripts.demo.server import ComfyServer
-from ltx_duo.scripts.demo.workflows.model_files import GEMMA_FP4
 from ltx_duo.tests.films import run_film
 from ltx_duo.tests.servers import WORKFLOWS
 
@@ -49,7 +48,6 @@ def films(core_server, tmp_path_factory) -> tuple:
     (timed,) = ids(core, "LTXVConditioning")
     words = [core[core[timed]["inputs"][slot][0]]["inputs"]["text"] for slot in ("positive", "negative")]
     ours = workflow("image-to-video")
-    set_inputs(ours, "LTXDuoTextEncoderLoader", text_encoder=GEMMA_FP4.name)
     set_inputs(ours, "LTXDuoTextEncode", prompt=words[0], negative_prompt=words[1])
     (text,) = ids(ours, "LTXDuoTextEncode")
     core = with_features_saved(core, "core", positive=[timed, 0], negative=[timed, 1])

@@ -5,8 +5,9 @@ import uuid
 from dataclasses import dataclass, field
 
 from . import model_files
+from .layout import Placed, lay_out
+from .schemas import is_widget, specifications
 
-WIDGET_TYPES = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "COMFY_DYNAMICCOMBO_V3"}
 NOTE = "MarkdownNote"
 # What the front end adds to a node that takes an uploaded file, by the mark on its list: widgets, and their values.
 UPLOADS = {
@@ -15,12 +16,6 @@ UPLOADS = {
 }
 NAMESPACE = uuid.UUID("8d8f6c5e-4d2c-4c0b-9d1a-3a6b1f0e2300")
 
-# Sizes as the canvas counts them.
-SLOT, WIDGET, TITLE = 20, 24, 30
-GAP = 40 + TITLE  # below a node Nodes 2.0 has a bar for advanced inputs
-GROUP_MARGIN, GROUP_HEAD = 20, 74
-VIEW = {"scale": 0.67, "offset": [125, 245]}  # all in view on a screen of 1440x900
-
 # (title bar, body) by what a node is about.
 COLOURS = {
     "models": ("#223", "#335"),
@@ -28,9 +23,19 @@ COLOURS = {
     "sampling": ("#323", "#535"),
     "result": ("#233", "#355"),
     "core": ("#2a363b", "#3f5159"),
-    "note": ("#432", "#653"),
+    "note": ("#3a2f1c", "#221e16"),  # Nodes 2.0 writes in grey
 }
 
+# What the front end's app mode asks for, in this order, and whose result it shows.
+APP_INPUTS = {
+    "LoadImage": ("image",),
+    "LoadAudio": ("audio",),
+    "LTXDuoLoadLatent": ("file",),
+    "LTXDuoTextEncode": ("prompt",),
+    "CLIPTextEncode": ("text",),
+    "LTXDuoStageOneSampler": ("width", "height", "frames", "seed"),
+}
+APP_OUTPUT = "SaveVideo"
 
 _UPLOAD_TYPES = {kind for slots, _ in UPLOADS.values() for _, kind in slots}
 
@@ -39,8 +44,9 @@ _UPLOAD_TYPES = {kind for slots, _ in UPLOADS.values() for _, kind in slots}
 class Node:
     """A node: `values` of widgets that differ from their defaults, `links` from inputs to (name of a node, output).
 
-    `height` None: as tall as its slots and widgets ask for; `spare` is for the text that it shows after a run.
-    `control`: what becomes of its seed after a run.  `title` where the front end has another name than the node.
+    `height` None: as tall as its slots, widgets and what it shows ask for.  `report`: it tells of its work after a run;
+    `preview`: it shows pictures while it runs.  `control`: what becomes of its seed after a run.  `title` where the
+    front end has another name than the node.
     """
 
     name: str
@@ -49,41 +55,48 @@ class Node:
     values: dict = field(default_factory=dict)
     links: dict[str, tuple[str, int]] = field(default_factory=dict)
     height: int | None = None
-    spare: int = 0
+    report: bool = False
+    preview: bool = False
     control: str = "fixed"
     title: str | None = None
 
 
 @dataclass(frozen=True)
 class Group:
-    """Nodes under a title, one below the other, or side by side in a `row`, each as wide as `width`."""
+    """Nodes under a title, one below the other."""
 
     title: str
     colour: str
-    x: int
-    width: int
     nodes: tuple[Node, ...]
-    y: int = 0
-    row: bool = False
 
 
 @dataclass(frozen=True)
 class Note:
     title: str
     text: str
-    pos: tuple[int, int]
-    size: tuple[int, int]
+    height: int
+
+
+@dataclass(frozen=True)
+class Column:
+    """Groups and notes one below the other, their nodes as wide as `width`."""
+
+    width: int
+    parts: tuple[Group | Note, ...]
+
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        return tuple(part for part in self.parts if isinstance(part, Group))
 
 
 @dataclass(frozen=True)
 class Workflow:
     name: str
-    groups: tuple[Group, ...]
-    notes: tuple[Note, ...]
+    columns: tuple[Column, ...]
 
     @property
     def nodes(self) -> list[Node]:
-        return [node for group in self.groups for node in group.nodes]
+        return [node for column in self.columns for group in column.groups for node in group.nodes]
 
     def ids(self) -> dict[str, int]:
         return {node.name: number for number, node in enumerate(self.nodes, start=1)}
@@ -99,11 +112,11 @@ def to_api(workflow: Workflow, object_info: dict) -> dict:
     for node in workflow.nodes:
         info = object_info[node.type]
         inputs = {}
-        for name, specification in _specifications(info).items():
+        for name, specification in specifications(info).items():
             if name in node.links:
                 source, output = node.links[name]
                 inputs[name] = [str(ids[source]), output]
-            elif _is_widget(specification):
+            elif is_widget(specification):
                 inputs[name] = _value(node, name, specification)
         unknown = {*node.values, *node.links} - inputs.keys()
         if unknown:
@@ -117,21 +130,9 @@ def to_canvas(workflow: Workflow, object_info: dict) -> dict:
     """The graph as the front end saves it."""
     ids = workflow.ids()
     links = _links(workflow, object_info)
-    nodes, groups = [], []
-    for number, group in enumerate(workflow.groups, start=1):
-        x, y = group.x, group.y
-        boxes = []
-        for node in group.nodes:
-            drawn = _draw(node, ids[node.name], (x, y), group.width, links, object_info[node.type])
-            nodes.append(drawn)
-            boxes.append((x, y, x + drawn["size"][0], y + drawn["size"][1]))
-            if group.row:
-                x += group.width + 30
-            else:
-                y += drawn["size"][1] + GAP
-        groups.append(_frame(number, group, boxes))
-    for note in workflow.notes:
-        nodes.append(_draw_note(note, len(nodes) + 1))
+    layout = lay_out(workflow.columns, object_info)
+    nodes = [_draw(place, ids[place.item.name], links, object_info[place.item.type]) for place in layout.nodes]
+    nodes += [_draw_note(place, number) for number, place in enumerate(layout.notes, start=len(nodes) + 1)]
     for order, node in enumerate(nodes):
         node["order"] = order
     return {
@@ -141,11 +142,25 @@ def to_canvas(workflow: Workflow, object_info: dict) -> dict:
         "last_link_id": len(links),
         "nodes": nodes,
         "links": links,
-        "groups": groups,
+        "groups": [_frame(place, number) for number, place in enumerate(layout.groups, start=1)],
         "config": {},
-        "extra": {"ds": VIEW},
+        "extra": {"ds": layout.view(), "linearData": _app(workflow)},
         "version": 0.4,
     }
+
+
+def _app(workflow: Workflow) -> dict:
+    """The front end's app: what it asks for as [node id, input], and the ids of the nodes whose results it shows."""
+    ids = workflow.ids()
+    inputs = [
+        [ids[node.name], name]
+        for kind, names in APP_INPUTS.items()
+        for node in workflow.nodes
+        if node.type == kind
+        for name in names
+        if name not in node.links
+    ]
+    return {"inputs": inputs, "outputs": [ids[node.name] for node in workflow.nodes if node.type == APP_OUTPUT]}
 
 
 def _links(workflow: Workflow, object_info: dict) -> list[list]:
@@ -160,13 +175,14 @@ def _links(workflow: Workflow, object_info: dict) -> list[list]:
     return links
 
 
-def _draw(node: Node, number: int, pos: tuple[int, int], width: int, links: list[list], info: dict) -> dict:
+def _draw(place: Placed, number: int, links: list[list], info: dict) -> dict:
+    node = place.item
     slots = _slots(info)
     incoming = {link[4]: link[0] for link in links if link[3] == number}
     inputs = []
     for index, (name, specification) in enumerate(slots):
         slot = {"name": name, "type": _type(specification)}
-        if _is_widget(specification) or slot["type"] in _UPLOAD_TYPES:
+        if is_widget(specification) or slot["type"] in _UPLOAD_TYPES:
             slot["widget"] = {"name": name}
         elif name in info["input"].get("optional", {}):
             slot["shape"] = 7
@@ -177,14 +193,12 @@ def _draw(node: Node, number: int, pos: tuple[int, int], width: int, links: list
     ]
     values = _widget_values(node, info)
     offered = model_files.offers(values)
-    rows = max(sum("widget" not in slot for slot in inputs), len(outputs))
-    height = SLOT * rows + (WIDGET * len(values) + 14 if values else 6)
     colour, body = COLOURS[node.colour]
     return {
         "id": number,
         "type": node.type,
-        "pos": list(pos),
-        "size": [width, (node.height or height) + node.spare],
+        "pos": [place.x, place.y],
+        "size": [place.width, place.height],
         "flags": {},
         "order": 0,
         "mode": 0,
@@ -198,53 +212,37 @@ def _draw(node: Node, number: int, pos: tuple[int, int], width: int, links: list
     }
 
 
-def _draw_note(note: Note, number: int) -> dict:
+def _draw_note(place: Placed, number: int) -> dict:
     colour, body = COLOURS["note"]
     return {
         "id": number,
         "type": NOTE,
-        "pos": list(note.pos),
-        "size": list(note.size),
+        "pos": [place.x, place.y],
+        "size": [place.width, place.height],
         "flags": {},
         "order": 0,
         "mode": 0,
         "inputs": [],
         "outputs": [],
-        "title": note.title,
+        "title": place.item.title,
         "properties": {},
-        "widgets_values": [note.text],
+        "widgets_values": [place.item.text],
         "color": colour,
         "bgcolor": body,
     }
 
 
-def _frame(number: int, group: Group, boxes: list[tuple[int, int, int, int]]) -> dict:
-    left, top = min(box[0] for box in boxes), min(box[1] for box in boxes)
-    right, bottom = max(box[2] for box in boxes), max(box[3] for box in boxes)
-    bounding = [
-        left - GROUP_MARGIN,
-        top - GROUP_HEAD,
-        right - left + 2 * GROUP_MARGIN,
-        bottom - top + GROUP_HEAD + GROUP_MARGIN,
-    ]
-    return {"id": number, "title": group.title, "bounding": bounding, "color": group.colour, "font_size": 22,
-            "flags": {}}  # fmt: skip
-
-
-def _specifications(info: dict) -> dict[str, list]:
-    """All inputs in the order of the schema: name -> [type or choices, options]."""
-    return {
-        name: [*info["input"][section][name], {}][:2]
-        for section in ("required", "optional")
-        for name in info["input_order"].get(section, [])
-    }
+def _frame(place: Placed, number: int) -> dict:
+    bounding = [place.x, place.y, place.width, place.height]
+    return {"id": number, "title": place.item.title, "bounding": bounding, "color": place.item.colour,
+            "font_size": 22, "flags": {}}  # fmt: skip
 
 
 def _slots(info: dict) -> list[tuple[str, list]]:
     """Inputs in the order of the canvas: sockets first, then widgets; what belongs to uploads follows."""
-    specifications = _specifications(info)
-    sockets = [item for item in specifications.items() if not _is_widget(item[1])]
-    widgets = [item for item in specifications.items() if _is_widget(item[1])]
+    specs = specifications(info)
+    sockets = [item for item in specs.items() if not is_widget(item[1])]
+    widgets = [item for item in specs.items() if is_widget(item[1])]
     added = [slot for _, spec in widgets for mark, (slots, _) in UPLOADS.items() if spec[1].get(mark) for slot in slots]
     uploads = [(name, [kind, {}]) for name, kind in added]
     return sockets + widgets + uploads
@@ -252,8 +250,8 @@ def _slots(info: dict) -> list[tuple[str, list]]:
 
 def _widget_values(node: Node, info: dict) -> list:
     values = []
-    for name, specification in _specifications(info).items():
-        if _is_widget(specification):
+    for name, specification in specifications(info).items():
+        if is_widget(specification):
             values.append(_value(node, name, specification))
             if specification[1].get("control_after_generate"):
                 values.append(node.control)
@@ -275,10 +273,6 @@ def _value(node: Node, name: str, specification: list):
         first = options["options"][0]
         return first["key"] if isinstance(first, dict) else first
     raise KeyError(f"{node.type} needs a value for {name}")
-
-
-def _is_widget(specification: list) -> bool:
-    return isinstance(specification[0], list) or specification[0] in WIDGET_TYPES
 
 
 def _type(specification: list) -> str:

@@ -28,18 +28,23 @@ class ModelFile:
         return {"name": self.name, "url": url, "directory": self.folder}
 
 
-DEV = ModelFile("ltx-2.3-22b-dev.safetensors", "checkpoints", "46.1 GB")
-DISTILLED = ModelFile("ltx-2.3-22b-distilled-1.1.safetensors", "checkpoints", "46.1 GB")
+LIGHTRICKS_FP8 = f"{LIGHTRICKS}-fp8"
+
+# What the workflows are set to.
+DEV = ModelFile("ltx-2.3-22b-dev-fp8.safetensors", "checkpoints", "29.1 GB", LIGHTRICKS_FP8)
+DISTILLED = ModelFile("ltx-2.3-22b-distilled-fp8.safetensors", "checkpoints", "29.5 GB", LIGHTRICKS_FP8)
 LORA = ModelFile("ltx-2.3-22b-distilled-lora-384-1.1.safetensors", "loras", "7.6 GB")
 UPSAMPLER = ModelFile("ltx-2.3-spatial-upscaler-x2-1.1.safetensors", "latent_upscale_models", "1.0 GB")
-GEMMA_FP4 = ModelFile(
+GEMMA = ModelFile(
     "gemma_3_12B_it_fp4_mixed.safetensors", "text_encoders", "9.4 GB", "Comfy-Org/ltx-2", "split_files/text_encoders/"
 )
-FILES = (DEV, DISTILLED, LORA, UPSAMPLER, GEMMA_FP4)
+FILES = (DEV, DISTILLED, LORA, UPSAMPLER, GEMMA)
 
-# A whole folder, which the front end cannot download.
-GEMMA = "gemma-3-12b-it-qat-q4_0-unquantized"
-GEMMA_PAGE = f"{HUB}/google/{GEMMA}"
+# What notes name besides: the publisher's own files, in bf16.
+DEV_BF16 = ModelFile("ltx-2.3-22b-dev.safetensors", "checkpoints", "46.1 GB")
+DISTILLED_BF16 = ModelFile("ltx-2.3-22b-distilled-1.1.safetensors", "checkpoints", "46.1 GB")
+GEMMA_FOLDER = "gemma-3-12b-it-qat-q4_0-unquantized"
+GEMMA_FOLDER_PAGE = f"{HUB}/google/{GEMMA_FOLDER}"
 
 
 def offers(values: list) -> list[dict[str, str]]:

@@ -1,6 +1,16 @@
 """Prompts and notes of the shipped workflows."""
 
-from .model_files import DEV, DISTILLED, GEMMA, GEMMA_PAGE, HUB, LIGHTRICKS, LORA, UPSAMPLER, ModelFile
+from .model_files import (
+    DEV,
+    DEV_BF16,
+    DISTILLED,
+    DISTILLED_BF16,
+    GEMMA,
+    GEMMA_FOLDER_PAGE,
+    LORA,
+    UPSAMPLER,
+    ModelFile,
+)
 
 LAKE = (
     "A calm mountain lake at sunset. Ripples run slowly across the water and break the reflection of the ridges; thin "
@@ -34,27 +44,37 @@ NEGATIVE = (
     "distorted sound, hiss"
 )
 
-TWO_STAGE_FILES = (DEV, LORA, UPSAMPLER)
-DISTILLED_FILES = (DISTILLED, UPSAMPLER)
-PREVIEW_FILES = (DEV,)
+TWO_STAGE_FILES = (DEV, LORA, UPSAMPLER, GEMMA)
+DISTILLED_FILES = (DISTILLED, UPSAMPLER, GEMMA)
+PREVIEW_FILES = (DEV, GEMMA)
 
 
-def files(needed: tuple[ModelFile, ...], gemma: ModelFile | None = None) -> str:
-    """The note that says which files go where; every workflow needs Gemma, as a folder or as the file `gemma`."""
-    rows = [
-        f"| [{file.name.removesuffix('.safetensors')}]({file.page}) | `{file.folder}` | {file.size} |"
-        for file in (*needed, *([gemma] if gemma else ()))
-    ]
-    if gemma is None:
-        rows.append(f"| [{GEMMA}]({GEMMA_PAGE}) (whole folder) | `text_encoders` | 25 GB |")
-    smaller = "ltx-2.3-22b-distilled-fp8" if DISTILLED in needed else "ltx-2.3-22b-dev-fp8"
-    loaders = "model, text encoder, audio VAE" if gemma else "model, VAE, projection"
+def files(needed: tuple[ModelFile, ...], loaders: str = "model, VAE, projection") -> str:
+    """The note that says which files go where."""
+    rows = [f"| [{_short(file)}]({file.page}) | {file.folder} | {file.size} |" for file in needed]
+    large = DISTILLED_BF16 if DISTILLED in needed else DEV_BF16
     return (
-        "| file | folder in `models` | size |\n|---|---|---|\n" + "\n".join(rows) + "\n\n"
-        f"Less memory: [{smaller}]({HUB}/{LIGHTRICKS}-fp8), 29 GB, in `checkpoints`.\n"
-        f"Choose the checkpoint in **three** loaders: {loaders}."
+        "| file | folder in models | size |\n|---|---|---|\n" + "\n".join(rows) + "\n\n"
+        f"The checkpoint is chosen in **three** loaders: {loaders}.\n\n"
+        f"For the publisher's own numbers: [{_short(large)}]({large.page}), {large.size}, and "
+        f"[Gemma as a folder]({GEMMA_FOLDER_PAGE}), 25 GB."
     )
 
+
+def _short(file: ModelFile) -> str:
+    return file.name.removesuffix(".safetensors")
+
+
+CARDS = (
+    "| card | checkpoint | what runs: peak |\n|---|---|---|\n"
+    "| 8 GB | fp8 | 768x512, 49 frames: not measured |\n"
+    "| 12 GB | fp8 | 1536x1024, 49 frames: 9.1 GiB |\n"
+    "| 16 GB | fp8 | 1536x1024, 121 frames: 13.7 GiB |\n"
+    "| 24 GB | fp8, bf16 | the same; bf16: 17.7 GiB |\n"
+    "| 32 GB and more | bf16 | the same: 25.7 GiB |\n\n"
+    "Measured on an H100 that was allowed less than that. What does not fit is streamed: fp8 asks for 40 GB of the "
+    "computer's memory, bf16 for 56 GB. Still smaller: GGUF or nvfp4 files in the model loader."
+)
 
 _SIZES = (
     "- Width and height: multiples of 64. Frames: 8n+1 (97, 121, 241).\n"
@@ -73,9 +93,9 @@ HOW = {
     "- Try a small size first (768x512), then the same seed larger; or take the workflow preview-first.",
     "sound-to-video": "## Sound to video\n\n"
     "Load a sound and an image, describe **what is seen**, the spoken words in quotes; press Run.\n\n"
-    "- The film has your sound, as it is, and is as long: `frames` comes from LTX Sound Condition. For your own length "
+    "- The film has your sound, as it is, and is as long: *frames* comes from LTX Sound Condition. For your own length "
     "disconnect it.\n"
-    "- `start`: where in the sound the film begins.\n"
+    "- *start*: where in the sound the film begins.\n"
     "- No image: bypass LTX Image Condition (Ctrl+B).",
     "first-and-last-frame": "## First and last frame\n\n"
     "Load two images, describe **the way from one to the other**.\n\n"
@@ -85,13 +105,13 @@ HOW = {
     "distilled": "## Distilled checkpoint: 8 + 3 steps\n\n"
     "The fastest way: one pass a step, **no guidance and no negative prompt**. Stage one runs the model 8 times, not "
     "120.\n\n"
-    "- The checkpoint is known by `distilled` in its file name; the steps of the sampler are not used.\n"
+    "- The checkpoint is known by *distilled* in its file name; the steps of the sampler are not used.\n"
     "- Connect no LTX Guidance with CFG: a distilled model becomes grainy with it.\n"
     "- The distilled LoRA is not needed: the checkpoint holds it. The sound comes from stage two.",
     "preview-first": "## Preview first\n\n"
     "Stage one alone, at half size: each Run takes a new seed, shows a preview and keeps its latent in "
-    "`output/latents`.\n\n"
-    "1. Run until you like one. The files `preview_0000N` and `ltx-duo-preview_0000N` go together.\n"
+    "*output/latents*.\n\n"
+    "1. Run until you like one. The files *preview_0000N* and *ltx-duo-preview_0000N* go together.\n"
     "2. Open the workflow **continue-from-preview**, choose that latent, give the same prompt, press Run.\n\n"
     "Sound is final already: stage two keeps it.",
     "continue-from-preview": "## Continue from a preview\n\n"
@@ -100,7 +120,7 @@ HOW = {
     "- Size, length, frame rate, sound and random numbers come with the file: the result is what the whole workflow "
     "would have made.\n"
     "- Previews with image conditions: connect the same conditions to LTX Stage Two Sampler.\n"
-    "- Another try of stage two alone: noise `new seed`.",
+    "- Another try of stage two alone: noise *new seed*.",
     "mixed-with-native": "## Mixed with core's LTX-2 nodes\n\n"
     "The grey nodes are ComfyUI's own (0.30 or newer). Latents, conditioning, sigmas, images and sound are the same "
     "types on both sides.\n\n"
