@@ -189,7 +189,7 @@ def test_the_library_page_runs(tmp_path):
     for name, place in (("ltx_core", PACK / "ltx_core"), ("demo_model", PACK / "demo_model"), (".local", LOCAL)):
         (tmp_path / name).symlink_to(place)
     (tmp_path / "page.py").write_text("\n".join(blocks), encoding="utf-8")
-    done = subprocess.run([sys.executable, "page.py"], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    done = subprocess.run([sys.executable, "page.py"], cwd=tmp_path, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
     assert "torch.Size([9, 128, 128, 3]) 24.0 torch.Size([1, 2, " in done.stdout
     assert "7 steps of sampling" in done.stdout  # 4 + 3

@@ -30,7 +30,7 @@ def command(tmp_path_factory) -> Command:
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
             text=True,
-            timeout=300,
+            timeout=600,
         )
 
     return run

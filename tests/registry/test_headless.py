@@ -63,7 +63,7 @@ def test_comfy_run(furnished_server, command, api_file):
 def run_client(server, *arguments: str) -> subprocess.CompletedProcess:
     address = urlsplit(server.url).netloc
     command = [sys.executable, str(PACK / "docs" / "client.py"), *arguments, "--server", address]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, capture_output=True, text=True, timeout=600)
 
 
 def test_example_client_shows_progress_and_saves_the_video(furnished_server, api_file, tmp_path):

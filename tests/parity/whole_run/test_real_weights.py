@@ -25,7 +25,7 @@ SMALL = ["--width=128", "--height=64", "--frames=9", "--steps=2", "--device=cpu"
 
 def run(models: Path, out: Path, *options: str) -> subprocess.CompletedProcess:
     command = [sys.executable, str(PACK / "benchmarks" / "real_weights.py"), str(models), "--out", str(out), *options]
-    return subprocess.run([*command, *SMALL], capture_output=True, text=True, timeout=300)
+    return subprocess.run([*command, *SMALL], capture_output=True, text=True, timeout=900)
 
 
 @pytest.fixture(scope="module")
