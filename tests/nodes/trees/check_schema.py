@@ -97,7 +97,7 @@ def test_help_page_begins_with_what_to_do_and_ends_with_its_node(name):
         assert image.width >= 400 and image.height >= 150
         darkest, brightest = image.convert("L").getextrema()
     assert brightest - darkest > 150, "blank: light text on a dark node is expected"
-    assert (folder / picture).stat().st_size <= 30_000
+    assert (folder / picture).stat().st_size <= 40_000
 
 
 def test_english_texts_are_the_schemas_own():
