@@ -16,7 +16,7 @@ if [ $# -gt 0 ]; then
 fi
 
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
-first=(tests/ltx_core tests/parity tests/demo_model tests/server)
+first=(tests/ltx_core tests/parity tests/demo_model tests/server tests/batch)
 second=()
 for entry in tests/*/ tests/test_*.py; do
   [[ " ${first[*]} " == *" ${entry%/} "* ]] || second+=("${entry%/}")
