@@ -12,6 +12,9 @@ const WHILE_RUNNING = "$$node-text-preview"; // the front end's own widget,
 const PREVIEW = "$$canvas-image-preview"; // and this one: pictures stay below the text
 const LEAST_HEIGHT = 58; // as high as that one
 const ENDS = ["execution_success", "execution_error", "execution_interrupted"];
+const QUEUEING_MS = 1000; // at most, until the front end has taken down what it queues
+
+let queueing = false;
 
 const isOurs = (node) => node?.type?.startsWith(OURS);
 
@@ -41,6 +44,11 @@ function show(node, text) {
   const options = { serialize: false, hideOnZoom: false, margin: 2, getMinHeight: () => LEAST_HEIGHT };
   const widget = node.addDOMWidget(WIDGET, "ltx_duo_report", element, options);
   widget.serialize = false;
+  widget.beforeQueued = () => {
+    queueing = true;
+    setTimeout(() => (queueing = false), QUEUEING_MS);
+  };
+  widget.afterQueued = () => (queueing = false);
   const preview = node.widgets.findIndex((widget) => widget.name === PREVIEW);
   if (preview >= 0) node.widgets.splice(preview, 0, ...node.widgets.splice(node.widgets.indexOf(widget), 1));
 }
@@ -88,11 +96,6 @@ function* allNodes(graph) {
   }
 }
 
-function withoutReports(workflow) {
-  for (const graph of [workflow, ...(workflow?.definitions?.subgraphs ?? [])])
-    for (const node of graph?.nodes ?? []) if (node.properties) delete node.properties[PROPERTY];
-}
-
 function after(prototype, method, action) {
   const before = prototype[method];
   prototype[method] = function (...values) {
@@ -106,12 +109,6 @@ app.registerExtension({
   name: "ltxduo.Reports",
 
   setup() {
-    const graphToPrompt = app.graphToPrompt;
-    app.graphToPrompt = async function (...values) {
-      const made = await graphToPrompt.apply(this, values);
-      withoutReports(made.workflow);
-      return made;
-    };
     api.addEventListener("executing", ({ detail }) => {
       const node = detail != null && nodeOf(detail);
       if (isOurs(node)) keep(node, null); // another run, another report
@@ -127,6 +124,11 @@ app.registerExtension({
     after(nodeType.prototype, "onExecuted", (node, output) => {
       removeWidget(node, WHILE_RUNNING);
       keep(node, output?.text?.join("\n"));
+    });
+    after(nodeType.prototype, "onSerialize", (node, saved) => {
+      if (!queueing || !saved.properties) return;
+      saved.properties = { ...saved.properties };
+      delete saved.properties[PROPERTY];
     });
     after(nodeType.prototype, "onConfigure", (node) => show(node, node.properties?.[PROPERTY]));
   },

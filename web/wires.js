@@ -10,6 +10,11 @@ const COLOURS = {
   LTXDUO_GUIDANCE: "#f06ca8",
 };
 
+// For Nodes 2.0.
+function setVariable(type, colour) {
+  document.documentElement.style.setProperty(`--color-datatype-${type}`, colour);
+}
+
 // A palette empties the colours of all types that it does not know, each time it is chosen; those it knows it may set.
 function setLastingly(colours, type, colour) {
   Object.defineProperty(colours, type, {
@@ -18,6 +23,7 @@ function setLastingly(colours, type, colour) {
     get: () => colour,
     set(chosen) {
       colour = chosen || COLOURS[type];
+      queueMicrotask(() => setVariable(type, colour)); // after the palette has emptied it
     },
   });
 }
@@ -29,11 +35,7 @@ app.registerExtension({
     for (const [type, colour] of Object.entries(COLOURS)) {
       setLastingly(app.canvas.constructor.link_type_colors, type, colour);
       setLastingly(app.canvas.default_connection_color_byType, type, colour);
+      setVariable(type, colour);
     }
-    // Nodes 2.0: a palette's own colours stand on the root element and win.
-    const rules = Object.entries(COLOURS).map(([type, colour]) => `--color-datatype-${type}: ${colour};`);
-    const style = document.createElement("style");
-    style.textContent = `:root { ${rules.join(" ")} }`;
-    document.head.append(style);
   },
 });
