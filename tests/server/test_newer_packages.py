@@ -9,19 +9,12 @@ import pytest
 
 from ltx_duo.scripts.demo import server
 from ltx_duo.scripts.lacking import lacking
+from ltx_duo.tests.server.stand_in import main_file
 
 EINOPS = version("einops")
 
-# Answers as ComfyUI does once it is ready, and tells which package it found.
-STAND_IN = """
-import http.server, pathlib, sys, einops
-pathlib.Path("einops.txt").write_text(einops.__version__)
-class Ready(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.send_response(200)
-        self.end_headers()
-http.server.HTTPServer(("127.0.0.1", int(sys.argv[sys.argv.index("--port") + 1])), Ready).serve_forever()
-"""
+# Tells which package it found.
+STAND_IN = main_file('import einops, pathlib; pathlib.Path("einops.txt").write_text(einops.__version__)')
 STARTER = """
 import sys
 from pathlib import Path

@@ -8,17 +8,10 @@ import time
 from pathlib import Path
 
 from ltx_duo.scripts.demo.server import PACK
+from ltx_duo.tests.server.stand_in import main_file
 
-# Answers as ComfyUI does once it is ready, and tells its number.
-STAND_IN = """
-import http.server, os, pathlib, sys
-pathlib.Path("pid").write_text(str(os.getpid()))
-class Ready(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.send_response(200)
-        self.end_headers()
-http.server.HTTPServer(("127.0.0.1", int(sys.argv[sys.argv.index("--port") + 1])), Ready).serve_forever()
-"""
+# Tells its number.
+STAND_IN = main_file('import os, pathlib; pathlib.Path("pid").write_text(str(os.getpid()))')
 STARTER = """
 import sys, time
 from pathlib import Path
