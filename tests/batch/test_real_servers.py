@@ -1,9 +1,11 @@
 """The script on two real ComfyUIs with the small model, one of which is killed in the middle."""
 
 import json
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
+from urllib.request import urlopen
 
 import pytest
 
@@ -44,6 +46,14 @@ def place(server, small_model, tmp_path) -> Place:
         yield Place((server, own), workflow)
 
 
+def wait_until_at_work(server: ComfyServer) -> None:
+    while True:
+        with urlopen(f"{server.url}/queue") as answer:
+            if json.load(answer)["queue_running"]:
+                return
+        time.sleep(0.1)
+
+
 @pytest.mark.timeout(600)
 def test_the_films_of_a_killed_server_are_made_by_the_other(place, start_batch, tmp_path):
     photo.draw(tmp_path / "lake.png", 96, 64)
@@ -58,14 +68,9 @@ def test_the_films_of_a_killed_server_are_made_by_the_other(place, start_batch, 
     }
     listed[3] |= {"guidance": {"stg_blocks": [47]}}  # a block that the small model does not have
     process = start_batch(write_jobs(tmp_path / "jobs.jsonl", listed), "--out", out, *place.options())
-    lines = []
-    for line in process.stdout:
-        lines.append(line)
-        if "on server 2" in line:
-            place.servers[1].stop()
-            break
-    lines += process.stdout.readlines()
-    said = "".join(lines)
+    wait_until_at_work(place.servers[1])
+    place.servers[1].stop()
+    said = process.stdout.read()
     assert process.wait() == 1, said
     assert "server 2 was lost" in said
     assert "the model has blocks 0 to 3" in said
