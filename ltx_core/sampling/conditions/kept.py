@@ -48,14 +48,14 @@ class Kept:
         return (1, *shape[2:]) if len(shape) == 5 else (1, shape[2])
 
     @property
+    def made_anew(self) -> Tensor:
+        """The mask, of zeros where all is kept."""
+        return torch.zeros(self._cells) if self.mask is None else self.mask
+
+    @property
     def everything(self) -> bool:
         """Whether nothing is made anew: the stream is given as a whole."""
         return self.mask is None or not self.mask.any()
-
-    @property
-    def nothing(self) -> bool:
-        """Whether everything is made anew."""
-        return self.mask is not None and bool((self.mask == 1).all())
 
     @property
     def appended_tokens(self) -> int:
@@ -72,6 +72,5 @@ class Kept:
         tokens = (patchify_video if picture else patchify_audio)(self.latent).to(state.latent)
         if state.latent.shape[1] != tokens.shape[1]:
             raise ConditioningError("What is kept comes after keyframes or references; put it before them.")
-        mask = torch.zeros(self._cells) if self.mask is None else self.mask
-        mask = mask.to(state.denoise_mask).reshape(1, -1, 1).expand_as(state.denoise_mask)
+        mask = self.made_anew.to(state.denoise_mask).reshape(1, -1, 1).expand_as(state.denoise_mask)
         return replace(state, clean=torch.where(mask < 1, tokens, state.clean), denoise_mask=mask.clone())
