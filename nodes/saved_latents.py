@@ -45,7 +45,7 @@ class SaveLatent(io.ComfyNode):
         metadata = latent_files.workflow_metadata(cls.hidden.prompt, cls.hidden.extra_pnginfo)
         saved = latent_files.save(latent, filename_prefix, metadata)
         done = told.output(latent)
-        done.ui = {**(done.ui or {}), "latents": [saved]}
+        done.ui = {"latents": [saved], **(done.ui or {})}
         return done
 
 

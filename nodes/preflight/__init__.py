@@ -54,9 +54,8 @@ def check(graph: PromptGraph, files: Files, has_gpu: bool) -> Report:
         check_start(graph, sampler, files, report)
     for sampler in graph.of_type(STAGE_TWO_SAMPLER):
         check_stage_two(graph, sampler, files, has_gpu, report)
-    for node in graph.of_type(
-        SOUND_CONDITION, *FILM_CONDITIONS, STAGE_ONE_SAMPLER, LATENT_UPSAMPLER, STAGE_TWO_SAMPLER, DECODE
-    ):
+    sampling = STAGE_ONE_SAMPLER, LATENT_UPSAMPLER, STAGE_TWO_SAMPLER
+    for node in graph.of_type(SOUND_CONDITION, *FILM_CONDITIONS, *sampling, DECODE):
         check_vaes(graph, node, files, report)
     for node in graph.of_type(STAGE_ONE_SAMPLER, STAGE_TWO_SAMPLER, DECODE):
         check_batch(graph, node, files, report)

@@ -61,9 +61,7 @@ def _has_images(graph: PromptGraph, sampler: Node) -> bool:
     """A sound or a film in the chain does not count: from stage one both come with the latent.  What is not known is an
     image."""
     kinds = [node.type for node in graph.chain(sampler, "conditions")]
-    return sampler.has("conditions") and (
-        not kinds or any(kind not in (SOUND_CONDITION, *FILM_CONDITIONS) for kind in kinds)
-    )
+    return sampler.has("conditions") and (not kinds or bool(set(kinds) - {SOUND_CONDITION, *FILM_CONDITIONS}))
 
 
 def _check_distilled_weights(graph: PromptGraph, sampler: Node, loaders: list[Node], report: Report) -> None:
