@@ -10,6 +10,7 @@ from ...ltx_core.sampling.stage import AVLatent
 from . import compat
 
 KEY = "noise_mask"
+_HAIR = 1e-4  # scaling a mask rounds
 
 
 def kept(latent: dict, start: AVLatent) -> tuple[Kept | None, Kept | None]:
@@ -75,7 +76,7 @@ def _of_sound(mask: Tensor, audio: Tensor) -> Tensor:
     """(1, T)."""
     scaled = _checked(comfy.utils.reshape_mask(mask.float(), audio.shape), "sound")[:1]
     lowest, highest = (reduce(scaled, (1, 3)) for reduce in (torch.amin, torch.amax))
-    if not torch.equal(lowest, highest):
+    if (highest - lowest).max() > _HAIR:
         raise ConditioningError(
             "The noise mask of the sound differs by pitch; a stage keeps a sound or makes it anew from one moment to "
             "another. Give a mask that is the same over its height."
@@ -86,4 +87,4 @@ def _of_sound(mask: Tensor, audio: Tensor) -> Tensor:
 def _checked(mask: Tensor, what: str) -> Tensor:
     if not (mask.min() >= 0 and mask.max() <= 1):  # NaN fails too
         raise ConditioningError(f"The noise mask of the {what} leaves 0 to 1: 1 is made anew, 0 stays.")
-    return mask
+    return mask.where(mask < 1 - _HAIR, 1.0).where(mask > _HAIR, 0.0)

@@ -79,7 +79,8 @@ def run_stage_one(
             f"node's fps says: what moves in it changes its speed. Set fps to {before.fps:g} to keep it."
         )
     kept = None if latent is None or sound is not None else _kept_sound(latent, geometry)
-    run = StageRun(model, 1, geometry, conditions, guidance, features, film, kept is not None)
+    masked = (None, None) if initial is None else _masked(latent, initial, kept)
+    run = StageRun(model, 1, geometry, conditions, guidance, features, film, _whole(masked))
     generator = torch.Generator(noise_device_of(noise_device)).manual_seed(seed)
     _warn(report, sigmas, 1, own or denoise < 1, initial, film)
     if sound is not None:
@@ -89,8 +90,7 @@ def run_stage_one(
             report.warn("The sound of the connected latent gives way to the one of LTX Sound Condition.")
 
     encoded, picture, heard = run.encode_images(vae, report), run.encode_film(vae, report), run.encode_sound(vae)
-    if initial is not None:
-        picture, heard = _or_masked(picture, heard, latent, initial, kept)
+    picture, heard = picture or masked[0], heard or masked[1]
     stage = two_stage.stage_one(
         geometry, sigmas, guidance, conditions=encoded, initial=initial, video=picture, audio=heard,
         sampler=model.variant.sampler,
@@ -139,7 +139,8 @@ def run_stage_two(
             "Stage one made the picture without this sound, or to another one: it only fits what stage two still "
             "changes. Connect the same conditions to LTX Stage One Sampler."
         )
-    run = StageRun(model, 2, geometry, conditions, OFF, features, film, kept is not None)
+    masked = _masked(latent, start, kept)
+    run = StageRun(model, 2, geometry, conditions, OFF, features, film, _whole(masked))
     info = latents.info_of(latent)
     generator = torch.Generator(noise_device_of(noise_device))
     if new_seed or info is None:
@@ -149,7 +150,7 @@ def run_stage_two(
     _warn(report, sigmas, 2, own, start)
 
     encoded, picture, heard = run.encode_images(vae, report), run.encode_film(vae, report), run.encode_sound(vae)
-    picture, heard = _or_masked(picture, heard, latent, start, kept)
+    picture, heard = picture or masked[0], heard or masked[1]
     stage = two_stage.stage_two(
         geometry, start, sigmas, conditions=encoded, video=picture, audio=heard, clean_background=clean_background,
         sampler=model.variant.sampler,
@@ -230,15 +231,25 @@ def _check_beside(film: GivenFilm, sigmas: Tensor, given: Given, latent: dict | 
         )
 
 
-def _or_masked(
-    picture: Kept | None, heard: Kept | None, latent: dict, start: AVLatent, sound: SoundInfo | None
-) -> tuple[Kept | None, Kept | None]:
-    """What is given of both streams; where the conditions say nothing, what the latent's noise masks keep, or a sound
-    that came with it."""
-    masked = noise_masks.kept(latent, start)
-    if heard is None:
-        heard = Kept(start.audio) if sound is not None else masked[1]
-    return masked[0] if picture is None else picture, heard
+def _masked(latent: dict, start: AVLatent, sound: SoundInfo | None) -> tuple[Kept | None, Kept | None]:
+    """What of picture and sound the latent itself keeps: by its noise masks, or because its sound was given.
+
+    ConditioningError where that is all of both.
+    """
+    picture, heard = noise_masks.kept(latent, start)
+    if sound is not None:
+        heard = Kept(start.audio)
+    if all(_whole((picture, heard))):
+        raise ConditioningError(
+            "The latent's noise masks keep all of the picture and all of the sound, so that nothing is left to make. "
+            "Set a mask that is 1 where something is to change."
+        )
+    return picture, heard
+
+
+def _whole(kept: tuple[Kept | None, Kept | None]) -> tuple[bool, bool]:
+    """Which of both streams stay as a whole."""
+    return tuple(own is not None and own.everything for own in kept)
 
 
 def _bits(given: Kept | None, made: Tensor | None) -> Tensor | None:

@@ -40,8 +40,8 @@ ENCODING, WATCHING, HEARING, SAMPLING = "encoding images", "encoding the film", 
 class StageRun:
     """A run of stage 1 or 2.  What cannot work is refused here, before anything is loaded.
 
-    `film`: what is made anew of it, if one is given.  `keeps_sound`: the stage's latent brings a sound that stays as it
-    is; one that is `given` does so anyway.
+    `film`: what is made anew of it, if one is given.  `keeps`: whether the stage's latent brings a picture, or a sound,
+    that stays as a whole; what is `given` so does anyway.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class StageRun:
         guidance: Guidance,
         features: tuple,
         film: GivenFilm | None = None,
-        keeps_sound: bool = False,
+        keeps: tuple[bool, bool] = (False, False),
     ):
         self.model, self.number, self.geometry, self.features = model, number, geometry, features
         self.name = f"stage {('one', 'two')[number - 1]}"
@@ -73,8 +73,8 @@ class StageRun:
         guided = for_made_streams(
             guidance,
             texts,
-            video_given=film is not None and not film.new_picture,
-            audio_given=keeps_sound or self.sound is not None or (film is not None and not film.new_sound),
+            video_given=keeps[0] or (film is not None and not film.new_picture),
+            audio_given=keeps[1] or self.sound is not None or (film is not None and not film.new_sound),
         )
         self.passes = len(passes(*guided, model.transformer_params.num_layers))
         watching = {} if film is None else {WATCHING: 2}
