@@ -9,7 +9,7 @@ from comfy_api.latest import InputImpl, Types
 from ltx_duo.ltx_core.errors import ConditioningError, LTXError
 from ltx_duo.ltx_core.sampling.conditions import encode_film
 from ltx_duo.ltx_core.sampling.geometry import LatentGeometry
-from ltx_duo.nodes.comfyui import latents, stage_run
+from ltx_duo.nodes.comfyui import latents
 
 FPS, RATE = 25.0, 16000
 FINAL = LatentGeometry(128, 64, 25, FPS)
@@ -32,14 +32,12 @@ def sizes():
 
 
 @pytest.fixture
-def made(model, stage_one, stage_two, run, vae, names, sizes):
+def made(model, stage_one, stage_two, enlarged, sizes):
     """Latents of both stages from what a node that gives a film gives."""
-    upsampler = run("UpsamplerLoader", upsampler=names.upsampler)
 
     def make(given, **chain):
         first = stage_one(model, conditions=given[0], **sizes(given))
-        larger = run("LatentUpsampler", latent=first, upsampler=upsampler, vae=vae)
-        return first, stage_two(model, larger, conditions=chain.get("two", given[0]))
+        return first, stage_two(model, enlarged(first), conditions=chain.get("two", given[0]))
 
     return make
 
@@ -51,19 +49,6 @@ def decoded(run, vae, names):
         return film.get_components(), images, audio
 
     return decode
-
-
-@pytest.fixture
-def watched(monkeypatch):
-    """The stages that were sampled."""
-    stages, sample = [], stage_run.sample_stage
-
-    def watch(transformer, stage, *arguments, **settings):
-        stages.append(stage)
-        return sample(transformer, stage, *arguments, **settings)
-
-    monkeypatch.setattr(stage_run, "sample_stage", watch)
-    return stages
 
 
 def parts(source) -> tuple[torch.Tensor, torch.Tensor]:
@@ -164,11 +149,9 @@ def test_a_region_changes_the_picture_where_the_mask_says(run, made, decoded, wa
     assert one == [[0, 1]] and two == [[0, 0, 1, 0], [0, 0, 0, 0]]
 
 
-def test_without_a_clean_background_all_of_it_is_refined(run, model, made, stage_two, vae, names, sizes, stage_one):
+def test_without_a_clean_background_all_of_it_is_refined(run, model, enlarged, stage_two, vae, sizes, stage_one):
     given = run("Retake", video=video(), **RETAKE)
-    first = stage_one(model, conditions=given[0], **sizes(given))
-    upsampler = run("UpsamplerLoader", upsampler=names.upsampler)
-    larger = run("LatentUpsampler", latent=first, upsampler=upsampler, vae=vae)
+    larger = enlarged(stage_one(model, conditions=given[0], **sizes(given)))
     kept, refined = (
         latents.take(stage_two(model, larger, conditions=given[0], clean_background=clean))[0]
         for clean in (True, False)
@@ -189,21 +172,6 @@ def test_denoise_begins_from_the_film(run, model, stage_one, sizes, watched):
     assert len(stage.sigmas) == 2 and torch.equal(stage.video.latent, stage.video.conditions[0].latent)
     assert stage.video.noise_scale == stage.audio.noise_scale == float(stage.sigmas[0]) < 1
     assert latents.take(few)[0].isfinite().all()
-
-
-def test_noise_masks_of_cores_nodes_are_kept(run, model, stage_one, names, watched):
-    """A mask of pixels, as SetLatentNoiseMask lays it on a picture, and one joined with a sound's."""
-    import comfy.nested_tensor
-
-    start = stage_one(model, conditions=None, seed=3)
-    picture, sound = latents.take(start)
-    mask = torch.ones(1, 1, 32, 64)
-    mask[..., :32] = 0
-    both = comfy.nested_tensor.NestedTensor((mask, torch.zeros_like(sound)))
-    latent = {"samples": start["samples"], "noise_mask": both}
-    made = latents.take(stage_one(model, conditions=None, latent=latent))
-    assert torch.equal(made[1], sound)
-    assert torch.equal(made[0][..., 0], picture[..., 0]) and not torch.equal(made[0][..., 1], picture[..., 1])
 
 
 @pytest.mark.parametrize(

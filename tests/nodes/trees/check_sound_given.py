@@ -3,14 +3,12 @@
 import math
 from types import MappingProxyType
 
-import comfy.latent_formats
 import comfy.model_management as mm
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-import nodes as core
-from ltx_duo.ltx_core.errors import CheckpointError, ConditioningError, GeometryError, LTXError
+from ltx_duo.ltx_core.errors import CheckpointError, ConditioningError, LTXError
 from ltx_duo.ltx_core.sampling.conditions import GivenSound, encode_sound
 from ltx_duo.ltx_core.sampling.geometry import LatentGeometry
 from ltx_duo.nodes.comfyui import compat, latent_files, latents, stage_run
@@ -38,12 +36,6 @@ def sound(run):
 
 
 @pytest.fixture
-def enlarged(run, vae, names):
-    upsampler = run("UpsamplerLoader", upsampler=names.upsampler)
-    return lambda latent: run("LatentUpsampler", latent=latent, upsampler=upsampler, vae=vae)
-
-
-@pytest.fixture
 def decoded(run, vae, names):
     return lambda latent: run("AVDecode", latent=latent, vae=vae, tiling="off", **names.tiles)[2]
 
@@ -59,19 +51,6 @@ def told(nodes, vae, texts, names):
         return done.ui["text"][1:], done.args[0]
 
     return sample
-
-
-@pytest.fixture
-def watched(monkeypatch):
-    """The stages that were sampled."""
-    stages, sample = [], stage_run.sample_stage
-
-    def watch(transformer, stage, *arguments, **settings):
-        stages.append(stage)
-        return sample(transformer, stage, *arguments, **settings)
-
-    monkeypatch.setattr(stage_run, "sample_stage", watch)
-    return stages
 
 
 def expected_latent(vae, audio: dict, start: float = 0.0) -> torch.Tensor:
@@ -321,71 +300,6 @@ class TestTravelling:
     def test_little_memory_travels(self, model, sound, stage_one):
         waveform = latents.sound_info(stage_one(model, conditions=sound(noise(20.0)))).waveform.waveform
         assert waveform.untyped_storage().nbytes() == waveform.nbytes == 2 * 4 * round(SECONDS * 44100)
-
-
-class TestCoresMasks:
-    """Sound-driven film as people wire it: LTXVAudioVAEEncode, SetLatentNoiseMask with 0, LTXVConcatAVLatent."""
-
-    @pytest.fixture
-    def wired(self, vae):
-        def wire(value: float = 0.0, video: float | None = None) -> dict:
-            audio = {"samples": expected_latent(vae, noise())}
-            audio = core.SetLatentNoiseMask().set_mask(audio, torch.full((1, 16, 9), value))[0]
-            picture = torch.zeros(1, 128, 2, 1, 2)
-            masks = torch.ones_like(picture) if video is None else torch.full((1, 1, 2, 1, 2), video)
-            # LTXVConcatAVLatent, which ComfyUI has since 0.4.
-            return {"samples": nested(picture, audio["samples"]), "noise_mask": nested(masks, audio["noise_mask"])}
-
-        return wire
-
-    @pytest.mark.skipif(not hasattr(comfy.latent_formats, "LTXAV"), reason="this ComfyUI has no audio-video nodes")
-    def test_this_is_what_core_makes(self, wired):
-        from comfy_extras.nodes_lt import LTXVConcatAVLatent
-
-        ours = wired()
-        picture, audio = ours["samples"].unbind()
-        masked = {"samples": audio, "noise_mask": ours["noise_mask"].unbind()[1]}
-        theirs = LTXVConcatAVLatent.execute({"samples": picture}, masked).args[0]
-        assert theirs.keys() == ours.keys()
-        for key in ours:
-            assert all(torch.equal(a, b) for a, b in zip(ours[key].unbind(), theirs[key].unbind(), strict=True))
-
-    def test_a_mask_of_0_freezes_the_sound(self, vae, model, wired, stage_one, stage_two, enlarged, decoded, watched):
-        expected = expected_latent(vae, noise())
-        first = stage_one(model, conditions=None, latent=wired())
-        second = stage_two(model, enlarged(first), conditions=None, audio="stage two")
-        for latent in (first, second):
-            assert torch.equal(latents.take(latent)[1], expected)
-        assert all(stage.audio.frozen for stage in watched)
-        # The waveform is not known: the VAE's comes out.
-        assert decoded(second)["sample_rate"] == 48000
-
-    @pytest.mark.parametrize("masks", [(0.5, None), (0.0, 0.5), (0.5, 0.5), (1.0, 0.0)])
-    def test_other_masks_keep_what_they_say(self, model, stage_one, wired, watched, masks):
-        latent, (sound, picture) = wired(*masks), masks
-        made = latents.take(stage_one(model, conditions=None, latent=latent))
-        (stage,) = watched
-        for value, start, before, after in zip(
-            (1.0 if picture is None else picture, sound), (stage.video, stage.audio), latent["samples"].unbind(), made,
-            strict=True,
-        ):  # fmt: skip
-            assert start.frozen == (value == 0) == torch.equal(after, before)
-            if 0 < value < 1:
-                assert (start.conditions[0].mask == value).all() and torch.equal(start.conditions[0].latent, before)
-
-    def test_masks_that_leave_nothing_to_make_or_differ_by_pitch_are_refused(self, model, stage_one, wired):
-        with pytest.raises(ConditioningError, match="nothing is left to make"):
-            stage_one(model, conditions=None, latent=wired(0.0, 0.0))
-        latent = wired()
-        latent["noise_mask"].unbind()[1][..., 4:] = 1
-        with pytest.raises(ConditioningError, match="differs by pitch"):
-            stage_one(model, conditions=None, latent=latent)
-
-    def test_a_sound_of_another_length(self, model, stage_one, wired):
-        latent = wired()
-        latent["samples"] = nested(latent["samples"].unbind()[0], torch.zeros(1, 8, 40, 16))
-        with pytest.raises(GeometryError, match="9 latents of sound belong"):
-            stage_one(model, conditions=None, latent=latent)
 
 
 def test_cancel_while_the_sound_is_encoded(model, sound, stage_one, monkeypatch, same):
