@@ -77,9 +77,7 @@ class GivenFilm:
             raise ConditioningError("Nothing is added to the film: give seconds before it, after it, or both.")
         _check_frames(frames)
         check_fps(fps)
-        added = [
-            math.ceil(max(0.0, seconds) * fps / TEMPORAL_FACTOR - 1e-6) * TEMPORAL_FACTOR for seconds in (before, after)
-        ]
+        added = [_whole_cells(seconds * fps) for seconds in (before, after)]
         length, kept = _used(len(frames), added[1]), round(overlap * fps)
         windows = []
         if added[0]:
