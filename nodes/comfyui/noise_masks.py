@@ -10,6 +10,7 @@ from ...ltx_core.sampling.stage import AVLatent
 from . import compat
 
 KEY = "noise_mask"
+_HAIR = 1e-4
 
 
 def kept(latent: dict, start: AVLatent) -> tuple[Kept | None, Kept | None]:
@@ -68,14 +69,14 @@ def _masks(latent: dict) -> tuple[Tensor, ...]:
 
 def _of_picture(mask: Tensor, video: Tensor) -> Tensor:
     """(1, F', H', W')."""
-    return _checked(comfy.utils.reshape_mask(mask.float(), video.shape), "picture")[:1].amax(1)
+    return _scaled(mask, video, "picture").amax(1)
 
 
 def _of_sound(mask: Tensor, audio: Tensor) -> Tensor:
     """(1, T)."""
-    scaled = _checked(comfy.utils.reshape_mask(mask.float(), audio.shape), "sound")[:1]
+    scaled = _scaled(mask, audio, "sound")
     lowest, highest = (reduce(scaled, (1, 3)) for reduce in (torch.amin, torch.amax))
-    if not torch.equal(lowest, highest):
+    if (highest - lowest).max() > _HAIR:
         raise ConditioningError(
             "The noise mask of the sound differs by pitch; a stage keeps a sound or makes it anew from one moment to "
             "another. Give a mask that is the same over its height."
@@ -83,7 +84,9 @@ def _of_sound(mask: Tensor, audio: Tensor) -> Tensor:
     return highest
 
 
-def _checked(mask: Tensor, what: str) -> Tensor:
+def _scaled(mask: Tensor, latent: Tensor, what: str) -> Tensor:
+    """The mask for every value of a latent, (1, C, ...)."""
     if not (mask.min() >= 0 and mask.max() <= 1):  # NaN fails too
         raise ConditioningError(f"The noise mask of the {what} leaves 0 to 1: 1 is made anew, 0 stays.")
-    return mask
+    scaled = comfy.utils.reshape_mask(mask.float(), latent.shape)[:1]
+    return torch.where(scaled > 1 - _HAIR, 1.0, scaled)  # interpolating ones rounds some down

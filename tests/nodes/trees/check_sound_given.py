@@ -307,15 +307,16 @@ class TestTravelling:
     def test_a_sound_finds_its_waveform_after_a_join_and_loses_it_where_it_was_changed(
         self, model, sound, stage_one, decoded
     ):
-        """Core's nodes put a picture and a sound together, whosever they are."""
+        """Core's nodes put a picture and a sound together, whosever they are; a noise mask of 0 keeps any sound."""
         made, given = stage_one(model, conditions=None), stage_one(model, conditions=sound(noise()))
         samples = nested(latents.take(made)[0], latents.take(given)[1])
         joined = {**made, **given, "samples": samples}
         assert latents.sound_info(joined).waveform is latents.sound_info(given).waveform
         other = {**given, **made, "samples": nested(latents.take(given)[0], latents.take(made)[1])}
-        assert latents.sound_info(other) is None and decoded(other)["sample_rate"] == 48000
+        assert latents.sound_info(other).waveform is None and decoded(other)["sample_rate"] == 48000
         louder = {**given, "samples": nested(latents.take(given)[0], latents.take(given)[1] * 1.5)}
-        assert latents.sound_info(louder) is None
+        assert latents.sound_info(louder).waveform is None
+        assert latents.sound_info({key: value for key, value in louder.items() if key != "noise_mask"}) is None
 
     def test_little_memory_travels(self, model, sound, stage_one):
         waveform = latents.sound_info(stage_one(model, conditions=sound(noise(20.0)))).waveform.waveform
@@ -359,12 +360,32 @@ class TestCoresMasks:
         # The waveform is not known: the VAE's comes out.
         assert decoded(second)["sample_rate"] == 48000
 
-    @pytest.mark.parametrize("masks", [(0.5, None), (0.0, 0.0), (0.0, 0.5), (1.0, 0.0), ()])
-    def test_other_masks_are_refused(self, model, stage_one, wired, masks):
-        latent = wired(*masks)
-        if not masks:
-            latent["noise_mask"].unbind()[1][..., 4:] = 1  # over a part of the sound
-        with pytest.raises(ConditioningError, match="keeps all of the sound and none of the picture.*Sound Condition"):
+    def test_a_mask_over_a_part_keeps_that_part(self, model, stage_one, wired, watched):
+        """Core scales masks to the latent: a row of 16 to its 9 moments."""
+        latent = wired()
+        latent["noise_mask"].unbind()[1][..., 8:, :] = 1
+        given, made = (latents.take(own)[1] for own in (latent, stage_one(model, conditions=None, latent=latent)))
+        assert not watched[0].audio.frozen
+        assert torch.equal(made[:, :, :4], given[:, :, :4])
+        assert not torch.isclose(made[:, :, 5:], given[:, :, 5:]).all(dim=(1, 3)).any()
+
+    def test_a_mask_over_the_picture_keeps_it_beside_the_sound(self, model, stage_one, wired, watched):
+        made = stage_one(model, conditions=None, latent=wired(1.0, 0.0))
+        assert watched[0].video.frozen and not watched[0].audio.frozen
+        assert not latents.take(made)[0].any()
+
+    @pytest.mark.parametrize(
+        ("place", "value", "words"),
+        [
+            ((..., slice(4, None)), 1.0, "differs by pitch"),
+            ((...,), torch.nan, "leaves 0 to 1"),
+            ((...,), 2.0, "0 to 1"),
+        ],
+    )
+    def test_what_is_no_mask_is_refused(self, model, stage_one, wired, place, value, words):
+        latent = wired()
+        latent["noise_mask"].unbind()[1][place] = value
+        with pytest.raises(ConditioningError, match=words):
             stage_one(model, conditions=None, latent=latent)
 
     def test_a_sound_of_another_length(self, model, stage_one, wired):
