@@ -70,11 +70,17 @@ def splice_sound(film: GivenFilm, made: GivenSound | None) -> GivenSound | None:
 
 
 def feathered(mask: Tensor, feather: int = FEATHER) -> Tensor:
-    """A mask (H, W) that rises from its edges inwards over `feather` pixels; 0 wherever it was 0."""
+    """A mask (H, W) that rises from its edges inwards over `feather` pixels; 0 wherever it was 0.
+
+    Over two thirds of the way to its middle where that is less, so that small regions show what was made of them.
+    """
     steps = [mask.float()[None, None]]
-    for _ in range(feather - 1):
-        steps.append(-F.max_pool2d(-steps[-1], 3, stride=1, padding=1))
-    return torch.stack(steps).mean(0)[0, 0]
+    while len(steps) < feather * 3 // 2:
+        smaller = -F.max_pool2d(-steps[-1], 3, stride=1, padding=1)
+        if not smaller.any():
+            break
+        steps.append(smaller)
+    return torch.stack(steps[: min(feather, max(1, len(steps) * 2 // 3))]).mean(0)[0, 0]
 
 
 def _weights(film: GivenFilm, count: int, rate: float, fade: int) -> Tensor:

@@ -85,10 +85,10 @@ def stage_one(
 
     With an `initial` latent the stage begins from it, noised to the first sigma, instead of from noise alone.  `video`
     and `audio`: what is given of both; a stream that is given as a whole stays as it is, and the other one is made to
-    fit it.  Where the first sigma is below 1, what is made anew of them begins from them too (video to video).
+    fit it.  Where the first sigma is below 1, what is made anew of a given video begins from it too (video to video).
     """
-    if initial is None and not begins_with_noise(sigmas):
-        initial = AVLatent(*(None if kept is None else kept.latent for kept in (video, audio)))
+    if initial is None and video is not None and not begins_with_noise(sigmas):
+        initial = AVLatent(video.latent, None if audio is None else audio.latent)
     scale = 1.0 if initial is None else float(sigmas[0])
     begin = (None, None) if initial is None else (initial.video, initial.audio)
     return Stage(

@@ -149,7 +149,7 @@ def _state(
     latent = torch.zeros(shape, dtype=dtype, device=device) if tokens is None else tokens.to(device, dtype)
     return ModalityState(
         latent=latent,
-        clean=latent.clone(),
+        clean=latent if tokens is None else latent.clone(),
         denoise_mask=torch.ones(*latent.shape[:2], 1, dtype=torch.float32, device=device),
         positions=positions,
     )

@@ -107,39 +107,33 @@ def _sum_to_one(length: int, parts: list[tuple[slice, slice, Tensor]]) -> list[A
     return [AxisTile(latent, output, (weight / total[output]).float()) for latent, output, weight in parts]
 
 
-def spatial_tiles(length: int, longer: int, tiling: Tiling, scale: int = SPATIAL_FACTOR) -> list[AxisTile]:
-    """Tiles of one picture axis of `length` latent cells; `longer` is the length of the longer picture axis.
-
-    `scale`: what is made of a cell, pixels or, when encoding, a cell.
-    """
+def spatial_tiles(length: int, longer: int, tiling: Tiling) -> list[AxisTile]:
+    """Tiles of one picture axis of `length` latent cells; `longer` is the length of the longer picture axis."""
     overlap = tiling.spatial_overlap // SPATIAL_FACTOR
     size = max(2, overlap + 1, round(tiling.spatial_tile // SPATIAL_FACTOR * length / longer))
     parts = []
     for start, stop in _intervals(length, size, overlap):
-        output = slice(start * scale, stop * scale)
-        left = overlap * scale if start > 0 else 0
-        right = overlap * scale if stop < length else 0
+        output = slice(start * SPATIAL_FACTOR, stop * SPATIAL_FACTOR)
+        left = overlap * SPATIAL_FACTOR if start > 0 else 0
+        right = overlap * SPATIAL_FACTOR if stop < length else 0
         weight = _fade(output.stop - output.start, left, right, left_from_zero=False)
         parts.append((slice(start, stop), output, weight))
-    return _sum_to_one(length * scale, parts)
+    return _sum_to_one(length * SPATIAL_FACTOR, parts)
 
 
-def temporal_tiles(length: int, tiling: Tiling, scale: int = TEMPORAL_FACTOR) -> list[AxisTile]:
-    """Tiles of `length` latent frames; `scale` as in `spatial_tiles`.
-
-    All but the first begin one latent frame early: the first latent frame of a tile stands for one frame and every
-    other for eight, so the first ones of a later tile only warm it up.
-    """
+def temporal_tiles(length: int, tiling: Tiling) -> list[AxisTile]:
+    """Tiles of `length` latent frames.  All but the first begin one latent frame early: the decoder makes one frame
+    of its first latent frame and eight of every other, so the first frames of a later tile only warm it up."""
     overlap = tiling.temporal_overlap // TEMPORAL_FACTOR
     parts = []
     for start, stop in _intervals(length, tiling.temporal_tile // TEMPORAL_FACTOR, overlap):
         begin = max(0, start - 1)
-        output = slice(begin * scale, 1 + (stop - 1) * scale)
-        left = 1 + overlap * scale if start > 0 else 0
-        right = overlap * scale if stop < length else 0
+        output = slice(begin * TEMPORAL_FACTOR, 1 + (stop - 1) * TEMPORAL_FACTOR)
+        left = 1 + overlap * TEMPORAL_FACTOR if start > 0 else 0
+        right = overlap * TEMPORAL_FACTOR if stop < length else 0
         weight = _fade(output.stop - output.start, left, right, left_from_zero=True)
         parts.append((slice(begin, stop), output, weight))
-    return _sum_to_one(1 + (length - 1) * scale, parts)
+    return _sum_to_one(1 + (length - 1) * TEMPORAL_FACTOR, parts)
 
 
 def _plan(shape: tuple[int, ...], tiling: Tiling) -> tuple[list[AxisTile], list[AxisTile], list[AxisTile]]:

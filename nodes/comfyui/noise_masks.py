@@ -69,12 +69,12 @@ def _masks(latent: dict) -> tuple[Tensor, ...]:
 
 def _of_picture(mask: Tensor, video: Tensor) -> Tensor:
     """(1, F', H', W')."""
-    return _checked(comfy.utils.reshape_mask(mask.float(), video.shape), "picture")[:1].amax(1)
+    return _scaled(mask, video, "picture").amax(1)
 
 
 def _of_sound(mask: Tensor, audio: Tensor) -> Tensor:
     """(1, T)."""
-    scaled = _checked(comfy.utils.reshape_mask(mask.float(), audio.shape), "sound")[:1]
+    scaled = _scaled(mask, audio, "sound")
     lowest, highest = (reduce(scaled, (1, 3)) for reduce in (torch.amin, torch.amax))
     if (highest - lowest).max() > _HAIR:
         raise ConditioningError(
@@ -84,7 +84,9 @@ def _of_sound(mask: Tensor, audio: Tensor) -> Tensor:
     return highest
 
 
-def _checked(mask: Tensor, what: str) -> Tensor:
+def _scaled(mask: Tensor, latent: Tensor, what: str) -> Tensor:
+    """The mask for every value of a latent, (1, C, ...)."""
     if not (mask.min() >= 0 and mask.max() <= 1):  # NaN fails too
         raise ConditioningError(f"The noise mask of the {what} leaves 0 to 1: 1 is made anew, 0 stays.")
-    return mask.where(mask < 1 - _HAIR, 1.0).where(mask > _HAIR, 0.0)
+    scaled = comfy.utils.reshape_mask(mask.float(), latent.shape)[:1]
+    return scaled.where(scaled < 1 - _HAIR, 1.0).where(scaled > _HAIR, 0.0)

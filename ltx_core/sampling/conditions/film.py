@@ -58,6 +58,11 @@ class GivenFilm:
                 )
         if self.mask is not None:
             _check_mask(self.mask, self.frames)
+            if not self.mask[self._own_inside() if len(self.mask) > 1 else slice(None)].any():
+                raise ConditioningError(
+                    "The mask is empty wherever the film is made anew, so that nothing would change: paint what is to "
+                    "change on frames inside the window."
+                )
 
     @staticmethod
     def added(
@@ -73,13 +78,14 @@ class GivenFilm:
 
         `overlap`: seconds of the film that are made anew beside what is added, so that both meet.
         """
-        if before <= 0 and after <= 0:
+        for name, seconds in (("before", before), ("after", after), ("overlap", overlap)):
+            if not 0 <= seconds < math.inf:  # NaN fails too
+                raise ConditioningError(f"{name} is {seconds:g} s, expected a number of seconds from 0.")
+        if not (before or after):
             raise ConditioningError("Nothing is added to the film: give seconds before it, after it, or both.")
         _check_frames(frames)
         check_fps(fps)
-        added = [
-            math.ceil(max(0.0, seconds) * fps / TEMPORAL_FACTOR - 1e-6) * TEMPORAL_FACTOR for seconds in (before, after)
-        ]
+        added = [_whole_cells(seconds * fps) for seconds in (before, after)]
         length, kept = _used(len(frames), added[1]), round(overlap * fps)
         windows = []
         if added[0]:
@@ -180,6 +186,11 @@ class GivenFilm:
             return torch.zeros(1, geometry.audio_frames)
         return self._inside(geometry.audio_positions()[0, 0]).float()[None]
 
+    def _own_inside(self) -> Tensor:
+        """(F,) bool: which of its own frames are made anew."""
+        begins = torch.arange(len(self.frames) + 1).float() + self.before
+        return self._inside(torch.stack((begins[:-1], begins[1:]), dim=-1) / self.fps)
+
     def _inside(self, bounds: Tensor) -> Tensor:
         """Of bounds (N, 2) in seconds, which overlap a window: the vendor's rule, open at both edges."""
         begins, ends = bounds.unbind(-1)
@@ -191,7 +202,7 @@ class GivenFilm:
 
 def _whole_cells(frames: float) -> int:
     """Rounded up to multiples of 8, but for a hair."""
-    return math.ceil(max(0.0, frames) / TEMPORAL_FACTOR - 1e-6) * TEMPORAL_FACTOR
+    return math.ceil(frames / TEMPORAL_FACTOR - 1e-6) * TEMPORAL_FACTOR
 
 
 def _used(frames: int, after: int) -> int:
@@ -232,7 +243,9 @@ def _cells(mask: Tensor, film: GivenFilm, geometry: LatentGeometry) -> Tensor:
     cells = []
     for cell in range(frames):
         first, last = max(0, (cell - 1) * TEMPORAL_FACTOR + 1), cell * TEMPORAL_FACTOR
-        own = {film.source(frame) for frame in range(first, last + 1)} - {None}
-        picked = [pooled[min(frame, len(pooled) - 1)] for frame in sorted(own)]
-        cells.append(torch.stack(picked).amax(0) if picked else torch.ones(height, width))
+        own = {film.source(frame) for frame in range(first, last + 1)}
+        if None in own:
+            cells.append(torch.ones(height, width))
+        else:
+            cells.append(torch.stack([pooled[min(frame, len(pooled) - 1)] for frame in own]).amax(0))
     return torch.stack(cells)

@@ -1,4 +1,4 @@
-"""A film that is given: what is kept of it stays in both stages and comes out bit for bit; only the rest is made."""
+"""A film that is given: what is kept stays in both stages and comes out bit for bit, and only the rest is made."""
 
 from fractions import Fraction
 

@@ -67,12 +67,33 @@ def test_other_masks_keep_what_they_say(model, stage_one, wired, watched, masks)
             assert (start.conditions[0].mask == value).all() and torch.equal(start.conditions[0].latent, before)
 
 
-def test_masks_that_leave_nothing_to_make_or_differ_by_pitch_are_refused(model, stage_one, wired):
+def test_a_mask_over_a_part_keeps_that_part(model, stage_one, wired, watched):
+    """Core scales masks to the latent: a row of 16 to its 9 moments."""
+    latent = wired()
+    latent["noise_mask"].unbind()[1][..., 8:, :] = 1
+    given, made = (latents.take(own)[1] for own in (latent, stage_one(model, conditions=None, latent=latent)))
+    assert not watched[0].audio.frozen
+    assert torch.equal(made[:, :, :4], given[:, :, :4])
+    assert not torch.isclose(made[:, :, 5:], given[:, :, 5:]).all(dim=(1, 3)).any()
+
+
+def test_masks_that_leave_nothing_to_make_are_refused(model, stage_one, wired):
     with pytest.raises(ConditioningError, match="nothing is left to make"):
         stage_one(model, conditions=None, latent=wired(0.0, 0.0))
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "words"),
+    [
+        ((..., slice(4, None)), 1.0, "differs by pitch"),
+        ((...,), torch.nan, "leaves 0 to 1"),
+        ((...,), 2.0, "0 to 1"),
+    ],
+)
+def test_what_is_no_mask_is_refused(model, stage_one, wired, place, value, words):
     latent = wired()
-    latent["noise_mask"].unbind()[1][..., 4:] = 1
-    with pytest.raises(ConditioningError, match="differs by pitch"):
+    latent["noise_mask"].unbind()[1][place] = value
+    with pytest.raises(ConditioningError, match=words):
         stage_one(model, conditions=None, latent=latent)
 
 
