@@ -27,8 +27,8 @@ def splice_frames(film: GivenFilm, made: Tensor, reporter: Reporter = SILENT) ->
     """
     if not film.new_picture:
         return film.frames
-    made = made[: film.length]
     height, width = made.shape[1:3]
+    made = made[: film.length]
     in_time = _weights(film, film.length, film.fps, FADE_FRAMES)
     for number, frame in enumerate(made):
         reporter.check_cancel()
@@ -43,7 +43,14 @@ def splice_frames(film: GivenFilm, made: Tensor, reporter: Reporter = SILENT) ->
             continue
         given = fit_frame(film.frames[own], width, height).to(frame)
         frame.copy_(torch.where(weight == 0, given, torch.lerp(given, frame, weight)))
-    return made
+    if not film.lead:
+        return made
+    whole = made.new_empty(film.lead + film.length, *made.shape[1:])
+    for number in range(film.lead):
+        reporter.check_cancel()
+        whole[number] = fit_frame(film.frames[number], width, height)
+    whole[film.lead :] = made
+    return whole
 
 
 def splice_sound(film: GivenFilm, made: GivenSound | None) -> GivenSound | None:
@@ -53,20 +60,37 @@ def splice_sound(film: GivenFilm, made: GivenSound | None) -> GivenSound | None:
 
     None where a silent film keeps its silence.
     """
-    given = film.placed_sound()
-    if given is None and not film.new_sound:
+    if film.sound is None and not film.new_sound:
         return None
-    if given is None:
-        return made.part(film.length, film.fps)
-    given = given.part(film.length, film.fps)
+    frames, lead = film.lead + film.length, film.lead / film.fps
+    if film.sound is None:
+        return GivenSound(made.waveform, made.sample_rate, -lead).part(frames, film.fps)
+    start, rate = film.sound.start - film.before / film.fps, film.sound.sample_rate
+    own = GivenSound(film.sound.waveform, rate, start).part(frames, film.fps)
     if not film.new_sound:
-        return given
-    rate, own = given.sample_rate, given.waveform
-    new = GivenSound(resample(made.waveform, made.sample_rate, rate), rate).part(film.length, film.fps).waveform
-    channels = max(len(own), len(new))
-    own, new = (sound.expand(channels, -1) for sound in (own, new))
-    weight = _weights(film, own.shape[1], rate, round(FADE_SECONDS * rate))
+        return own
+    new = GivenSound(resample(made.waveform, made.sample_rate, rate), rate, -lead).part(frames, film.fps).waveform
+    channels = max(len(own.waveform), len(new))
+    own, new = (sound.expand(channels, -1) for sound in (own.waveform, new))
+    first = round(lead * rate)
+    weight = _weights(film, own.shape[1] - first, rate, round(FADE_SECONDS * rate))
+    weight = torch.cat((torch.zeros(first), weight))
     return GivenSound(torch.where(weight == 0, own, torch.lerp(own, new, weight)), rate)
+
+
+def given_sound(film: GivenFilm, given: GivenSound) -> GivenSound:
+    """The sound of the film that comes out where one was `given` in place of its own: at that one's rate, behind the
+    film's own over its lead."""
+    rate, frames, lead = given.sample_rate, film.lead + film.length, film.lead / film.fps
+    whole = GivenSound(given.waveform, rate, given.start - lead).part(frames, film.fps).waveform
+    if film.sound is None or not film.lead:
+        return GivenSound(whole, rate)
+    own = film.sound.part(film.lead, film.fps)
+    own = resample(own.waveform, own.sample_rate, rate)[:, : round(lead * rate)]
+    channels = max(len(own), len(whole))
+    whole = whole.expand(channels, -1).clone()
+    whole[:, : own.shape[1]] = own
+    return GivenSound(whole, rate)
 
 
 def feathered(mask: Tensor, feather: int = FEATHER) -> Tensor:

@@ -37,7 +37,7 @@ from .sampling.geometry import LatentGeometry
 from .sampling.guidance import OFF, Contexts, Guidance
 from .sampling.schedule import STAGE_TWO, begins_with_noise
 from .sampling.stage import AVLatent, Sampler, Stage, Start, sample_stage
-from .splicing import splice_frames, splice_sound
+from .splicing import given_sound, splice_frames, splice_sound
 from .text.connector import EmbeddingsConnector
 from .text.encoder import TextEncoder
 from .text.tokenizer import GemmaTokenizer
@@ -253,7 +253,7 @@ def _given_audio(c: Components, r: Request, placement: dict, reporter: Reporter)
 def _heard(c: Components, r: Request, latent: Tensor, frames: int, reporter: Reporter) -> GivenSound | None:
     """The sound of the result, `frames` long: as it was given, or made and put into the film's."""
     if r.sound is not None:
-        return r.sound.part(frames, r.geometry.fps)
+        return r.sound.part(frames, r.geometry.fps) if r.film is None else given_sound(r.film, r.sound)
     if r.film is not None and not r.film.new_sound:
         return splice_sound(r.film, None)
     waveform = decode_audio(c.audio_decoder, c.vocoder, latent, reporter)

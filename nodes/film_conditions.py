@@ -152,6 +152,12 @@ class Extend(io.ComfyNode):
                     0.5,
                     "Seconds of the film that are made anew beside what is added, so that both meet.",
                 ),
+                _seconds_input(
+                    "context",
+                    0.0,
+                    "Seconds at the film's end that the model sees; 0: all of it. What is before costs nothing and "
+                    "comes out as it is: a long film grows in steps of the same cost. Only without before.",
+                ),
                 *_chain_inputs(),
             ],
             outputs=_outputs("conditions with extension"),
@@ -159,19 +165,25 @@ class Extend(io.ComfyNode):
         )
 
     @validation
-    def validate_inputs(wrong: Wrong, after=None, before=None):
+    def validate_inputs(wrong: Wrong, after=None, before=None, context=None):
         if after == before == 0:
             wrong.add("after", "Nothing is added to the film. Set seconds after it, before it, or both.")
+        if before and context:
+            wrong.add(
+                "context",
+                "context is a part at the film's end, but frames are added in front of it too. Set it to 0, or add "
+                "them in another run.",
+            )
 
     @classmethod
     @declared
     def execute(
-        cls, video, after: float, before: float, overlap: float, conditions=None, audio_vae=None
+        cls, video, after: float, before: float, overlap: float, context: float, conditions=None, audio_vae=None
     ) -> io.NodeOutput:
         from ..ltx_core.sampling.conditions import GivenFilm
         from .films import film_of
 
-        film = GivenFilm.added(*film_of(video), before=before, after=after, overlap=overlap)
+        film = GivenFilm.added(*film_of(video), before=before, after=after, overlap=overlap, context=context)
         return _given(conditions, film, audio_vae)
 
 

@@ -79,7 +79,7 @@ def remarks(film: GivenFilm) -> Iterator[str]:
             f"The film is {width}x{height}; width and height give {fitted[0]}x{fitted[1]}, whole steps of {STEP}: "
             f"{width - fitted[0]} columns and {height - fitted[1]} rows at its edges are cropped."
         )
-    lost = len(film.frames) - film.used
+    lost = len(film.frames) - film.lead - film.used
     if lost > 0:
         yield f"The last {lost} frames give way to new ones: what is added begins after whole steps of 8 frames."
     if film.sound is None and film.new_picture and film.new_sound:

@@ -13,7 +13,7 @@ from ...ltx_core.execution import memory_estimates
 from ...ltx_core.execution.precompile import compile_video_decoder
 from ...ltx_core.sampling.conditions import GivenFilm, GivenSound
 from ...ltx_core.sampling.geometry import geometry_of_latent, pixel_frames
-from ...ltx_core.splicing import splice_frames, splice_sound
+from ...ltx_core.splicing import given_sound, splice_frames, splice_sound
 from ...ltx_core.video_vae.tiling import Tiling, largest_tile
 from . import compat, latents
 from .checks import custom_tiling
@@ -63,7 +63,7 @@ def run_decode(
         images, fps = _film_frames(film, picture_vae, video, tiling, tile, reporter), film.fps
     wave = _decode_audio(sound_vae, sound, progress.phase(SOUND)) if made else None
     if given is not None:
-        wave = _as_given(given, len(images), fps)
+        wave = _audio(given.part(len(images), fps) if film is None else given_sound(film, given))
     elif film is not None:
         wave = _film_sound(film, wave)
     components = Types.VideoComponents(
@@ -108,9 +108,7 @@ def _film_sound(film: GivenFilm, made: dict | None) -> dict | None:
     if sound is None and film.new_sound:
         return None
     spliced = splice_sound(film, sound)
-    if spliced is None:
-        return None
-    return {"waveform": spliced.waveform[None].to(mm.intermediate_device()), "sample_rate": spliced.sample_rate}
+    return None if spliced is None else _audio(spliced)
 
 
 def _need(component: PatchedModule, video: Tensor, way: Tiling | None) -> float:
@@ -122,10 +120,9 @@ def _need(component: PatchedModule, video: Tensor, way: Tiling | None) -> float:
     return memory_estimates.tiled_decoder(params, size, largest_tile(video.shape, way), itemsize)
 
 
-def _as_given(sound: GivenSound, frames: int, fps: float) -> dict:
-    """The AUDIO that was given, as long as the film and at its own rate: it does not go through the VAE."""
-    waveform = sound.part(frames, fps).waveform[None]
-    return {"waveform": waveform.to(mm.intermediate_device()), "sample_rate": sound.sample_rate}
+def _audio(sound: GivenSound) -> dict:
+    """ComfyUI's AUDIO of a sound, at its own rate."""
+    return {"waveform": sound.waveform[None].to(mm.intermediate_device()), "sample_rate": sound.sample_rate}
 
 
 def _for_video(sound: dict | None) -> dict | None:

@@ -4,13 +4,21 @@ import math
 
 import pytest
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ltx_duo.ltx_core.progress import SILENT
 from ltx_duo.ltx_core.sampling.conditions import GivenFilm, GivenSound
 from ltx_duo.ltx_core.sampling.conditions.fitting import fit_frame, fit_mask, resize_and_crop
-from ltx_duo.ltx_core.splicing import FADE_FRAMES, FADE_SECONDS, FEATHER, feathered, splice_frames, splice_sound
+from ltx_duo.ltx_core.splicing import (
+    FADE_FRAMES,
+    FADE_SECONDS,
+    FEATHER,
+    feathered,
+    given_sound,
+    splice_frames,
+    splice_sound,
+)
 
 QUICK = settings(max_examples=50, deadline=None)
 SIZE = (3, 5)
@@ -232,13 +240,26 @@ class TestSound:
 @QUICK
 @given(seconds=st.floats(0.1, 2), after=st.floats(0.1, 2), overlap=st.floats(0, 1))
 def test_an_extended_film_is_its_own_up_to_the_overlap(seconds, after, overlap):
-    frames = torch.rand(max(1, round(seconds * 25)), *SIZE, 3)
+    """Frames that it has too many for whole latents lead, and come out as they are."""
+    frames = torch.rand(round((seconds + overlap) * 25) + 9, *SIZE, 3)
     own = tone(len(frames) / 25, 8000, 1)
     film = GivenFilm.added(frames, 25.0, own, after=after, overlap=overlap)
-    kept = film.used - round(overlap * 25)
-    assume(kept > 0)
+    kept = len(frames) - round(overlap * 25)
     made = tone(film.total / 25, 8000, 1)
-    assert torch.equal(splice_frames(film, torch.rand(film.total, *SIZE, 3))[:kept], frames[:kept])
-    heard, samples, new = splice_sound(film, made).waveform, round(kept / 25 * 8000), round(film.used / 25 * 8000) + 200
+    whole = splice_frames(film, torch.rand(film.total, *SIZE, 3))
+    assert len(whole) == len(frames) + film.after and torch.equal(whole[:kept], frames[:kept])
+    heard, first = splice_sound(film, made).waveform, round(film.lead / 25 * 8000)
+    samples, new = round(kept / 25 * 8000), round(len(frames) / 25 * 8000) + 200
+    assert heard.shape[1] == round(len(whole) / 25 * 8000)
     assert torch.equal(heard[:, :samples], own.waveform[:, :samples])
-    assert torch.equal(heard[:, new:], made.waveform[:, new:])
+    assert torch.equal(heard[:, new:], made.waveform[:, new - first :])
+
+
+def test_a_given_sound_begins_behind_the_lead():
+    own = tone(2.0, 8000, 1)
+    film = GivenFilm.added(torch.rand(44, *SIZE, 3), 25.0, own, after=0.5)
+    given = tone(3.0, 16000, 2)
+    heard, first = given_sound(film, given), round(film.lead / 25 * 16000)
+    assert film.lead == 3 and heard.sample_rate == 16000
+    assert torch.equal(heard.waveform[:, first:], given.waveform[:, : heard.waveform.shape[1] - first])
+    assert heard.waveform[:, :first].any() and heard.waveform.shape == (2, round((44 + film.after) / 25 * 16000))

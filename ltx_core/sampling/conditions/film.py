@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from ...errors import ConditioningError
 from ..geometry import SPATIAL_FACTOR, TEMPORAL_FACTOR, LatentGeometry, check_fps
 from .fitting import fit_mask
-from .sound import GivenSound
+from .sound import GivenSound, silence
 
 OVERLAP = 0.5  # seconds of a film that are made anew beside what is added to it: the vendor's
 _FRAMES_AT_ONCE = 8
@@ -21,10 +21,11 @@ _SAME_RATE = 1e-3  # 23.976 is 24000/1001
 class GivenFilm:
     """A film that is kept but for a part, which is made anew: retake, extend, region, a new sound.
 
-    frames: (F, H, W, 3) float 0..1 on the CPU, at `fps`; sound: its own, None for a silent film.  before, after: frames
-    that are added in front and behind, multiples of 8.  windows: [start, end) in seconds of the film that is made,
-    where it is made anew.  mask: (F or 1, H, W) float of the same size as the frames, 1 where the picture is made anew
-    inside the windows, None for all of it.  new_picture, new_sound: which of both is made anew.
+    frames: (F, H, W, 3) float 0..1 on the CPU, at `fps`; sound: its own, None for a silent film.  lead: its first
+    frames that no stage sees and that come out as they are; the film that is made begins behind them.  before, after:
+    frames that are added in front and behind, multiples of 8.  windows: [start, end) in seconds of the film that is
+    made, where it is made anew.  mask: (F or 1, H, W) float of the same size as the frames, 1 where the picture is made
+    anew inside the windows, None for all of it.  new_picture, new_sound: which of both is made anew.
 
     The vendor's retake has one window; its product extends a film by `added`.  ConditioningError for what is no film,
     and where nothing of it would be made anew.
@@ -37,6 +38,7 @@ class GivenFilm:
     before: int = 0
     after: int = 0
     mask: Tensor | None = None
+    lead: int = 0
     new_picture: bool = True
     new_sound: bool = True
 
@@ -47,6 +49,11 @@ class GivenFilm:
             added = getattr(self, name)
             if added < 0 or added % TEMPORAL_FACTOR:
                 raise ConditioningError(f"{name} is {added} frames, expected a multiple of {TEMPORAL_FACTOR} from 0.")
+        if not 0 <= self.lead < len(self.frames) or (self.lead and (self.before or self.mask is not None)):
+            raise ConditioningError(
+                f"lead is {self.lead} frames, expected fewer than the film's {len(self.frames)}, and 0 where frames "
+                "are added in front or a mask is given."
+            )
         if not (self.new_picture or self.new_sound):
             raise ConditioningError("Neither picture nor sound is made anew: choose one of them, or both.")
         for start, end in self.windows:
@@ -73,12 +80,15 @@ class GivenFilm:
         before: float = 0.0,
         after: float = 0.0,
         overlap: float = OVERLAP,
+        context: float = 0.0,
     ) -> "GivenFilm":
         """The film with `before` and `after` seconds added to it, rounded up to 8 frames.
 
-        `overlap`: seconds of the film that are made anew beside what is added, so that both meet.
+        `overlap`: seconds of the film that are made anew beside what is added, so that both meet.  `context`: the
+        seconds at its end that the stages see, where nothing is added in front; 0 is all of it.  A long film grows in
+        steps that cost the same.
         """
-        for name, seconds in (("before", before), ("after", after), ("overlap", overlap)):
+        for name, seconds in (("before", before), ("after", after), ("overlap", overlap), ("context", context)):
             if not 0 <= seconds < math.inf:  # NaN fails too
                 raise ConditioningError(f"{name} is {seconds:g} s, expected a number of seconds from 0.")
         if not (before or after):
@@ -86,19 +96,34 @@ class GivenFilm:
         _check_frames(frames)
         check_fps(fps)
         added = [_whole_cells(seconds * fps) for seconds in (before, after)]
-        length, kept = _used(len(frames), added[1]), round(overlap * fps)
+        if context and before:
+            raise ConditioningError(
+                "context is a part at the film's end, but frames are added in front of it too: set context to 0, or "
+                "add them in another run."
+            )
+        # Only whole latent frames are seen: at the beginning the rest is not missed.
+        all_seen = (len(frames) - 1) // TEMPORAL_FACTOR * TEMPORAL_FACTOR + 1
+        seen = min(all_seen, _whole_cells(context * fps) + 1) if context else all_seen
+        lead = 0 if before else len(frames) - seen
+        length, kept = _used(len(frames) - lead, added[1]), round(overlap * fps)
         windows = []
         if added[0]:
             windows.append((0.0, min(added[0] + kept, sum(added) + length) / fps))
         if added[1]:
             windows.append((max(0, added[0] + length - kept) / fps, math.inf))
-        return GivenFilm(frames, fps, sound, tuple(windows), *added)
+        film = GivenFilm(frames, fps, sound, tuple(windows), *added, lead=lead)
+        if film.video_mask(LatentGeometry(SPATIAL_FACTOR, SPATIAL_FACTOR, film.total, fps)).all():
+            raise ConditioningError(
+                f"Of the {(len(frames) - lead) / fps:.2f} s of the film that are seen nothing would be kept: all of it "
+                f"lies in the overlap of {overlap:g} s. Choose a shorter overlap, or a longer film or context."
+            )
+        return film
 
     @property
     def used(self) -> int:
         """How many frames of the new film belong to it, 8n+1: its last frame is repeated where it has fewer; where
         frames follow, the last ones that do not fit are left out."""
-        return _used(len(self.frames), self.after)
+        return _used(len(self.frames) - self.lead, self.after)
 
     @property
     def total(self) -> int:
@@ -107,11 +132,12 @@ class GivenFilm:
 
     @property
     def length(self) -> int:
-        """Frames of the film that comes out: without what was repeated to fill it up."""
-        return self.before + min(self.used, len(self.frames)) + self.after
+        """Frames that come out behind the lead: without what was repeated to fill the film up."""
+        return self.before + min(self.used, len(self.frames) - self.lead) + self.after
 
     @property
     def seconds(self) -> float:
+        """How long that lasts."""
         return self.length / self.fps
 
     @property
@@ -156,13 +182,15 @@ class GivenFilm:
     def source(self, frame: int) -> int | None:
         """Which of its own frames stands at `frame` of the new film; None where one is added."""
         own = frame - self.before
-        return min(own, len(self.frames) - 1) if 0 <= own < self.used else None
+        return min(self.lead + own, len(self.frames) - 1) if 0 <= own < self.used else None
 
     def placed_sound(self) -> GivenSound | None:
-        """Its sound on the time of the new film."""
+        """Its sound on the time of the new film; silence where it ends within the lead."""
         if self.sound is None:
             return None
-        return GivenSound(self.sound.waveform, self.sound.sample_rate, self.sound.start - self.before / self.fps)
+        waveform, rate = self.sound.waveform, self.sound.sample_rate
+        start = self.sound.start + (self.lead - self.before) / self.fps
+        return GivenSound(waveform, rate, start) if start < waveform.shape[1] / rate else silence(rate)
 
     def video_mask(self, geometry: LatentGeometry) -> Tensor:
         """(1, F', H', W') float32 at the size of `geometry`: 1 for every cell of which a pixel is made anew."""
@@ -188,7 +216,7 @@ class GivenFilm:
 
     def _own_inside(self) -> Tensor:
         """(F,) bool: which of its own frames are made anew."""
-        begins = torch.arange(len(self.frames) + 1).float() + self.before
+        begins = torch.arange(len(self.frames) + 1).float() + self.before - self.lead
         return self._inside(torch.stack((begins[:-1], begins[1:]), dim=-1) / self.fps)
 
     def _inside(self, bounds: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from ..geometry import TEMPORAL_FACTOR, VIDEO_CHANNELS, LatentGeometry
 from .film import GivenFilm
 from .fitting import resize_and_crop
 from .kept import Kept
-from .sound import GivenSound, encode_sound
+from .sound import encode_sound, silence
 
 
 @torch.no_grad()
@@ -36,7 +36,7 @@ def encode_film(
     pixels = torch.empty(1, PIXEL_CHANNELS, film.used, geometry.height, geometry.width, dtype=dtype)
     for number in range(film.used):
         reporter.check_cancel()
-        frame = film.frames[min(number, len(film.frames) - 1)]
+        frame = film.frames[film.source(film.before + number)]
         pixels[:, :, number] = resize_and_crop(frame, geometry.width, geometry.height, reporter)[:, :, 0]
     encoded = encode_tiled(encoder, pixels, tiling, device, reporter)
     latent = encoded.new_zeros(1, VIDEO_CHANNELS, *geometry.video_shape[1:])
@@ -59,6 +59,6 @@ def encode_film_sound(
     if sound is None:
         if film.new_sound:
             return None
-        sound = GivenSound(torch.zeros(1, 1), encoder.params.sampling_rate)
+        sound = silence(encoder.params.sampling_rate)
     latent = encode_sound(encoder, sound, geometry, dtype=dtype, device=device, reporter=reporter)
     return Kept(latent, film.audio_mask(geometry).to(latent.device))

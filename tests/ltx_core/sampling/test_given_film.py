@@ -71,6 +71,7 @@ class TestLength:
     ):
         """The windows are the vendor's: what is new and round(overlap * fps) frames of the film beside it."""
         assume(before > 1e-3 or after > 1e-3)
+        frames += 2 * round(overlap * fps) + 16  # of which some stay
         film = GivenFilm.added(pictures(frames), fps, before=before, after=after, overlap=overlap)
         for seconds, added in ((before, film.before), (after, film.after)):
             assert added % 8 == 0 and added - 8 < seconds * fps + 1e-4 and added > seconds * fps - 1e-4
@@ -80,10 +81,35 @@ class TestLength:
         if film.after:
             expected.append((max(0, film.before + film.used - share) / fps, math.inf))
         torch.testing.assert_close(torch.tensor(film.windows), torch.tensor(expected))
+        # In front of what is seen nothing is missed; where frames stand there too, it is the last ones that do not fit.
+        assert film.lead == (0 if before > 0 else (frames - 1) % 8)
+        assert film.source(film.before) == film.lead
+
+    @QUICK
+    @given(frames=st.integers(30, 120), fps=st.sampled_from(RATES), context=st.floats(0.9, 6))
+    def test_of_a_long_film_the_end_alone_is_seen(self, frames, fps, context):
+        film = GivenFilm.added(pictures(frames), fps, sound(20.0), after=0.5, context=context)
+        assert film.used == film.total - film.after == frames - film.lead
+        assert 0 <= film.used - 1 - context * fps < 8 or film.used == (frames - 1) // 8 * 8 + 1 < context * fps + 8
+        assert film.source(0) == film.lead and film.source(film.used - 1) == frames - 1
+        assert film.placed_sound().start == film.lead / fps
+
+    def test_a_lead_longer_than_the_sound_leaves_silence(self):
+        film = GivenFilm.added(pictures(99), 8.0, sound(2.0), after=1.0, context=4.0)
+        assert not film.placed_sound().waveform.any()
+
+    @pytest.mark.parametrize("both", [False, True])
+    def test_an_overlap_of_all_that_is_seen_is_refused(self, both):
+        """Frame 0 alone is the first latent frame: of nine frames eight can be made anew."""
+        GivenFilm.added(pictures(9), 24.0, after=1.0, overlap=8 / 24)
+        with pytest.raises(ConditioningError, match="nothing would be kept"):
+            GivenFilm.added(pictures(9), 24.0, after=1.0, overlap=9 / 24)
+        with pytest.raises(ConditioningError, match="nothing would be kept"):
+            GivenFilm.added(pictures(25), 24.0, before=1.0, after=1.0 if both else 0.0, overlap=0.5 if both else 1.0)
 
     def test_a_second_of_whole_latents_is_not_rounded_up(self):
-        film = GivenFilm.added(pictures(25), 24.0, before=1.0, after=1 / 3)
-        assert (film.before, film.after) == (24, 8) and film.windows == ((0.0, 1.5), (37 / 24, math.inf))
+        film = GivenFilm.added(pictures(49), 24.0, before=1.0, after=1 / 3)
+        assert (film.before, film.after) == (24, 8) and film.windows == ((0.0, 1.5), (61 / 24, math.inf))
         ntsc = GivenFilm.added(pictures(25), 24000 / 1001, after=16 * 1001 / 24000)
         assert ntsc.after == 16
 

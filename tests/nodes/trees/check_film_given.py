@@ -124,7 +124,7 @@ def test_a_film_gets_a_sound_and_keeps_its_picture(run, model, stage_one, decode
 
 def test_a_film_goes_on_and_begins_earlier(run, made, decoded):
     source = video(frames=27)
-    given = run("Extend", video=source, after=0.5, before=0.3, overlap=0.2)
+    given = run("Extend", video=source, after=0.5, before=0.3, overlap=0.2, context=0.0)
     assert given[3] == 8 + 25 + 16
     _, images, audio = decoded(made(given)[1])
     pictures, wave = parts(source)
@@ -133,6 +133,21 @@ def test_a_film_goes_on_and_begins_earlier(run, made, decoded):
     begin, end = round(13 / 25 * RATE), round(28 / 25 * RATE)
     assert torch.equal(audio["waveform"][..., begin:end], wave[..., begin - 5120 : end - 5120])
     assert (images[:8].std() > 0) and (images[33:].std() > 0)
+
+
+def test_a_long_film_grows_in_steps_of_the_same_cost(run, made, decoded):
+    """Only its end is seen, whatever its length; all of it comes out, with its sound."""
+    source = video(frames=30)
+    extension = {"after": 0.3, "before": 0.0, "overlap": 0.2, "context": 0.3}
+    given = run("Extend", video=source, **extension)
+    assert given[3] == 9 + 8
+    film, images, audio = decoded(made(given)[1])
+    pictures, wave = parts(source)
+    assert len(images) == 38 and torch.equal(images[:25], pictures[:25])
+    assert torch.equal(audio["waveform"][..., :16000], wave[..., :16000])
+    assert audio["waveform"].shape[-1] == round(38 / 25 * RATE) and audio["waveform"][..., 19200:].any()
+    again = InputImpl.VideoFromComponents(film)
+    assert run("Extend", video=again, **extension)[3] == given[3]
 
 
 def test_a_region_changes_the_picture_where_the_mask_says(run, made, decoded, watched):
@@ -193,7 +208,9 @@ def test_what_does_not_fit_the_film_is_refused(run, model, stage_one, sizes, cha
     [
         ("Retake", RETAKE | {"start": 2.0, "end": 3.0}, "outside the film"),
         ("Retake", RETAKE | {"start": 0.8, "end": 0.5}, "later one"),
-        ("Extend", {"after": 0.0, "before": 0.0, "overlap": 0.5}, "Nothing is added"),
+        ("Extend", {"after": 0.0, "before": 0.0, "overlap": 0.5, "context": 0.0}, "Nothing is added"),
+        ("Extend", {"after": 1.0, "before": 1.0, "overlap": 0.5, "context": 1.0}, "context is a part"),
+        ("Extend", {"after": 1.0, "before": 0.0, "overlap": 2.0, "context": 0.0}, "nothing would be kept"),
         ("Region", {"mask": torch.zeros(1, 64, 128), "start": 0.0, "end": 0.0, "sound": "keep"}, "empty"),
         ("Region", {"mask": torch.ones(3, 64, 128), "start": 0.0, "end": 0.0, "sound": "keep"}, "3 frames"),
     ],
