@@ -210,7 +210,8 @@ class StageTwoSampler(io.ComfyNode):
                 io.Boolean.Input(
                     "clean_background",
                     default=True,
-                    tooltip="Keep conditioned regions noise-free while the rest is renoised.",
+                    tooltip="With a film or a noise mask: on, what stays of it gets no noise, and a film counts as it "
+                    "is at this size; off, all of it is noised and refined like the rest. Otherwise without effect.",
                 ),
                 noise_device_input(),
                 conditions_input(),

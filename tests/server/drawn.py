@@ -6,9 +6,11 @@ from pathlib import Path
 import av
 import numpy as np
 import torch
+from PIL import Image
 
 from ltx_duo.demo_model.detectors import heard, seen
 from ltx_duo.demo_model.world import Scene, render, sound
+from ltx_duo.demo_model.world.scenes import FRAMES
 from ltx_duo.scripts.demo import media
 
 STAR = Scene(shape="star", colour="red", background="grey", motion="left", size="large", x=0.7, y=0.5, angle=0.0)
@@ -16,10 +18,25 @@ SQUARE = Scene(shape="square", colour="blue", background="grey", motion="right",
 RATE = 48000
 
 
-def save_film(scene: Scene, path: Path, size: int = 128) -> Path:
+def pixels_of(scene: Scene, size: int, frames: int = FRAMES) -> np.ndarray:
+    """(frames, size, size, 3) uint8."""
+    return ((render([scene], size, size, frames)[0].permute(1, 2, 3, 0) + 1) * 127.5).round().byte().numpy()
+
+
+def save_painted(scene: Scene, path: Path, box: tuple[int, int, int, int], size: int = 128) -> Path:
+    """The first frame as ComfyUI's mask editor leaves it: what is painted, (left, top, right, bottom), is clear."""
+    alpha = Image.new("L", (size, size), 255)
+    alpha.paste(0, box)
+    picture = Image.fromarray(pixels_of(scene, size, 1)[0])
+    picture.putalpha(alpha)
+    picture.save(path)
+    return path
+
+
+def save_film(scene: Scene, path: Path, size: int = 128, frames: int = FRAMES) -> Path:
     """The drawn clip as ComfyUI would save it."""
-    pixels = ((render([scene], size, size)[0].permute(1, 2, 3, 0) + 1) * 127.5).round().byte().numpy()
-    samples = sound([scene], sample_rate=RATE)[0].numpy()
+    pixels = pixels_of(scene, size, frames)
+    samples = sound([scene], frames, sample_rate=RATE)[0].numpy()
     with av.open(str(path), "w") as container:
         picture = container.add_stream("h264", 24)
         picture.width = picture.height = size
