@@ -88,7 +88,7 @@ def furnish(server: ComfyServer, small_model: dict[str, Path]) -> ComfyServer:
     file.symlink_to(folder.with_name(f"{folder.name}.safetensors").resolve())
     photo.draw(server.base / "input" / "example.png", 768, 512)
     write_tone(server.base / "input" / "speech.wav")
-    drawn.save_film(drawn.STAR, server.base / "input" / "film.mp4", frames=17)
+    drawn.save_film(drawn.STAR, server.base / "input" / "film.mp4", frames=17, width=192)
     drawn.save_painted(drawn.STAR, server.base / "input" / "painted.png", PAINTED)
     return server
 

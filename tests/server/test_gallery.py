@@ -10,8 +10,9 @@ from PIL import Image
 
 from ltx_duo.demo_model.world import caption, draw_scene, render
 from ltx_duo.demo_model.world.tones import PITCHES
+from ltx_duo.demo_model.write_given import RATE
 from ltx_duo.scripts.demo import command, gallery, media, sound_picture
-from ltx_duo.tests.server.drawn import RATE, SQUARE, STAR, save_film
+from ltx_duo.tests.server.drawn import SQUARE, STAR, save_film
 
 
 @pytest.fixture(scope="module")

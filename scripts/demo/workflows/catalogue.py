@@ -10,7 +10,7 @@ PREVIEW = "latents/preview"
 # Widths of the columns.
 NOTES_WIDE, WIDE, PROMPT_WIDE, GIVEN_WIDE, STAGE_WIDE, STEP_WIDE, RESULT_WIDE = 330, 330, 350, 300, 320, 310, 370
 # Heights of what is as tall as one wants: texts and pictures.
-PROMPT, SHORT_PROMPT, PICTURE, CLIP, PLAYER, FILM = 420, 230, 350, 300, 210, 440
+PROMPT, SHORT_PROMPT, PICTURE, CLIP, PLAYER, FILM = 420, 230, 350, 340, 210, 440
 HOW, FILES, CARDS, STILL = 280, 365, 370, 200
 
 
@@ -48,7 +48,8 @@ def load_video() -> Node:
 def given_film(kind: str, title: str, *, words: str, **links: tuple[str, int]) -> Column:
     """A prompt, a film, and the node that says what of the film is made anew; `from_film` has what it gives."""
     node = Node("given", kind, "inputs", {}, {"video": ("film", 0), **links}, report=True)
-    return Column(PROMPT_WIDE, (Group(title, INPUTS, (prompt(words, SHORT_PROMPT), load_video(), node)),))
+    # The film is the last: it grows with its player, which is as high as the film is.
+    return Column(PROMPT_WIDE, (Group(title, INPUTS, (prompt(words, SHORT_PROMPT), node, load_video())),))
 
 
 def from_film() -> dict[str, tuple[str, int]]:
@@ -337,6 +338,7 @@ EXTEND = Workflow("extend", (
 ))  # fmt: skip
 
 REGION = Workflow("region", (
+    Column(NOTES_WIDE, (how("region", 345), files(), cards())),
     models(),
     given_film("LTXDuoRegion", "Prompt and film", words=texts.PAINTED, mask=("mask", 1)),
     Column(GIVEN_WIDE, (
@@ -347,15 +349,9 @@ REGION = Workflow("region", (
             Node("mask", "LoadImage", "inputs", {"image": "painted.png"}, height=PICTURE),
         )),
     )),
-    Column(STAGE_WIDE, (
-        Group("Stage one: half size", SAMPLING, (stage_one(**from_film()),)),
-        cards(),
-    )),
-    Column(STEP_WIDE, (
-        Group("Stage two: final size", SAMPLING, stage_two(conditions=("given", 0))),
-        how("region"),
-    )),
-    Column(RESULT_WIDE, (Group("Result", RESULT, (decode(), save())), files())),
+    Column(STAGE_WIDE, (Group("Stage one: half size", SAMPLING, (stage_one(**from_film()),)),)),
+    Column(STEP_WIDE, (Group("Stage two: final size", SAMPLING, stage_two(conditions=("given", 0))),)),
+    RESULT_COLUMN,
 ))  # fmt: skip
 
 WORKFLOWS = (

@@ -138,8 +138,9 @@ HOW = {
     "- Longer: load the result and run again.\n"
     "- Size and frame rate come from the film; what exceeds whole steps of 64 pixels is cropped.",
     "region": "## Region\n\n"
-    "1. Load a film. The triangle above *Preview Image* shows its first frame: copy it into Load Image.\n"
-    "2. Right click there, *Open in Mask Editor*: paint **what is to change**.\n"
+    "1. Load a film. Select *Preview Image*, press the triangle: it shows the first frame. Right click, *Copy Image*; "
+    "select Load Image, Ctrl+V.\n"
+    "2. Right click on it, *Open in Mask Editor*: paint **what is to change**.\n"
     "3. Describe **what is to be there**, press Run.\n\n"
     "- What is not painted comes out as it is.\n"
     "- What moves: paint all places that it passes.",
