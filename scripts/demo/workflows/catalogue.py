@@ -338,7 +338,6 @@ EXTEND = Workflow("extend", (
 ))  # fmt: skip
 
 REGION = Workflow("region", (
-    Column(NOTES_WIDE, (how("region", 345), files(), cards())),
     models(),
     given_film("LTXDuoRegion", "Prompt and film", words=texts.PAINTED, mask=("mask", 1)),
     Column(GIVEN_WIDE, (
@@ -349,8 +348,14 @@ REGION = Workflow("region", (
             Node("mask", "LoadImage", "inputs", {"image": "painted.png"}, height=PICTURE),
         )),
     )),
-    Column(STAGE_WIDE, (Group("Stage one: half size", SAMPLING, (stage_one(**from_film()),)),)),
-    Column(STEP_WIDE, (Group("Stage two: final size", SAMPLING, stage_two(conditions=("given", 0))),)),
+    Column(PROMPT_WIDE, (  # the table of files asks for it
+        Group("Stage one: half size", SAMPLING, (stage_one(**from_film()),)),
+        files(),
+    )),
+    Column(STEP_WIDE, (
+        Group("Stage two: final size", SAMPLING, stage_two(conditions=("given", 0))),
+        how("region", 345),
+    )),
     RESULT_COLUMN,
 ))  # fmt: skip
 
