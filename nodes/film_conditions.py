@@ -64,6 +64,7 @@ def _given(conditions, film, audio_vae) -> io.NodeOutput:
     for remark in films.remarks(film):
         told.warn(remark)
     encoder = None if audio_vae is None else core_vae.audio_vae(audio_vae)
+    film = films.cropped(film)
     given = films.add_film(conditions, film, encoder)
     return told.output(given, *films.final_size(film), film.total, film.fps)
 

@@ -70,6 +70,18 @@ def final_size(film: GivenFilm) -> tuple[int, int]:
     return width // STEP * STEP, height // STEP * STEP
 
 
+def cropped(film: GivenFilm) -> GivenFilm:
+    """The film at its final size: its edges are cropped, its pixels stay what they are.  One whose picture is kept
+    stays as it is."""
+    if not film.new_picture:
+        return film
+    (height, width), (right, bottom) = film.frames.shape[1:3], final_size(film)
+    top, left = (height - bottom) // 2, (width - right) // 2
+    rows, columns = slice(top, top + bottom), slice(left, left + right)
+    mask = None if film.mask is None else film.mask[:, rows, columns]
+    return replace(film, frames=film.frames[:, rows, columns], mask=mask)
+
+
 def remarks(film: GivenFilm) -> Iterator[str]:
     """What becomes of the film that its user may not expect."""
     height, width = film.frames.shape[1:3]
