@@ -134,7 +134,8 @@ def draw_given(films: list[tuple[GivenExhibit, Path]], target: Path) -> Path:
     for row, (exhibit, path) in enumerate(films):
         y = GAP + row * height
         for number, shown in enumerate((exhibit.shown, path)):
-            _strip(picture, y + number * (SMALL_FRAME + GAP), shown, SMALL_FRAME, SMALL_SOUND)
+            total = len(media.read_frames(path))
+            _strip(picture, y + number * (SMALL_FRAME + GAP), shown, SMALL_FRAME, SMALL_SOUND, total)
         y += height - CAPTION // 2 - GAP
         pen.text((2 * GAP, y), exhibit.note, FAINT, font, "lm")
         pen.text((2 * GAP + font.getlength(exhibit.note + " "), y), f"“{exhibit.prompt}”", INK, font, "lm")
@@ -142,16 +143,20 @@ def draw_given(films: list[tuple[GivenExhibit, Path]], target: Path) -> Path:
     return target
 
 
-def _strip(page: Image.Image, y: int, path: Path, size: int, sound_width: int) -> None:
+def _strip(page: Image.Image, y: int, path: Path, size: int, sound_width: int, total: int = 0) -> None:
     """A row of a page: frames of a film spread evenly from the first to the last, and its sound at the right; what it
-    has not is left empty."""
+    has not is left empty.  `total`: frames of a longer film on whose time it stands."""
     frames = media.read_frames(path)
-    for column in range(FRAMES if frames else 0):
-        frame = frames[round(column * (len(frames) - 1) / (FRAMES - 1))]
-        page.paste(frame.resize((size, size), Image.Resampling.LANCZOS), (GAP + column * (size + GAP), y))
+    for column in range(FRAMES):
+        number = round(column * ((total or len(frames)) - 1) / (FRAMES - 1))
+        if number < len(frames):
+            frame = frames[number].resize((size, size), Image.Resampling.LANCZOS)
+            page.paste(frame, (GAP + column * (size + GAP), y))
     sound, rate = media.read_sound(path)
     if sound.size:
-        page.paste(sound_picture.draw(sound, rate, sound_width - GAP, size), (page.width - sound_width, y))
+        share = len(frames) / total if frames and total else 1
+        drawn = sound_picture.draw(sound, rate, round((sound_width - GAP) * share), size)
+        page.paste(drawn, (page.width - sound_width, y))
 
 
 def draw_moving(films: list[tuple[Exhibit, Path]], target: Path) -> Path:
