@@ -34,7 +34,7 @@ BALL = Scene(shape="circle", colour="orange", background="grey", motion="bouncin
 BALL = replace(BALL, y=floor(BALL) - 0.42)
 WRONG = range(10, 24)  # frames in which the star has another colour
 BEGUN = 17  # frames of the square's film
-MASK = (32, 32, 224, 224)  # left, top, right, bottom
+MASK = (8, 56, 248, 200)  # left, top, right, bottom
 
 
 def pixels_of(scene: Scene, size: int = SIZE, frames: int = FRAMES, width: int | None = None) -> np.ndarray:

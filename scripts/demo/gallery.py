@@ -97,11 +97,12 @@ GIVEN = (
     ),
     _of_film(
         "region",
-        "region: the middle is made anew; edges and sound are the film's own.",
+        "region: a painted strip is made anew; sound and edges stay.",
         "On a plain grey background, a blue star moving to the left, high tone",
         "star.mp4",
-        seed=3,
+        seed=1,
         image="painted.png",
+        LTXDuoStageTwoSampler={"clean_background": False},
     ),
 )
 

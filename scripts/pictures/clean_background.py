@@ -26,9 +26,10 @@ from ltx_duo.ltx_core.lora import LoRA  # noqa: E402
 from ltx_duo.ltx_core.request import StagedLoRA  # noqa: E402
 from ltx_duo.ltx_core.sampling.conditions import GivenFilm, GivenSound  # noqa: E402
 from ltx_duo.ltx_core.sampling.geometry import LatentGeometry  # noqa: E402
+from ltx_duo.ltx_core.sampling.schedule import ltx2_sigmas  # noqa: E402
 from ltx_duo.scripts.demo import models  # noqa: E402
 
-SEED, KEPT_FRAME, FPS, WINDOW = 10, 7, 24.0, (0.4, 1.0)
+SEED, STEPS, KEPT_FRAME, FPS, WINDOW = 10, 12, 7, 24.0, (0.4, 1.0)
 GAP, CAPTION = 6, 34
 
 
@@ -46,6 +47,7 @@ def main() -> None:
         geometry=LatentGeometry(width, height, film.total, FPS),
         seed=SEED,
         film=film,
+        stage_one_sigmas=ltx2_sigmas(STEPS),
     )
     shown, preset = [frames[KEPT_FRAME]], two_stage.stage_two
     for clean in (True, False):
