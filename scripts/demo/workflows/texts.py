@@ -135,7 +135,8 @@ HOW = {
     "Load a film, set **after** or **before** in seconds, describe **how it goes on**, press Run.\n\n"
     "- Half a second of the film beside what is added is made anew, so that both meet (*overlap*). The rest comes out "
     "as it is.\n"
-    "- Longer: load the result and run again. *context* 5: only the last 5 s are seen, so that each run costs the same.\n"
+    "- Longer: load the result and run again. *context* 5: only the last 5 s are seen, so that each run costs the "
+    "same.\n"
     "- Size and frame rate come from the film; what exceeds whole steps of 64 pixels is cropped.",
     "region": "## Region\n\n"
     "1. Load a film. Select *Preview Image*, press the triangle: it shows the first frame. Right click, *Copy Image*; "
