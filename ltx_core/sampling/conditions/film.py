@@ -104,7 +104,7 @@ class GivenFilm:
         # Only whole latent frames are seen: at the beginning the rest is not missed.
         all_seen = (len(frames) - 1) // TEMPORAL_FACTOR * TEMPORAL_FACTOR + 1
         seen = min(all_seen, _whole_cells(context * fps) + 1) if context else all_seen
-        lead = 0 if before else len(frames) - seen
+        lead = 0 if added[0] else len(frames) - seen
         length, kept = _used(len(frames) - lead, added[1]), round(overlap * fps)
         windows = []
         if added[0]:

@@ -82,7 +82,7 @@ class TestLength:
             expected.append((max(0, film.before + film.used - share) / fps, math.inf))
         torch.testing.assert_close(torch.tensor(film.windows), torch.tensor(expected))
         # In front of what is seen nothing is missed; where frames stand there too, it is the last ones that do not fit.
-        assert film.lead == (0 if before > 0 else (frames - 1) % 8)
+        assert film.lead == (0 if film.before else (frames - 1) % 8)
         assert film.source(film.before) == film.lead
 
     @QUICK
