@@ -86,7 +86,7 @@ class TestLength:
         assert film.source(film.before) == film.lead
 
     @QUICK
-    @given(frames=st.integers(30, 120), fps=st.sampled_from(RATES), context=st.floats(0.9, 6))
+    @given(frames=st.integers(70, 160), fps=st.sampled_from(RATES), context=st.floats(0.9, 6))
     def test_of_a_long_film_the_end_alone_is_seen(self, frames, fps, context):
         film = GivenFilm.added(pictures(frames), fps, sound(20.0), after=0.5, context=context)
         assert film.used == film.total - film.after == frames - film.lead
