@@ -114,8 +114,9 @@ class GivenFilm:
         film = GivenFilm(frames, fps, sound, tuple(windows), *added, lead=lead)
         if film.video_mask(LatentGeometry(SPATIAL_FACTOR, SPATIAL_FACTOR, film.total, fps)).all():
             raise ConditioningError(
-                f"Of the {(len(frames) - lead) / fps:.2f} s of the film that are seen nothing would be kept: all of it "
-                f"lies in the overlap of {overlap:g} s. Choose a shorter overlap, or a longer film or context."
+                f"Of the {(len(frames) - lead) / fps:.2f} s of the film that are seen nothing would be kept: with an "
+                f"overlap of {overlap:g} s all of it is made anew, in steps of {TEMPORAL_FACTOR} frames. Choose a "
+                "shorter overlap, or a longer film or context."
             )
         return film
 

@@ -71,7 +71,7 @@ class TestLength:
     ):
         """The windows are the vendor's: what is new and round(overlap * fps) frames of the film beside it."""
         assume(before > 1e-3 or after > 1e-3)
-        frames += 2 * round(overlap * fps) + 16  # of which some stay
+        frames += 2 * round(overlap * fps) + 32  # of which some stay
         film = GivenFilm.added(pictures(frames), fps, before=before, after=after, overlap=overlap)
         for seconds, added in ((before, film.before), (after, film.after)):
             assert added % 8 == 0 and added - 8 < seconds * fps + 1e-4 and added > seconds * fps - 1e-4
