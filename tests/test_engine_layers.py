@@ -40,7 +40,7 @@ LAYERS = (
     ("execution",),
     ("sampling",),
     ("variants",),
-    ("components", "request", "splicing"),
+    ("components", "request"),
     ("two_stage",),
     ("loading", "film"),
     ("fit",),
