@@ -7,11 +7,11 @@ from torch import Tensor
 
 from .errors import LTXError
 from .lora import LoRA
-from .sampling.conditions import GivenImage, GivenSound
+from .sampling.conditions import GivenFilm, GivenImage, GivenSound
 from .sampling.conditions.fitting import resolve_frames
 from .sampling.geometry import LatentGeometry, check_two_stage
 from .sampling.guidance import Guidance
-from .sampling.schedule import checked_sigmas
+from .sampling.schedule import begins_with_noise, checked_sigmas
 from .sampling.stage import AVLatent, Sampler
 from .variants import ModelVariant
 from .video_vae.tiling import Tiling
@@ -29,7 +29,8 @@ class StagedLoRA:
 @dataclass(frozen=True, eq=False)
 class Request:
     """What to make: `geometry` is the final one.  What is None is as the model's variant has it; without `tiling` the
-    video is decoded whole.  With a `sound` the video is made to it, and the film has that sound as it is given.
+    video is decoded whole.  With a `sound` the video is made to it, and the film has that sound as it is given.  Of a
+    `film` that part is made anew which it says, and the rest comes out as it is given.
 
     LTXError for what no model could make.
     """
@@ -47,6 +48,7 @@ class Request:
     tiling: Tiling | None = None
     stage_one_sound: bool | None = None
     sound: GivenSound | None = None
+    film: GivenFilm | None = None
 
     def __post_init__(self):
         g = self.geometry
@@ -54,6 +56,8 @@ class Request:
         resolve_frames([given.frame for given in self.images], g.frames)
         if self.sound is not None:
             self.sound.check(g.frames, g.fps)
+        if self.film is not None:
+            self.film.check(g.frames, g.fps)
         if not 0 <= self.seed < 2**64:
             raise LTXError(f"seed is {self.seed}, expected a whole number from 0 to 2**64 - 1.")
         if self.steps is not None and self.steps < 1:
@@ -67,6 +71,9 @@ class Request:
                 f"steps is {self.steps}, but the {len(sigmas)} stage_one_sigmas make {len(sigmas) - 1} steps. Leave "
                 "one of them out."
             )
+        if self.film is not None:
+            from_noise = sigmas is None or begins_with_noise(sigmas)
+            self.film.check_beside(from_noise, images=bool(self.images), sound=self.sound is not None)
 
     def filled(self, variant: ModelVariant) -> "Request":
         """The same request with what it left to the variant; LTXError for steps that the model does not have."""
@@ -91,12 +98,13 @@ class Request:
 class Result:
     """frames (F, H, W, 3) float32 in 0..1 at `fps`; waveform (1, 2, N) float32 at `sample_rate` Hz; both on the CPU.
 
-    With the latents that they came from.  A sound that was given has its own rate, and may be mono: (1, 1, N).
+    With the latents that they came from.  A sound that was given has its own rate, and may be mono: (1, 1, N).  None
+    for a silent film of which only the picture is made anew.
     """
 
     frames: Tensor
     fps: float
-    waveform: Tensor
-    sample_rate: int
+    waveform: Tensor | None
+    sample_rate: int | None
     stage_one: AVLatent
     stage_two: AVLatent

@@ -1,4 +1,4 @@
-"""The whole pipeline: prompt, images and sound -> stage one -> latent upsample -> stage two -> frames and sound.
+"""The whole pipeline: prompt, images, sound and film -> stage one -> latent upsample -> stage two -> frames and sound.
 
 `stage_one` and `stage_two` say what each stage does; `sample_stage` does it.  Every other function is one phase: a
 caller that manages memory (ComfyUI's nodes do) loads the one component that a phase takes, and `generate` tells the
@@ -7,13 +7,14 @@ story in order for components that are all loaded.  Equals the vendor's TI2VidTw
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from .audio_vae.decoder import AudioDecoder
 from .components import Components
-from .errors import CheckpointError, LTXError
+from .errors import CheckpointError, ConditioningError, LTXError
 from .execution.graphs import BlockGraphs
 from .execution.precompile import finish_transformer, finish_video_decoder
 from .image_compression import COMPRESSING, pyav
@@ -21,13 +22,22 @@ from .lora import LoRA, fused
 from .lora.names import CONNECTORS
 from .progress import SILENT, Reporter
 from .request import Request, Result, StagedLoRA
-from .sampling.conditions import Condition, encode_images, encode_sound
+from .sampling.conditions import (
+    Condition,
+    GivenSound,
+    Kept,
+    encode_film,
+    encode_film_sound,
+    encode_images,
+    encode_sound,
+)
 from .sampling.conditions.fitting import check_image
 from .sampling.euler import sample_euler
 from .sampling.geometry import LatentGeometry
 from .sampling.guidance import OFF, Contexts, Guidance
-from .sampling.schedule import STAGE_TWO
+from .sampling.schedule import STAGE_TWO, begins_with_noise
 from .sampling.stage import AVLatent, Sampler, Stage, Start, sample_stage
+from .splicing import given_sound, splice_frames, splice_sound
 from .text.connector import EmbeddingsConnector
 from .text.encoder import TextEncoder
 from .text.tokenizer import GemmaTokenizer
@@ -67,21 +77,25 @@ def stage_one(
     *,
     conditions: Sequence[Condition] = (),
     initial: AVLatent | None = None,
-    sound: Tensor | None = None,
+    video: Kept | None = None,
+    audio: Kept | None = None,
     sampler: Sampler = sample_euler,
 ) -> Stage:
     """Video and sound from noise at `geometry`, which is stage one's own size, with guidance.
 
-    With an `initial` latent the stage begins from it, noised to the first sigma, instead of from noise alone.  `sound`:
-    a latent (1, 8, T, 16) that is given; it stays as it is, and the video is made to fit it.
+    With an `initial` latent the stage begins from it, noised to the first sigma, instead of from noise alone.  `video`
+    and `audio`: what is given of both; a stream that is given as a whole stays as it is, and the other one is made to
+    fit it.  Where the first sigma is below 1, what is made anew of a given video begins from it too (video to video).
     """
+    if initial is None and video is not None and not begins_with_noise(sigmas):
+        initial = AVLatent(video.latent, None if audio is None else audio.latent)
     scale = 1.0 if initial is None else float(sigmas[0])
-    video, audio = (None, None) if initial is None else (initial.video, initial.audio)
+    begin = (None, None) if initial is None else (initial.video, initial.audio)
     return Stage(
         geometry,
         sigmas,
-        video=Start(video, scale, tuple(conditions)),
-        audio=Start(audio, scale) if sound is None else _given(sound),
+        video=_keeping(Start(begin[0], scale, tuple(conditions)), video),
+        audio=_keeping(Start(begin[1], scale), audio),
         guidance=guidance,
         sampler=sampler,
     )
@@ -93,15 +107,17 @@ def stage_two(
     sigmas: Tensor | None = None,
     *,
     conditions: Sequence[Condition] = (),
-    sound: Tensor | None = None,
+    video: Kept | None = None,
+    audio: Kept | None = None,
     clean_background: bool = True,
     sampler: Sampler = sample_euler,
 ) -> Stage:
     """The upsampled video and stage one's sound, noised to the first sigma and refined at the final `geometry`.
 
-    It draws on from stage one's generator.  `clean_background` keeps the upsampled latent as what partly conditioned
-    tokens go back to.  It refines the sound too, unless `sound` is given as in stage one; the vendor goes on with stage
-    one's.  LTXError for a latent of another size.
+    It draws on from stage one's generator.  `video` and `audio` as in stage one, encoded at this stage's size.  Without
+    `clean_background` the part of a video that stays is noised and refined like the rest, as the upsampled latent has
+    it.  The sound is refined too unless it is given; the vendor goes on with stage one's.  LTXError for a latent of
+    another size.
     """
     sigmas = torch.tensor(STAGE_TWO) if sigmas is None else sigmas
     if latent.video.shape[2:] != geometry.video_shape[1:]:
@@ -111,19 +127,33 @@ def stage_two(
             "stage one's latent by two first."
         )
     scale = float(sigmas[0])
+    if video is not None and not (clean_background or video.everything):
+        video = None
     refined = None if latent.audio is None else Start(latent.audio, scale)
     return Stage(
         geometry,
         sigmas,
-        video=Start(latent.video, scale, tuple(conditions), keep_clean=clean_background),
-        audio=refined if sound is None else _given(sound),
+        video=_keeping(Start(latent.video, scale, tuple(conditions)), video),
+        audio=_keeping(refined, audio),
         guidance=OFF,
         sampler=sampler,
     )
 
 
-def _given(latent: Tensor) -> Start:
-    return Start(latent, noise_scale=0.0, frozen=True)
+def _keeping(start: Start | None, kept: Kept | None) -> Start | None:
+    """How a stream begins of which a part, or all, is given."""
+    if kept is None:
+        return start
+    if not kept.everything:
+        if start is None:
+            raise ConditioningError("A part of the sound is given, but the latent has none to make the rest of.")
+        return replace(start, conditions=(kept, *start.conditions))
+    if start is not None and start.conditions:
+        raise ConditioningError(
+            "The picture is given as a whole, so that images in it change nothing: take them out, or have a part of it "
+            "made anew."
+        )
+    return Start(kept.latent, noise_scale=0.0, frozen=True)
 
 
 def upsample(
@@ -170,11 +200,12 @@ def generate(
     features = [encode_prompt(c.tokenizer, c.text_encoder, text, c.device, reporter) for text in texts]
 
     half = r.geometry.half()
-    sound = None
-    if r.sound is not None:
-        sound = encode_sound(c.audio_encoder, r.sound, r.geometry, **placement, reporter=reporter)
+    audio = _given_audio(c, r, placement, reporter)
+    video = _given_video(c, r, half, placement, reporter)
     conditions = encode_images(c.video_encoder, r.images, half, crf, **placement, reporter=reporter)
-    stage = stage_one(half, r.stage_one_sigmas, r.guidance, conditions=conditions, sound=sound, sampler=r.sampler)
+    stage = stage_one(
+        half, r.stage_one_sigmas, r.guidance, conditions=conditions, video=video, audio=audio, sampler=r.sampler
+    )
     finish_transformer(c.transformer, c.dtype, c.device)
     contexts = _connected(c, features, one)
     with fused(c.transformer, one):
@@ -183,8 +214,11 @@ def generate(
         )
 
     larger = upsample(c.upsampler, c.video_encoder, first, reporter)
+    video = _given_video(c, r, r.geometry, placement, reporter)
     conditions = encode_images(c.video_encoder, r.images, r.geometry, crf, **placement, reporter=reporter)
-    stage = stage_two(r.geometry, larger, r.stage_two_sigmas, conditions=conditions, sound=sound, sampler=r.sampler)
+    stage = stage_two(
+        r.geometry, larger, r.stage_two_sigmas, conditions=conditions, video=video, audio=audio, sampler=r.sampler
+    )
     contexts = _connected(c, features, two)
     with fused(c.transformer, two):
         second = sample_stage(
@@ -192,12 +226,39 @@ def generate(
         )
 
     frames = decode_video(c.video_decoder, second.video, r.tiling, reporter)
-    if r.sound is not None:
-        heard = r.sound.part(r.geometry.frames, r.geometry.fps)
-        return Result(frames, r.geometry.fps, heard.waveform[None], heard.sample_rate, first, second)
+    if r.film is not None:
+        frames = splice_frames(r.film, frames, reporter)
     latent = first.audio if r.stage_one_sound else second.audio
+    heard = _heard(c, r, latent, len(frames), reporter)
+    sound = (None, None) if heard is None else (heard.waveform[None], heard.sample_rate)
+    return Result(frames, r.geometry.fps, *sound, first, second)
+
+
+def _given_video(c: Components, r: Request, geometry: LatentGeometry, placement: dict, reporter: Reporter):
+    """What of a given film stays at a stage's size."""
+    if r.film is None:
+        return None
+    return encode_film(c.video_encoder, r.film, geometry, **placement, tiling=r.tiling, reporter=reporter)
+
+
+def _given_audio(c: Components, r: Request, placement: dict, reporter: Reporter) -> Kept | None:
+    """What is given of the sound: a sound of its own, or the film's."""
+    if r.sound is not None:
+        return Kept(encode_sound(c.audio_encoder, r.sound, r.geometry, **placement, reporter=reporter))
+    if r.film is None or not r.film.gives_sound:
+        return None
+    return encode_film_sound(c.audio_encoder, r.film, r.geometry, **placement, reporter=reporter)
+
+
+def _heard(c: Components, r: Request, latent: Tensor, frames: int, reporter: Reporter) -> GivenSound | None:
+    """The sound of the result, `frames` long: as it was given, or made and put into the film's."""
+    if r.sound is not None:
+        return r.sound.part(frames, r.geometry.fps) if r.film is None else given_sound(r.film, r.sound)
+    if r.film is not None and not r.film.new_sound:
+        return splice_sound(r.film, None)
     waveform = decode_audio(c.audio_decoder, c.vocoder, latent, reporter)
-    return Result(frames, r.geometry.fps, waveform, c.vocoder.output_sampling_rate, first, second)
+    made = GivenSound(waveform[0], c.vocoder.output_sampling_rate)
+    return made if r.film is None else splice_sound(r.film, made)
 
 
 StageLoRAs = list[tuple[LoRA, float]]
@@ -236,7 +297,8 @@ def _of_stages(components: Components, loras: Sequence[StagedLoRA]) -> tuple[Sta
 def _check(components: Components, request: Request) -> None:
     components.check()
     request.guidance.blocks(components.transformer.params.num_layers)
-    if request.sound is not None and components.audio_encoder is None:
+    sounds = request.sound is not None or (request.film is not None and request.film.gives_sound)
+    if sounds and components.audio_encoder is None:
         raise CheckpointError(
             "The request gives a sound, but the components have no audio VAE encoder. Load them from a checkpoint that "
             f"has one, such as {components.variant.files.checkpoint}."

@@ -11,6 +11,7 @@ class LTXDuoExtension(ComfyExtension):
         from .comfyui.files import register_folders
         from .conditions import ImageCondition, SoundCondition
         from .decode import AVDecode
+        from .film_conditions import Extend, FilmSound, Region, Retake
         from .guidance import Guidance
         from .loaders import LoraLoader, ModelLoader, TextEncoderLoader, UpsamplerLoader, VAELoader
         from .samplers import StageOneSampler, StageTwoSampler
@@ -28,6 +29,10 @@ class LTXDuoExtension(ComfyExtension):
             TextEncode,
             ImageCondition,
             SoundCondition,
+            FilmSound,
+            Retake,
+            Extend,
+            Region,
             Guidance,
             StageOneSampler,
             UpsamplerLoader,

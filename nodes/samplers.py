@@ -15,6 +15,7 @@ from .schema import (
     CATEGORY,
     MAX_SEED,
     Guidance,
+    advanced,
     conditions_input,
     fps_input,
     noise_device_input,
@@ -98,7 +99,18 @@ class StageOneSampler(io.ComfyNode):
                     "latent",
                     optional=True,
                     tooltip="A latent of half the final size to start from; noise is laid over it by the first sigma. "
-                    "Sound with a noise mask of 0 stays as it is. Left open: pure noise.",
+                    "What a noise mask keeps stays as it is. Left open: pure noise.",
+                ),
+                advanced(
+                    io.Float.Input(
+                        "denoise",
+                        default=1.0,
+                        min=0.01,
+                        max=1.0,
+                        step=0.01,
+                        tooltip="How much of a start latent, or of a given film, is made anew: 1 all of it from noise; "
+                        "lower values begin later in the schedule, and keep more.",
+                    )
                 ),
             ],
             outputs=[io.Latent.Output(display_name="stage one latent", tooltip="Picture and sound; half size.")],
@@ -133,6 +145,7 @@ class StageOneSampler(io.ComfyNode):
         guidance=None,
         sigmas=None,
         latent=None,
+        denoise: float = 1.0,
     ) -> io.NodeOutput:
         from .comfyui import pipeline, report
 
@@ -153,6 +166,7 @@ class StageOneSampler(io.ComfyNode):
             guidance=guidance,
             sigmas=sigmas,
             latent=latent,
+            denoise=denoise,
             report=told,
         )
         return told.output(made)
@@ -196,7 +210,8 @@ class StageTwoSampler(io.ComfyNode):
                 io.Boolean.Input(
                     "clean_background",
                     default=True,
-                    tooltip="Keep conditioned regions noise-free while the rest is renoised.",
+                    tooltip="With a film or a noise mask: on, what stays of it gets no noise, and a film counts as it "
+                    "is at this size; off, all of it is noised and refined like the rest. Otherwise without effect.",
                 ),
                 noise_device_input(),
                 conditions_input(),

@@ -34,11 +34,19 @@ class SaveLatent(io.ComfyNode):
     @classmethod
     @declared
     def execute(cls, latent, filename_prefix: str) -> io.NodeOutput:
-        from .comfyui import latent_files
+        from .comfyui import latent_files, latents, report
 
+        told = report.NodeReport()
+        if latents.film_of(latent) is not None:
+            told.warn(
+                "The film that was given is not saved with the latent. To go on from the file, connect the same "
+                "conditions to LTX Stage Two Sampler."
+            )
         metadata = latent_files.workflow_metadata(cls.hidden.prompt, cls.hidden.extra_pnginfo)
         saved = latent_files.save(latent, filename_prefix, metadata)
-        return io.NodeOutput(latent, ui={"latents": [saved]})
+        done = told.output(latent)
+        done.ui = {"latents": [saved], **(done.ui or {})}
+        return done
 
 
 class LoadLatent(io.ComfyNode):

@@ -66,8 +66,8 @@ def upsampler_input() -> io.Input:
 
 def conditions_input() -> io.Input:
     tooltip = (
-        "Images that the video shows at given frames, and a sound that it is made to, from LTX Image Condition and LTX "
-        "Sound Condition. Leave it open for text-to-video."
+        "What is given: images at frames, a sound, or a film of which a part is made anew. From LTX Image Condition, "
+        "LTX Sound Condition, LTX Film Sound, LTX Retake, LTX Extend or LTX Region. Leave it open for text-to-video."
     )
     return Conditions.Input("conditions", optional=True, tooltip=tooltip)
 

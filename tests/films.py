@@ -51,10 +51,9 @@ def workflow(small_model) -> Callable[[str], dict]:
         prompt = json.loads((WORKFLOWS / "api" / f"{name}.api.json").read_text())
         models.choose(prompt, small_model)
         if name != "continue-from-preview":
-            small = {**SMALL, **changes}
-            if name == "sound-to-video":
-                del small["frames"]  # they come from the sound
-            set_inputs(prompt, "LTXDuoStageOneSampler", **small)
+            (sampler,) = [e["inputs"] for e in prompt.values() if e["class_type"] == "LTXDuoStageOneSampler"]
+            small = {**SMALL, **changes}.items()  # but for what comes from a sound or a film
+            sampler.update({key: value for key, value in small if not isinstance(sampler[key], list)})
         if name in ("image-to-video", "sound-to-video"):
             set_inputs(prompt, "LoadImage", image=IMAGE)
         return prompt

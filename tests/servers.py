@@ -14,8 +14,11 @@ from ltx_duo.scripts.demo.client import Client
 from ltx_duo.scripts.demo.server import OLDEST_COMFYUI, PACK, ComfyServer, make_base
 from ltx_duo.scripts.demo.workflows.model_files import GEMMA
 from ltx_duo.tests import core_gemma
+from ltx_duo.tests.server import drawn
 
 LOG_TAIL = 40
+PAINTED = (32, 32, 96, 96)
+"""The square, in pixels of 128x128."""
 PREVIEWS = ("--preview-method", "latent2rgb")  # off by default, and on with most people
 WORKFLOWS = PACK / "workflows"
 NAMES = sorted(path.name.removesuffix(".api.json") for path in WORKFLOWS.rglob("*.api.json"))
@@ -73,7 +76,8 @@ def write_tone(path: Path, seconds: float = 0.7, rate: int = 22050, hertz: float
 
 
 def furnish(server: ComfyServer, small_model: dict[str, Path]) -> ComfyServer:
-    """Gives a server all files that the workflows name, the image that ComfyUI ships, and a sound."""
+    """Gives a server all files that the workflows name: models, the image that ComfyUI ships, a sound, a film, and a
+    frame of it with a painted square."""
     for name in filter(stand_in, shipped_words()):
         what = stand_in(name)
         models.link({what: small_model[what]}, server.base / "models", {what: name})
@@ -84,6 +88,8 @@ def furnish(server: ComfyServer, small_model: dict[str, Path]) -> ComfyServer:
     file.symlink_to(folder.with_name(f"{folder.name}.safetensors").resolve())
     photo.draw(server.base / "input" / "example.png", 768, 512)
     write_tone(server.base / "input" / "speech.wav")
+    drawn.save_film(drawn.STAR, server.base / "input" / "film.mp4", frames=17, width=192)
+    drawn.save_painted(drawn.STAR, server.base / "input" / "painted.png", PAINTED)
     return server
 
 

@@ -40,7 +40,7 @@ LAYERS = (
     ("execution",),
     ("sampling",),
     ("variants",),
-    ("components", "request"),
+    ("components", "request", "splicing"),
     ("two_stage",),
     ("loading", "film"),
     ("fit",),

@@ -15,6 +15,7 @@ STAGE_TWO = (0.909375, 0.725, 0.421875, 0.0)
 _FEW_TOKENS, _MANY_TOKENS = 1024, 4096
 _SHIFT_OF_FEW, _SHIFT_OF_MANY = 0.95, 2.05
 _LAST_SIGMA = 0.1
+_NOISE_ALONE = 0.999
 
 
 def ltx2_sigmas(steps: int, tokens: int = _MANY_TOKENS) -> Tensor:
@@ -35,6 +36,21 @@ def ltx2_sigmas(steps: int, tokens: int = _MANY_TOKENS) -> Tensor:
     distance = 1.0 - shift / (shift + (1 / uniform - 1))
     distance = distance / (distance[-1] / (1.0 - _LAST_SIGMA))
     return torch.cat((1.0 - distance, torch.zeros(1)))
+
+
+def begins_with_noise(sigmas: Tensor) -> bool:
+    """Whether nothing shows through at the first of the sigmas (steps + 1,); computed ones begin a rounding below 1."""
+    return float(sigmas[0]) > _NOISE_ALONE
+
+
+def partial_sigmas(sigmas: Tensor, denoise: float) -> Tensor:
+    """The last part of a schedule (steps + 1,), a share `denoise` of its steps, rounded, at least one; (n + 1,).
+
+    As ComfyUI's SplitSigmasDenoise.  LTXError for a share outside (0, 1].
+    """
+    if not 0.0 < denoise <= 1.0:
+        raise LTXError(f"denoise is {denoise}, expected above 0 (nothing changes) up to 1 (made from noise alone).")
+    return sigmas[-(max(1, round((len(sigmas) - 1) * denoise)) + 1) :]
 
 
 def checked_sigmas(sigmas: Tensor | Sequence[float]) -> Tensor:

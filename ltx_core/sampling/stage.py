@@ -35,15 +35,13 @@ class Start:
 
     latent: what noise is laid over, None for nothing; noise_scale: how much, 1 for noise alone.  conditions change the
     stream before the noise, in their order.  frozen: the latent is given and stays as it is, without noise (mask 0 and
-    sigma 0), and the other modality is made to fit it.  keep_clean: tokens that a condition keeps partly go back to the
-    latent (stage two's clean background); off, to zeros.
+    sigma 0), and the other modality is made to fit it.
     """
 
     latent: Tensor | None = None
     noise_scale: float = 1.0
     conditions: tuple[Condition, ...] = ()
     frozen: bool = False
-    keep_clean: bool = True
 
     def __post_init__(self):
         if self.frozen and self.latent is None:
@@ -105,7 +103,7 @@ def begin(
     factory = {"batch": latents[0].shape[0] if latents else 1, "dtype": dtype, "device": device}
     reporter.check_cancel()
     modalities = [
-        _conditioned(make(geometry, initial=start.latent, keep_clean=_keeps_clean(start), **factory), start, geometry)
+        _conditioned(make(geometry, initial=start.latent, **factory), start, geometry)
         for make, start in zip((video_state, audio_state), starts, strict=False)
     ]
     state = AVState(geometry, modalities[0], modalities[1] if len(modalities) > 1 else None)
@@ -113,10 +111,6 @@ def begin(
     return state.with_modalities(
         [frozen(own) if start.frozen else own for own, start in zip(state.modalities, starts, strict=True)]
     )
-
-
-def _keeps_clean(start: Start) -> bool:
-    return start.keep_clean or start.frozen
 
 
 def _conditioned(state: ModalityState, start: Start, geometry: LatentGeometry) -> ModalityState:

@@ -70,19 +70,18 @@ def video_state(
     *,
     batch: int = 1,
     initial: Tensor | None = None,
-    keep_clean: bool = True,
     dtype: torch.dtype = torch.bfloat16,
     device: torch.device | str | None = None,
 ) -> ModalityState:
     """A state before conditioning and noise: zeros, or the latent `initial` (B, 128, F', H', W').
 
-    Clean tokens are a copy of the initial latent, made before any noise (stage two's clean background); with
-    `keep_clean` off they are zeros.  They only show where the denoise mask is below 1.
+    Clean tokens are a copy of the initial latent, made before any noise.  They only show where a condition sets the
+    denoise mask below 1.
     """
     shape = geometry.video_shape
     tokens = None if initial is None else patchify_video(_checked(initial, shape, "video"))
     positions = geometry.video_positions(device)
-    return _state(tokens, (batch, geometry.video_tokens, shape[0]), positions, keep_clean, dtype, device)
+    return _state(tokens, (batch, geometry.video_tokens, shape[0]), positions, dtype, device)
 
 
 def audio_state(
@@ -90,14 +89,13 @@ def audio_state(
     *,
     batch: int = 1,
     initial: Tensor | None = None,
-    keep_clean: bool = True,
     dtype: torch.dtype = torch.bfloat16,
     device: torch.device | str | None = None,
 ) -> ModalityState:
     """Like `video_state`, from zeros or the latent `initial` (B, 8, T, 16)."""
     channels, frames, bins = shape = geometry.audio_shape
     tokens = None if initial is None else patchify_audio(_checked(initial, shape, "audio"))
-    return _state(tokens, (batch, frames, channels * bins), geometry.audio_positions(device), keep_clean, dtype, device)
+    return _state(tokens, (batch, frames, channels * bins), geometry.audio_positions(device), dtype, device)
 
 
 def appended(state: ModalityState, tokens: Tensor, positions: Tensor, strength: float) -> ModalityState:
@@ -145,15 +143,13 @@ def _state(
     tokens: Tensor | None,
     shape: tuple[int, int, int],
     positions: Tensor,
-    keep_clean: bool,
     dtype: torch.dtype,
     device: torch.device | str | None,
 ) -> ModalityState:
-    zeros = torch.zeros(shape if tokens is None else tokens.shape, dtype=dtype, device=device)
-    latent = zeros if tokens is None else tokens.to(device, dtype)
+    latent = torch.zeros(shape, dtype=dtype, device=device) if tokens is None else tokens.to(device, dtype)
     return ModalityState(
         latent=latent,
-        clean=zeros if tokens is None or not keep_clean else latent.clone(),
+        clean=latent if tokens is None else latent.clone(),
         denoise_mask=torch.ones(*latent.shape[:2], 1, dtype=torch.float32, device=device),
         positions=positions,
     )

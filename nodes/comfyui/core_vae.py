@@ -52,7 +52,7 @@ class CoreVideoVAE:
         """LTXError: ComfyUI keeps what encodes sound in an object of its own."""
         raise LTXError(
             "A sound is given, and vae, which is ComfyUI's own, encodes the picture alone; expected an audio VAE in "
-            f"audio_vae of LTX Sound Condition. {_TAKE_AUDIO}"
+            f"audio_vae of the node that gives the sound or the film. {_TAKE_AUDIO}"
         )
 
     def statistics(self) -> PerChannelStatistics:

@@ -1,7 +1,7 @@
 """Latents to frames and sound: in one piece where memory allows, else in tiles of a size that fits."""
 
-import logging
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 import comfy.model_management as mm
@@ -11,30 +11,22 @@ from ...ltx_core import two_stage
 from ...ltx_core.audio_vae import resample
 from ...ltx_core.execution import memory_estimates
 from ...ltx_core.execution.precompile import compile_video_decoder
-from ...ltx_core.sampling.conditions import GivenSound
+from ...ltx_core.sampling.conditions import GivenFilm, GivenSound
 from ...ltx_core.sampling.geometry import geometry_of_latent, pixel_frames
-from ...ltx_core.video_vae.tiling import DEFAULT_TILING, Tiling, even_tiling, largest_tile
+from ...ltx_core.splicing import given_sound, splice_frames, splice_sound
+from ...ltx_core.video_vae.tiling import Tiling, largest_tile
 from . import compat, latents
 from .checks import custom_tiling
 from .core_vae import AudioVAE, VideoVAE, audio_vae, sound_of, video_vae
-from .fitting import GIB, MORE_ROOM, available_memory, give_up, make_room, with_more_room
+from .fitting import with_more_room
 from .memory import PatchedModule, check_finite, load_together
 from .progress import READING, NodeProgress, PhaseReporter
 from .report import NodeReport
+from .tiles import automatic, first_that_fits
 
-log = logging.getLogger("ltx_duo")
-
-# A few even tiles take little longer than one piece; more than this is not worth the models that would have to go.
-MODEST = 5 * GIB
 PICTURE, SOUND = "decoding picture", "decoding sound"
 AAC_RATES = (7350, 8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
 USUAL_RATE = 48000
-SMALLER_TILINGS = (DEFAULT_TILING, Tiling(512, 64, 48, 24), Tiling(384, 64, 32, 16), Tiling(256, 64, 24, 8))
-
-
-def automatic(frames: int, height: int, width: int) -> tuple[Tiling | None, ...]:
-    """What auto goes through until one fits: in one piece, few even tiles, the vendor's, then ever smaller ones."""
-    return None, *(even_tiling(frames, height, width, parts) for parts in (2, 3)), *SMALLER_TILINGS
 
 
 def run_decode(
@@ -49,9 +41,10 @@ def run_decode(
 
     picture_vae = video_vae(vae)
     video, sound = latents.take(latent)
-    info = latents.sound_info(latent)
+    info, film = latents.sound_info(latent), latents.film_of(latent, report)
     given = None if info is None else info.waveform
-    if sound is not None and given is None:
+    made = sound is not None and given is None and (film is None or film.new_sound)
+    if made:
         sound_vae = sound_of(vae, audio)
     elif audio is not None:
         audio_vae(audio)
@@ -63,11 +56,16 @@ def run_decode(
     report.warn(picture_vae.note)
     progress = NodeProgress({READING: 1, PICTURE: 20, SOUND: 2})
     progress.phase(READING)
-    images = _decode_video(picture_vae, video, tiling, tile, progress.phase(PICTURE))
-    if given is not None:
-        wave = _as_given(given, pixel_frames(video.shape[2]), fps)
+    reporter = progress.phase(PICTURE)
+    if film is None:
+        images = _decode_video(picture_vae, video, tiling, tile, reporter)
     else:
-        wave = None if sound is None else _decode_audio(sound_vae, sound, progress.phase(SOUND))
+        images, fps = _film_frames(film, picture_vae, video, tiling, tile, reporter), film.fps
+    wave = _decode_audio(sound_vae, sound, progress.phase(SOUND)) if made else None
+    if given is not None:
+        wave = _audio(given.part(len(images), fps) if film is None else given_sound(film, given))
+    elif film is not None:
+        wave = _film_sound(film, wave)
     components = Types.VideoComponents(
         images=images, audio=_for_video(wave), frame_rate=Fraction(fps).limit_denominator(1001)
     )
@@ -83,38 +81,34 @@ def _decode_video(
         ways = automatic(geometry.frames, geometry.height, geometry.width)
     else:
         ways = (None if tiling == "off" else custom_tiling(*tile),)
-    images = _first_that_fits(component, video, ways, reporter)
+    if component.device.type == "cuda":
+        compile_video_decoder(component.module.params, component.compute_dtype, component.device)
+
+    def decode(way: Tiling | None) -> Tensor:
+        latent = video.to(component.device, component.compute_dtype)
+        return two_stage.decode_video(component.module, latent, way, reporter)
+
+    advice = "Set its tiling to auto. " if len(ways) == 1 else ""
+    images = first_that_fits(component, ways, partial(_need, component, video), decode, "decoding the video", advice)
     check_finite(images, "decoded video", component)
     return images.to(device=mm.intermediate_device(), dtype=compat.intermediate_dtype())
 
 
-def _first_that_fits(component: PatchedModule, video: Tensor, ways: tuple[Tiling | None, ...], reporter) -> Tensor:
-    """The frames, decoded in the first of `ways` that fits by its estimate and by the device's own word."""
-    needs = [_need(component, video, way) for way in ways]
-    room = available_memory(component)
-    if not mm.is_device_cpu(component.device):
-        room -= component.patcher.model_size()
-    room = min(room, max(MODEST, needs[-1]))
-    if component.device.type == "cuda":
-        compile_video_decoder(component.module.params, component.compute_dtype, component.device)
-    first = next((i for i, need in enumerate(needs) if need <= room), len(ways) - 1)
-    for i in range(first, len(ways)):
-        way, last = ways[i], i == len(ways) - 1
-        if i == first:
-            component.load(needs[i])
-        else:
-            make_room(component, MORE_ROOM * needs[i])
-        latent = video.to(component.device, component.compute_dtype)
-        try:
-            return two_stage.decode_video(component.module, latent, way, reporter)
-        except BaseException as error:
-            if not compat.is_out_of_memory(error):
-                raise
-            if last:
-                advice = "Set its tiling to auto. " if len(ways) == 1 else ""
-                raise give_up("decoding the video", error, advice) from error
-        log.warning("LTX Duo: not enough memory to decode %s; going on with smaller tiles.", _words(way))
-    raise AssertionError("the last way returns or raises")
+def _film_frames(film: GivenFilm, vae: VideoVAE, video: Tensor, tiling: str, tile: tuple, reporter) -> Tensor:
+    """The frames of a given film with what was made of it; without decoding where the picture is kept."""
+    if not film.new_picture:
+        return film.frames.to(device=mm.intermediate_device(), dtype=compat.intermediate_dtype())
+    made = _decode_video(vae, video, tiling, tile, reporter)
+    return splice_frames(film, made, reporter)
+
+
+def _film_sound(film: GivenFilm, made: dict | None) -> dict | None:
+    """The AUDIO of a given film with what was made of it; None for a silent film that stays so."""
+    sound = None if made is None else GivenSound(made["waveform"][0].float().cpu(), made["sample_rate"])
+    if sound is None and film.new_sound:
+        return None
+    spliced = splice_sound(film, sound)
+    return None if spliced is None else _audio(spliced)
 
 
 def _need(component: PatchedModule, video: Tensor, way: Tiling | None) -> float:
@@ -126,14 +120,9 @@ def _need(component: PatchedModule, video: Tensor, way: Tiling | None) -> float:
     return memory_estimates.tiled_decoder(params, size, largest_tile(video.shape, way), itemsize)
 
 
-def _words(way: Tiling | None) -> str:
-    return "in one piece" if way is None else f"in tiles of {way.spatial_tile} pixels and {way.temporal_tile} frames"
-
-
-def _as_given(sound: GivenSound, frames: int, fps: float) -> dict:
-    """The AUDIO that was given, as long as the film and at its own rate: it does not go through the VAE."""
-    waveform = sound.part(frames, fps).waveform[None]
-    return {"waveform": waveform.to(mm.intermediate_device()), "sample_rate": sound.sample_rate}
+def _audio(sound: GivenSound) -> dict:
+    """ComfyUI's AUDIO of a sound, at its own rate."""
+    return {"waveform": sound.waveform[None].to(mm.intermediate_device()), "sample_rate": sound.sample_rate}
 
 
 def _for_video(sound: dict | None) -> dict | None:

@@ -11,7 +11,8 @@ import comfy.model_management as mm
 import torch
 from torch import Tensor
 
-from ...ltx_core.errors import ConditioningError, GeometryError
+from ...ltx_core.errors import GeometryError
+from ...ltx_core.sampling.conditions import GivenFilm, Kept
 from ...ltx_core.sampling.geometry import (
     AUDIO_BINS,
     AUDIO_CHANNELS,
@@ -22,7 +23,7 @@ from ...ltx_core.sampling.geometry import (
     audio_latents,
     pixel_frames,
 )
-from . import compat, conditioning, stage_info
+from . import compat, conditioning, noise_masks, stage_info
 from .report import NodeReport
 from .stage_info import SoundInfo, StageInfo
 
@@ -36,10 +37,13 @@ def make(
     info: StageInfo | None,
     like: dict | None = None,
     sound: SoundInfo | None = None,
+    film: GivenFilm | None = None,
+    kept: tuple[Kept | None, Kept | None] = (None, None),
 ) -> dict:
     """A LATENT of video (1, 128, F, H, W) and audio (1, 8, T, 16): float32, on ComfyUI's intermediate device.
 
-    `sound`: that the audio was given.  What other nodes put into the LATENT `like` goes along; its tensors, masks and
+    `sound`: that the audio was given; `film`: the film of which both are a part; `kept`: what of both stays, which
+    core's samplers read as noise masks.  What other nodes put into the LATENT `like` goes along; its tensors, masks and
     records do not.
     """
     tensors = [_settled(tensor) for tensor in (video, audio) if tensor is not None]
@@ -49,14 +53,17 @@ def make(
         latent |= stage_info.recorded(info, tensors[0])
     if sound is not None:
         latent |= stage_info.recorded_sound(sound, tensors[1])
+    if film is not None:
+        latent |= stage_info.recorded_film(film, tensors[0])
+    if any(kept):
+        latent |= noise_masks.entry(video, audio, *(None if own is None else own.made_anew for own in kept))
     return latent
 
 
 def take(latent: dict) -> tuple[Tensor, Tensor | None]:
     """Video (1, 128, F, H, W) and audio (1, 8, T, 16), or None for a latent without sound, of a LATENT.
 
-    GeometryError for latents of another kind; ConditioningError for masks, which these samplers do not take, but for
-    one that keeps all of the sound: see `sound_info`.
+    GeometryError for latents of another kind.
     """
     samples = latent["samples"]
     parts = tuple(samples.unbind()) if getattr(samples, "is_nested", False) else (samples,)
@@ -66,11 +73,6 @@ def take(latent: dict) -> tuple[Tensor, Tensor | None]:
     check_video(video)
     if audio is not None:
         check_audio(audio)
-    if _masked(latent) and not _keeps_sound(latent):
-        raise ConditioningError(
-            "The latent has a noise mask, which LTX Duo's samplers do not take unless it keeps all of the sound and "
-            "none of the picture. Give images through LTX Image Condition, a sound through LTX Sound Condition."
-        )
     return video, audio
 
 
@@ -119,7 +121,19 @@ def sound_info(latent: dict) -> SoundInfo | None:
     _, audio = take(latent)
     if audio is None:
         return None
-    return stage_info.sound_info_of(latent, audio) or (SoundInfo() if _keeps_sound(latent) else None)
+    return stage_info.sound_info_of(latent, audio) or (SoundInfo() if noise_masks.keeps_sound(latent) else None)
+
+
+def film_of(latent: dict, report: NodeReport | None = None) -> GivenFilm | None:
+    """The film of which our stages made the latent; None where none was given, or another node changed the picture,
+    which is told."""
+    film, changed = stage_info.film_of(latent, take(latent)[0])
+    if changed:
+        (report or NodeReport()).warn(
+            "Another node changed the picture, or took it from elsewhere, since a film was given: it comes out as it "
+            "is decoded, and nothing of the film is put back."
+        )
+    return film
 
 
 def fps_of(latent: dict, text: list | None = None, report: NodeReport | None = None) -> float:
@@ -189,19 +203,3 @@ def _settled(tensor: Tensor) -> Tensor:
     """A tensor of its own, float32, contiguous, on the intermediate device: never a view of a larger one."""
     settled = tensor.detach().to(device=mm.intermediate_device(), dtype=torch.float32).contiguous()
     return settled.clone() if settled.untyped_storage().nbytes() > settled.nbytes else settled
-
-
-def _masked(latent: dict) -> bool:
-    return any(bool((part != 1).any()) for part in _masks(latent))
-
-
-def _keeps_sound(latent: dict) -> bool:
-    """Whether the noise mask is 0 over all of the sound and 1 over all of the picture."""
-    masks = _masks(latent)
-    return len(masks) == 2 and not masks[1].any() and bool((masks[0] == 1).all())
-
-
-def _masks(latent: dict) -> tuple:
-    """The noise masks: of picture and sound where core joined both, else one of anything, or none."""
-    mask = latent.get("noise_mask")
-    return () if mask is None else tuple(mask.unbind()) if getattr(mask, "is_nested", False) else (mask,)

@@ -7,17 +7,18 @@ import torch
 from torch import Tensor
 
 from ...ltx_core import two_stage
-from ...ltx_core.errors import GeometryError
+from ...ltx_core.errors import ConditioningError, GeometryError
 from ...ltx_core.execution import memory_estimates
+from ...ltx_core.sampling.conditions import GivenFilm, Kept
 from ...ltx_core.sampling.geometry import LatentGeometry, check_two_stage, geometry_of_latent
 from ...ltx_core.sampling.guidance import OFF, Guidance
-from ...ltx_core.sampling.schedule import checked_sigmas
+from ...ltx_core.sampling.schedule import begins_with_noise, checked_sigmas, partial_sigmas
 from ...ltx_core.sampling.stage import AVLatent
 from ...ltx_core.upsampler.model import upsample_latent
 from .. import sounds
 from ..given import NOTHING, Given
 from ..sigmas import remarks
-from . import core_model, latents
+from . import core_model, latents, noise_masks
 from .conditioning import notes_on
 from .core_upsampler import latent_upsampler
 from .core_vae import video_vae
@@ -46,6 +47,7 @@ def run_stage_one(
     guidance: Guidance | None = None,
     sigmas: Tensor | None = None,
     latent: dict | None = None,
+    denoise: float = 1.0,
     report: NodeReport | None = None,
 ) -> dict:
     """LATENT of stage one, at half of `width` and `height`.
@@ -58,34 +60,46 @@ def run_stage_one(
     guidance = model.variant.guidance if guidance is None else guidance
     own = sigmas is not None
     sigmas = checked_sigmas(sigmas) if own else model.variant.stage_one_schedule(steps)
+    sigmas = partial_sigmas(sigmas, denoise)
     features = model.features(positive), None if negative is None else model.features(negative)
-    sound = _sound(conditions, geometry)
+    film, sound = (conditions or NOTHING).film, _sound(conditions, geometry)
+    if film is not None:
+        _check_beside(film, sigmas, conditions, latent)
     initial = None if latent is None else _fitted(latent, geometry)
     for note in notes_on({"positive": positive, "negative": negative}, fps):
         report.warn(note)
+    if denoise < 1 and latent is None and film is None:
+        report.warn(
+            "denoise is below 1, but there is nothing to begin from: connect a latent, or give a film in the "
+            "conditions. Without either the picture is made of noise alone and stays rough."
+        )
     if latent is not None and (before := latents.info_of(latent)) is not None and before.fps != fps:
         report.warn(
             f"The start latent was made for {before.fps:g} frames a second, and is continued at {fps:g}, as this "
             f"node's fps says: what moves in it changes its speed. Set fps to {before.fps:g} to keep it."
         )
     kept = None if latent is None or sound is not None else _kept_sound(latent, geometry)
-    run = StageRun(model, 1, geometry, conditions, guidance, features, kept is not None)
+    masked = (None, None) if initial is None else _masked(latent, initial, kept)
+    run = StageRun(model, 1, geometry, conditions, guidance, features, film, _whole(masked))
     generator = torch.Generator(noise_device_of(noise_device)).manual_seed(seed)
-    _warn(report, sigmas, 1, own, initial)
+    _warn(report, sigmas, 1, own or denoise < 1, initial, film)
     if sound is not None:
         for remark in sounds.remarks(conditions.sound, geometry.frames, geometry.fps):
             report.warn(remark)
         if initial is not None and initial.audio is not None and initial.audio.any():
             report.warn("The sound of the connected latent gives way to the one of LTX Sound Condition.")
 
-    encoded = run.encode_images(vae, report)
-    audio = initial.audio if kept is not None else run.encode_sound(vae)
+    encoded, picture, heard = run.encode_images(vae, report), run.encode_film(vae, report), run.encode_sound(vae)
+    picture, heard = picture or masked[0], heard or masked[1]
     stage = two_stage.stage_one(
-        geometry, sigmas, guidance, conditions=encoded, initial=initial, sound=audio, sampler=model.variant.sampler
-    )
+        geometry, sigmas, guidance, conditions=encoded, initial=initial, video=picture, audio=heard,
+        sampler=model.variant.sampler,
+    )  # fmt: skip
     result = run.sample(stage, generator, report)
-    audio, info = result.audio if audio is None else audio, _info(geometry, generator)
-    return latents.make(result.video, audio, info, like=latent, sound=sound or kept)
+    return latents.make(
+        result.video, _bits(heard, result.audio), _info(geometry, generator), like=latent, sound=sound or kept,
+        film=film, kept=(picture, heard),
+    )  # fmt: skip
 
 
 def run_stage_two(
@@ -115,6 +129,9 @@ def run_stage_two(
     own = sigmas is not None
     sigmas = checked_sigmas(sigmas) if own else model.variant.stage_two_schedule()
     sound, kept = _sound(conditions, geometry), _kept_sound(latent, geometry)
+    film = _film(conditions, latent, report)
+    if film is not None:
+        film.check_beside(True, images=bool((conditions or NOTHING).images), sound=sound is not None)
     if sound is not None and kept is not None and _is_same(sound, kept):
         conditions, sound = replace(conditions, sound=None), None  # it is in the latent already
     elif sound is not None:
@@ -122,7 +139,8 @@ def run_stage_two(
             "Stage one made the picture without this sound, or to another one: it only fits what stage two still "
             "changes. Connect the same conditions to LTX Stage One Sampler."
         )
-    run = StageRun(model, 2, geometry, conditions, OFF, features, kept is not None)
+    masked = _masked(latent, start, kept)
+    run = StageRun(model, 2, geometry, conditions, OFF, features, film, _whole(masked))
     info = latents.info_of(latent)
     generator = torch.Generator(noise_device_of(noise_device))
     if new_seed or info is None:
@@ -131,18 +149,18 @@ def run_stage_two(
         continue_noise(generator, info)
     _warn(report, sigmas, 2, own, start)
 
-    encoded = run.encode_images(vae, report)
-    audio = run.encode_sound(vae)
-    if audio is None and kept is not None:
-        audio = start.audio
+    encoded, picture, heard = run.encode_images(vae, report), run.encode_film(vae, report), run.encode_sound(vae)
+    picture, heard = picture or masked[0], heard or masked[1]
     stage = two_stage.stage_two(
-        geometry, start, sigmas, conditions=encoded, sound=audio, clean_background=clean_background,
+        geometry, start, sigmas, conditions=encoded, video=picture, audio=heard, clean_background=clean_background,
         sampler=model.variant.sampler,
     )  # fmt: skip
     result = run.sample(stage, generator, report)
-    if audio is None:
-        audio = start.audio if keep_audio else result.audio
-    return latents.make(result.video, audio, _info(geometry, generator), like=latent, sound=sound or kept)
+    audio = _bits(heard, start.audio if keep_audio else result.audio)
+    return latents.make(
+        result.video, audio, _info(geometry, generator), like=latent, sound=sound or kept, film=film,
+        kept=(picture, heard),
+    )  # fmt: skip
 
 
 def run_upsampler(latent: dict, upsampler: object, vae: object, report: NodeReport | None = None) -> dict:
@@ -173,7 +191,9 @@ def run_upsampler(latent: dict, upsampler: object, vae: object, report: NodeRepo
         video = with_more_room(enlarge, [component], need, "enlarging the latent")
     check_finite(video, "upsampled latent", component)
     reporter.step(1, 1)
-    return latents.make(video, audio, latents.info_of(latent), like=latent, sound=latents.sound_info(latent))
+    film, info = latents.film_of(latent, report), latents.info_of(latent)
+    made = latents.make(video, audio, info, like=latent, sound=latents.sound_info(latent), film=film)
+    return made | noise_masks.enlarged(latent, latents.take(made)[0])
 
 
 def noise_device_of(choice: str) -> torch.device:
@@ -181,15 +201,60 @@ def noise_device_of(choice: str) -> torch.device:
     return torch.device("cpu") if choice == "cpu" else mm.get_torch_device()
 
 
-def _warn(report: NodeReport, sigmas: Tensor, stage: int, own: bool, start: AVLatent | None) -> None:
+def _warn(
+    report: NodeReport, sigmas: Tensor, stage: int, own: bool, start: AVLatent | None, film: GivenFilm | None = None
+) -> None:
     """Says on the node what the noise schedule does that its user may not expect."""
-    picture = None if start is None else bool(start.video.any())
+    begun = start is not None or (film is not None and not begins_with_noise(sigmas))
+    picture = (start is None or bool(start.video.any())) if begun else None
     for remark in remarks(float(sigmas[0]), float(sigmas[-1]), stage, own, picture):
         report.warn(remark)
 
 
 def _info(geometry: LatentGeometry, generator: torch.Generator) -> latents.StageInfo:
     return latents.StageInfo(float(geometry.fps), generator.device.type, generator.get_state())
+
+
+def _film(given: Given | None, latent: dict, report: NodeReport) -> GivenFilm | None:
+    """The film that the chain gives, else the one of which the latent is a part."""
+    film = (given or NOTHING).film
+    return latents.film_of(latent, report) if film is None else film
+
+
+def _check_beside(film: GivenFilm, sigmas: Tensor, given: Given, latent: dict | None) -> None:
+    """ConditioningError where a film and what is given beside it do not go together."""
+    film.check_beside(begins_with_noise(sigmas), images=bool(given.images), sound=given.sound is not None)
+    if latent is not None:
+        raise ConditioningError(
+            "A start latent is connected, and the conditions give a film: stage one begins from one of both. Take the "
+            "latent away, or the film out of the conditions; with denoise below 1 a film is begun from too."
+        )
+
+
+def _masked(latent: dict, start: AVLatent, sound: SoundInfo | None) -> tuple[Kept | None, Kept | None]:
+    """What of picture and sound the latent itself keeps: by its noise masks, or because its sound was given.
+
+    ConditioningError where that is all of both.
+    """
+    picture, heard = noise_masks.kept(latent, start)
+    if sound is not None:
+        heard = Kept(start.audio)
+    if all(_whole((picture, heard))):
+        raise ConditioningError(
+            "The latent's noise masks keep all of the picture and all of the sound, so that nothing is left to make. "
+            "Set a mask that is 1 where something is to change."
+        )
+    return picture, heard
+
+
+def _whole(kept: tuple[Kept | None, Kept | None]) -> tuple[bool, bool]:
+    """Which of both streams stay as a whole."""
+    return tuple(own is not None and own.everything for own in kept)
+
+
+def _bits(given: Kept | None, made: Tensor | None) -> Tensor | None:
+    """A sound that is given as a whole stays what it was, in its own dtype."""
+    return given.latent if given is not None and given.everything else made
 
 
 def _sound(given: Given | None, geometry: LatentGeometry) -> SoundInfo | None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ...ltx_core.errors import ConditioningError, GeometryError
-from ...ltx_core.sampling.conditions import GivenSound
+from ...ltx_core.sampling.conditions import GivenFilm, GivenSound
 from ...ltx_core.sampling.geometry import pixel_frames
 
 KEY = "ltx_duo"  # the records' keys begin with it
@@ -43,6 +43,12 @@ class _SoundRecord:
 
 
 @dataclass(frozen=True, eq=False)
+class _FilmRecord:
+    picture: str
+    film: GivenFilm
+
+
+@dataclass(frozen=True, eq=False)
 class _Record:
     picture: str
     latent_frames: int
@@ -68,12 +74,27 @@ def sound_info_of(latent: dict, audio: Tensor) -> SoundInfo | None:
     return next((record.info for record in records if record.sound == name), None)
 
 
+def recorded_film(film: GivenFilm, video: Tensor) -> dict:
+    """The entry of a LATENT that says of which `film` its picture `video` (1, 128, F, H, W) is a part."""
+    record = _FilmRecord(_name_of(video), film)
+    return {f"{KEY} film {record.picture}": record}
+
+
+def film_of(latent: dict, video: Tensor) -> tuple[GivenFilm | None, bool]:
+    """The film of which the picture `video` is recorded to be a part; and whether there is a record of another one, as
+    where another node changed the picture since."""
+    records = [value for value in latent.values() if isinstance(value, _FilmRecord)]
+    name = _name_of(video) if records else None
+    film = next((record.film for record in records if record.picture == name), None)
+    return film, film is None and bool(records)
+
+
 def of_others(latent: dict) -> dict:
     """The entries of a LATENT that other nodes put there, without its tensors, masks and our records."""
     return {
         key: value
         for key, value in latent.items()
-        if key not in ("samples", "noise_mask") and not isinstance(value, (_Record, _SoundRecord))
+        if key not in ("samples", "noise_mask") and not isinstance(value, (_Record, _SoundRecord, _FilmRecord))
     }
 
 

@@ -3,17 +3,26 @@
 from functools import partial
 
 import torch
-from torch import Tensor
 
 from ...ltx_core.execution import memory_estimates
 from ...ltx_core.execution.graphs import BlockGraphs
 from ...ltx_core.execution.precompile import finish_transformer
 from ...ltx_core.execution.splitting import Pieces
-from ...ltx_core.sampling.conditions import Condition, encode_images, encode_sound
+from ...ltx_core.sampling.conditions import (
+    Condition,
+    GivenFilm,
+    Kept,
+    encode_film,
+    encode_film_sound,
+    encode_images,
+    encode_sound,
+)
 from ...ltx_core.sampling.conditions.fitting import resolve_frames
 from ...ltx_core.sampling.geometry import LatentGeometry
 from ...ltx_core.sampling.guidance import Contexts, Guidance, for_made_streams, passes
 from ...ltx_core.sampling.stage import AVLatent, Stage, sample_stage
+from ...ltx_core.video_vae.encoding_tiles import largest_tile
+from ...ltx_core.video_vae.params import PIXEL_CHANNELS
 from ..given import NOTHING, Given
 from ..preflight.possible import check_stage
 from . import not_finite
@@ -23,14 +32,16 @@ from .handles import SampledModel
 from .memory import broken_weights, check_finite
 from .progress import READING, NodeProgress
 from .report import NodeReport
+from .tiles import automatic, first_that_fits
 
-ENCODING, HEARING, SAMPLING = "encoding images", "encoding the sound", "sampling"
+ENCODING, WATCHING, HEARING, SAMPLING = "encoding images", "encoding the film", "encoding the sound", "sampling"
 
 
 class StageRun:
     """A run of stage 1 or 2.  What cannot work is refused here, before anything is loaded.
 
-    `keeps_sound`: the stage's latent brings a sound that stays as it is; one that is `given` does so anyway.
+    `film`: what is made anew of it, if one is given.  `keeps`: whether the stage's latent brings a picture, or a sound,
+    that stays as a whole; what is `given` so does anyway.
     """
 
     def __init__(
@@ -41,7 +52,8 @@ class StageRun:
         given: Given | None,
         guidance: Guidance,
         features: tuple,
-        keeps_sound: bool = False,
+        film: GivenFilm | None = None,
+        keeps: tuple[bool, bool] = (False, False),
     ):
         self.model, self.number, self.geometry, self.features = model, number, geometry, features
         self.name = f"stage {('one', 'two')[number - 1]}"
@@ -50,16 +62,28 @@ class StageRun:
         resolve_frames([image.frame for image in given.images], geometry.frames)
         # At strength 0 an image would still add tokens of its own, where it is not the first frame.
         self.images = tuple(image for image in given.images if image.strength > 0)
-        self.sound, self.sound_vae = given.sound, given.sound_vae
+        self.film, self.sound, self.sound_vae = film, given.sound, given.sound_vae
         if self.sound is not None:
             self.sound.check(geometry.frames, geometry.fps)
+        if film is not None:
+            film.check(geometry.frames, geometry.fps)
         # Counted here so that blocks or prompts that guidance lacks are found before anything is loaded.
         positive, negative = features
         texts = Contexts(*positive[:2], *(negative[:2] if negative else ()))
-        guided = for_made_streams(guidance, texts, audio_given=keeps_sound or self.sound is not None)
+        guided = for_made_streams(
+            guidance,
+            texts,
+            video_given=keeps[0] or (film is not None and not film.new_picture),
+            audio_given=keeps[1] or self.sound is not None or (film is not None and not film.new_sound),
+        )
         self.passes = len(passes(*guided, model.transformer_params.num_layers))
-        hearing = {} if self.sound is None else {HEARING: 0.5}
-        self.progress = NodeProgress({ENCODING: 1, **hearing, READING: 2, SAMPLING: 40})
+        watching = {} if film is None else {WATCHING: 2}
+        hearing = {HEARING: 0.5} if self._gives_sound else {}
+        self.progress = NodeProgress({ENCODING: 1, **watching, **hearing, READING: 2, SAMPLING: 40})
+
+    @property
+    def _gives_sound(self) -> bool:
+        return self.sound is not None or (self.film is not None and self.film.gives_sound)
 
     def encode_images(self, vae: VideoVAE, report: NodeReport | None = None) -> tuple[Condition, ...]:
         """The images as conditions of this stage's size; the VAE loads only if there are any."""
@@ -83,10 +107,34 @@ class StageRun:
             check_finite(condition.latent, "encoded image", component)
         return conditions
 
-    def encode_sound(self, vae: VideoVAE) -> Tensor | None:
-        """The given sound's latent (1, 8, T, 16), None without one; only then the VAE loads, the one that came with the
-        sound or else `vae`."""
-        if self.sound is None:
+    def encode_film(self, vae: VideoVAE, report: NodeReport) -> Kept | None:
+        """What stays of the given film's picture, at this stage's size; None without a film."""
+        if self.film is None:
+            return None
+        report.warn(vae.note)
+        reporter = self.progress.phase(WATCHING)
+        component = vae.video_encoder()
+        placement = {"dtype": component.compute_dtype, "device": component.device}
+        shape = (1, PIXEL_CHANNELS, self.film.used, self.geometry.height, self.geometry.width)
+
+        def need(tiling) -> float:
+            tile = largest_tile(shape, tiling)
+            return memory_estimates.video_encoder(component.module.params, *tile, component.compute_dtype.itemsize)
+
+        def encode(tiling) -> Kept:
+            return encode_film(
+                component.module, self.film, self.geometry, **placement, tiling=tiling, reporter=reporter
+            )
+
+        ways = automatic(self.film.used, self.geometry.height, self.geometry.width)
+        kept = first_that_fits(component, ways, need, encode, "encoding the film")
+        check_finite(kept.latent, "encoded film", component)
+        return kept
+
+    def encode_sound(self, vae: VideoVAE) -> Kept | None:
+        """What is given of the sound, None without any; only then the VAE loads, the one that came with the sound or
+        else `vae`."""
+        if not self._gives_sound:
             return None
         reporter = self.progress.phase(HEARING)
         component = (self.sound_vae or vae).audio_encoder()
@@ -94,12 +142,14 @@ class StageRun:
         need = memory_estimates.audio_encoder(component.module.params, self.geometry.audio_frames)
         component.load(need)
 
-        def encode():
-            return encode_sound(component.module, self.sound, self.geometry, **placement, reporter=reporter)
+        def encode() -> Kept:
+            if self.sound is None:
+                return encode_film_sound(component.module, self.film, self.geometry, **placement, reporter=reporter)
+            return Kept(encode_sound(component.module, self.sound, self.geometry, **placement, reporter=reporter))
 
-        latent = with_more_room(encode, [component], need, "encoding the sound")
-        check_finite(latent, "encoded sound", component)
-        return latent
+        kept = with_more_room(encode, [component], need, "encoding the sound")
+        check_finite(kept.latent, "encoded sound", component)
+        return kept
 
     def sample(self, stage: Stage, generator: torch.Generator, report: NodeReport) -> AVLatent:
         """Samples `stage` with the transformer and this stage's LoRAs; says on the node how it went."""

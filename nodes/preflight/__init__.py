@@ -5,12 +5,20 @@ Nodes check their own inputs; here is what only several nodes together show.  No
 
 import re
 
-from ..names import DECODE, LATENT_UPSAMPLER, SOUND_CONDITION, STAGE_ONE_SAMPLER, STAGE_TWO_SAMPLER
+from ..names import (
+    DECODE,
+    FILM_CONDITIONS,
+    LATENT_UPSAMPLER,
+    SOUND_CONDITION,
+    STAGE_ONE_SAMPLER,
+    STAGE_TWO_SAMPLER,
+)
 from ..prompt_graph import PromptGraph
 from .core_loaders import check_core_loader
 from .core_vaes import check_vaes, upsampler_loaders
 from .downloads import check_downloads
 from .files import check_files
+from .films import check_film
 from .frames import check_frames
 from .guidance import check_guidance
 from .latents import check_batch, check_start
@@ -39,13 +47,15 @@ def check(graph: PromptGraph, files: Files, has_gpu: bool) -> Report:
         check_sigmas(graph, sampler, report)
         check_conditioning_rate(graph, sampler, report)
         check_sound(graph, sampler, files, report)
+        check_film(graph, sampler, report)
     for sampler in graph.of_type(STAGE_ONE_SAMPLER):
         check_frames(graph, sampler, sampler.value("frames", int), report)
         check_guidance(graph, sampler, files, report)
         check_start(graph, sampler, files, report)
     for sampler in graph.of_type(STAGE_TWO_SAMPLER):
         check_stage_two(graph, sampler, files, has_gpu, report)
-    for node in graph.of_type(SOUND_CONDITION, STAGE_ONE_SAMPLER, LATENT_UPSAMPLER, STAGE_TWO_SAMPLER, DECODE):
+    sampling = STAGE_ONE_SAMPLER, LATENT_UPSAMPLER, STAGE_TWO_SAMPLER
+    for node in graph.of_type(SOUND_CONDITION, *FILM_CONDITIONS, *sampling, DECODE):
         check_vaes(graph, node, files, report)
     for node in graph.of_type(STAGE_ONE_SAMPLER, STAGE_TWO_SAMPLER, DECODE):
         check_batch(graph, node, files, report)

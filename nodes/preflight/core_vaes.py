@@ -13,6 +13,7 @@ from ..names import (
     UPSAMPLER_LOADER,
 )
 from ..prompt_graph import Node, PromptGraph
+from .films import given_films
 from .report import Files, Report
 from .sounds import ADD_AUDIO_VAE, given_sounds
 
@@ -67,7 +68,7 @@ def _check_generation(node: Node, slot: str, loader: Node, files: Files, report:
 def _has_sound(graph: PromptGraph, node: Node) -> bool:
     """Whether the latent surely has a sound that is to be decoded: a stage made it, and nothing took it apart since."""
     for source in graph.chain(node, "latent"):
-        if given_sounds(graph, source):
+        if given_sounds(graph, source) or given_films(graph, source):
             return False
         if source.type == STAGE_ONE_SAMPLER:
             return True

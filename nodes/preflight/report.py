@@ -10,6 +10,7 @@ from ...ltx_core.errors import LTXError
 from ...ltx_core.lora import LoRA
 from ..names import (
     DECODE,
+    FILM_CONDITIONS,
     GUIDANCE,
     IMAGE_CONDITION,
     LATENT_UPSAMPLER,
@@ -66,6 +67,7 @@ _MAIN_INPUT = {
     TEXT_ENCODE: "prompt",
     IMAGE_CONDITION: "frame",
     SOUND_CONDITION: "audio",
+    **dict.fromkeys(FILM_CONDITIONS, "video"),
     GUIDANCE: "preset",
     STAGE_ONE_SAMPLER: "model",
     STAGE_TWO_SAMPLER: "model",

@@ -4,7 +4,15 @@ from itertools import takewhile
 
 from ...ltx_core.sampling.geometry import SPATIAL_FACTOR
 from ...ltx_core.variants import Kind, variant_of
-from ..names import CONTINUE, LATENT_UPSAMPLER, LOAD_LATENT, MODEL_LOADER, SOUND_CONDITION, STAGE_ONE_SAMPLER
+from ..names import (
+    CONTINUE,
+    FILM_CONDITIONS,
+    LATENT_UPSAMPLER,
+    LOAD_LATENT,
+    MODEL_LOADER,
+    SOUND_CONDITION,
+    STAGE_ONE_SAMPLER,
+)
 from ..prompt_graph import Node, PromptGraph
 from .distilled import is_distilled_lora, model_kind
 from .frames import check_frames
@@ -50,9 +58,10 @@ def check_stage_two(graph: PromptGraph, sampler: Node, files: Files, has_gpu: bo
 
 
 def _has_images(graph: PromptGraph, sampler: Node) -> bool:
-    """A sound in the chain does not count: from stage one it comes with the latent.  What is not known is an image."""
+    """A sound or a film in the chain does not count: from stage one both come with the latent.  What is not known is an
+    image."""
     kinds = [node.type for node in graph.chain(sampler, "conditions")]
-    return sampler.has("conditions") and (not kinds or any(kind != SOUND_CONDITION for kind in kinds))
+    return sampler.has("conditions") and (not kinds or bool(set(kinds) - {SOUND_CONDITION, *FILM_CONDITIONS}))
 
 
 def _check_distilled_weights(graph: PromptGraph, sampler: Node, loaders: list[Node], report: Report) -> None:

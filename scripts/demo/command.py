@@ -36,7 +36,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--out", type=Path, default=LOCAL / "demo", help="an .mp4 file or a folder (default: %(default)s)"
     )
-    parser.add_argument("--gallery", type=Path, metavar="DIR", help="instead: six films and two pictures, in DIR")
+    parser.add_argument("--gallery", type=Path, metavar="DIR", help="instead: eleven films and three pictures, in DIR")
     parser.add_argument("--steps", type=int, help="steps of stage one")
     parser.add_argument("--width", type=int, help="final width, a multiple of 64")
     parser.add_argument("--height", type=int, help="final height, a multiple of 64")
@@ -69,7 +69,17 @@ class Studio:
 
     def make(self, text: str | None, image: Path | None, target: Path) -> media.MediaInfo:
         """Makes the film `target`; DemoError unless it is what the workflow asked for."""
-        prompt = prompts.fill(self.found, self.base, text, image, self.sampling)
+        return self._run(prompts.fill(self.found, self.base, text, image, self.sampling), target)
+
+    def make_given(self, exhibit: gallery.GivenExhibit, target: Path) -> media.MediaInfo:
+        """The same with a sound or a film that is given."""
+        sampling = {**self.sampling, "seed": exhibit.seed}
+        prompt = prompts.fill_workflow(
+            exhibit.workflow, self.found, self.base, exhibit.prompt, sampling, exhibit.files, exhibit.values
+        )
+        return self._run(prompt, target)
+
+    def _run(self, prompt: dict, target: Path) -> media.MediaInfo:
         progress = Progress(prompt, self.clock)
         run = self.client.run(prompt, progress)
         progress.end_phase()
@@ -98,8 +108,10 @@ def studio(options: argparse.Namespace) -> Iterator[Studio]:
 
 def _check(info: media.MediaInfo, prompt: dict) -> None:
     asked = next(node["inputs"] for node in prompt.values() if node["class_type"] == "LTXDuoStageOneSampler")
-    expected = ("h264", "aac", 48000, asked["width"], asked["height"], asked["frames"])
-    found = (info.video_codec, info.audio_codec, info.sample_rate, info.width, info.height, info.frames)
+    expected = ["h264", "aac", 48000, asked["width"], asked["height"], asked["frames"]]
+    found = [info.video_codec, info.audio_codec, info.sample_rate, info.width, info.height, info.frames]
+    # What comes from a given sound or film is not known here.
+    expected = [have if isinstance(ask, list) else ask for ask, have in zip(expected, found, strict=True)]
     if found != expected:
         raise DemoError(f"the video has (codecs, Hz, width, height, frames) {found}, expected {expected}")
 
@@ -138,9 +150,16 @@ def make_gallery(options: argparse.Namespace) -> dict:
             print(exhibit.prompt, flush=True)
             films.append((exhibit, folder / f"{exhibit.name}.mp4"))
             place.make(exhibit.prompt, exhibit.image, films[-1][1])
+        given = []
+        for exhibit in gallery.GIVEN:
+            print(exhibit.prompt, flush=True)
+            given.append((exhibit, folder / f"{exhibit.name}.mp4"))
+            place.make_given(exhibit, given[-1][1])
     picture = gallery.draw(films, folder / "gallery.jpg")
     moving = gallery.draw_moving(films, folder / "gallery.webp")
-    paths = {"path": str(picture), "moving": str(moving), "films": [str(path) for _, path in films]}
+    beside = gallery.draw_given(given, folder / "gallery-given.jpg")
+    paths = {"path": str(picture), "moving": str(moving), "given": str(beside)}
+    paths["films"] = [str(path) for _, path in films + given]
     return {**paths, **_times(place.clock)}
 
 

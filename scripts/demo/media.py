@@ -60,15 +60,20 @@ def probe(path: Path) -> MediaInfo:
 
 
 def read_frames(path: Path) -> list[Image.Image]:
+    """None of a sound."""
     with av.open(str(path)) as container:
-        return [frame.to_image() for frame in container.decode(video=0)]
+        return [frame.to_image() for frame in container.decode(video=0)] if container.streams.video else []
 
 
 def read_sound(path: Path) -> tuple[np.ndarray, int]:
-    """Samples (channels, N) float32, full scale 1, and their rate in Hz."""
+    """Samples (channels, N) float32, full scale 1, and their rate in Hz; none of a silent film."""
     with av.open(str(path)) as container:
-        sound = np.concatenate([frame.to_ndarray() for frame in container.decode(audio=0)], axis=1)
-        return sound, container.streams.audio[0].sample_rate
+        if not container.streams.audio:
+            return np.zeros((2, 0), np.float32), 0
+        rate = container.streams.audio[0].sample_rate
+        planar = av.AudioResampler("fltp")
+        frames = [part for frame in container.decode(audio=0) for part in planar.resample(frame)]
+        return np.concatenate([frame.to_ndarray() for frame in frames], axis=1), rate
 
 
 def contact_sheet(path: Path, target: Path) -> Path:

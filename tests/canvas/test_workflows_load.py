@@ -16,6 +16,11 @@ def read(name: str) -> dict:
     return json.loads(path.read_text())
 
 
+def without_players(entry: dict) -> dict:
+    """A node of a prompt without what the front end adds for its player, and nothing reads."""
+    return {**entry, "inputs": {name: value for name, value in entry["inputs"].items() if name != "video-preview"}}
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_opens_and_converts_to_its_api_file(canvas, name):
     graph = read(f"{name}.json")
@@ -28,7 +33,7 @@ def test_opens_and_converts_to_its_api_file(canvas, name):
         node: {"class_type": entry["class_type"], "inputs": entry["inputs"]}
         for node, entry in read(f"{name}.api.json").items()
     }
-    assert canvas.prompt() == api
+    assert {node: without_players(entry) for node, entry in canvas.prompt().items()} == api
     assert room.faults(canvas) == []
     if canvas.kind.nodes2:
         assert min(canvas.page.evaluate("() => screenPlaces.noteContrasts()")) >= READABLE

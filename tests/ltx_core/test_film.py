@@ -95,6 +95,15 @@ def test_one_channel_stays_one(written, rate):
     assert sound.std() > 0.2
 
 
+def test_a_film_without_sound_has_no_track_for_it(tmp_path):
+    path = tmp_path / "film.mp4"
+    write_film(replace(result(greys(0.2, *[0.8] * 8)), waveform=None, sample_rate=None), path)
+    with pyav("A test").open(str(path)) as container:
+        assert not container.streams.audio
+        shades = [frame.to_ndarray(format="rgb24").mean() for frame in container.decode(video=0)]
+    assert shades == pytest.approx([0.2 * 255, *[0.8 * 255] * 8], abs=4)
+
+
 def test_a_film_that_is_there_stays_until_the_new_one_is_whole(tmp_path, written, monkeypatch):
     """...and what was begun goes."""
     path, good = tmp_path / "film.mp4", result(greys(*[0.5] * 9))

@@ -5,15 +5,15 @@ from dataclasses import fields, replace
 import pytest
 import torch
 
-from ltx_duo.ltx_core.errors import LTXError
+from ltx_duo.ltx_core.errors import ConditioningError, LTXError
 from ltx_duo.ltx_core.generation import Generation
 from ltx_duo.ltx_core.request import Request
-from ltx_duo.ltx_core.sampling.conditions import FirstFrame
+from ltx_duo.ltx_core.sampling.conditions import FirstFrame, Kept
 from ltx_duo.ltx_core.sampling.geometry import LatentGeometry
 from ltx_duo.ltx_core.sampling.guidance import LTX_2_3_DEV, LTX_2_3_HQ, OFF
 from ltx_duo.ltx_core.sampling.res_2s import sample_res_2s
 from ltx_duo.ltx_core.sampling.schedule import ltx2_sigmas
-from ltx_duo.ltx_core.sampling.stage import AVLatent
+from ltx_duo.ltx_core.sampling.stage import AVLatent, Start
 from ltx_duo.ltx_core.two_stage import stage_one, stage_two
 from ltx_duo.ltx_core.variants import MODEL_VARIANTS, Kind, variant_of
 
@@ -28,6 +28,13 @@ def latent(geometry: LatentGeometry = FINAL) -> AVLatent:
 
 def image() -> FirstFrame:
     return FirstFrame(torch.rand(1, 128, 1, 4, 6))
+
+
+def kept(stream: str, share: float | None) -> Kept:
+    """A latent that is kept as a whole, without a `share`, or but for this share of its cells."""
+    whole = getattr(latent(), stream)
+    cells = (1, *FINAL.video_shape[1:]) if stream == "video" else (1, FINAL.audio_frames)
+    return Kept(whole, None if share is None else (torch.rand(cells) < share).float())
 
 
 def same(one, other) -> bool:
@@ -90,15 +97,71 @@ def test_stage_one_goes_on_from_a_latent_at_its_first_noise_level():
     assert silent.audio is not None and silent.audio.latent is None
 
 
-@pytest.mark.parametrize("clean_background", [True, False])
-def test_stage_two_refines_picture_and_sound_without_guidance(clean_background):
+def test_stage_one_begins_from_noise_alone_whatever_is_kept_of_it():
+    """Nothing of what is made anew shows the film, as at the vendor; the conditions come after what is kept."""
+    video, audio, condition = kept("video", 0.5), kept("audio", 0.5), image()
+    stage = stage_one(FINAL, ltx2_sigmas(4), OFF, conditions=[condition], video=video, audio=audio)
+    assert stage.video == Start(None, 1.0, (video, condition)) and stage.audio == Start(None, 1.0, (audio,))
+
+
+def test_stage_one_begins_from_a_given_video_at_its_first_noise_level():
+    """Video to video: also what is made anew of it."""
+    video, audio = kept("video", 0.5), kept("audio", 0.5)
+    stage = stage_one(FINAL, SIGMAS, OFF, video=video, audio=audio)
+    level = pytest.approx(0.8)
+    assert stage.video == Start(video.latent, level, (video,)) and stage.audio == Start(audio.latent, level, (audio,))
+    silent = stage_one(FINAL, SIGMAS, OFF, video=video)
+    assert silent.video.latent is video.latent and silent.audio == Start(None, level)
+
+
+def test_without_a_video_stage_one_is_noise_whatever_its_first_noise_level():
+    for audio in (None, kept("audio", None), kept("audio", 0.5)):
+        assert stage_one(FINAL, SIGMAS, OFF, audio=audio).video == Start()
+
+
+@pytest.mark.parametrize("stage", [stage_one, stage_two])
+@pytest.mark.parametrize("nothing", [None, 0.0])
+def test_a_stream_that_is_given_as_a_whole_is_frozen_in_both_stages(stage, nothing):
+    arguments = (FINAL, latent(), SIGMAS) if stage is stage_two else (FINAL, SIGMAS, OFF)
+    for stream, other in (("video", "audio"), ("audio", "video")):
+        given = kept(stream, nothing)
+        made = stage(*arguments, **{stream: given})
+        assert getattr(made, stream) == Start(given.latent, 0.0, frozen=True)
+        assert getattr(made, other).noise_scale > 0 and not getattr(made, other).frozen
+    with pytest.raises(ConditioningError, match="images in it change nothing: take them out"):
+        stage(*arguments, conditions=[image()], video=kept("video", nothing))
+
+
+def test_stage_two_refines_picture_and_sound_without_guidance():
     given, condition = latent(), image()
-    stage = stage_two(FINAL, given, SIGMAS, conditions=[condition], clean_background=clean_background)
+    stage = stage_two(FINAL, given, SIGMAS, conditions=[condition])
     assert stage.guidance is OFF and stage.geometry == FINAL and stage.sigmas is SIGMAS
     assert stage.video.latent is given.video and stage.audio.latent is given.audio
     assert stage.video.noise_scale == stage.audio.noise_scale == pytest.approx(0.8)
-    assert stage.video.conditions == (condition,) and stage.video.keep_clean is clean_background
+    assert stage.video.conditions == (condition,) and stage.audio.conditions == ()
     assert not stage.video.frozen and not stage.audio.frozen
+
+
+def test_stage_two_goes_on_from_the_upsampled_latent_around_what_is_kept():
+    """What stays is the given one, encoded at this size; without a clean background it is refined like the rest."""
+    given, video, audio, condition = latent(), kept("video", 0.5), kept("audio", 0.5), image()
+    stages = [
+        stage_two(FINAL, given, SIGMAS, conditions=[condition], video=video, audio=audio, clean_background=clean)
+        for clean in (True, False)
+    ]
+    for stage, conditions in zip(stages, ((video, condition), (condition,)), strict=True):
+        assert stage.video.latent is given.video and stage.video.conditions == conditions
+        assert stage.audio.latent is given.audio and stage.audio.conditions == (audio,)
+        assert stage.video.noise_scale == stage.audio.noise_scale == pytest.approx(0.8)
+    whole = kept("video", None)
+    assert stage_two(FINAL, given, SIGMAS, video=whole, clean_background=False).video.frozen
+
+
+def test_stage_two_makes_no_sound_around_a_given_part():
+    silent = AVLatent(latent().video, None)
+    with pytest.raises(ConditioningError, match="A part of the sound is given, but the latent has none"):
+        stage_two(FINAL, silent, SIGMAS, audio=kept("audio", 0.5))
+    assert stage_two(FINAL, silent, SIGMAS, audio=kept("audio", None)).audio.frozen
 
 
 def test_stage_two_has_noise_levels_of_its_own():

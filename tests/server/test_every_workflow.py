@@ -3,10 +3,12 @@
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from ltx_duo.scripts.demo import media, models, photo
 from ltx_duo.scripts.demo.client import PromptRejected, set_inputs
-from ltx_duo.tests.servers import write_tone
+from ltx_duo.tests.server.drawn import STAR, save_film, save_painted
+from ltx_duo.tests.servers import PAINTED, write_tone
 
 SHORT = {"width": 128, "height": 64, "frames": 9, "steps": 1}
 
@@ -115,6 +117,56 @@ def test_a_film_to_a_sound_has_that_sound_and_its_length(make, workflow, server)
         assert abs(heard - hertz) < 5
         assert abs(film.sound[0, 4000:12000].std() - 8000 / 32768 / np.sqrt(2)) < 0.01
     assert not np.array_equal(films[0].pictures, films[1].pictures)
+
+
+SAVED = {"film-sound": slice(None), "retake": [*range(4), *range(12, 17)], "extend": range(12)}
+"""Frames of the film that come out as they are: all, those outside 0.2 to 0.5 s, those before the last 0.2 s."""
+
+
+@pytest.fixture
+def given_film(server, client, tmp_path) -> np.ndarray:
+    """The frames of film.mp4, 17 at 24 a second, as ComfyUI reads them; painted.png has a painted square."""
+    save_film(STAR, server.base / "input" / "film.mp4", frames=17)
+    save_painted(STAR, server.base / "input" / "painted.png", PAINTED)
+    read = {
+        "film": {"class_type": "LoadVideo", "inputs": {"file": "film.mp4"}},
+        "parts": {"class_type": "GetVideoComponents", "inputs": {"video": ["film", 0]}},
+        "save": {"class_type": "SaveImage", "inputs": {"images": ["parts", 0], "filename_prefix": "given"}},
+    }
+    paths = [client.fetch(file, tmp_path / file["filename"]) for file in client.run(read).files()]
+    return np.stack([np.asarray(Image.open(path)) for path in sorted(paths)])
+
+
+def differs(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """(frames, height, width): where two films are not the same."""
+    return (one != other).any(axis=-1)
+
+
+@pytest.mark.parametrize("name", SAVED)
+def test_what_is_not_made_anew_of_a_film_comes_out_as_it_is(name, make, workflow, given_film):
+    prompt = workflow(name, steps=1)
+    if name == "retake":
+        set_inputs(prompt, "LTXDuoRetake", start=0.2, end=0.5)
+    if name == "extend":
+        set_inputs(prompt, "LTXDuoExtend", after=0.3, overlap=0.2)
+    made = make(prompt)
+    kept = np.zeros(len(made.pictures), bool)
+    kept[SAVED[name]] = True
+    assert len(kept) == (25 if name == "extend" else 17)
+    changed = differs(made.pictures[:17], given_film).mean(axis=(1, 2))
+    assert (changed[kept[:17]] == 0).all() and (changed[~kept[:17]] > 0.5).all()
+    assert made.pictures[17:].std() > 5 or name != "extend"
+    info = media.probe(made.path)
+    assert (info.frames, info.fps, info.width) == (len(kept), 24.0, 128)
+    assert abs(info.sound_seconds - info.video_seconds) < 0.06
+
+
+def test_a_region_of_a_film_changes_where_it_is_painted(make, workflow, given_film):
+    changed = differs(make(workflow("region", steps=1)).pictures, given_film)
+    left, top, right, bottom = PAINTED
+    assert changed[:, top + 8 : bottom - 8, left + 8 : right - 8].mean() > 0.5
+    changed[:, top:bottom, left:right] = False
+    assert not changed.any()
 
 
 def test_mixing_with_cores_nodes_changes_nothing_in_the_picture(make, workflow, text_film):

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ltx_duo.demo_model import write_given
 from ltx_duo.demo_model.world import caption, draw_scene, render
 from ltx_duo.demo_model.world.tones import PITCHES
+from ltx_duo.demo_model.write_given import RATE
 from ltx_duo.scripts.demo import command, gallery, media, sound_picture
-from ltx_duo.tests.server.drawn import RATE, SQUARE, STAR, save_film
+from ltx_duo.tests.server.drawn import SQUARE, STAR, save_film
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +76,47 @@ def test_gallery_shows_frames_and_sound_of_each_film_in_its_row(films, tmp_path)
         assert loudest_hertz(heard) == pytest.approx(PITCHES[(STAR, SQUARE)[row].shape], rel=0.08)
 
 
+def test_what_was_given_stands_above_what_was_made(films, tmp_path):
+    made = [path for _, path in films[: len(gallery.GIVEN)]]
+    path = gallery.draw_given(list(zip(gallery.GIVEN, made, strict=True)), tmp_path / "given.jpg")
+    assert path.stat().st_size < 400_000
+    picture, size = Image.open(path), gallery.SMALL_FRAME
+    for row, (exhibit, film) in enumerate(zip(gallery.GIVEN, made, strict=True)):
+        top = gallery.GAP + row * (2 * (size + gallery.GAP) + gallery.CAPTION)
+        for y, source in ((top, exhibit.shown), (top + size + gallery.GAP, film)):
+            shown = picture.crop((gallery.GAP, y, gallery.GAP + size, y + size))
+            frames = media.read_frames(source)
+            expected = frames[0].resize(shown.size) if frames else Image.new("RGB", shown.size, gallery.PAPER)
+            assert np.abs(np.asarray(shown, float) - np.asarray(expected, float)).mean() < 4
+        left = picture.width - gallery.SMALL_SOUND
+        silent = np.asarray(picture.crop((left, top, picture.width - gallery.GAP, top + size))).min() > 200
+        assert silent == (exhibit.name == "film-sound")
+
+
+def test_shipped_films_and_sounds_are_drawn_as_the_world_draws_them(tmp_path):
+    write_given.main(tmp_path)
+    names = {path.name for path in gallery.GIVEN_FILES.iterdir()}
+    assert names == {path.name for path in tmp_path.iterdir()}
+    used = [path for exhibit in gallery.GIVEN for inputs in exhibit.files.values() for path in inputs.values()]
+    assert names == {path.name for path in used}
+    for name in names:
+        shipped, drawn = (
+            [np.asarray(frame, float) for frame in media.read_frames(folder / name)]
+            for folder in (gallery.GIVEN_FILES, tmp_path)
+        )
+        assert len(shipped) == len(drawn)
+        assert all(np.abs(one - other).mean() < 1 for one, other in zip(shipped, drawn, strict=True))
+        if not name.endswith(".png"):
+            (one, rate), (other, _) = (media.read_sound(folder / name) for folder in (gallery.GIVEN_FILES, tmp_path))
+            assert one.shape == other.shape and (not one.size or np.abs(one - other).max() < 0.01)
+
+
+def test_the_given_sound_is_as_long_as_drawn_and_no_louder():
+    sound, rate = media.read_sound(gallery.GIVEN_FILES / "bounces.flac")
+    drawn = write_given.sound_of(write_given.BALL)
+    assert rate == RATE and sound.shape == drawn.shape and np.abs(sound - drawn).max() < 2 / 32767  # 16 bits
+
+
 def test_moving_gallery_shows_every_film_at_its_own_pace(films, tmp_path):
     path = gallery.draw_moving(films, tmp_path / "gallery.webp")
     assert path.stat().st_size < 1_500_000
@@ -102,7 +145,7 @@ def test_prompts_are_in_words_of_the_training():
     lots = random.Random(0)
     captions = [caption(draw_scene(lots), lots) for _ in range(6000)]
     known = set(re.findall(r"\w+", " ".join(captions).lower()))
-    prompts = [command.PROMPT, *(exhibit.prompt for exhibit in gallery.EXHIBITS)]
+    prompts = [command.PROMPT, *(exhibit.prompt for exhibit in (*gallery.EXHIBITS, *gallery.GIVEN))]
     assert set(re.findall(r"\w+", " ".join(prompts).lower())) <= known
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+FILMS = ("LTXDuoFilmSound", "LTXDuoRetake", "LTXDuoExtend", "LTXDuoRegion")
 OUTPUTS = {
     "LTXDuoModelLoader": ["LTXDUO_MODEL"],
     "LTXDuoLoraLoader": ["LTXDUO_MODEL"],
@@ -10,6 +11,7 @@ OUTPUTS = {
     "LTXDuoTextEncode": ["CONDITIONING", "CONDITIONING"],
     "LTXDuoImageCondition": ["LTXDUO_CONDITIONS"],
     "LTXDuoSoundCondition": ["LTXDUO_CONDITIONS", "INT"],
+    **{name: ["LTXDUO_CONDITIONS", "INT", "INT", "INT", "FLOAT"] for name in FILMS},
     "LTXDuoGuidance": ["LTXDUO_GUIDANCE"],
     "LTXDuoStageOneSampler": ["LATENT"],
     "LTXDuoUpsamplerLoader": ["LTXDUO_UPSAMPLER"],

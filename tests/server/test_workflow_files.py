@@ -62,7 +62,7 @@ def widget_names(info: dict) -> list[str | None]:
     for name, specification in specifications(info).items():
         if is_widget(specification):
             names.append(name)
-            if specification[1].get("control_after_generate") or specification[1].get("image_upload"):
+            if any(specification[1].get(mark) for mark in ("control_after_generate", "image_upload", "video_upload")):
                 names.append(None)
             if specification[1].get("audio_upload"):
                 names += [None, None]  # player and button

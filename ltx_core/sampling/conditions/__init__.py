@@ -1,21 +1,26 @@
-"""What a stage is held to: images, keyframes, regions, references, sound.  One subject a file; see `Condition`."""
+"""What a stage is held to: images, keyframes, references, sound, film.  One subject a file; see `Condition`."""
 
 from .condition import Condition
+from .film import GivenFilm
+from .film_encoding import encode_film, encode_film_sound
 from .first_frame import FirstFrame
 from .images import GivenImage, encode_images, shown_at
+from .kept import Kept
 from .keyframe import Keyframe
 from .reference import Reference
-from .region import TimeRegion
 from .sound import GivenSound, encode_sound
 
 __all__ = [
     "Condition",
     "FirstFrame",
+    "GivenFilm",
     "GivenImage",
     "GivenSound",
+    "Kept",
     "Keyframe",
     "Reference",
-    "TimeRegion",
+    "encode_film",
+    "encode_film_sound",
     "encode_images",
     "encode_sound",
     "shown_at",

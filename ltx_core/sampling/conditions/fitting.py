@@ -60,11 +60,8 @@ def resize_and_crop(image: Tensor, width: int, height: int, reporter: Reporter =
     comes before this, at the image's own size.
     """
     check_image(image)
-    source_height, source_width = image.shape[:2]
-    scale = max(height / source_height, width / source_width)
-    size = (math.ceil(source_height * scale), math.ceil(source_width * scale))
-    top, left = (size[0] - height) // 2, (size[1] - width) // 2
-    if max(source_height * source_width, size[0] * size[1]) > _MOST_PIXELS:
+    size, (top, left) = _covering(image.shape[:2], width, height)
+    if max(image.shape[:2].numel(), size[0] * size[1]) > _MOST_PIXELS:
         pixels = _resized_window(image, size, (top, left), (height, width), reporter)
     else:
         # Interpolated as 0..255, as the vendor does, so that 8-bit values stay exact up to here.
@@ -72,6 +69,29 @@ def resize_and_crop(image: Tensor, width: int, height: int, reporter: Reporter =
         pixels = F.interpolate(pixels, size=size, mode="bilinear", align_corners=False)
         pixels = pixels[:, :, top : top + height, left : left + width]
     return (pixels / 127.5 - 1.0)[:, :, None]
+
+
+def fit_frame(image: Tensor, width: int, height: int, reporter: Reporter = SILENT) -> Tensor:
+    """The image (H, W, 3) in 0..1 as `resize_and_crop` fits it, (height, width, 3); its own bits where it is only
+    cropped."""
+    size, (top, left) = _covering(image.shape[:2], width, height)
+    if size == tuple(image.shape[:2]):
+        return image[top : top + height, left : left + width]
+    return (resize_and_crop(image, width, height, reporter)[0, :, 0].movedim(0, -1) + 1) / 2
+
+
+def fit_mask(mask: Tensor, width: int, height: int) -> Tensor:
+    """A mask (H, W) over an image that `resize_and_crop` fits, (height, width): the largest value below each pixel."""
+    size, (top, left) = _covering(mask.shape, width, height)
+    scaled = F.adaptive_max_pool2d(mask.float()[None], size)[0]
+    return scaled[top : top + height, left : left + width]
+
+
+def _covering(source: Sequence[int], width: int, height: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    """The size (height, width) of `source` scaled to cover width x height, and where what is cropped of it begins."""
+    scale = max(height / source[0], width / source[1])
+    size = (math.ceil(source[0] * scale), math.ceil(source[1] * scale))
+    return size, ((size[0] - height) // 2, (size[1] - width) // 2)
 
 
 def _resized_window(

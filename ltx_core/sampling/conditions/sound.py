@@ -90,6 +90,11 @@ class GivenSound:
         return GivenSound(heard, self.sample_rate)
 
 
+def silence(sample_rate: int) -> GivenSound:
+    """A sound in which nothing is heard, however long the film."""
+    return GivenSound(torch.zeros(1, 1), sample_rate)
+
+
 def mixed_down(waveform: Tensor) -> Tensor:
     """(C, N) as mono or stereo: 5.1 and 7.1 by their usual weights, quieter where that would leave -1..1; other numbers
     of channels by their mean."""

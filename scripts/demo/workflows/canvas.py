@@ -12,6 +12,7 @@ NOTE = "MarkdownNote"
 # What the front end adds to a node that takes an uploaded file, by the mark on its list: widgets, and their values.
 UPLOADS = {
     "image_upload": ((("upload", "IMAGEUPLOAD"),), ("image",)),
+    "video_upload": ((("upload", "IMAGEUPLOAD"),), ("image",)),
     "audio_upload": ((("audioUI", "AUDIO_UI"), ("upload", "AUDIOUPLOAD")), (None, None)),
 }
 NAMESPACE = uuid.UUID("8d8f6c5e-4d2c-4c0b-9d1a-3a6b1f0e2300")
@@ -28,11 +29,14 @@ COLOURS = {
 
 # What the front end's app mode asks for, in this order, and whose result it shows.
 APP_INPUTS = {
+    "LoadVideo": ("file",),
     "LoadImage": ("image",),
     "LoadAudio": ("audio",),
     "LTXDuoLoadLatent": ("file",),
     "LTXDuoTextEncode": ("prompt",),
     "CLIPTextEncode": ("text",),
+    "LTXDuoRetake": ("start", "end", "remake"),
+    "LTXDuoExtend": ("after", "before"),
     "LTXDuoStageOneSampler": ("width", "height", "frames", "seed"),
 }
 APP_OUTPUT = "SaveVideo"

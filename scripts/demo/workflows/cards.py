@@ -11,7 +11,7 @@ from .. import photo
 
 SIZE = (720, 540)
 ACCENT, TEXT, FAINT, EDGE, BOX = (255, 178, 107), (246, 246, 250), (205, 200, 198), (20, 20, 30), (38, 44, 62)
-FRAME = (324, 216)
+FRAME, STILL = (324, 216), (74, 112)
 LAKE, RIVER = 7, 11  # seeds of the drawn pictures
 
 HELP_PICTURES = ("two-stages", "image-conditions")
@@ -47,6 +47,14 @@ class Card:
             height = 8 + 22 * abs(np.sin(step * 0.37) * np.cos(step * 0.11)) + 6 * (step * 7 % 5) / 5
             left = x + 6 * step
             self.draw.rectangle((left, y - height, left + 2, y + height), fill=ACCENT)
+
+    def strip(self, y: int, frames: str, old: Image.Image, new: Image.Image) -> None:
+        """A strip of stills: O an old one, N a new one."""
+        for number, kind in enumerate(frames):
+            self.picture((34 + 82 * number, y), old if kind == "O" else new)
+
+    def window(self, start: tuple[int, int], end: tuple[int, int]) -> None:
+        self.draw.rounded_rectangle((*start, *end), 12, outline=ACCENT, width=4)
 
     def arrow(self, start: tuple[int, int], length: int) -> None:
         x, y = start
@@ -99,6 +107,56 @@ def _sound_to_video() -> Card:
     card.film((320, 138), _photo(LAKE, FRAME))
     card.sound((322, 450), 366)
     card.text((322, 490), "your sound, as it is", 18)
+    return card
+
+
+def _film_sound() -> Card:
+    card = Card("Sound for a film", "the picture stays as it is, what is heard is made to it")
+    card.film((32, 190), _photo(RIVER, (180, 120)))
+    card.text((32, 372), "your film", 18)
+    card.arrow((274, 260), 32)
+    card.film((320, 138), _photo(RIVER, FRAME))
+    card.sound((322, 450), 366)
+    card.text((322, 490), "the picture as it is, and a new sound", 18)
+    return card
+
+
+def _retake() -> Card:
+    card = Card("Retake", "a few seconds of a film made anew; the rest stays as it is")
+    card.strip(200, "OOONNNOO", _photo(LAKE, STILL), _night(_photo(LAKE, STILL)))
+    card.sound((32, 356), 656)
+    card.window((276, 180), (276 + 3 * 82 - 4, 396))
+    card.text((274, 408), "start", 18)
+    card.text((516, 408), "end", 18, anchor="ra")
+    card.text((32, 470), "picture, sound or both", 22, TEXT)
+    return card
+
+
+def _extend() -> Card:
+    card = Card("Extend", "a film goes on, or begins earlier, with its sound")
+    card.strip(200, "NOOOONNN", _photo(RIVER, STILL), _night(_photo(RIVER, STILL)))
+    card.sound((32, 356), 656)
+    card.window((440, 180), (690, 396))
+    card.window((30, 180), (112, 396))
+    card.text((32, 408), "before", 18)
+    card.text((688, 408), "after", 18, anchor="ra")
+    card.text((360, 408), "your film", 18, anchor="ma")
+    card.text((32, 470), "run it again for more", 22, TEXT)
+    return card
+
+
+def _region() -> Card:
+    card = Card("Region", "a part of a film's picture made anew, where you paint")
+    size = (240, 160)
+    given = _photo(LAKE, size)
+    mask = Image.new("L", size)
+    ImageDraw.Draw(mask).ellipse((76, 60, 168, 138), fill=255)
+    painted = Image.composite(Image.blend(given, Image.new("RGB", size, ACCENT), 0.8), given, mask)
+    card.film((32, 160), painted)
+    card.arrow((336, 266), 46)
+    card.film((394, 160), _with_boat(given))
+    card.sound((32, 450), 656)
+    card.text((32, 490), "everything that is not painted stays as it is", 18)
     return card
 
 
@@ -215,6 +273,16 @@ def _night(picture: Image.Image) -> Image.Image:
     return Image.blend(ImageOps.mirror(picture), Image.new("RGB", picture.size, (18, 30, 90)), 0.55)
 
 
+def _with_boat(picture: Image.Image) -> Image.Image:
+    """The picture with a sailing boat on its lake."""
+    picture = picture.copy()
+    pen = ImageDraw.Draw(picture)
+    pen.polygon([(120, 66), (120, 112), (150, 112)], fill=TEXT)
+    pen.polygon([(116, 76), (116, 112), (96, 112)], fill=FAINT)
+    pen.polygon([(88, 116), (156, 116), (146, 128), (98, 128)], fill=EDGE)
+    return picture
+
+
 def _background() -> Image.Image:
     dusk = _photo(LAKE, FRAME).resize(SIZE).filter(ImageFilter.GaussianBlur(60))
     return Image.blend(Image.new("RGB", SIZE, (12, 14, 24)), dusk, 0.22)
@@ -225,6 +293,10 @@ _CARDS = {
     "text-to-video": _text_to_video,
     "sound-to-video": _sound_to_video,
     "first-and-last-frame": _first_and_last_frame,
+    "film-sound": _film_sound,
+    "retake": _retake,
+    "extend": _extend,
+    "region": _region,
     "distilled": _distilled,
     "preview-first": _preview_first,
     "continue-from-preview": _continue_from_preview,

@@ -10,8 +10,8 @@ PREVIEW = "latents/preview"
 # Widths of the columns.
 NOTES_WIDE, WIDE, PROMPT_WIDE, GIVEN_WIDE, STAGE_WIDE, STEP_WIDE, RESULT_WIDE = 330, 330, 350, 300, 320, 310, 370
 # Heights of what is as tall as one wants: texts and pictures.
-PROMPT, PICTURE, PLAYER, FILM = 420, 350, 210, 440
-HOW, FILES, CARDS = 280, 365, 370
+PROMPT, SHORT_PROMPT, PICTURE, CLIP, PLAYER, FILM = 420, 230, 350, 340, 210, 440
+HOW, FILES, CARDS, STILL = 280, 365, 370, 200
 
 
 def models(checkpoint: ModelFile = DEV, lora: bool = True, upsampler: bool = True) -> Column:
@@ -39,6 +39,23 @@ def load_image(name: str = "image") -> Node:
 def condition(name: str, image: str, frame: int, after: str | None = None) -> Node:
     links = {"image": (image, 0), **({"conditions": (after, 0)} if after else {})}
     return Node(name, "LTXDuoImageCondition", "inputs", {"frame": frame}, links)
+
+
+def load_video() -> Node:
+    return Node("film", "LoadVideo", "inputs", {"file": "film.mp4"}, height=CLIP)
+
+
+def given_film(kind: str, title: str, *, words: str, **links: tuple[str, int]) -> Column:
+    """A prompt, a film, and the node that says what of the film is made anew; `from_film` has what it gives."""
+    node = Node("given", kind, "inputs", {}, {"video": ("film", 0), **links}, report=True)
+    # The film is the last: it grows with its player, which is as high as the film is.
+    return Column(PROMPT_WIDE, (Group(title, INPUTS, (prompt(words, SHORT_PROMPT), node, load_video())),))
+
+
+def from_film() -> dict[str, tuple[str, int]]:
+    """Of stage one: the condition, and size, length and frame rate, which are the film's."""
+    names = ("conditions", "width", "height", "frames", "fps")
+    return {name: ("given", output) for output, name in enumerate(names)}
 
 
 def load_audio() -> Node:
@@ -294,7 +311,55 @@ FROM_CORE_LOADERS = Workflow("from-core-loaders", (
     )),
 ))  # fmt: skip
 
+FILM_SOUND = Workflow("film-sound", (
+    notes("film-sound", texts.PREVIEW_FILES),
+    models(lora=False, upsampler=False),
+    given_film("LTXDuoFilmSound", "Prompt and film", words=texts.FOOTSTEPS),
+    Column(STAGE_WIDE, (Group("Stage one is enough", SAMPLING, (stage_one("model", **from_film()),)),)),
+    Column(RESULT_WIDE, (Group("Result", RESULT, (decode("stage one"), save())),)),
+))  # fmt: skip
+
+RETAKE = Workflow("retake", (
+    notes("retake"),
+    models(),
+    given_film("LTXDuoRetake", "Prompt and film", words=texts.RETAKEN),
+    Column(STAGE_WIDE, (Group("Stage one: half size", SAMPLING, (stage_one(**from_film()),)),)),
+    Column(STEP_WIDE, (Group("Stage two: final size", SAMPLING, stage_two(conditions=("given", 0))),)),
+    RESULT_COLUMN,
+))  # fmt: skip
+
+EXTEND = Workflow("extend", (
+    notes("extend"),
+    models(),
+    given_film("LTXDuoExtend", "Prompt and film", words=texts.GOING_ON),
+    Column(STAGE_WIDE, (Group("Stage one: half size", SAMPLING, (stage_one(**from_film()),)),)),
+    Column(STEP_WIDE, (Group("Stage two: final size", SAMPLING, stage_two(conditions=("given", 0))),)),
+    RESULT_COLUMN,
+))  # fmt: skip
+
+REGION = Workflow("region", (
+    models(),
+    given_film("LTXDuoRegion", "Prompt and film", words=texts.PAINTED, mask=("mask", 1)),
+    Column(GIVEN_WIDE, (
+        Group("What changes: paint it", INPUTS, (
+            Node("parts", "GetVideoComponents", "core", {}, {"video": ("film", 0)}),
+            Node("frame", "ImageFromBatch", "core", {}, {"image": ("parts", 0)}),
+            Node("still", "PreviewImage", "core", {}, {"images": ("frame", 0)}, height=STILL),
+            Node("mask", "LoadImage", "inputs", {"image": "painted.png"}, height=PICTURE),
+        )),
+    )),
+    Column(PROMPT_WIDE, (  # the table of files asks for it
+        Group("Stage one: half size", SAMPLING, (stage_one(**from_film()),)),
+        files(),
+    )),
+    Column(STEP_WIDE, (
+        Group("Stage two: final size", SAMPLING, stage_two(conditions=("given", 0))),
+        how("region", 345),
+    )),
+    RESULT_COLUMN,
+))  # fmt: skip
+
 WORKFLOWS = (
-    IMAGE_TO_VIDEO, TEXT_TO_VIDEO, SOUND_TO_VIDEO, FIRST_AND_LAST_FRAME, DISTILLED_MODEL, PREVIEW_FIRST,
-    CONTINUE_FROM_PREVIEW, MIXED_WITH_NATIVE, FROM_CORE_LOADERS,
+    IMAGE_TO_VIDEO, TEXT_TO_VIDEO, SOUND_TO_VIDEO, FIRST_AND_LAST_FRAME, FILM_SOUND, RETAKE, EXTEND, REGION,
+    DISTILLED_MODEL, PREVIEW_FIRST, CONTINUE_FROM_PREVIEW, MIXED_WITH_NATIVE, FROM_CORE_LOADERS,
 )  # fmt: skip

@@ -39,6 +39,25 @@ SPEECH = (
     'says: "Good evening, and welcome. Tonight we listen to the sea." Her lips move with every word, she blinks and '
     "tilts her head; the needles of the mixing desk behind her follow her voice. The camera stands still."
 )
+FOOTSTEPS = (
+    "A woman in heavy boots walks up the wooden stairs of an old empty house; a door at the top falls shut behind her. "
+    "Sound: slow footsteps on creaking boards, each in time with what is seen, wind behind the windows, the door that "
+    "closes with a dull bang. No music, no speech."
+)
+RETAKEN = (
+    "The man at the cafe table puts down his cup, looks straight into the camera and laughs; behind him people pass by "
+    'as before. He says: "All right, once more." The camera stands still, the light stays the same. Sound: his warm '
+    "voice, the cup on the saucer, the quiet noise of the cafe going on."
+)
+GOING_ON = (
+    "The shot goes on without a cut: the train comes out of the forest and rolls over the high stone bridge, smoke "
+    "drifts back over its carriages, the camera keeps following it at the same speed. Sound: the steady beat of the "
+    "wheels grows hollow on the bridge, one long whistle that echoes from the valley."
+)
+PAINTED = (
+    "On the table stands a glass vase with red tulips; their petals tremble a little in the draught, and light falls "
+    "through the water. Everything around it stays as it is, in the same light and in the same perspective."
+)
 NEGATIVE = (
     "blurry, low quality, overexposed, still image, flicker, watermark, subtitles, distorted shapes, muffled or "
     "distorted sound, hiss"
@@ -102,6 +121,30 @@ HOW = {
     "- Frame 0 is the first, -1 the last.\n"
     "- Both images: the shape of the video, or they are cropped.\n"
     "- A jump at the end: more frames, or the last image's strength 0.8.",
+    "film-sound": "## A sound for a film\n\n"
+    "Load a film, describe **what is seen and what is heard**, press Run.\n\n"
+    "- The picture comes out as it is. A sound that the film has gives way to the new one.\n"
+    "- Size, length and frame rate come from the film.\n"
+    "- A large film: disconnect *width* and *height*, set 768 and 512: faster, and the picture keeps its size.",
+    "retake": "## Retake\n\n"
+    "Load a film, set **start** and **end** in seconds, describe **what happens there**, press Run.\n\n"
+    "- The rest comes out as it is, each frame and each sample.\n"
+    "- *remake*: picture, sound or both. What stays guides what is made.\n"
+    "- Size, length and frame rate come from the film; what exceeds whole steps of 64 pixels is cropped.",
+    "extend": "## Extend\n\n"
+    "Load a film, set **after** or **before** in seconds, describe **how it goes on**, press Run.\n\n"
+    "- Half a second of the film beside what is added is made anew, so that both meet (*overlap*). The rest comes out "
+    "as it is.\n"
+    "- Longer: load the result and run again. *context* 5: only the last 5 s are seen, so that each run costs the "
+    "same.\n"
+    "- Size and frame rate come from the film; what exceeds whole steps of 64 pixels is cropped.",
+    "region": "## Region\n\n"
+    "1. Load a film. Select *Preview Image*, press the triangle: it shows the first frame. Right click, *Copy Image*; "
+    "select Load Image, Ctrl+V.\n"
+    "2. Right click on it, *Open in Mask Editor*: paint **what is to change**.\n"
+    "3. Describe **what is to be there**, press Run.\n\n"
+    "- What is not painted comes out as it is.\n"
+    "- What moves: paint all places that it passes.",
     "distilled": "## Distilled checkpoint: 8 + 3 steps\n\n"
     "The fastest way: one pass a step, **no guidance and no negative prompt**. Stage one runs the model 8 times, not "
     "120.\n\n"

@@ -13,7 +13,7 @@ from ltx_duo.ltx_core.audio_vae import AudioEncoder, AudioVAEParams
 from ltx_duo.ltx_core.errors import ConditioningError
 from ltx_duo.ltx_core.execution.graphs import BlockGraphs
 from ltx_duo.ltx_core.progress import SILENT
-from ltx_duo.ltx_core.sampling.conditions import GivenSound, encode_sound
+from ltx_duo.ltx_core.sampling.conditions import GivenSound, Kept, encode_sound
 from ltx_duo.ltx_core.sampling.conditions.sound import mixed_down
 from ltx_duo.ltx_core.sampling.geometry import LatentGeometry, audio_latents
 from ltx_duo.ltx_core.sampling.guidance import LTX_2_3_DEV, Contexts, Guidance, ModalityGuidance
@@ -122,8 +122,8 @@ def latent(rng) -> AVLatent:
 def test_both_presets_keep_it(latent, initial):
     sound = torch.randn_like(latent.audio)
     stages = (
-        two_stage.stage_one(GEOMETRY, SIGMAS, LTX_2_3_DEV, sound=sound, initial=latent if initial else None),
-        two_stage.stage_two(GEOMETRY, latent, SIGMAS, sound=sound),
+        two_stage.stage_one(GEOMETRY, SIGMAS, LTX_2_3_DEV, audio=Kept(sound), initial=latent if initial else None),
+        two_stage.stage_two(GEOMETRY, latent, SIGMAS, audio=Kept(sound)),
     )
     for stage in stages:
         assert stage.audio == Start(sound, noise_scale=0.0, frozen=True)

@@ -6,7 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ltx_duo.ltx_core.errors import LTXError
-from ltx_duo.ltx_core.sampling.schedule import DISTILLED_STAGE_ONE, STAGE_TWO, checked_sigmas, ltx2_sigmas
+from ltx_duo.ltx_core.sampling.schedule import (
+    DISTILLED_STAGE_ONE,
+    STAGE_TWO,
+    begins_with_noise,
+    checked_sigmas,
+    ltx2_sigmas,
+    partial_sigmas,
+)
 
 GOLDEN_8 = (1, 0.965712, 0.921875, 0.863856, 0.783445, 0.664579, 0.471003, 0.1, 0)
 GOLDEN_HQ_15 = (
@@ -77,3 +84,26 @@ def test_schedules_that_cannot_be_followed_are_refused(sigmas, complaint):
 def test_sigmas_that_are_no_numbers_are_refused(sigmas):
     with pytest.raises(LTXError, match="expected numbers such as 1, 0.5, 0"):
         checked_sigmas(sigmas)
+
+
+@given(steps=st.integers(1, 60), denoise=st.floats(1e-3, 1))
+def test_a_part_of_a_schedule_is_its_end(steps, denoise):
+    """As many steps as ComfyUI's SplitSigmasDenoise leaves, but one at least."""
+    sigmas = ltx2_sigmas(steps)
+    part = partial_sigmas(sigmas, denoise)
+    assert len(part) - 1 == max(1, round(steps * denoise)) and torch.equal(part, sigmas[len(sigmas) - len(part) :])
+
+
+def test_denoise_is_a_share():
+    assert torch.equal(partial_sigmas(torch.tensor(DISTILLED_STAGE_ONE), 1.0), torch.tensor(DISTILLED_STAGE_ONE))
+    for denoise in (0.0, -0.5, 1.01, math.nan):
+        with pytest.raises(LTXError, match=f"denoise is {denoise}, expected above 0 .* up to 1"):
+            partial_sigmas(ltx2_sigmas(8), denoise)
+
+
+@given(steps=st.integers(1, 60))
+def test_whole_schedules_begin_with_noise_alone(steps):
+    """Computed ones a rounding below 1, where a film would shine through; those that leave a part out do not."""
+    assert begins_with_noise(ltx2_sigmas(steps)) and begins_with_noise(torch.tensor(DISTILLED_STAGE_ONE))
+    for part in (DISTILLED_STAGE_ONE[1:], STAGE_TWO):
+        assert not begins_with_noise(torch.tensor(part))

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ltx_duo.ltx_core.errors import ConditioningError
-from ltx_duo.ltx_core.sampling.conditions import FirstFrame, Keyframe, TimeRegion
+from ltx_duo.ltx_core.sampling.conditions import FirstFrame, Kept, Keyframe
 from ltx_duo.ltx_core.sampling.euler import sample_euler
 from ltx_duo.ltx_core.sampling.geometry import LatentGeometry
 from ltx_duo.ltx_core.sampling.guidance import LTX_2_3_DEV, OFF, Contexts
@@ -120,45 +120,21 @@ def test_freezing_changes_no_random_numbers(given, stream):
     assert torch.equal(generators[0].get_state(), generators[1].get_state())
 
 
-@pytest.mark.parametrize("stream", STREAMS)
-def test_a_frozen_stream_stays_without_keep_clean_too(garbage_model, given, stream):
-    """keep_clean is about tokens that are kept partly; a frozen stream keeps its latent."""
-    start = Start(getattr(given, stream), frozen=True, keep_clean=False)
-    result = sample_stage(garbage_model, Stage(GEOMETRY, SIGMAS, **{stream: start}), CONTEXTS, seeded(), **FLOAT)
-    assert torch.equal(getattr(result, stream), getattr(given, stream))
-
-
 def test_a_frozen_stream_needs_a_latent():
     with pytest.raises(ConditioningError, match="give the latent"):
         Start(frozen=True)
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
-def test_what_a_region_keeps_is_bit_equal_through_a_stage_without_noise(garbage_model, given, sampler):
-    region = TimeRegion(0.4, 9.0)
-    video, audio = (Start(getattr(given, stream), 0.0, (region,)) for stream in STREAMS)
-    stage = Stage(GEOMETRY, SIGMAS, video, audio, sampler=sampler)
-    result = sample_stage(garbage_model, stage, CONTEXTS, seeded(), **FLOAT)
-    # The third latent frame begins at 9/24 s and ends at 17/24 s; sound's tenth token ends at 0.37 s, its eleventh at
-    # 0.41 s.
-    assert torch.equal(result.video[:, :, :2], given.video[:, :, :2])
-    assert not torch.isclose(result.video[:, :, 2], given.video[:, :, 2]).all(dim=1).any()
-    assert torch.equal(result.audio[:, :, :10], given.audio[:, :, :10])
-    assert not torch.isclose(result.audio[:, :, 10:], given.audio[:, :, 10:]).all(dim=-1).any()
-
-
-@pytest.mark.parametrize("keep_clean", [True, False])
-def test_partly_kept_tokens_go_back_to_the_latent_or_to_nothing(given, keep_clean):
+def test_a_stream_goes_back_to_the_latent_that_it_begins_from(given):
     for stream in STREAMS:
-        stage = Stage(GEOMETRY, SIGMAS, **{stream: Start(getattr(given, stream), keep_clean=keep_clean)})
-        clean = getattr(begin(stage, seeded(), **FLOAT), stream).clean
-        assert torch.equal(clean, tokens_of(given)[stream]) if keep_clean else not clean.any()
+        stage = Stage(GEOMETRY, SIGMAS, **{stream: Start(getattr(given, stream))})
+        assert torch.equal(getattr(begin(stage, seeded(), **FLOAT), stream).clean, tokens_of(given)[stream])
 
 
 def test_conditions_come_in_their_order_and_before_the_noise(given, rng):
-    """A region sets the whole mask; a first frame after it holds its own tokens, and a keyframe adds some."""
+    """What is kept sets the whole mask; a first frame after it holds its own tokens, and a keyframe adds some."""
     image = torch.randn(1, 128, 1, 2, 3, generator=rng)
-    conditions = TimeRegion(0.0, 9.0), FirstFrame(image), Keyframe(image, 8, 0.75)
+    conditions = Kept(given.video, torch.ones(1, 3, 2, 3)), FirstFrame(image), Keyframe(image, 8, 0.75)
     state = begin(Stage(GEOMETRY, SIGMAS, Start(given.video, 1.0, conditions)), seeded(), **FLOAT)
     assert state.video.denoise_mask[0, :, 0].tolist() == [0.0] * 6 + [1.0] * 12 + [0.25] * 6
     assert torch.equal(state.video.latent[:, :6], patchify_video(image))
@@ -168,9 +144,9 @@ def test_conditions_come_in_their_order_and_before_the_noise(given, rng):
 
 
 def test_sound_has_conditions_of_its_own(given):
-    audio = Start(given.audio, conditions=(TimeRegion(0.0, 0.1),))
+    mask = torch.arange(18)[None] < 4
+    audio = Start(given.audio, conditions=(Kept(given.audio, mask.float()),))
     state = begin(Stage(GEOMETRY, SIGMAS, Start(given.video), audio), seeded(), **FLOAT)
-    # Tokens end at 0.01, 0.05, 0.09, 0.13 s, ...
     assert state.audio.denoise_mask[0, :, 0].tolist() == [1.0] * 4 + [0.0] * 14
     assert (state.video.denoise_mask == 1).all()
 

@@ -262,8 +262,8 @@ def test_float16_is_computed_in_another_dtype_and_said(decode, nodes, short_late
     assert half.first_stage_model.decoder.conv_in.conv.weight.dtype == torch.float16
     silent = latents.make(latents.take(short_latent)[0], None, latents.info_of(short_latent))
     dtypes = []
-    kept = decoding._first_that_fits
-    monkeypatch.setattr(decoding, "_first_that_fits", lambda c, *rest: dtypes.append(c.compute_dtype) or kept(c, *rest))
+    kept = decoding.first_that_fits
+    monkeypatch.setattr(decoding, "first_that_fits", lambda c, *rest: dtypes.append(c.compute_dtype) or kept(c, *rest))
     done = nodes["LTXDuoAVDecode"].execute(latent=silent, vae=half, tiling="off", **names.tiles)
     assert dtypes[0] in (torch.bfloat16, torch.float32)
     (note,) = done.ui["text"]

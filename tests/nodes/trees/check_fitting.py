@@ -11,7 +11,7 @@ from ltx_duo.ltx_core.errors import LTXError
 from ltx_duo.ltx_core.execution import memory_estimates
 from ltx_duo.ltx_core.execution.splitting import Pieces, TokenChunks
 from ltx_duo.ltx_core.sampling.geometry import LatentGeometry
-from ltx_duo.nodes.comfyui import decoding, fitting, latents
+from ltx_duo.nodes.comfyui import decoding, fitting, latents, tiles
 
 GIB = 2**30
 
@@ -279,7 +279,7 @@ def test_other_phases_try_once_more(phase, handles, failing, caplog):
 
 
 def test_decode_goes_to_smaller_and_smaller_tiles(run, vae, upsampled, monkeypatch, names, caplog):
-    calls, ways = [], decoding.automatic(9, 64, 128)
+    calls, ways = [], tiles.automatic(9, 64, 128)
     decode = two_stage.decode_video
 
     def fail(decoder, latent, tiling, reporter):
@@ -312,7 +312,7 @@ def test_decode_begins_with_the_tiles_that_fit(run, vae, upsampled, monkeypatch,
     monkeypatch.setattr(
         two_stage, "decode_video", lambda d, latent, tiling, r: calls.append(tiling) or torch.zeros(9, 64, 128, 3)
     )
-    ways = decoding.automatic(9, 64, 128)
+    ways = tiles.automatic(9, 64, 128)
     needs = [decoding._need(vae.video_decoder(), latents.take(upsampled)[0], way) for way in ways]
     for free in (needs[0] + 1, min(needs) / 2):
         monkeypatch.setattr(mm, "get_free_memory", lambda *a, free=free: free)

@@ -93,14 +93,6 @@ def test_latents_of_other_models_are_refused(samples):
         latents.take({"samples": samples})
 
 
-def test_masks_are_refused_unless_they_mask_nothing():
-    mask = torch.ones(1, 1, 3, 1, 1)
-    latents.take({"samples": VIDEO, "noise_mask": mask})
-    mask[:, :, 0] = 0
-    with pytest.raises(ConditioningError, match="LTX Image Condition"):
-        latents.take({"samples": VIDEO, "noise_mask": mask})
-
-
 def test_sound_gets_the_length_that_the_engine_expects():
     assert torch.equal(latents.with_audio_length(AUDIO, 17, 25.0), AUDIO[:, :, :17])
     longer = latents.with_audio_length(AUDIO, 17, 21.25)

@@ -1,4 +1,4 @@
-"""What nodes say of a model's file, and what they let pass: words for incomplete files, masks, voices, saved places."""
+"""What nodes say of a model's file, and what they let pass: words for incomplete files, voices, saved places."""
 
 import os
 from pathlib import Path
@@ -14,7 +14,7 @@ from ltx_duo.ltx_core.checkpoint import Component
 from ltx_duo.ltx_core.errors import CheckpointError, ConditioningError
 from ltx_duo.ltx_core.safetensors_file import TensorInfo
 from ltx_duo.ltx_core.variants import Kind
-from ltx_duo.nodes.comfyui import compat, conditioning, latent_files, latents, report
+from ltx_duo.nodes.comfyui import conditioning, latent_files, report
 
 VIDEO, AUDIO = torch.randn(1, 128, 3, 2, 4), torch.randn(1, 8, 18, 16)
 WHOLE = {part for part in Component if part not in (Component.GEMMA, Component.LORA, Component.UPSAMPLER)}
@@ -37,16 +37,6 @@ def test_what_a_file_lacks_is_told_even_where_half_of_it_is_there():
 def test_distilled_or_dev_is_told():
     assert " distilled " in model_text(WHOLE, {"BF16": 10**9}, Kind.DISTILLED)
     assert " dev " in model_text(WHOLE, {"BF16": 10**9}, Kind.DEV)
-
-
-@pytest.mark.parametrize("masked", [0, 1])
-def test_a_mask_on_picture_or_sound_alone_is_refused(masked):
-    masks = [torch.ones(1, 1, 3, 1, 1), torch.ones(1, 1, 18, 1)]
-    samples = compat.nested_tensor_class()((VIDEO, AUDIO))
-    latents.take({"samples": samples, "noise_mask": compat.nested_tensor_class()(masks)})
-    masks[masked][:, :, 1] = 0
-    with pytest.raises(ConditioningError, match="mask"):
-        latents.take({"samples": samples, "noise_mask": compat.nested_tensor_class()(masks)})
 
 
 @pytest.mark.parametrize("key", ["keyframe_idxs", "guide_attention_entries", "ref_audio"])

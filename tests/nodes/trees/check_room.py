@@ -9,7 +9,7 @@ import torch
 from ltx_duo.ltx_core import two_stage
 from ltx_duo.ltx_core.execution.splitting import Pieces
 from ltx_duo.ltx_core.transformer.inputs import GuidancePass
-from ltx_duo.nodes.comfyui import compat, decoding, fitting, latents
+from ltx_duo.nodes.comfyui import compat, decoding, fitting, latents, tiles
 
 GIB = 2**30
 
@@ -134,7 +134,7 @@ def test_decoding_in_one_piece_drives_no_other_models_away(decode, tried, monkey
     monkeypatch.setattr(decoding, "_need", lambda component, video, way: (20 if way is None else 4) * GIB)
     monkeypatch.setattr(mm, "get_free_memory", lambda *_, **__: 60 * GIB)
     decode()
-    assert tried == [decoding.automatic(9, 64, 128)[1]]
+    assert tried == [tiles.automatic(9, 64, 128)[1]]
 
 
 def test_decoding_leaves_room_for_its_own_weights(decode, tried, vae, upsampled, monkeypatch):
@@ -146,7 +146,7 @@ def test_decoding_leaves_room_for_its_own_weights(decode, tried, vae, upsampled,
     size = component.patcher.model_size()
     for free in (whole + size + 1, whole + size - 1):
         monkeypatch.setattr(fitting, "available_memory", lambda component, free=free: free)
-        monkeypatch.setattr(decoding, "available_memory", lambda component, free=free: free)
+        monkeypatch.setattr(tiles, "available_memory", lambda component, free=free: free)
         decode()
     assert tried[0] is None and tried[1] is not None
 

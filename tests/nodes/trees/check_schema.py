@@ -15,6 +15,8 @@ import ltx_duo
 
 PACK = Path(ltx_duo.__file__).parent
 
+FILM = ["VIDEO", "LTXDUO_CONDITIONS", "LTXDUO_VAE,VAE"]
+FILM_OUTPUTS = ["LTXDUO_CONDITIONS", "INT", "INT", "INT", "FLOAT"]
 TABLE = {
     "LTXDuoModelLoader": ([], ["LTXDUO_MODEL"]),
     "LTXDuoLoraLoader": (["LTXDUO_MODEL,MODEL"], ["LTXDUO_MODEL"]),
@@ -23,6 +25,10 @@ TABLE = {
     "LTXDuoTextEncode": (["LTXDUO_TEXT_ENCODER"], ["CONDITIONING", "CONDITIONING"]),
     "LTXDuoImageCondition": (["IMAGE", "LTXDUO_CONDITIONS"], ["LTXDUO_CONDITIONS"]),
     "LTXDuoSoundCondition": (["AUDIO", "LTXDUO_CONDITIONS", "LTXDUO_VAE,VAE"], ["LTXDUO_CONDITIONS", "INT"]),
+    "LTXDuoFilmSound": (FILM, FILM_OUTPUTS),
+    "LTXDuoRetake": (FILM, FILM_OUTPUTS),
+    "LTXDuoExtend": (FILM, FILM_OUTPUTS),
+    "LTXDuoRegion": (["VIDEO", "MASK", "LTXDUO_CONDITIONS", "LTXDUO_VAE,VAE"], FILM_OUTPUTS),
     "LTXDuoGuidance": ([], ["LTXDUO_GUIDANCE"]),
     "LTXDuoStageOneSampler": (
         [

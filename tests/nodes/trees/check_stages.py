@@ -6,7 +6,7 @@ import torch
 from ltx_duo.ltx_core.errors import ConditioningError, GeometryError
 from ltx_duo.ltx_core.sampling.geometry import LatentGeometry
 from ltx_duo.ltx_core.sampling.guidance import OFF
-from ltx_duo.nodes.comfyui import latents, stage_run
+from ltx_duo.nodes.comfyui import latents
 from ltx_duo.nodes.comfyui.stage_run import StageRun
 
 
@@ -34,20 +34,6 @@ def test_noise_of_another_device_is_not_continued(model, stage_two, upsampled):
     with pytest.raises(ConditioningError, match="noise_device"):
         stage_two(model, moved)
     stage_two(model, moved, noise="new seed")
-
-
-def test_clean_background_reaches_the_engine(monkeypatch, model, stage_two, upsampled):
-    given = []
-    sample = stage_run.sample_stage
-
-    def watched(transformer, stage, *arguments, **settings):
-        given.append(stage.video.keep_clean)
-        return sample(transformer, stage, *arguments, **settings)
-
-    monkeypatch.setattr(stage_run, "sample_stage", watched)
-    stage_two(model, upsampled, clean_background=False)
-    stage_two(model, upsampled, clean_background=True)
-    assert given == [False, True]
 
 
 def test_conditioning_after_the_connectors_gives_the_same_film(model, run, vae, texts, stage_one, names, same):

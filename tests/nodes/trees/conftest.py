@@ -194,12 +194,33 @@ def upsampled(run, vae, stage_one, model):
 
 
 @pytest.fixture
+def enlarged(run, vae, names):
+    upsampler = run("UpsamplerLoader", upsampler=names.upsampler)
+    return lambda latent: run("LatentUpsampler", latent=latent, upsampler=upsampler, vae=vae)
+
+
+@pytest.fixture
 def stage_two(run, vae, texts, conditions):
     def sample(model, latent, **changes):
         inputs = {"conditions": conditions, **KEPT, **changes}
         return run("StageTwoSampler", model=model, vae=vae, positive=texts[0], latent=latent, **inputs)
 
     return sample
+
+
+@pytest.fixture
+def watched(monkeypatch):
+    """The stages that were sampled."""
+    from ltx_duo.nodes.comfyui import stage_run
+
+    stages, sample = [], stage_run.sample_stage
+
+    def watch(transformer, stage, *arguments, **settings):
+        stages.append(stage)
+        return sample(transformer, stage, *arguments, **settings)
+
+    monkeypatch.setattr(stage_run, "sample_stage", watch)
+    return stages
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ its source cannot be installed here; the expected difference to v1.0 is written 
 import pytest
 import torch
 
-from ltx_duo.ltx_core.sampling.conditions import Reference, TimeRegion
+from ltx_duo.ltx_core.sampling.conditions import GivenFilm, GivenSound, Kept, Reference
 from ltx_duo.ltx_core.sampling.conditions.fitting import resize_and_crop
 from ltx_duo.ltx_core.sampling.euler import euler_step
 from ltx_duo.ltx_core.sampling.geometry import LatentGeometry
@@ -25,6 +25,10 @@ def applied(state, conditions):
     for condition in conditions:
         state = condition.apply(state, GEOMETRY)
     return state
+
+
+def patchified(tools, latent):
+    return tools.create_initial_state(torch.device("cpu"), torch.float32, latent).latent
 
 
 def test_schedules(parity, vendor):
@@ -128,20 +132,34 @@ def test_reference_film(parity, vendor, rng, factor):
     assert not ours.latent[:, GEOMETRY.video_tokens :].any()
 
 
-@pytest.mark.parametrize("start, end", [(0.0, 0.01), (0.1, 0.4), (0.375, 9.0), (1 / 24, 2 / 24)])
-def test_time_region(parity, vendor, start, end):
-    region, mask = TimeRegion(start, end), vendor.retake.TemporalRegionMask(start, end, GEOMETRY.fps)
+@pytest.mark.parametrize("window", [None, (0.0, 0.01), (0.375, 9.0), (1 / 24, 2 / 24), (9 / 24, 17 / 24), (0.05, 0.17)])
+def test_retaken_window(parity, vendor, rng, window):
+    """The vendor's TemporalRegionMask over an initial latent is what is kept of a given film; by chance without one."""
+    if window is None:
+        first, last = sorted(torch.rand(2, generator=rng).tolist())
+        window = (0.7 * first, 0.7 * last + 0.01)
+    frames, heard = torch.zeros(GEOMETRY.frames, 2, 2, 3), GivenSound(torch.zeros(1, 16000), 16000)
+    film = GivenFilm(frames, GEOMETRY.fps, heard, (window,))
+    region = vendor.retake.TemporalRegionMask(*window, GEOMETRY.fps)
     video = vendor.types.VideoLatentShape(1, *GEOMETRY.video_shape)
     audio = vendor.types.AudioLatentShape(1, *GEOMETRY.audio_shape)
     patchifier = vendor.patchifiers
-    for what, state, tools in (
-        ("video", video_state, vendor.tools.VideoLatentTools(patchifier.VideoLatentPatchifier(1), video, GEOMETRY.fps)),
-        ("audio", audio_state, vendor.tools.AudioLatentTools(patchifier.AudioPatchifier(1), audio)),
-    ):
-        theirs = mask.apply_to(tools.create_initial_state(torch.device("cpu"), torch.float32), tools).denoise_mask
-        ours = region.apply(state(GEOMETRY, dtype=torch.float32), GEOMETRY).denoise_mask
-        parity.check(f"region {start:.3g} to {end:.3g} s, {what}", PIPELINES, ours, theirs.float(), 0)
-        assert ours.sum() > 0
+    video_tools = vendor.tools.VideoLatentTools(patchifier.VideoLatentPatchifier(1), video, GEOMETRY.fps)
+    for what, make, tools, shape, mask in (
+        ("video", video_state, video_tools, GEOMETRY.video_shape, film.video_mask(GEOMETRY)),
+        ("audio", audio_state, vendor.tools.AudioLatentTools(patchifier.AudioPatchifier(1), audio),
+         GEOMETRY.audio_shape, film.audio_mask(GEOMETRY)),
+    ):  # fmt: skip
+        initial = torch.randn(1, *shape, generator=rng)
+        theirs = tools.create_initial_state(torch.device("cpu"), torch.float32, initial)
+        theirs = region.apply_to(theirs, tools)
+        ours = Kept(initial, mask).apply(make(GEOMETRY, dtype=torch.float32), GEOMETRY)
+        parity.check(f"retaken window, {what}: mask", PIPELINES, ours.denoise_mask, theirs.denoise_mask.float(), 0)
+        noise = draw_noise(ours.latent.shape, torch.Generator().manual_seed(5), dtype=torch.float32)
+        theirs = vendor.noisers.GaussianNoiser(torch.Generator().manual_seed(5))(theirs, 1.0).latent
+        parity.check(f"retaken window, {what}: noised", PIPELINES, noised(ours, noise, 1.0).latent, theirs, 1e-6)
+        kept = (ours.denoise_mask == 0).expand_as(ours.clean)
+        assert torch.equal(ours.clean[kept], patchified(tools, initial)[kept])
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -4,6 +4,7 @@ import gc
 import importlib
 import wave
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from ltx_duo.scripts.small_model_parts.write import write_small_model
 from ltx_duo.tests.parity.whole_run import our_pipeline, vendor_pipeline
-from ltx_duo.tests.parity.whole_run.scene import Picture, Recording, Scene, SmallModel, Trace
+from ltx_duo.tests.parity.whole_run.scene import Footage, Picture, Recording, Scene, SmallModel, Trace
 
 TOKENIZER = Path(__file__).resolve().parents[3] / ".local" / "tokenizer"
 PROMPT = (
@@ -31,6 +32,8 @@ VENDOR_RUNS = {
     "distilled": vendor_pipeline.run_distilled,
     "HQ": vendor_pipeline.run_hq,
     "sound-given": vendor_pipeline.run_sound_given,
+    "retake": vendor_pipeline.run_retake,
+    "distilled retake": partial(vendor_pipeline.run_retake, distilled=True),
 }
 
 
@@ -64,7 +67,8 @@ def small_model(run_seed, tmp_path_factory) -> SmallModel:
 @pytest.fixture(scope="session")
 def scenes(run_seed, tmp_path_factory) -> dict[str, Scene]:
     """Text-to-video; an image that frame 0 keeps; a softer image with another one appended at a later frame; the same
-    to a sound that begins before the film and ends after it."""
+    to a sound that begins before the film and ends after it; films of which a window is made anew, in picture, sound or
+    both, that begins where a latent frame ends."""
     generator = torch.Generator().manual_seed(run_seed)
     folder = tmp_path_factory.mktemp("pictures")
 
@@ -82,6 +86,14 @@ def scenes(run_seed, tmp_path_factory) -> dict[str, Scene]:
             file.writeframes(samples.clamp(-32768, 32767).to(torch.int16).numpy().tobytes())
         return Recording(path, start)
 
+    def footage(**what: bool) -> Footage:
+        frames = (torch.rand(25, 64, 128, 3, generator=generator) * 255).to(torch.uint8)
+        sound = torch.randn(2, round(25 / 24 * 22050), generator=generator) * 0.1
+        return Footage(frames, sound, 22050, (0.375, 0.6), **what)
+
+    def filmed(**what: bool) -> Scene:
+        return Scene(*prompts, seed=run_seed, frames=25, film=footage(**what))
+
     prompts = PROMPT, NEGATIVE_PROMPT
     keyframes = picture(0, 0.7, 90, 100), picture(12, 0.6, 70, 200)
     return {
@@ -92,6 +104,9 @@ def scenes(run_seed, tmp_path_factory) -> dict[str, Scene]:
         "sound, image and keyframe": Scene(
             *prompts, seed=run_seed, frames=17, images=keyframes, sound=recording(22050, 1.4, 0.35)
         ),
+        "film": filmed(),
+        "film, new picture": filmed(new_sound=False),
+        "film, new sound": filmed(new_picture=False),
     }
 
 

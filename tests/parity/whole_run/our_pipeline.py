@@ -1,4 +1,4 @@
-"""Runs our two-stage pipeline from the same files, and keeps what the vendor's run keeps."""
+"""Runs our pipelines from the same files, and keeps what the vendor's run keeps."""
 
 import wave
 from collections.abc import Callable
@@ -15,15 +15,27 @@ from ltx_duo.ltx_core.loading import load_components
 from ltx_duo.ltx_core.lora import LoRA
 from ltx_duo.ltx_core.request import StagedLoRA
 from ltx_duo.ltx_core.sampling import denoiser
-from ltx_duo.ltx_core.sampling.conditions import GivenImage, GivenSound
+from ltx_duo.ltx_core.sampling.conditions import GivenFilm, GivenImage, GivenSound, encode_film, encode_film_sound
 from ltx_duo.ltx_core.sampling.geometry import LatentGeometry
 from ltx_duo.ltx_core.sampling.guidance import OFF, Guidance, ModalityGuidance
 from ltx_duo.ltx_core.sampling.res_2s import sample_res_2s
 from ltx_duo.ltx_core.sampling.schedule import DISTILLED_STAGE_ONE, ltx2_sigmas
+from ltx_duo.ltx_core.sampling.stage import sample_stage
 
-from .scene import EIGHT_BIT, GIVEN, HQ_LORA_STRENGTHS, Picture, Recording, Scales, Scene, SmallModel, Trace
+from .scene import (
+    EIGHT_BIT,
+    GIVEN,
+    GIVEN_VIDEO,
+    HQ_LORA_STRENGTHS,
+    Picture,
+    Recording,
+    Scales,
+    Scene,
+    SmallModel,
+    Trace,
+)
 
-Pipeline = Literal["two-stage", "distilled", "HQ", "sound-given"]
+Pipeline = Literal["two-stage", "distilled", "HQ", "sound-given", "retake", "distilled retake"]
 LORA_STRENGTHS = {
     "two-stage": (0.0, 1.0),
     "distilled": (0.0, 0.0),
@@ -54,7 +66,6 @@ def run(
     is how the vendor's 1.0 modulates audio-video attention, `given_sigma` "the stage's" what else it reads of a sound
     that is given, whose tokens have the timestep 0.
     """
-    lora = StagedLoRA(LoRA.open(model.lora), *LORA_STRENGTHS[pipeline])
     trace: Trace = {}
     with pytest.MonkeyPatch.context() as patch:
         _record(patch, trace)
@@ -63,19 +74,48 @@ def run(
         if given_sigma != "0":
             make = denoiser._model_input
             patch.setattr(denoiser, "_model_input", lambda s, *rest: make(replace(s, frozen=False), *rest))
-        result = two_stage.generate(
-            components,
-            change_request(_request(scene, pipeline, stage_one_sound)),
-            loras=[lora],
-        )
-    for stage, latent in (("one", result.stage_one), ("two", result.stage_two)):
-        trace[f"stage {stage} video latent"] = latent.video
-        trace[f"stage {stage} audio latent"] = latent.audio
-    trace["frames"] = result.frames
+        if scene.film is not None:
+            _retake(components, scene, pipeline, trace)
+        else:
+            lora = StagedLoRA(LoRA.open(model.lora), *LORA_STRENGTHS[pipeline])
+            request = change_request(_request(scene, pipeline, stage_one_sound))
+            result = two_stage.generate(components, request, loras=[lora])
+            for stage, latent in (("one", result.stage_one), ("two", result.stage_two)):
+                trace[f"stage {stage} video latent"] = latent.video
+                trace[f"stage {stage} audio latent"] = latent.audio
+            trace["frames"], trace["waveform"] = result.frames, result.waveform
     # The vendor cuts off the fraction.
-    trace[EIGHT_BIT] = (result.frames * 255).to(torch.uint8)
-    trace["waveform"] = result.waveform
+    trace[EIGHT_BIT] = (trace["frames"] * 255).to(torch.uint8)
     return trace
+
+
+@torch.no_grad()
+def _retake(c: two_stage.Components, scene: Scene, pipeline: Pipeline, trace: Trace) -> None:
+    """One stage at the film's size, decoded as a whole: nothing of the film is put back, as the vendor leaves it."""
+    geometry = LatentGeometry(scene.width, scene.height, scene.frames, scene.fps)
+    distilled, own = pipeline == "distilled retake", scene.film
+    film = GivenFilm(
+        own.frames.float() / 255, scene.fps, GivenSound(own.sound, own.rate), (own.window,),
+        new_picture=own.new_picture, new_sound=own.new_sound,
+    )  # fmt: skip
+    texts = (scene.prompt,) if distilled else (scene.prompt, scene.negative_prompt)
+    features = [two_stage.encode_prompt(c.tokenizer, c.text_encoder, text) for text in texts]
+    contexts = two_stage.connect(c.video_connector, c.audio_connector, *features)
+    placement = {"dtype": c.dtype, "device": c.device}
+    video = encode_film(c.video_encoder, film, geometry, **placement)
+    audio = encode_film_sound(c.audio_encoder, film, geometry, **placement)
+    stage = two_stage.stage_one(
+        geometry,
+        torch.tensor(DISTILLED_STAGE_ONE) if distilled else ltx2_sigmas(scene.steps),
+        OFF if distilled else Guidance(_guidance(scene.video), _guidance(scene.audio), stg_blocks=scene.stg_blocks),
+        video=video,
+        audio=audio,
+    )
+    result = sample_stage(c.transformer, stage, contexts, torch.Generator().manual_seed(scene.seed), **placement)
+    trace[GIVEN_VIDEO], trace[GIVEN] = video.latent, audio.latent
+    trace["stage one video latent"], trace["stage one audio latent"] = result.video, result.audio
+    trace["frames"] = two_stage.decode_video(c.video_decoder, result.video)
+    trace["waveform"] = two_stage.decode_audio(c.audio_decoder, c.vocoder, result.audio)
 
 
 def _request(scene: Scene, pipeline: Pipeline, stage_one_sound: bool) -> two_stage.Request:

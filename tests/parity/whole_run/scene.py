@@ -17,6 +17,7 @@ BAR = 3e-4
 EIGHT_BIT = "8-bit frames"
 EIGHT_BIT_BAR = 1
 GIVEN = "given audio latent"
+GIVEN_VIDEO = "given video latent"
 HQ_LORA_STRENGTHS = (0.25, 0.5)
 
 
@@ -47,6 +48,18 @@ class Recording:
     start: float
 
 
+@dataclass(frozen=True, eq=False)
+class Footage:
+    """A film of 8 bits (F, H, W, 3), its sound (channels, samples), as long, and what of both is made anew."""
+
+    frames: Tensor
+    sound: Tensor
+    rate: int
+    window: tuple[float, float]
+    new_picture: bool = True
+    new_sound: bool = True
+
+
 @dataclass(frozen=True)
 class Scales:
     """Guidance of one modality; the defaults are the video's of the dev pipeline."""
@@ -71,6 +84,7 @@ class Scene:
     steps: int = 4
     images: tuple[Picture, ...] = ()
     sound: Recording | None = None
+    film: Footage | None = None
     video: Scales = field(default_factory=Scales)
     audio: Scales = field(default_factory=lambda: Scales(cfg=7.0))
     stg_blocks: tuple[int, ...] = (1,)

@@ -2,7 +2,7 @@
 
 Each plant is one wrong formula, made by exchanging weights, settings or one function.  All are compared with the same
 run of the vendor: an image, another one appended, four guidance passes, both stages, the sound of stage one; those
-about a sound that is given with that run to a sound.
+about a sound that is given with that run to a sound, those about a film with a retake of it.
 """
 
 import copy
@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from ltx_duo.ltx_core import two_stage
 from ltx_duo.ltx_core.sampling import denoiser, stage
+from ltx_duo.ltx_core.sampling.conditions import GivenFilm
 from ltx_duo.ltx_core.sampling.geometry import LatentGeometry
-from ltx_duo.ltx_core.sampling.state import AVState
+from ltx_duo.ltx_core.sampling.state import AVState, ModalityState
 from ltx_duo.ltx_core.transformer import block
 from ltx_duo.tests.parity.whole_run import our_pipeline
 from ltx_duo.tests.parity.whole_run.scene import bar, errors
@@ -23,6 +24,8 @@ from ltx_duo.tests.parity.whole_run.scene import bar, errors
 FINAL = ("stage two video latent", "stage two audio latent", "frames", "waveform")
 MADE = "two-stage", "image and keyframe"
 GIVEN = "sound-given", "sound, image and keyframe"
+RETAKEN = "retake", "film"
+SOUND_KEPT = "distilled retake", "film, new picture"
 
 
 class Run:
@@ -201,14 +204,19 @@ def last_state_without_norm(run: Run) -> None:
 def given_sound_refined_in_stage_two(run: Run) -> None:
     """Stage two noises and denoises it, as it does with a sound that stage one made."""
     preset = two_stage.stage_two
-    run.patch.setattr(two_stage, "stage_two", lambda *arguments, sound, **rest: preset(*arguments, **rest))
+    run.patch.setattr(two_stage, "stage_two", lambda *arguments, audio, **rest: preset(*arguments, **rest))
 
 
 def given_sound_with_noise(run: Run) -> None:
     """Kept by its mask, but as the noise was laid over it."""
-    freeze = stage.frozen
+    freeze, keeping = stage.frozen, two_stage._keeping
+
+    def keeping_noised(*arguments) -> stage.Start:
+        start = keeping(*arguments)
+        return replace(start, noise_scale=1.0) if start.frozen else start
+
     run.patch.setattr(stage, "frozen", lambda state: replace(freeze(state), latent=state.latent))
-    run.patch.setattr(two_stage, "_given", lambda latent: stage.Start(latent, 1.0, frozen=True))
+    run.patch.setattr(two_stage, "_keeping", keeping_noised)
 
 
 def given_sound_at_the_stages_sigma(run: Run) -> None:
@@ -241,6 +249,43 @@ def given_sound_is_perturbed(run: Run) -> None:
     run.patch.setattr(denoiser, "passes", perturb_both)
 
 
+def retake_one_latent_frame_late(run: Run) -> None:
+    mask = GivenFilm.video_mask
+    run.patch.setattr(GivenFilm, "video_mask", lambda *arguments: mask(*arguments).roll(1, dims=1))
+
+
+def retake_of_what_was_to_stay(run: Run) -> None:
+    """Masks of the sound that say what is kept, as ComfyUI's say what is made."""
+    mask = GivenFilm.audio_mask
+    run.patch.setattr(GivenFilm, "audio_mask", lambda *arguments: 1 - mask(*arguments))
+
+
+def retake_of_what_touches_the_window(run: Run) -> None:
+    def inside(self, bounds: Tensor) -> Tensor:
+        ((start, end),) = self.windows
+        return (bounds[..., 1] >= start) & (bounds[..., 0] <= end)
+
+    run.patch.setattr(GivenFilm, "_inside", inside)
+
+
+def kept_tokens_read_as_noise(run: Run) -> None:
+    """They go back to the film after every step, but the model is told the stage's sigma of them."""
+    run.patch.setattr(
+        ModalityState, "timesteps", lambda self, sigma: sigma.view(-1, 1).expand(self.latent.shape[:2]).float()
+    )
+
+
+def kept_sound_begins_as_noise(run: Run) -> None:
+    """The vendor's defect since 1.1."""
+    given_sound_with_noise(run)
+
+
+FILM_PLANTS: tuple[Callable[[Run], None], ...] = (
+    retake_one_latent_frame_late,
+    retake_of_what_was_to_stay,
+    retake_of_what_touches_the_window,
+    kept_tokens_read_as_noise,
+)
 SOUND_PLANTS: tuple[Callable[[Run], None], ...] = (
     given_sound_refined_in_stage_two,
     given_sound_with_noise,
@@ -268,6 +313,14 @@ PLANTS: tuple[Callable[[Run], None], ...] = (
 )
 
 
+RUNS = {
+    **dict.fromkeys(PLANTS, MADE),
+    **dict.fromkeys(SOUND_PLANTS, GIVEN),
+    **dict.fromkeys(FILM_PLANTS, RETAKEN),
+    kept_sound_begins_as_noise: SOUND_KEPT,
+}
+
+
 @pytest.fixture
 def compare(small_model, scenes, vendor_trace, components, monkeypatch) -> Callable[..., dict[str, float]]:
     def compare(plant: Callable[[Run], None], name: str, scene: str) -> dict[str, float]:
@@ -279,15 +332,15 @@ def compare(small_model, scenes, vendor_trace, components, monkeypatch) -> Calla
     return compare
 
 
-@pytest.mark.parametrize("plant", (*PLANTS, *SOUND_PLANTS), ids=lambda plant: plant.__name__)
+@pytest.mark.parametrize("plant", RUNS, ids=lambda plant: plant.__name__)
 def test_mistake_is_seen(plant, compare, parity):
-    found = compare(plant, *(GIVEN if plant in SOUND_PLANTS else MADE))
+    found = compare(plant, *RUNS[plant])
     final = [name for name in FINAL if name in found]
     parity.add_mistake(plant.__name__.replace("_", " "), max(found[name] / bar(name) for name in final))
     assert any(found[name] > bar(name) for name in final), {name: f"{found[name]:.1e}" for name in final}
 
 
-@pytest.mark.parametrize("run", [MADE, GIVEN], ids=lambda run: run[0])
+@pytest.mark.parametrize("run", [MADE, GIVEN, RETAKEN, SOUND_KEPT], ids=lambda run: run[0])
 def test_without_a_mistake_all_is_well(run, compare):
     found = compare(lambda run: None, *run)
     assert all(error <= bar(name) for name, error in found.items()), found

@@ -28,6 +28,13 @@ VENDOR, NEWEST = "ltx-pipelines 1.0.0", "ltx-pipelines 1.0.0 as v1.2"
         ("sound-given", "sound", False),
         ("sound-given", "sound", True),
         ("sound-given", "sound, image and keyframe", True),
+        ("retake", "film", False),
+        ("retake", "film", True),
+        ("distilled retake", "film", False),
+        ("distilled retake", "film, new picture", False),
+        ("distilled retake", "film, new picture", True),
+        ("distilled retake", "film, new sound", False),
+        ("distilled retake", "film, new sound", True),
     ],
 )
 def test_whole_run(pipeline, scene, newest, small_model, scenes, vendor_trace, components, parity):

@@ -12,9 +12,13 @@ to run at all (`_on_cpu`)
   prompt never calls.
 * `_fuse_deltas` adds a LoRA's delta to float32 weights, where theirs raises for any dtype but bfloat16 and float8.
 
+to be given a film without a file, which would be compressed (`_footage`)
+* What reads the rate, the frames and the sound of a file.
+
 to watch (`_recorded`)
-* `encode_prompts`, `vae_encode_audio`, `denoise_audio_video` or `denoise_video_only`, `upsample_video` and the two
-  decode functions keep what they return; the video decoder's output is kept before it is rounded to 8 bits.
+* `encode_prompts`, what encodes sound and film, `denoise_audio_video` or `denoise_video_only` and `upsample_video` keep
+  what they return, the two decode functions what they are given; the video decoder's output is kept before it is
+  rounded to 8 bits.
 
 to behave like the vendor's newest source, v1.2 (`_newest`, only where a run asks for it)
 * `GaussianNoiser`: from clean to the noised latent by the denoise mask.
@@ -35,7 +39,7 @@ from torch import Tensor, nn
 
 from ltx_duo.benchmarks.real_run import vendor_on_cpu
 
-from .scene import EIGHT_BIT, GIVEN, HQ_LORA_STRENGTHS, Scene, SmallModel, Trace
+from .scene import EIGHT_BIT, GIVEN, GIVEN_VIDEO, HQ_LORA_STRENGTHS, Footage, Scene, SmallModel, Trace
 
 
 def run_two_stage(model: SmallModel, scene: Scene, *, newest: bool) -> Trace:
@@ -98,6 +102,38 @@ def run_sound_given(model: SmallModel, scene: Scene, *, newest: bool) -> Trace:
     # The pipeline cuts what it encoded to the film's length.
     trace[GIVEN] = trace[GIVEN][:, :, : round(scene.frames / scene.fps * 25)]
     return trace
+
+
+def run_retake(model: SmallModel, scene: Scene, *, newest: bool, distilled: bool = False) -> Trace:
+    """RetakePipeline: one stage at the film's own size, with guidance or as a distilled model.
+
+    A stream that is not made anew has an empty region, as 1.0 does it.  (Since 1.1 it begins as noise instead, which is
+    a defect.)
+    """
+    from ltx_pipelines import retake as module
+
+    film = scene.film
+
+    def make(_lora):
+        pipeline = module.RetakePipeline(str(model.checkpoint), str(model.gemma), (), device=torch.device("cpu"))
+        return pipeline(
+            "no file", scene.prompt, *film.window, scene.seed, **({} if distilled else _dev_request(scene)),
+            regenerate_video=film.new_picture, regenerate_audio=film.new_sound, distilled=distilled,
+        )  # fmt: skip
+
+    with pytest.MonkeyPatch.context() as patch:
+        _footage(patch, module, film, scene.fps)
+        return _run(module, model, make, newest)
+
+
+def _footage(patch: pytest.MonkeyPatch, module, film: Footage, fps: float) -> None:
+    from ltx_core.types import Audio
+    from ltx_pipelines.utils import media_io
+
+    frames, height, width, _ = film.frames.shape
+    patch.setattr(module, "get_videostream_metadata", lambda _path: (fps, frames, width, height))
+    patch.setattr(media_io, "decode_video_from_file", lambda **_: iter(film.frames[:, None]))
+    patch.setattr(module, "decode_audio_from_file", lambda *_: Audio(film.sound[None], film.rate))
 
 
 def newest_cross_timestep(patch: pytest.MonkeyPatch) -> None:
@@ -197,13 +233,19 @@ def _recorded(patch: pytest.MonkeyPatch, module, stage_one_sound: bool) -> Trace
     if hasattr(module, "denoise_video_only"):
         watch("vae_encode_audio", lambda latent: trace.update({GIVEN: latent}))
         watch("denoise_video_only", lambda state: keep_stage([state]))
-    else:
+    elif hasattr(module, "denoise_audio_video"):
         watch("denoise_audio_video", keep_stage)
-    watch("upsample_video", lambda latent: trace.update({"upsampled video latent": latent}))
+    if hasattr(module, "upsample_video"):
+        watch("upsample_video", lambda latent: trace.update({"upsampled video latent": latent}))
+    else:  # RetakePipeline, of one stage
+        watch("_encode_video_for_retake", lambda latent: trace.update({GIVEN_VIDEO: latent}))
+        watch("_encode_audio_for_retake", lambda latent: trace.update({GIVEN: latent}))
 
     decode_video = module.vae_decode_video
 
     def decode_video_watched(latent, decoder, *arguments) -> Iterator[Tensor]:
+        trace.setdefault("stage one video latent", latent)
+
         def keep_frames(_module, _inputs, pixels):
             trace["frames"] = ((pixels[0].permute(1, 2, 3, 0) + 1) / 2).clamp(0, 1)
 
@@ -214,6 +256,7 @@ def _recorded(patch: pytest.MonkeyPatch, module, stage_one_sound: bool) -> Trace
     if (decode_audio := getattr(module, "vae_decode_audio", None)) is not None:
 
         def decode_chosen_audio(latent, *arguments):
+            trace.setdefault("stage one audio latent", latent)
             return decode_audio(trace["stage one audio latent"] if stage_one_sound else latent, *arguments)
 
         patch.setattr(module, "vae_decode_audio", decode_chosen_audio)

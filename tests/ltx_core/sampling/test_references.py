@@ -1,6 +1,6 @@
-"""Reference films, regions of time, and images on their way to the encoder, by the rules that they are documented with.
+"""Reference films, and images on their way to the encoder, by the rules that they are documented with.
 
-References of equal and half size, and regions, also meet the vendor's own code: tests/parity/sampling.
+References of equal and half size also meet the vendor's own code: tests/parity/sampling.
 """
 
 import pytest
@@ -8,12 +8,12 @@ import torch
 
 from ltx_duo.ltx_core.errors import ConditioningError
 from ltx_duo.ltx_core.image_compression import LONGEST_SIDE, compress
-from ltx_duo.ltx_core.sampling.conditions import Keyframe, Reference, TimeRegion
+from ltx_duo.ltx_core.sampling.conditions import Reference
 from ltx_duo.ltx_core.sampling.conditions.fitting import resize_and_crop
 from ltx_duo.ltx_core.sampling.conditions.images import prepared
 from ltx_duo.ltx_core.sampling.geometry import LatentGeometry
 from ltx_duo.ltx_core.sampling.patchify import patchify_video
-from ltx_duo.ltx_core.sampling.state import audio_state, video_state
+from ltx_duo.ltx_core.sampling.state import video_state
 
 GEOMETRY = LatentGeometry(128, 64, 33, 24.0)  # five latent frames of 2 x 4
 PER_FRAME = 8
@@ -90,47 +90,6 @@ def test_a_reference_of_every_fourth_frame_ends_with_the_film():
 def test_what_is_no_reference_is_refused(changes, words):
     with pytest.raises(ConditioningError, match=words):
         Reference(**{"latent": film(), **changes})
-
-
-@pytest.mark.parametrize(
-    ("start", "end", "made"),
-    [
-        (0.0, 10.0, [1, 1, 1, 1, 1]),
-        (0.0, 1 / 24, [1, 0, 0, 0, 0]),
-        (1 / 24, 2 / 24, [0, 1, 0, 0, 0]),
-        (8 / 24, 10 / 24, [0, 1, 1, 0, 0]),  # a little of each is enough
-        (20 / 24, 10.0, [0, 0, 0, 1, 1]),
-        (5.0, 10.0, [0, 0, 0, 0, 0]),
-    ],
-)
-def test_a_region_makes_what_it_touches(start, end, made):
-    before = state(initial=film())
-    after = TimeRegion(start, end).apply(before, GEOMETRY)
-    assert after.denoise_mask[0, ::PER_FRAME, 0].tolist() == made
-    assert torch.equal(after.denoise_mask[0, :, 0], torch.tensor(made).float().repeat_interleave(PER_FRAME))
-    assert after.latent is before.latent and after.clean is before.clean and after.positions is before.positions
-
-
-def test_a_region_of_sound_is_as_fine_as_sound():
-    mask = TimeRegion(0.5, 1.0).apply(audio_state(GEOMETRY), GEOMETRY).denoise_mask[0, :, 0]
-    # From token 13, [0.49, 0.53) s, to token 25, [0.97, 1.01) s.
-    assert len(mask) == 34 and mask.tolist() == [0.0] * 13 + [1.0] * 13 + [0.0] * 8
-
-
-def test_a_region_comes_before_what_is_appended():
-    """It would make keyframes anew, which stand in the film's own time."""
-    image = Keyframe(torch.rand(1, 128, 1, 2, 4), 16)
-    for appended in (image, Reference(film())):
-        with pytest.raises(ConditioningError, match="put it before them"):
-            TimeRegion(0.0, 1.0).apply(appended.apply(state(), GEOMETRY), GEOMETRY)
-        both = appended.apply(TimeRegion(0.0, 1 / 24).apply(state(), GEOMETRY), GEOMETRY)
-        assert both.denoise_mask[0, :, 0].sum() == PER_FRAME
-
-
-@pytest.mark.parametrize(("start", "end"), [(1.0, 1.0), (2.0, 1.0), (float("nan"), 1.0)])
-def test_a_region_that_ends_before_it_begins_is_refused(start, end):
-    with pytest.raises(ConditioningError, match="its end must be the later one"):
-        TimeRegion(start, end)
 
 
 def wide(height: int = 32) -> torch.Tensor:
