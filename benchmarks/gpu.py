@@ -2,7 +2,8 @@
 
     python benchmarks/gpu.py [--case stage-one] [--peers] [--error] [--out FILE]
 
-Cases are one evaluation of the transformer (all guidance passes), the video decode, and a whole denoise.  Prints
+Cases are one evaluation of the transformer (all guidance passes), a step of each stage by what is given (an image, a
+sound, a film with a retake), the video decode, and a whole denoise.  Prints
 medians with spread, ratio to ours, TFLOP/s, peak memory, the extra time of the first call and how busy the GPU was;
 with --error the error against a float32 run of the same weights (relative L2), per pass and after every block.  What is
 more than 5 % slower than the GPU record is named (gpu_check.py writes that).  Peers need ltx-core==1.0.0 and
@@ -24,6 +25,7 @@ import contenders  # noqa: E402
 import decode  # noqa: E402
 import denoise  # noqa: E402
 import errors  # noqa: E402
+import given  # noqa: E402
 import gpu_record  # noqa: E402
 import vendor  # noqa: E402
 from measure import Timing, compare, gpu_milliseconds, kernel_table  # noqa: E402
@@ -33,6 +35,7 @@ from ltx_duo.ltx_core.transformer.model import AVTransformer  # noqa: E402
 from ltx_duo.ltx_core.transformer.params import TransformerParams  # noqa: E402
 
 DECODE, DENOISE = "decode", "denoise"
+GIVEN = {"given one": "stage-one", "given two": "stage-two"}
 STEPS = 30
 
 
@@ -96,6 +99,11 @@ class Bench:
         for name, per_block in errors.block_errors(models, self.model, scene).items():
             rows[name]["error_after_block"] = [round(error, 6) for error in per_block]
 
+    def given(self, case: Case) -> dict:
+        calls = given.calls(self.model, self.scene(case), self.arguments.seed)
+        timings = compare(calls, self.device, self.arguments.rounds)
+        return {name: row(timing, timings[given.IMAGE]) for name, timing in timings.items()}
+
     def decode(self, case: Case) -> dict:
         peers = self.arguments.peers or ()
         calls = decode.calls(self.settings, case, self.device, self.dtype, self.arguments.seed, peers)
@@ -128,7 +136,7 @@ def table(rows: dict) -> str:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--case", action="append", choices=[*CASES, DECODE, DENOISE], help="default: all")
+    parser.add_argument("--case", action="append", choices=[*CASES, *GIVEN, DECODE, DENOISE], help="default: all")
     parser.add_argument("--peers", nargs="*", choices=contenders.PEERS, help="peers to time too; without names: all")
     parser.add_argument("--error", action="store_true", help="also measure errors against float32 (needs ltx-core)")
     parser.add_argument("--layers", type=int, help="fewer blocks than the 48 of the real model")
@@ -165,13 +173,14 @@ def main() -> None:
     with torch.inference_mode():
         ours = randomise(AVTransformer(params, dtype=dtype, device=device), arguments.seed).eval()
         bench = Bench(settings, params, ours, contenders.in_fp8(ours), device, dtype, arguments)
-        for name in arguments.case or [*(CASES if device != "cpu" else ["small"]), DECODE, DENOISE]:
+        for name in arguments.case or [*(CASES if device != "cpu" else ["small"]), *GIVEN, DECODE, DENOISE]:
             if name == DENOISE:
                 report["denoise"] = bench.denoise(TINY if arguments.cpu else CASES["stage-one"])
                 print(name, json.dumps(report["denoise"]), flush=True)
             else:
-                case = TINY if arguments.cpu else CASES["stage-two" if name == DECODE else name]
-                rows = bench.decode(case) if name == DECODE else bench.transformer(case)
+                case = TINY if arguments.cpu else CASES["stage-two" if name == DECODE else GIVEN.get(name, name)]
+                measure = bench.decode if name == DECODE else bench.given if name in GIVEN else bench.transformer
+                rows = measure(case)
                 report["cases"][name] = rows
                 print(name, table(rows), sep="\n", flush=True)
             save()
