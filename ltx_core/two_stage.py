@@ -245,7 +245,7 @@ def _given_audio(c: Components, r: Request, placement: dict, reporter: Reporter)
     """What is given of the sound: a sound of its own, or the film's."""
     if r.sound is not None:
         return Kept(encode_sound(c.audio_encoder, r.sound, r.geometry, **placement, reporter=reporter))
-    if r.film is None or not r.film.gives_sound:
+    if r.film is None or not r.film.gives_sound(begins_with_noise(r.stage_one_sigmas)):
         return None
     return encode_film_sound(c.audio_encoder, r.film, r.geometry, **placement, reporter=reporter)
 
@@ -297,7 +297,8 @@ def _of_stages(components: Components, loras: Sequence[StagedLoRA]) -> tuple[Sta
 def _check(components: Components, request: Request) -> None:
     components.check()
     request.guidance.blocks(components.transformer.params.num_layers)
-    sounds = request.sound is not None or (request.film is not None and request.film.gives_sound)
+    film, sigmas = request.film, request.stage_one_sigmas
+    sounds = request.sound is not None or (film is not None and film.gives_sound(begins_with_noise(sigmas)))
     if sounds and components.audio_encoder is None:
         raise CheckpointError(
             "The request gives a sound, but the components have no audio VAE encoder. Load them from a checkpoint that "

@@ -80,7 +80,8 @@ def run_stage_one(
         )
     kept = None if latent is None or sound is not None else _kept_sound(latent, geometry)
     masked = (None, None) if initial is None else _masked(latent, initial, kept)
-    run = StageRun(model, 1, geometry, conditions, guidance, features, film, _whole(masked))
+    from_noise = begins_with_noise(sigmas)
+    run = StageRun(model, 1, geometry, conditions, guidance, features, film, _whole(masked), from_noise)
     generator = torch.Generator(noise_device_of(noise_device)).manual_seed(seed)
     _warn(report, sigmas, 1, own or denoise < 1, initial, film)
     if sound is not None:

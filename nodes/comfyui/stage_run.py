@@ -40,8 +40,8 @@ ENCODING, WATCHING, HEARING, SAMPLING = "encoding images", "encoding the film", 
 class StageRun:
     """A run of stage 1 or 2.  What cannot work is refused here, before anything is loaded.
 
-    `film`: what is made anew of it, if one is given.  `keeps`: whether the stage's latent brings a picture, or a sound,
-    that stays as a whole; what is `given` so does anyway.
+    `film`: what is made anew of it, if one is given; `from_noise`: whether that begins from noise.  `keeps`: whether
+    the stage's latent brings a picture, or a sound, that stays as a whole; what is `given` so does anyway.
     """
 
     def __init__(
@@ -54,6 +54,7 @@ class StageRun:
         features: tuple,
         film: GivenFilm | None = None,
         keeps: tuple[bool, bool] = (False, False),
+        from_noise: bool = True,
     ):
         self.model, self.number, self.geometry, self.features = model, number, geometry, features
         self.name = f"stage {('one', 'two')[number - 1]}"
@@ -77,13 +78,10 @@ class StageRun:
             audio_given=keeps[1] or self.sound is not None or (film is not None and not film.new_sound),
         )
         self.passes = len(passes(*guided, model.transformer_params.num_layers))
+        self.gives_sound = self.sound is not None or (film is not None and film.gives_sound(from_noise))
         watching = {} if film is None else {WATCHING: 2}
-        hearing = {HEARING: 0.5} if self._gives_sound else {}
+        hearing = {HEARING: 0.5} if self.gives_sound else {}
         self.progress = NodeProgress({ENCODING: 1, **watching, **hearing, READING: 2, SAMPLING: 40})
-
-    @property
-    def _gives_sound(self) -> bool:
-        return self.sound is not None or (self.film is not None and self.film.gives_sound)
 
     def encode_images(self, vae: VideoVAE, report: NodeReport | None = None) -> tuple[Condition, ...]:
         """The images as conditions of this stage's size; the VAE loads only if there are any."""
@@ -134,7 +132,7 @@ class StageRun:
     def encode_sound(self, vae: VideoVAE) -> Kept | None:
         """What is given of the sound, None without any; only then the VAE loads, the one that came with the sound or
         else `vae`."""
-        if not self._gives_sound:
+        if not self.gives_sound:
             return None
         reporter = self.progress.phase(HEARING)
         component = (self.sound_vae or vae).audio_encoder()

@@ -203,6 +203,7 @@ def test_what_does_not_go_together_is_refused_before_anything_runs(film, setting
 def test_a_films_sound_needs_what_encodes_it(components, monkeypatch):
     monkeypatch.setattr(two_stage, "encode_prompt", lambda *_: pytest.fail("something was computed"))
     lacking = replace(components, audio_encoder=None)
-    for film in (GivenFilm(pictures(), FPS, sound()), GivenFilm(pictures(), FPS, new_sound=False)):
+    part = ((0.4, 0.6),)
+    for film in (GivenFilm(pictures(), FPS, sound(), part), GivenFilm(pictures(), FPS, new_sound=False)):
         with pytest.raises(LTXError, match="no audio VAE encoder"):
             run(lacking, film)

@@ -141,10 +141,15 @@ class GivenFilm:
         """How long that lasts."""
         return self.length / self.fps
 
-    @property
-    def gives_sound(self) -> bool:
-        """Whether it says anything of the sound: what it is, or that there is none."""
-        return self.sound is not None or not self.new_sound
+    def gives_sound(self, from_noise: bool = True) -> bool:
+        """Whether it says anything of a stage's sound: what it is, or that there is none.
+
+        from_noise: whether what is made anew begins from noise.  Then a sound of which nothing is kept counts no more.
+        """
+        if self.sound is None or not self.new_sound:
+            return not self.new_sound
+        kept = LatentGeometry(SPATIAL_FACTOR, SPATIAL_FACTOR, self.total, self.fps)
+        return not (from_noise and bool(self.audio_mask(kept).all()))
 
     def check(self, frames: int, fps: float) -> None:
         """ConditioningError unless a film of `frames` at `fps` is the one that this one is a part of."""

@@ -120,10 +120,13 @@ class TestLength:
         assert placed.waveform is film.sound.waveform
         assert GivenFilm(pictures(17), 8.0).placed_sound() is None
 
-    def test_it_says_something_of_the_sound_unless_it_is_silent_and_gets_one(self):
-        assert GivenFilm(pictures(9), 8.0, sound()).gives_sound
-        assert GivenFilm(pictures(9), 8.0, new_sound=False).gives_sound
-        assert not GivenFilm(pictures(9), 8.0).gives_sound
+    def test_it_says_something_of_the_sound_unless_all_of_it_is_made_from_noise(self):
+        whole, part = ((0.0, math.inf),), ((0.25, math.inf),)
+        assert GivenFilm(pictures(9), 8.0, new_sound=False).gives_sound()
+        assert GivenFilm(pictures(9), 8.0, sound(), part).gives_sound()
+        assert GivenFilm(pictures(9), 8.0, sound(), whole).gives_sound(from_noise=False)
+        assert not GivenFilm(pictures(9), 8.0, sound(), whole).gives_sound()
+        assert not GivenFilm(pictures(9), 8.0, None, part).gives_sound(from_noise=False)
 
 
 class TestWindows:

@@ -3,6 +3,7 @@
 import gc
 import json
 import weakref
+from fractions import Fraction
 
 import comfy.latent_formats
 import comfy.model_management as mm
@@ -10,6 +11,7 @@ import comfy.ops
 import comfy.sd
 import pytest
 import torch
+from comfy_api.latest import InputImpl, Types
 
 from ltx_duo.ltx_core.execution.graphs import _weights
 from ltx_duo.ltx_core.kernels.fp8_linear import converts
@@ -211,6 +213,22 @@ def test_whatever_comfyui_patches_acts_laid_over_and_streamed(name, theirs, stag
         assert torch.allclose(streamed, laid_over, atol=1e-4)
     assert not any(map(torch.allclose, latents.take(plain), latents.take(whole)))
     assert same(stage_one(theirs), plain)
+
+
+def test_their_sampler_keeps_what_our_masks_keep(theirs, texts, run, stage_one):
+    """The latent of a retake, refined by ComfyUI's KSampler: its noise masks say the same there."""
+    sound = {"waveform": torch.randn(1, 2, 16000) * 0.1, "sample_rate": 16000}
+    parts = Types.VideoComponents(images=torch.rand(9, 64, 128, 3), audio=sound, frame_rate=Fraction(25))
+    source = InputImpl.VideoFromComponents(parts)
+    given = run("Retake", video=source, start=0.1, end=0.2, remake="picture and sound")[0]
+    latent = stage_one(theirs, conditions=given)
+    made = core.KSampler().sample(theirs, 3, 2, 1.0, "euler", "simple", texts[0], texts[1], latent, 0.5)[0]
+    pairs = list(zip(made["samples"].unbind(), latents.take(latent), latent["noise_mask"].unbind(), strict=True))
+    for after, before, mask in pairs:
+        mask = mask.expand_as(before)
+        assert 0 < mask.mean() < 1
+        assert torch.allclose(after[mask == 0], before[mask == 0], atol=1e-5)
+        assert (after != before)[mask == 1].float().mean() > 0.99
 
 
 @pytest.fixture

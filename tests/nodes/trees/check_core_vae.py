@@ -4,12 +4,14 @@ import copy
 import gc
 import weakref
 from contextlib import contextmanager
+from fractions import Fraction
 
 import comfy.model_management as mm
 import comfy.sd
 import comfy.utils
 import pytest
 import torch
+from comfy_api.latest import InputImpl, Types
 
 from ltx_duo.ltx_core.errors import LTXError
 from ltx_duo.nodes.comfyui import decoding, latents
@@ -110,8 +112,22 @@ def test_a_sound_and_no_vae_that_encodes_it(run, model, core_vae, texts, names):
         "SoundCondition", audio={"waveform": torch.randn(1, 2, 48000), "sample_rate": 48000}, start=0.0, fps=FPS
     )
     inputs = {"model": model, "positive": texts[0], "negative": texts[1], "conditions": given, "vae": core_vae}
-    with pytest.raises(LTXError, match="audio_vae of LTX Sound Condition"):
+    with pytest.raises(LTXError, match="audio_vae of the node that gives the sound or the film"):
         run("StageOneSampler", seed=10, noise_device="gpu", **names.size, **inputs)
+
+
+def test_a_film_whose_sound_is_made_anew_asks_for_none(run, model, core_vae, texts, names):
+    """Nothing is kept of its own sound; of a retake's there is."""
+    sound = {"waveform": torch.randn(1, 2, 16000), "sample_rate": 16000}
+    parts = Types.VideoComponents(images=torch.rand(9, 64, 128, 3), audio=sound, frame_rate=Fraction(25))
+    source, common = InputImpl.VideoFromComponents(parts), {"vae": core_vae, "seed": 10, "noise_device": "gpu"}
+    common |= {"model": model, "positive": texts[0], "negative": texts[1], **names.size}
+    given = run("FilmSound", video=source)[0]
+    made = latents.take(run("StageOneSampler", conditions=given, **common))
+    assert torch.isfinite(made[1]).all() and made[1].std() > 0
+    given = run("Retake", video=source, start=0.1, end=0.2, remake="picture and sound")[0]
+    with pytest.raises(LTXError, match="audio_vae of the node that gives the sound or the film"):
+        run("StageOneSampler", conditions=given, **common)
 
 
 def test_encoded_images_and_upsampled_latents(
