@@ -3,7 +3,7 @@
 from comfy_api.latest import io
 
 from .declared import declared
-from .names import IMAGE_CONDITION, SOUND_CONDITION
+from .names import CROP, IMAGE_CONDITION, PAD, SOUND_CONDITION, STRETCH
 from .schema import CATEGORY, Conditions, audio_vae_input, fps_input
 from .validation import declared_only
 
@@ -21,7 +21,7 @@ class ImageCondition(io.ComfyNode):
             inputs=[
                 io.Image.Input(
                     "image",
-                    tooltip="One image of any size; it is scaled to cover the video and cropped at the centre.",
+                    tooltip="One image of any size; it is scaled to the video's, see fit.",
                 ),
                 io.Int.Input(
                     "frame",
@@ -47,6 +47,14 @@ class ImageCondition(io.ComfyNode):
                     "-1: what the model was trained with (33 for LTX-2.3). 0: none. Clean images tend to stand still.",
                 ),
                 Conditions.Input("conditions", optional=True, tooltip="Other conditions to add this one to."),
+                io.Combo.Input(
+                    "fit",
+                    options=[CROP, PAD, STRETCH],
+                    default=CROP,
+                    optional=True,
+                    tooltip="How the image gets the video's shape. crop: it covers the video, and what exceeds it is "
+                    "cut off, as the vendor does. pad: all of it, with black beside it. stretch: each side by itself.",
+                ),
             ],
             outputs=[Conditions.Output(display_name="image conditions", tooltip="For both stage samplers.")],
             hidden=[io.Hidden.unique_id],
@@ -56,10 +64,12 @@ class ImageCondition(io.ComfyNode):
 
     @classmethod
     @declared
-    def execute(cls, image, frame: int, strength: float, crf: int, conditions=None) -> io.NodeOutput:
+    def execute(cls, image, frame: int, strength: float, crf: int, conditions=None, fit: str = CROP) -> io.NodeOutput:
+        from ..ltx_core.sampling.conditions import Fit
         from .images import add_condition
 
-        return io.NodeOutput(add_condition(conditions, image, frame, strength, None if crf == NO_CRF else crf))
+        own = None if crf == NO_CRF else crf
+        return io.NodeOutput(add_condition(conditions, image, frame, strength, own, Fit(fit)))
 
 
 class SoundCondition(io.ComfyNode):

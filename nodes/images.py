@@ -1,26 +1,44 @@
 """An image as the nodes pass it on: out of ComfyUI's IMAGE, into a chain of conditions."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from ..ltx_core.errors import ConditioningError
-from ..ltx_core.sampling.conditions import GivenImage
-from ..ltx_core.sampling.conditions.fitting import resolve_frames
+from ..ltx_core.sampling.conditions import Fit, GivenImage
+from ..ltx_core.sampling.conditions.fitting import cut_share, resolve_frames
+from ..ltx_core.sampling.geometry import LatentGeometry
 from .given import NOTHING, Given
 
 _ROWS_AT_ONCE = 1024
+_MUCH = 1 / 3  # of an image that is cut off
 
 
-def add_condition(conditions: Given | None, image: Tensor, frame: int, strength: float, crf: int | None) -> Given:
+def add_condition(
+    conditions: Given | None, image: Tensor, frame: int, strength: float, crf: int | None, fit: Fit = Fit.CROP
+) -> Given:
     """A new chain with one more image; `image` is a ComfyUI IMAGE (1, H, W, 1, 3 or 4), values 0..1.
 
     ConditioningError for a batch of images, a strange shape, values that are no numbers, or a frame that is taken.
     """
     given = conditions or NOTHING
     resolve_frames([*(existing.frame for existing in given.images), frame], None)
-    return replace(given, images=(*given.images, GivenImage(single_rgb(image), frame, strength, crf)))
+    return replace(given, images=(*given.images, GivenImage(single_rgb(image), frame, strength, crf, fit)))
+
+
+def remarks(images: tuple[GivenImage, ...], geometry: LatentGeometry) -> Iterator[str]:
+    """What becomes of the images that their user may not expect."""
+    for given in images:
+        height, width = given.image.shape[:2]
+        share = cut_share((height, width), geometry.width, geometry.height)
+        if given.fit is Fit.CROP and share > _MUCH:
+            yield (
+                f"Of the image of {width}x{height} at frame {given.frame}, {share:.0%} is cut off, since the video is "
+                f"{geometry.width}x{geometry.height}. Give the video the image's shape, or set fit of LTX Image "
+                "Condition to pad or stretch."
+            )
 
 
 def single_rgb(image: Tensor) -> Tensor:

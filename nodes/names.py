@@ -31,4 +31,5 @@ AUTO_KIND, DEV, DISTILLED = "auto", "dev", "distilled"  # whether a model is a d
 CONTINUE, NEW_SEED = "continue stage one", "new seed"  # where stage two's noise comes from
 BOTH, PICTURE, SOUND = "picture and sound", "picture", "sound"  # what of a film is made anew
 KEEP_SOUND, NEW_SOUND = "keep", "new"
+CROP, PAD, STRETCH = "crop", "pad", "stretch"  # how an image gets the video's shape
 FROM_STAGE_ONE, FROM_STAGE_TWO = "stage one", "stage two"  # whose sound is kept

@@ -24,6 +24,7 @@ from ...ltx_core.sampling.stage import AVLatent, Stage, sample_stage
 from ...ltx_core.video_vae.encoding_tiles import largest_tile
 from ...ltx_core.video_vae.params import PIXEL_CHANNELS
 from ..given import NOTHING, Given
+from ..images import remarks
 from ..preflight.possible import check_stage
 from . import not_finite
 from .core_vae import VideoVAE
@@ -87,7 +88,10 @@ class StageRun:
         """The images as conditions of this stage's size; the VAE loads only if there are any."""
         if not self.images:
             return ()
-        (report or NodeReport()).warn(vae.note)
+        report = report or NodeReport()
+        report.warn(vae.note)
+        for remark in remarks(self.images, self.geometry):
+            report.warn(remark)
         reporter = self.progress.phase(ENCODING)
         component = vae.video_encoder()
         placement = {"dtype": component.compute_dtype, "device": component.device}

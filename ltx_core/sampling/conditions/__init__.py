@@ -4,6 +4,7 @@ from .condition import Condition
 from .film import GivenFilm
 from .film_encoding import encode_film, encode_film_sound
 from .first_frame import FirstFrame
+from .fitting import Fit
 from .images import GivenImage, encode_images, shown_at
 from .kept import Kept
 from .keyframe import Keyframe
@@ -13,6 +14,7 @@ from .sound import GivenSound, encode_sound
 __all__ = [
     "Condition",
     "FirstFrame",
+    "Fit",
     "GivenFilm",
     "GivenImage",
     "GivenSound",

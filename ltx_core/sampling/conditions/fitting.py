@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from enum import StrEnum
 
 import torch
 from torch import Tensor
@@ -9,6 +10,16 @@ from torch.nn import functional as F
 
 from ...errors import ConditioningError
 from ...progress import SILENT, Reporter
+
+
+class Fit(StrEnum):
+    """How an image gets another shape: what exceeds it is cut off (the vendor's way), what lacks is black, or it is
+    stretched."""
+
+    CROP = "crop"
+    PAD = "pad"
+    STRETCH = "stretch"
+
 
 # Images up to this size are scaled whole, which takes 0.8 GB.
 _MOST_PIXELS = 2**26
@@ -60,15 +71,29 @@ def resize_and_crop(image: Tensor, width: int, height: int, reporter: Reporter =
     comes before this, at the image's own size.
     """
     check_image(image)
-    size, (top, left) = _covering(image.shape[:2], width, height)
-    if max(image.shape[:2].numel(), size[0] * size[1]) > _MOST_PIXELS:
-        pixels = _resized_window(image, size, (top, left), (height, width), reporter)
-    else:
-        # Interpolated as 0..255, as the vendor does, so that 8-bit values stay exact up to here.
-        pixels = (image.float() * 255).permute(2, 0, 1)[None]
-        pixels = F.interpolate(pixels, size=size, mode="bilinear", align_corners=False)
-        pixels = pixels[:, :, top : top + height, left : left + width]
-    return (pixels / 127.5 - 1.0)[:, :, None]
+    size, corner = _covering(image.shape[:2], width, height)
+    return _scaled(image, size, corner, (height, width), reporter)
+
+
+def fitted(image: Tensor, width: int, height: int, fit: Fit = Fit.CROP, reporter: Reporter = SILENT) -> Tensor:
+    """The image (H, W, 3) in 0..1 at width x height: (1, 3, 1, height, width) in [-1, 1].
+
+    `crop` is `resize_and_crop`; `pad` scales it to lie inside, with black beside it; `stretch` scales both sides by
+    themselves.  All scale as `resize_and_crop` does.
+    """
+    if fit is Fit.CROP:
+        return resize_and_crop(image, width, height, reporter)
+    check_image(image)
+    size = (height, width) if fit is Fit.STRETCH else _inside(image.shape[:2], width, height)
+    scaled = _scaled(image, size, (0, 0), size, reporter)
+    left, top = (width - size[1]) // 2, (height - size[0]) // 2
+    return F.pad(scaled, (left, width - size[1] - left, top, height - size[0] - top), value=-1.0)
+
+
+def cut_share(source: Sequence[int], width: int, height: int) -> float:
+    """The share of an image of `source` (height, width) that `crop` cuts off."""
+    wide = source[1] * height, source[0] * width
+    return 1 - min(wide) / max(wide)
 
 
 def fit_frame(image: Tensor, width: int, height: int, reporter: Reporter = SILENT) -> Tensor:
@@ -85,6 +110,29 @@ def fit_mask(mask: Tensor, width: int, height: int) -> Tensor:
     size, (top, left) = _covering(mask.shape, width, height)
     scaled = F.adaptive_max_pool2d(mask.float()[None], size)[0]
     return scaled[top : top + height, left : left + width]
+
+
+def _inside(source: Sequence[int], width: int, height: int) -> tuple[int, int]:
+    """The size (height, width) of `source` scaled to lie in width x height, touching two sides of it."""
+    scale = min(height / source[0], width / source[1])
+    return max(1, min(height, round(source[0] * scale))), max(1, min(width, round(source[1] * scale)))
+
+
+def _scaled(
+    image: Tensor, size: tuple[int, int], corner: tuple[int, int], window: tuple[int, int], reporter: Reporter
+) -> Tensor:
+    """The `window` (height, width) at `corner` (top, left) of the image at `size`: (1, 3, 1, height, width) in [-1, 1].
+
+    Whole where that fits into memory.
+    """
+    if max(image.shape[:2].numel(), size[0] * size[1]) > _MOST_PIXELS:
+        pixels = _resized_window(image, size, corner, window, reporter)
+    else:
+        # Interpolated as 0..255, as the vendor does, so that 8-bit values stay exact up to here.
+        pixels = (image.float() * 255).permute(2, 0, 1)[None]
+        pixels = F.interpolate(pixels, size=size, mode="bilinear", align_corners=False)
+        pixels = pixels[:, :, corner[0] : corner[0] + window[0], corner[1] : corner[1] + window[1]]
+    return (pixels / 127.5 - 1.0)[:, :, None]
 
 
 def _covering(source: Sequence[int], width: int, height: int) -> tuple[tuple[int, int], tuple[int, int]]:

@@ -13,7 +13,7 @@ from ...progress import SILENT, Reporter
 from ..geometry import LatentGeometry
 from .condition import Condition, checked_strength
 from .first_frame import FirstFrame
-from .fitting import resize_and_crop, resolve_frames
+from .fitting import Fit, fitted, resolve_frames
 from .keyframe import Keyframe
 
 MOST_CRF = 51  # of H.264
@@ -26,14 +26,15 @@ class GivenImage:
     """An image that the video shows: (H, W, 3) float 0..1 on the CPU, its pixel frame (negative: from the end), and how
     firmly it is kept, 0 to 1.
 
-    crf: H.264 compression put on it first, 0 (none) to 51, None for what the model learned with.  ConditioningError for
-    a strength or crf outside.
+    crf: H.264 compression put on it first, 0 (none) to 51, None for what the model learned with.  fit: how it gets the
+    video's shape.  ConditioningError for a strength or crf outside.
     """
 
     image: Tensor
     frame: int = 0
     strength: float = 1.0
     crf: int | None = None
+    fit: Fit = Fit.CROP
 
     def __post_init__(self):
         checked_strength(self.strength, "image")
@@ -62,25 +63,26 @@ def encode_images(
     frames = resolve_frames([given.frame for given in images], geometry.frames)
     for given, frame in zip(images, frames, strict=True):
         reporter.check_cancel()
-        image = prepared(given.image, crf if given.crf is None else given.crf, geometry, reporter)
+        image = prepared(given, crf if given.crf is None else given.crf, geometry, reporter)
         reporter.check_cancel()
-        pixels = resize_and_crop(image, geometry.width, geometry.height, reporter).to(device, dtype)
+        pixels = fitted(image, geometry.width, geometry.height, given.fit, reporter).to(device, dtype)
         conditions.append(shown_at(encoder(pixels), frame, given.strength))
     return tuple(conditions)
 
 
-def prepared(image: Tensor, crf: int, geometry: LatentGeometry, reporter: Reporter = SILENT) -> Tensor:
+def prepared(given: GivenImage, crf: int, geometry: LatentGeometry, reporter: Reporter = SILENT) -> Tensor:
     """The image (H, W, 3) float 0..1 compressed by `crf` at its own size, for a video of `geometry`.
 
-    An image that is larger than H.264 allows is scaled and cropped to the video's size first.
+    An image that is larger than H.264 allows is fitted to the video's size first.
     """
+    image = given.image
     if crf and not fits_h264(image):
         log.info(
             "LTX Duo: the image of %d x %d pixels is larger than H.264 allows; scaled to %d x %d before compression.",
             image.shape[1], image.shape[0], geometry.width, geometry.height,
         )  # fmt: skip
-        fitted = resize_and_crop(image, geometry.width, geometry.height, reporter)[0, :, 0]
-        image = (fitted.movedim(0, -1) + 1) / 2
+        pixels = fitted(image, geometry.width, geometry.height, given.fit, reporter)[0, :, 0]
+        image = (pixels.movedim(0, -1) + 1) / 2
     return compress(image, crf)
 
 

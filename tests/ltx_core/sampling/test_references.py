@@ -10,7 +10,7 @@ from ltx_duo.ltx_core.errors import ConditioningError
 from ltx_duo.ltx_core.image_compression import LONGEST_SIDE, compress
 from ltx_duo.ltx_core.sampling.conditions import Reference
 from ltx_duo.ltx_core.sampling.conditions.fitting import resize_and_crop
-from ltx_duo.ltx_core.sampling.conditions.images import prepared
+from ltx_duo.ltx_core.sampling.conditions.images import GivenImage, prepared
 from ltx_duo.ltx_core.sampling.geometry import LatentGeometry
 from ltx_duo.ltx_core.sampling.patchify import patchify_video
 from ltx_duo.ltx_core.sampling.state import video_state
@@ -99,12 +99,12 @@ def wide(height: int = 32) -> torch.Tensor:
 
 def test_an_image_is_compressed_at_its_own_size():
     image = torch.rand(50, 70, 3)
-    assert torch.equal(prepared(image, 33, GEOMETRY), compress(image, 33))
+    assert torch.equal(prepared(GivenImage(image), 33, GEOMETRY), compress(image, 33))
 
 
 def test_an_image_that_h264_does_not_take_is_fitted_first():
     image = wide()
-    result = prepared(image, 33, GEOMETRY)
+    result = prepared(GivenImage(image), 33, GEOMETRY)
     assert result.shape == (GEOMETRY.height, GEOMETRY.width, 3)
     fitted = (resize_and_crop(image, GEOMETRY.width, GEOMETRY.height)[0, :, 0].permute(1, 2, 0) + 1) / 2
     assert torch.equal(result, compress(fitted, 33))
@@ -113,4 +113,4 @@ def test_an_image_that_h264_does_not_take_is_fitted_first():
 
 def test_without_compression_no_image_is_touched():
     for image in (torch.rand(50, 71, 3), wide()):
-        assert prepared(image, 0, GEOMETRY) is image
+        assert prepared(GivenImage(image), 0, GEOMETRY) is image

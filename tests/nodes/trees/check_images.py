@@ -7,7 +7,7 @@ from PIL import Image
 
 from ltx_duo.ltx_core.errors import ConditioningError
 from ltx_duo.ltx_core.image_compression import compress
-from ltx_duo.ltx_core.sampling.conditions.images import prepared
+from ltx_duo.ltx_core.sampling.conditions.images import GivenImage, prepared
 from ltx_duo.ltx_core.sampling.geometry import LatentGeometry
 from ltx_duo.nodes.images import add_condition, single_rgb
 
@@ -46,14 +46,14 @@ def test_compression_grows_with_crf():
 @pytest.mark.parametrize("size", [(8, 16384), (16384, 8), (64, 90)])
 def test_compression_is_at_the_images_own_size(size):
     image = photo(*size)
-    assert torch.equal(prepared(image, 33, SMALL), compress(image, 33))
+    assert torch.equal(prepared(GivenImage(image), 33, SMALL), compress(image, 33))
 
 
 @pytest.mark.parametrize("size", [(20, 16386), (16400, 20), (6100, 6100)])
 @pytest.mark.parametrize("crf", [0, 33])
 def test_larger_than_h264_allows_is_fitted_first(size, crf):
     image = photo(max(size), 1).expand(*size, 3) if size[0] > size[1] else photo(1, max(size)).expand(*size, 3)
-    result = prepared(image, crf, SMALL)
+    result = prepared(GivenImage(image), crf, SMALL)
     if crf == 0:
         assert result is image
         return
@@ -112,3 +112,21 @@ def test_one_frame_takes_one_image():
     image = photo(8, 8)[None]
     with pytest.raises(ConditioningError, match="frame 3"):
         add_condition(add_condition(None, image, 3, 1.0, None), image, 3, 1.0, None)
+
+
+def test_fit_acts_and_a_crop_of_much_is_told(run, model, stage_one, same, caplog):
+    panorama = torch.rand(1, 20, 200, 3)
+    given = {
+        fit: run("ImageCondition", image=panorama, frame=0, strength=1.0, crf=0, fit=fit)
+        for fit in ("crop", "pad", "stretch")
+    }
+    made, told = {}, {}
+    for fit, conditions in given.items():
+        caplog.clear()
+        made[fit] = stage_one(model, conditions=conditions)
+        told[fit] = "80% is cut off" in caplog.text
+    assert told == {"crop": True, "pad": False, "stretch": False}
+    assert not any(same(made[one], made[other]) for one, other in (("crop", "pad"), ("crop", "stretch")))
+    assert not same(made["pad"], made["stretch"])
+    as_before = run("ImageCondition", image=panorama, frame=0, strength=1.0, crf=0)
+    assert same(stage_one(model, conditions=as_before), made["crop"])
