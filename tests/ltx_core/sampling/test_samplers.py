@@ -229,6 +229,14 @@ def test_a_schedule_that_stops_above_zero_leaves_noise(toy_model):
         assert len(model.calls) == (4 if name == "res_2s" else 2)
 
 
+@pytest.mark.parametrize("sample", SAMPLERS.values(), ids=SAMPLERS)
+def test_what_is_kept_has_no_noise_at_any_level(sample, garbage_model, rng):
+    first = images(FINAL, rng, torch.float32)
+    state = start_stage(FINAL, seeded(), images=first, dtype=torch.float32)
+    state = run_sampler(sample, garbage_model, state, [1.0, 0.7, 0.4], OFF, CONTEXTS)
+    assert torch.equal(state.latents()[0][:, :, :1], first[0].latent)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_which_samplers_a_seed_changes(name, toy_model):
     """Between its steps only ancestral Euler draws noise that depends on the run's seed."""
