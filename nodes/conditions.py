@@ -3,8 +3,8 @@
 from comfy_api.latest import io
 
 from .declared import declared
-from .names import IMAGE_CONDITION, SOUND_CONDITION
-from .schema import CATEGORY, Conditions, audio_vae_input, fps_input
+from .names import IMAGE_CONDITION, IN_PLACE, KEYFRAME, SOUND_CONDITION
+from .schema import CATEGORY, Conditions, advanced, audio_vae_input, fps_input
 from .validation import declared_only
 
 NO_CRF = -1
@@ -47,6 +47,15 @@ class ImageCondition(io.ComfyNode):
                     "-1: what the model was trained with (33 for LTX-2.3). 0: none. Clean images tend to stand still.",
                 ),
                 Conditions.Input("conditions", optional=True, tooltip="Other conditions to add this one to."),
+                advanced(
+                    io.Combo.Input(
+                        "first_frame",
+                        options=[IN_PLACE, KEYFRAME],
+                        default=IN_PLACE,
+                        tooltip="How an image on frame 0 is shown. in place: it is the first frame itself. keyframe: "
+                        "beside the video, as on all other frames, which leaves the video freer to move.",
+                    )
+                ),
             ],
             outputs=[Conditions.Output(display_name="image conditions", tooltip="For both stage samplers.")],
             hidden=[io.Hidden.unique_id],
@@ -56,10 +65,13 @@ class ImageCondition(io.ComfyNode):
 
     @classmethod
     @declared
-    def execute(cls, image, frame: int, strength: float, crf: int, conditions=None) -> io.NodeOutput:
+    def execute(
+        cls, image, frame: int, strength: float, crf: int, conditions=None, first_frame: str = IN_PLACE
+    ) -> io.NodeOutput:
         from .images import add_condition
 
-        return io.NodeOutput(add_condition(conditions, image, frame, strength, None if crf == NO_CRF else crf))
+        own = None if crf == NO_CRF else crf
+        return io.NodeOutput(add_condition(conditions, image, frame, strength, own, first_frame == KEYFRAME))
 
 
 class SoundCondition(io.ComfyNode):

@@ -13,14 +13,16 @@ from .given import NOTHING, Given
 _ROWS_AT_ONCE = 1024
 
 
-def add_condition(conditions: Given | None, image: Tensor, frame: int, strength: float, crf: int | None) -> Given:
+def add_condition(
+    conditions: Given | None, image: Tensor, frame: int, strength: float, crf: int | None, keyframe: bool = False
+) -> Given:
     """A new chain with one more image; `image` is a ComfyUI IMAGE (1, H, W, 1, 3 or 4), values 0..1.
 
     ConditioningError for a batch of images, a strange shape, values that are no numbers, or a frame that is taken.
     """
     given = conditions or NOTHING
     resolve_frames([*(existing.frame for existing in given.images), frame], None)
-    return replace(given, images=(*given.images, GivenImage(single_rgb(image), frame, strength, crf)))
+    return replace(given, images=(*given.images, GivenImage(single_rgb(image), frame, strength, crf, keyframe)))
 
 
 def single_rgb(image: Tensor) -> Tensor:
