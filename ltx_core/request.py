@@ -28,9 +28,10 @@ class StagedLoRA:
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """What to make: `geometry` is the final one.  What is None is as the model's variant has it; without `tiling` the
-    video is decoded whole.  With a `sound` the video is made to it, and the film has that sound as it is given.  Of a
-    `film` that part is made anew which it says, and the rest comes out as it is given.
+    """What to make: `geometry` is the final one, at which stage one works where it is the only one (`one_stage`).  What
+    is None is as the model's variant has it; without `tiling` the video is decoded whole.  With a `sound` the video is
+    made to it, and the film has that sound as it is given.  Of a `film` that part is made anew which it says, and the
+    rest comes out as it is given.
 
     LTXError for what no model could make.
     """
@@ -49,10 +50,17 @@ class Request:
     stage_one_sound: bool | None = None
     sound: GivenSound | None = None
     film: GivenFilm | None = None
+    one_stage: bool = False
 
     def __post_init__(self):
         g = self.geometry
-        check_two_stage(g.width, g.height, g.frames, g.fps)
+        if not self.one_stage:
+            check_two_stage(g.width, g.height, g.frames, g.fps)
+        elif self.stage_two_sigmas is not None or self.stage_one_sound is False:
+            raise LTXError(
+                "The request asks for one stage, but also for stage two's sigmas or sound. Leave stage_two_sigmas and "
+                "stage_one_sound out, or one_stage."
+            )
         resolve_frames([given.frame for given in self.images], g.frames)
         if self.sound is not None:
             self.sound.check(g.frames, g.fps)
@@ -87,9 +95,9 @@ class Request:
             "negative_prompt": variant.negative_prompt,
             "guidance": variant.guidance,
             "stage_one_sigmas": variant.stage_one_schedule(self.steps),
-            "stage_two_sigmas": variant.stage_two_schedule(),
+            "stage_two_sigmas": None if self.one_stage else variant.stage_two_schedule(),
             "sampler": variant.sampler,
-            "stage_one_sound": variant.stage_one_sound,
+            "stage_one_sound": variant.stage_one_sound or self.one_stage,
         }
         return replace(self, **{name: value for name, value in given.items() if getattr(self, name) is None})
 
@@ -98,8 +106,8 @@ class Request:
 class Result:
     """frames (F, H, W, 3) float32 in 0..1 at `fps`; waveform (1, 2, N) float32 at `sample_rate` Hz; both on the CPU.
 
-    With the latents that they came from.  A sound that was given has its own rate, and may be mono: (1, 1, N).  None
-    for a silent film of which only the picture is made anew.
+    With the latents that they came from; stage two's is None without one.  A sound that was given has its own rate, and
+    may be mono: (1, 1, N).  None for a silent film of which only the picture is made anew.
     """
 
     frames: Tensor
@@ -107,4 +115,4 @@ class Result:
     waveform: Tensor | None
     sample_rate: int | None
     stage_one: AVLatent
-    stage_two: AVLatent
+    stage_two: AVLatent | None

@@ -185,8 +185,8 @@ def decode_audio(
 def generate(
     components: Components, request: Request, *, loras: Sequence[StagedLoRA] = (), reporter: Reporter = SILENT
 ) -> Result:
-    """Runs the whole pipeline.  `loras` are laid over transformer and connectors in each stage; the distilled LoRA
-    belongs to stage two.
+    """Runs the whole pipeline, or stage one alone at the final size where the request says so.  `loras` are laid over
+    transformer and connectors in each stage; the distilled LoRA belongs to stage two.
 
     What does not fit together is an LTXError before anything is computed.
     """
@@ -199,12 +199,12 @@ def generate(
     texts = (r.prompt, r.negative_prompt) if guided else (r.prompt,)
     features = [encode_prompt(c.tokenizer, c.text_encoder, text, c.device, reporter) for text in texts]
 
-    half = r.geometry.half()
+    size = r.geometry if r.one_stage else r.geometry.half()
     audio = _given_audio(c, r, placement, reporter)
-    video = _given_video(c, r, half, placement, reporter)
-    conditions = encode_images(c.video_encoder, r.images, half, crf, **placement, reporter=reporter)
+    video = _given_video(c, r, size, placement, reporter)
+    conditions = encode_images(c.video_encoder, r.images, size, crf, **placement, reporter=reporter)
     stage = stage_one(
-        half, r.stage_one_sigmas, r.guidance, conditions=conditions, video=video, audio=audio, sampler=r.sampler
+        size, r.stage_one_sigmas, r.guidance, conditions=conditions, video=video, audio=audio, sampler=r.sampler
     )
     finish_transformer(c.transformer, c.dtype, c.device)
     contexts = _connected(c, features, one)
@@ -213,6 +213,8 @@ def generate(
             c.transformer, stage, contexts, generator, **placement, reporter=reporter, run_blocks=BlockGraphs(reporter)
         )
 
+    if r.one_stage:
+        return _decoded(c, r, first, None, reporter)
     larger = upsample(c.upsampler, c.video_encoder, first, reporter)
     video = _given_video(c, r, r.geometry, placement, reporter)
     conditions = encode_images(c.video_encoder, r.images, r.geometry, crf, **placement, reporter=reporter)
@@ -225,7 +227,12 @@ def generate(
             c.transformer, stage, contexts, generator, **placement, reporter=reporter, run_blocks=BlockGraphs(reporter)
         )
 
-    frames = decode_video(c.video_decoder, second.video, r.tiling, reporter)
+    return _decoded(c, r, first, second, reporter)
+
+
+def _decoded(c: Components, r: Request, first: AVLatent, second: AVLatent | None, reporter: Reporter) -> Result:
+    """Frames and sound of the stages' latents, with what of a film comes out as it is given."""
+    frames = decode_video(c.video_decoder, (second or first).video, r.tiling, reporter)
     if r.film is not None:
         frames = splice_frames(r.film, frames, reporter)
     latent = first.audio if r.stage_one_sound else second.audio

@@ -3,8 +3,8 @@
 from comfy_api.latest import io
 
 from .declared import declared
-from .names import CROP, IMAGE_CONDITION, PAD, SOUND_CONDITION, STRETCH
-from .schema import CATEGORY, Conditions, audio_vae_input, fps_input
+from .names import CROP, IMAGE_CONDITION, IN_PLACE, KEYFRAME, PAD, SOUND_CONDITION, STRETCH
+from .schema import CATEGORY, Conditions, advanced, audio_vae_input, fps_input
 from .validation import declared_only
 
 NO_CRF = -1
@@ -55,6 +55,15 @@ class ImageCondition(io.ComfyNode):
                     tooltip="How the image gets the video's shape. crop: it covers the video, and what exceeds it is "
                     "cut off, as the vendor does. pad: all of it, with black beside it. stretch: each side by itself.",
                 ),
+                advanced(
+                    io.Combo.Input(
+                        "first_frame",
+                        options=[IN_PLACE, KEYFRAME],
+                        default=IN_PLACE,
+                        tooltip="How an image on frame 0 is shown. in place: it is the first frame itself. keyframe: "
+                        "beside the video, as on all other frames, which leaves the video freer to move.",
+                    )
+                ),
             ],
             outputs=[Conditions.Output(display_name="image conditions", tooltip="For both stage samplers.")],
             hidden=[io.Hidden.unique_id],
@@ -64,12 +73,21 @@ class ImageCondition(io.ComfyNode):
 
     @classmethod
     @declared
-    def execute(cls, image, frame: int, strength: float, crf: int, conditions=None, fit: str = CROP) -> io.NodeOutput:
+    def execute(
+        cls,
+        image,
+        frame: int,
+        strength: float,
+        crf: int,
+        conditions=None,
+        fit: str = CROP,
+        first_frame: str = IN_PLACE,
+    ) -> io.NodeOutput:
         from ..ltx_core.sampling.conditions import Fit
         from .images import add_condition
 
-        own = None if crf == NO_CRF else crf
-        return io.NodeOutput(add_condition(conditions, image, frame, strength, own, Fit(fit)))
+        how = {"crf": None if crf == NO_CRF else crf, "fit": Fit(fit), "keyframe": first_frame == KEYFRAME}
+        return io.NodeOutput(add_condition(conditions, image, frame, strength, **how))
 
 
 class SoundCondition(io.ComfyNode):

@@ -3,7 +3,7 @@
 from comfy_api.latest import io
 
 from .declared import declared, shortened
-from .names import AUTO_BLOCKS, CUSTOM, FROM_MODEL, GUIDANCE, NO_GUIDANCE
+from .names import AUTO_BLOCKS, CUSTOM, FROM_MODEL, GUIDANCE, HIGH_QUALITY, NO_GUIDANCE
 from .schema import CATEGORY, advanced
 from .schema import Guidance as GuidanceType
 from .validation import Wrong, validation
@@ -41,10 +41,11 @@ class Guidance(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "preset",
-                    options=[CUSTOM, FROM_MODEL, NO_GUIDANCE],
+                    options=[CUSTOM, FROM_MODEL, NO_GUIDANCE, HIGH_QUALITY],
                     default=CUSTOM,
                     tooltip="custom: the values below. from the model: the vendor's values for the loaded model. "
-                    "none: one pass a step without negative prompt, for distilled models.",
+                    "none: one pass a step without negative prompt, for distilled models. high quality: the "
+                    "vendor's for sampler res_2s, without spatio-temporal guidance.",
                 ),
                 *_scale_inputs("video"),
                 *_scale_inputs("audio"),
@@ -96,6 +97,8 @@ class Guidance(io.ComfyNode):
             return io.NodeOutput(None)
         if preset == NO_GUIDANCE:
             return io.NodeOutput(engine.OFF)
+        if preset == HIGH_QUALITY:
+            return io.NodeOutput(engine.LTX_2_3_HQ)
         video = engine.ModalityGuidance(cfg=video_cfg, stg=video_stg, modality=video_modality, rescale=video_rescale)
         audio = engine.ModalityGuidance(cfg=audio_cfg, stg=audio_stg, modality=audio_modality, rescale=audio_rescale)
         return io.NodeOutput(engine.Guidance(video, audio, stg_blocks=parse_blocks(stg_blocks), skip_step=skip_step))

@@ -17,7 +17,13 @@ _MUCH = 1 / 3  # of an image that is cut off
 
 
 def add_condition(
-    conditions: Given | None, image: Tensor, frame: int, strength: float, crf: int | None, fit: Fit = Fit.CROP
+    conditions: Given | None,
+    image: Tensor,
+    frame: int,
+    strength: float,
+    crf: int | None,
+    fit: Fit = Fit.CROP,
+    keyframe: bool = False,
 ) -> Given:
     """A new chain with one more image; `image` is a ComfyUI IMAGE (1, H, W, 1, 3 or 4), values 0..1.
 
@@ -25,7 +31,8 @@ def add_condition(
     """
     given = conditions or NOTHING
     resolve_frames([*(existing.frame for existing in given.images), frame], None)
-    return replace(given, images=(*given.images, GivenImage(single_rgb(image), frame, strength, crf, fit)))
+    shown = GivenImage(single_rgb(image), frame, strength, crf, fit, keyframe)
+    return replace(given, images=(*given.images, shown))
 
 
 def remarks(images: tuple[GivenImage, ...], geometry: LatentGeometry) -> Iterator[str]:

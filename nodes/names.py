@@ -26,7 +26,11 @@ CORE_MODEL_FOLDERS = {"CheckpointLoaderSimple": "checkpoints", "UNETLoader": "di
 
 SAME_FILE = "same file"  # the VAE loader's audio file, the model loader's connectors
 CUSTOM, FROM_MODEL, NO_GUIDANCE = "custom", "from the model", "none"  # presets of guidance
+HIGH_QUALITY = "high quality"
 AUTO_BLOCKS = "auto"
+RECIPE, BY_SIZE, OF_DISTILLED = "recipe", "by size", "distilled"  # samplers' and schedules' choices
+HALF, FULL = "half", "full"  # the size that stage one works at
+IN_PLACE, KEYFRAME = "in place", "keyframe"  # how an image on the first frame is shown
 AUTO_KIND, DEV, DISTILLED = "auto", "dev", "distilled"  # whether a model is a distilled one
 CONTINUE, NEW_SEED = "continue stage one", "new seed"  # where stage two's noise comes from
 BOTH, PICTURE, SOUND = "picture and sound", "picture", "sound"  # what of a film is made anew

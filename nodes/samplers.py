@@ -4,10 +4,15 @@ from comfy_api.latest import io
 
 from .declared import declared
 from .names import (
+    BY_SIZE,
     CONTINUE,
     FROM_STAGE_ONE,
     FROM_STAGE_TWO,
+    FULL,
+    HALF,
     NEW_SEED,
+    OF_DISTILLED,
+    RECIPE,
     STAGE_ONE_SAMPLER,
     STAGE_TWO_SAMPLER,
 )
@@ -20,6 +25,7 @@ from .schema import (
     fps_input,
     noise_device_input,
     sampled_model_input,
+    sampler_input,
     vae_input,
 )
 from .validation import Wrong, declared_only, validation
@@ -112,6 +118,25 @@ class StageOneSampler(io.ComfyNode):
                         "lower values begin later in the schedule, and keep more.",
                     )
                 ),
+                io.Combo.Input(
+                    "size",
+                    options=[HALF, FULL],
+                    default=HALF,
+                    optional=True,
+                    tooltip="half: stage one works at half of width and height, for LTX Latent Upsampler and stage "
+                    "two. full: at width and height themselves; its result is decoded at once.",
+                ),
+                sampler_input(),
+                advanced(
+                    io.Combo.Input(
+                        "schedule",
+                        options=[RECIPE, BY_SIZE, OF_DISTILLED],
+                        default=RECIPE,
+                        tooltip="Noise levels without sigmas of your own. recipe: the vendor's for this model. by "
+                        "size: larger videos stay noisy longer, as in the vendor's high quality. distilled: the 8 of "
+                        "distilled models, for a strong distilled LoRA.",
+                    )
+                ),
             ],
             outputs=[io.Latent.Output(display_name="stage one latent", tooltip="Picture and sound; half size.")],
             hidden=[io.Hidden.unique_id],
@@ -146,6 +171,9 @@ class StageOneSampler(io.ComfyNode):
         sigmas=None,
         latent=None,
         denoise: float = 1.0,
+        size: str = HALF,
+        sampler: str = RECIPE,
+        schedule: str = RECIPE,
     ) -> io.NodeOutput:
         from .comfyui import pipeline, report
 
@@ -167,6 +195,9 @@ class StageOneSampler(io.ComfyNode):
             sigmas=sigmas,
             latent=latent,
             denoise=denoise,
+            size=size,
+            sampler=sampler,
+            schedule=schedule,
             report=told,
         )
         return told.output(made)
@@ -220,6 +251,7 @@ class StageTwoSampler(io.ComfyNode):
                     optional=True,
                     tooltip="Your own noise schedule, falling to 0. Left open: 0.909375, 0.725, 0.421875, 0.",
                 ),
+                sampler_input(),
             ],
             outputs=[io.Latent.Output(display_name="stage two latent", tooltip="Picture and sound; final size.")],
             hidden=[io.Hidden.unique_id],
@@ -242,6 +274,7 @@ class StageTwoSampler(io.ComfyNode):
         noise_device: str,
         conditions=None,
         sigmas=None,
+        sampler: str = RECIPE,
     ) -> io.NodeOutput:
         from .comfyui import pipeline, report
 
@@ -258,6 +291,7 @@ class StageTwoSampler(io.ComfyNode):
             noise_device=noise_device,
             conditions=conditions,
             sigmas=sigmas,
+            sampler=sampler,
             report=told,
         )
         return told.output(made)

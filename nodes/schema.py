@@ -2,6 +2,8 @@
 
 from comfy_api.latest import io
 
+from .names import RECIPE
+
 CATEGORY = "LTX Duo"
 MAX_SEED = 0xFFFFFFFFFFFFFFFF
 
@@ -82,3 +84,14 @@ def noise_device_input() -> io.Input:
         "'cpu' gives the same numbers on every machine."
     )
     return advanced(io.Combo.Input("noise_device", options=["gpu", "cpu"], default="gpu", tooltip=tooltip))
+
+
+def sampler_input() -> io.Input:
+    from ..ltx_core.sampling.samplers import SAMPLERS
+
+    tooltip = (
+        "How the noise is taken away. recipe: as the vendor does it with this model, euler for LTX-2.3. res_2s: two "
+        "runs of the model a step, of the vendor's high quality. gradient_estimation: euler that looks ahead. "
+        "euler_ancestral: with new noise at each step."
+    )
+    return advanced(io.Combo.Input("sampler", options=[RECIPE, *SAMPLERS], default=RECIPE, tooltip=tooltip))

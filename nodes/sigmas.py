@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 
+from .names import RECIPE
+
 # A schedule's first level may be a rounding below 1, and others begin close to it.
 ALL_NOISE, NEARLY_ALL_NOISE = 1 - 1e-6, 0.98
 
@@ -24,3 +26,10 @@ def remarks(first: float, last: float, stage: int, own: bool, picture: bool | No
         )
     if last > 0:
         yield f"The sigmas end at {last:.4g} and not at 0: the result keeps noise. End them with 0."
+
+
+def unused_schedule(schedule: str | None, own: bool) -> str | None:
+    """What to say of the choice of a schedule beside sigmas of the user's own."""
+    if not own or schedule in (None, RECIPE):
+        return None
+    return f"schedule '{schedule}' has no effect: the connected sigmas count. Disconnect them, or set it to '{RECIPE}'."

@@ -15,8 +15,13 @@ def euler_step(latent: Tensor, x0: Tensor, sigma: Tensor, sigma_next: Tensor) ->
     Float32 inside; the velocity is first rounded to the latent's dtype, as in the vendor's EulerDiffusionStep, so the
     last step lands on x0 only up to that rounding.
     """
-    velocity = ((latent.float() - x0.float()) / sigma.item()).to(latent.dtype)
-    return (latent.float() + velocity.float() * (sigma_next - sigma).item()).to(latent.dtype)
+    moved = latent.float() + velocity(latent, x0, sigma).float() * (sigma_next - sigma).item()
+    return moved.to(latent.dtype)
+
+
+def velocity(latent: Tensor, x0: Tensor, sigma: Tensor) -> Tensor:
+    """(latent - x0) / sigma, float32 inside, in the latent's dtype."""
+    return ((latent.float() - x0.float()) / sigma.item()).to(latent.dtype)
 
 
 @torch.no_grad()

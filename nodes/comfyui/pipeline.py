@@ -12,17 +12,26 @@ from ...ltx_core.execution import memory_estimates
 from ...ltx_core.sampling.conditions import GivenFilm, Kept
 from ...ltx_core.sampling.geometry import LatentGeometry, check_two_stage, geometry_of_latent
 from ...ltx_core.sampling.guidance import OFF, Guidance
-from ...ltx_core.sampling.schedule import begins_with_noise, checked_sigmas, partial_sigmas
-from ...ltx_core.sampling.stage import AVLatent
+from ...ltx_core.sampling.samplers import named_sampler
+from ...ltx_core.sampling.schedule import (
+    DISTILLED_STAGE_ONE,
+    begins_with_noise,
+    checked_sigmas,
+    ltx2_sigmas,
+    partial_sigmas,
+)
+from ...ltx_core.sampling.stage import AVLatent, Sampler
 from ...ltx_core.upsampler.model import upsample_latent
 from .. import sounds
 from ..given import NOTHING, Given
-from ..sigmas import remarks
+from ..names import BY_SIZE, FULL, HALF, OF_DISTILLED, RECIPE
+from ..sigmas import remarks, unused_schedule
 from . import core_model, latents, noise_masks
 from .conditioning import notes_on
 from .core_upsampler import latent_upsampler
 from .core_vae import video_vae
 from .fitting import with_more_room
+from .handles import SampledModel
 from .memory import check_finite
 from .progress import READING, NodeProgress
 from .report import NodeReport
@@ -48,18 +57,23 @@ def run_stage_one(
     sigmas: Tensor | None = None,
     latent: dict | None = None,
     denoise: float = 1.0,
+    size: str = HALF,
+    sampler: str = RECIPE,
+    schedule: str = RECIPE,
     report: NodeReport | None = None,
 ) -> dict:
-    """LATENT of stage one, at half of `width` and `height`.
+    """LATENT of stage one, at half of `width` and `height`, or at them where `size` is 'full'.
 
     `model` as `core_model.take` takes it, `vae` as `core_vae.video_vae`.
     """
     report = report or NodeReport()
     model, vae = core_model.take(model, report), video_vae(vae)
-    geometry = check_two_stage(width, height, frames, fps).half()
+    final = check_two_stage(width, height, frames, fps)
+    geometry = final if size == FULL else final.half()
     guidance = model.variant.guidance if guidance is None else guidance
     own = sigmas is not None
-    sigmas = checked_sigmas(sigmas) if own else model.variant.stage_one_schedule(steps)
+    report.warn(unused_schedule(schedule, own))
+    sigmas = checked_sigmas(sigmas) if own else _schedule(schedule, model, steps, geometry)
     sigmas = partial_sigmas(sigmas, denoise)
     features = model.features(positive), None if negative is None else model.features(negative)
     film, sound = (conditions or NOTHING).film, _sound(conditions, geometry)
@@ -94,7 +108,7 @@ def run_stage_one(
     picture, heard = picture or masked[0], heard or masked[1]
     stage = two_stage.stage_one(
         geometry, sigmas, guidance, conditions=encoded, initial=initial, video=picture, audio=heard,
-        sampler=model.variant.sampler,
+        sampler=_sampler(sampler, model, generator),
     )  # fmt: skip
     result = run.sample(stage, generator, report)
     return latents.make(
@@ -116,6 +130,7 @@ def run_stage_two(
     noise_device: str,
     conditions: Given | None = None,
     sigmas: Tensor | None = None,
+    sampler: str = RECIPE,
     report: NodeReport | None = None,
 ) -> dict:
     """LATENT of stage two, at the size of the given latent.  `model` and `vae` as in stage one."""
@@ -154,7 +169,7 @@ def run_stage_two(
     picture, heard = picture or masked[0], heard or masked[1]
     stage = two_stage.stage_two(
         geometry, start, sigmas, conditions=encoded, video=picture, audio=heard, clean_background=clean_background,
-        sampler=model.variant.sampler,
+        sampler=_sampler(sampler, model, generator),
     )  # fmt: skip
     result = run.sample(stage, generator, report)
     audio = _bits(heard, start.audio if keep_audio else result.audio)
@@ -200,6 +215,20 @@ def run_upsampler(latent: dict, upsampler: object, vae: object, report: NodeRepo
 def noise_device_of(choice: str) -> torch.device:
     """The device that noise is drawn on, 'cpu' or 'gpu'."""
     return torch.device("cpu") if choice == "cpu" else mm.get_torch_device()
+
+
+def _sampler(name: str, model: SampledModel, generator: torch.Generator) -> Sampler:
+    """What noise a sampler makes is drawn where the stage's is, from the seed that stage one began with."""
+    if name == RECIPE:
+        return model.variant.sampler
+    return named_sampler(name, generator.initial_seed(), generator.device)
+
+
+def _schedule(name: str, model: SampledModel, steps: int, geometry: LatentGeometry) -> Tensor:
+    """Stage one's noise levels (steps + 1,)."""
+    if name == BY_SIZE:
+        return ltx2_sigmas(steps, geometry.video_tokens)
+    return torch.tensor(DISTILLED_STAGE_ONE) if name == OF_DISTILLED else model.variant.stage_one_schedule(steps)
 
 
 def _warn(

@@ -17,6 +17,7 @@ from ..prompt_graph import PromptGraph
 from .core_loaders import check_core_loader
 from .core_vaes import check_vaes, upsampler_loaders
 from .downloads import check_downloads
+from .enlarged import check_enlarged
 from .files import check_files
 from .films import check_film
 from .frames import check_frames
@@ -54,6 +55,8 @@ def check(graph: PromptGraph, files: Files, has_gpu: bool) -> Report:
         check_start(graph, sampler, files, report)
     for sampler in graph.of_type(STAGE_TWO_SAMPLER):
         check_stage_two(graph, sampler, files, has_gpu, report)
+    for upsampler in graph.of_type(LATENT_UPSAMPLER):
+        check_enlarged(graph, upsampler, report)
     sampling = STAGE_ONE_SAMPLER, LATENT_UPSAMPLER, STAGE_TWO_SAMPLER
     for node in graph.of_type(SOUND_CONDITION, *FILM_CONDITIONS, *sampling, DECODE):
         check_vaes(graph, node, files, report)

@@ -4,9 +4,9 @@ import math
 
 from ...ltx_core.checkpoint import Checkpoint
 from ...ltx_core.errors import LTXError
-from ...ltx_core.sampling.guidance import OFF
+from ...ltx_core.sampling.guidance import LTX_2_3_HQ, OFF
 from ...ltx_core.variants import Kind, variant_of
-from ..names import CUSTOM, FROM_MODEL, GUIDANCE, MODEL_LOADER, TEXT_ENCODE
+from ..names import CUSTOM, FROM_MODEL, GUIDANCE, HIGH_QUALITY, MODEL_LOADER, TEXT_ENCODE
 from ..prompt_graph import Node, PromptGraph
 from .core_loaders import model_file, model_loader
 from .distilled import STRONG, file_name, is_distilled_lora, model_kind
@@ -60,6 +60,8 @@ def _cfg_scales(guidance: Node | None, kind: Kind | None) -> tuple[float, float]
     preset = guidance.value("preset", str) if guidance.type == GUIDANCE else None
     if preset == FROM_MODEL:
         return defaults
+    if preset == HIGH_QUALITY:
+        return LTX_2_3_HQ.video.cfg, LTX_2_3_HQ.audio.cfg
     if preset != CUSTOM:
         return 1.0, 1.0
     scales = (guidance.value(name, (int, float)) for name in ("video_cfg", "audio_cfg"))

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from ...ltx_core.sampling.geometry import SPATIAL_FACTOR, TEMPORAL_FACTOR
-from ..names import LATENT_UPSAMPLER, LOAD_LATENT, SAVE_LATENT, STAGE_ONE_SAMPLER, STAGE_TWO_SAMPLER
+from ..names import FULL, HALF, LATENT_UPSAMPLER, LOAD_LATENT, SAVE_LATENT, STAGE_ONE_SAMPLER, STAGE_TWO_SAMPLER
 from ..prompt_graph import Node, PromptGraph
 from .report import Files, Report
 
@@ -69,13 +69,20 @@ def check_start(graph: PromptGraph, sampler: Node, files: Files, report: Report)
     """A latent that stage one starts from is of the size that it works at."""
     found, asked = picture_of(graph, sampler, files), _stage_one(sampler, Picture())
     if None not in (found.text, asked.text) and found.text != asked.text:
-        report.error(sampler, f"The latent is {found.text}, but stage one works at half of the final width and height: "
+        half = "" if size_of(sampler) == FULL else "half of "
+        report.error(sampler, f"The latent is {found.text}, but stage one works at {half}the final width and height: "
                      f"{asked.text}. Connect a latent of that size, or change width, height and frames.",
                      input="latent")  # fmt: skip
 
 
+def size_of(sampler: Node) -> str | None:
+    """The size that stage one works at, half or full; None where that is not known yet."""
+    return sampler.value("size", str) if sampler.has("size") else HALF
+
+
 def _stage_one(node: Node, _: Picture) -> Picture:
-    height, width = (_scaled(node.value(name, int), 1, 2) for name in ("height", "width"))
+    size = {HALF: 2, FULL: 1}.get(size_of(node))
+    height, width = (None if size is None else _scaled(node.value(name, int), 1, size) for name in ("height", "width"))
     return Picture(1, node.value("frames", int), height, width)
 
 

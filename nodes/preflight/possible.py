@@ -1,14 +1,17 @@
 """Sizes that this computer cannot make, however the work is cut into pieces."""
 
+from dataclasses import replace
+
 from ...ltx_core.errors import GeometryError, LTXError
 from ...ltx_core.execution import memory_estimates
 from ...ltx_core.execution.splitting import MOST_CHUNKS
 from ...ltx_core.sampling.geometry import LatentGeometry, check_two_stage
 from ...ltx_core.transformer.params import TransformerParams
-from ..names import LATENT_UPSAMPLER, STAGE_ONE_SAMPLER, STAGE_TWO_SAMPLER
+from ..names import FULL, HALF, LATENT_UPSAMPLER, STAGE_ONE_SAMPLER, STAGE_TWO_SAMPLER
 from ..prompt_graph import Node, PromptGraph
 from .core_loaders import model_file
 from .files import transformer_params
+from .latents import size_of
 from .report import Files, Report
 from .room import GB, Machine
 
@@ -17,17 +20,17 @@ def check_possible(graph: PromptGraph, files: Files, machine: Machine, report: R
     """Every stage could fit into all of the computer's memory; the size is the first sampler's."""
     memory = machine.ram + machine.vram
     for sampler in graph.of_type(STAGE_ONE_SAMPLER):
-        if (final := _final_geometry(sampler)) is not None:
+        if (own := _stage_one_geometry(sampler)) is not None:
             params = _params(graph, sampler, files)
-            report.attempt(sampler, check_stage, "Stage one", final.half(), params, memory, input="width")
+            report.attempt(sampler, check_stage, "Stage one", own, params, memory, input="width")
     for sampler in graph.of_type(STAGE_TWO_SAMPLER):
         before = list(graph.chain(sampler, "latent"))
         types = [node.type for node in before]
         if types.count(LATENT_UPSAMPLER) != 1 or types[-1] != STAGE_ONE_SAMPLER:
             continue
-        if (final := _final_geometry(before[-1])) is not None:
-            params = _params(graph, sampler, files)
-            report.attempt(before[-1], check_stage, "Stage two", final, params, memory, input="width")
+        if (own := _stage_one_geometry(before[-1])) is not None:
+            params, doubled = _params(graph, sampler, files), replace(own, width=2 * own.width, height=2 * own.height)
+            report.attempt(before[-1], check_stage, "Stage two", doubled, params, memory, input="width")
 
 
 def check_stage(stage: str, geometry: LatentGeometry, params: TransformerParams | None, memory: float) -> None:
@@ -48,13 +51,16 @@ def check_stage(stage: str, geometry: LatentGeometry, params: TransformerParams 
         )
 
 
-def _final_geometry(sampler: Node) -> LatentGeometry | None:
+def _stage_one_geometry(sampler: Node) -> LatentGeometry | None:
+    """What stage one works at, as far as it is known."""
     size = [sampler.value(name, int) for name in ("width", "height", "frames")]
     fps = sampler.value("fps", (int, float))
-    if None in size or fps is None:
+    share = size_of(sampler)
+    if None in size or fps is None or share not in (HALF, FULL):
         return None
     try:
-        return check_two_stage(*size, fps)
+        final = check_two_stage(*size, fps)
+        return final if share == FULL else final.half()
     except LTXError:
         return None  # the node says so itself
 

@@ -5,7 +5,7 @@ import re
 from ...ltx_core.sampling.schedule import checked_sigmas
 from ..names import STAGE_ONE_SAMPLER
 from ..prompt_graph import Node, PromptGraph
-from ..sigmas import remarks
+from ..sigmas import remarks, unused_schedule
 from .latents import CONCAT, EMPTY_VIDEO, latent_chain
 from .report import Report
 
@@ -23,6 +23,8 @@ def check_sigmas(graph: PromptGraph, sampler: Node, report: Report) -> None:
                      "between them.", input="sigmas")  # fmt: skip
         return
     stage = 1 if sampler.type == STAGE_ONE_SAMPLER else 2
+    if stage == 1 and (unused := unused_schedule(sampler.value("schedule", str), own)) is not None:
+        report.warn(sampler, unused)
     if own and (sigmas := _known(graph.source(sampler, "sigmas"))) is not None:
         report.attempt(sampler, checked_sigmas, sigmas, input="sigmas")
     elif own or stage == 2:

@@ -7,6 +7,7 @@ from ...ltx_core.variants import Kind, variant_of
 from ..names import (
     CONTINUE,
     FILM_CONDITIONS,
+    HALF,
     LATENT_UPSAMPLER,
     LOAD_LATENT,
     MODEL_LOADER,
@@ -16,7 +17,7 @@ from ..names import (
 from ..prompt_graph import Node, PromptGraph
 from .distilled import is_distilled_lora, model_kind
 from .frames import check_frames
-from .latents import PASSING, latent_chain, picture_of
+from .latents import PASSING, latent_chain, picture_of, size_of
 from .report import Files, Report
 from .sounds import given_sounds
 
@@ -35,7 +36,8 @@ def check_stage_two(graph: PromptGraph, sampler: Node, files: Files, has_gpu: bo
     origin = next((node.type for node in before if node.type not in PASSING), None)
     # Whether a saved latent was enlarged already only its size can tell, and only where no enlarged one has that size.
     odd = None not in (picture.height, picture.width) and (picture.height % ENLARGED or picture.width % ENLARGED)
-    if origin == STAGE_ONE_SAMPLER or (origin == LOAD_LATENT and odd):
+    small = origin == STAGE_ONE_SAMPLER and first is not None and size_of(first) == HALF
+    if small or (origin == LOAD_LATENT and odd):
         report.warn(sampler, "The latent comes at half size: between stage one and this node belongs LTX Latent "
                     "Upsampler, else the video has half of the size that was asked for.")  # fmt: skip
     if len(upsamplers) > 1:

@@ -79,6 +79,19 @@ def test_a_requests_steps_count_where_the_model_has_no_fixed_ones():
     assert torch.equal(own.stage_one_sigmas, SIGMAS)
 
 
+def test_a_request_for_one_stage_has_nothing_of_stage_two():
+    odd = LatentGeometry(96, 32, 17, 24.0)  # stage two would need steps of 64
+    with pytest.raises(LTXError, match="multiple of 64"):
+        Request("", odd)
+    for record in RECORDS:
+        filled = Request("", odd, one_stage=True).filled(record)
+        assert filled.stage_two_sigmas is None and filled.stage_one_sound is True
+        assert torch.equal(filled.stage_one_sigmas, record.stage_one_schedule())
+    for wrong in ({"stage_two_sigmas": SIGMAS}, {"stage_one_sound": False}):
+        with pytest.raises(LTXError, match="stage two's sigmas or sound"):
+            Request("", odd, one_stage=True, **wrong)
+
+
 def test_stage_one_begins_from_noise_alone():
     condition = image()
     stage = stage_one(FINAL, SIGMAS, LTX_2_3_DEV, conditions=[condition], sampler=sample_res_2s)

@@ -27,7 +27,8 @@ class GivenImage:
     firmly it is kept, 0 to 1.
 
     crf: H.264 compression put on it first, 0 (none) to 51, None for what the model learned with.  fit: how it gets the
-    video's shape.  ConditioningError for a strength or crf outside.
+    video's shape.  keyframe: the first frame's image too stands beside the video, as those of other frames do.
+    ConditioningError for a strength or crf outside.
     """
 
     image: Tensor
@@ -35,6 +36,7 @@ class GivenImage:
     strength: float = 1.0
     crf: int | None = None
     fit: Fit = Fit.CROP
+    keyframe: bool = False
 
     def __post_init__(self):
         checked_strength(self.strength, "image")
@@ -56,8 +58,9 @@ def encode_images(
     """Compresses each image, by `crf` unless it says otherwise, fits it to a stage's size and encodes it there.
 
     Every stage encodes its own.  On the first frame an image takes the place of the latent's own, elsewhere it is
-    appended (the vendor's combined_image_conditionings).  ConditioningError for an image outside the video or on the
-    frame of another one.
+    appended (the vendor's combined_image_conditionings), and so it is there as a keyframe (the vendor's
+    image_conditionings_by_adding_guiding_latent).  ConditioningError for an image outside the video or on the frame of
+    another one.
     """
     conditions: list[Condition] = []
     frames = resolve_frames([given.frame for given in images], geometry.frames)
@@ -66,7 +69,7 @@ def encode_images(
         image = prepared(given, crf if given.crf is None else given.crf, geometry, reporter)
         reporter.check_cancel()
         pixels = fitted(image, geometry.width, geometry.height, given.fit, reporter).to(device, dtype)
-        conditions.append(shown_at(encoder(pixels), frame, given.strength))
+        conditions.append(shown_at(encoder(pixels), frame, given.strength, given.keyframe))
     return tuple(conditions)
 
 
@@ -86,6 +89,7 @@ def prepared(given: GivenImage, crf: int, geometry: LatentGeometry, reporter: Re
     return compress(image, crf)
 
 
-def shown_at(latent: Tensor, frame: int, strength: float = 1.0) -> Condition:
+def shown_at(latent: Tensor, frame: int, strength: float = 1.0, keyframe: bool = False) -> Condition:
     """The condition of one encoded image (1, 128, 1, H', W') at pixel frame `frame`, counted from 0."""
-    return FirstFrame(latent, strength) if frame == 0 else Keyframe(latent, frame, strength)
+    in_place = frame == 0 and not keyframe
+    return FirstFrame(latent, strength) if in_place else Keyframe(latent, frame, strength)

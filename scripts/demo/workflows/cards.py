@@ -186,6 +186,48 @@ def _distilled() -> Card:
     return card
 
 
+def _distilled_lora() -> Card:
+    card = Card("Distilled LoRA", "dev checkpoint, distilled LoRA at 0.5 in both stages: 8 + 3 steps")
+    card.bars((32, 180), 8, ACCENT)
+    card.text((32, 246), "stage one: 8 steps, LoRA 0.5", 18)
+    card.bars((32, 310), 3, (126, 166, 255))
+    card.text((32, 376), "stage two: 3 steps, LoRA 0.5", 18)
+    card.arrow((258, 260), 48)
+    _result(card, RIVER)
+    return card
+
+
+def _high_quality() -> Card:
+    card = Card("High quality", "res_2s, 15 steps that run the model twice")
+    for row in range(2):
+        card.bars((32, 170 + 64 * row), 8, ACCENT)
+    card.text((32, 300), "stage one: two runs a step", 18)
+    card.bars((32, 350), 7, (126, 166, 255))
+    card.text((32, 416), "stage two: 7 runs", 18)
+    card.arrow((258, 260), 48)
+    _result(card, 3)
+    return card
+
+
+def _keyframes() -> Card:
+    card = Card("Keyframes", "images beside the film, which moves from one to the next")
+    lake = _photo(LAKE, STILL)
+    for number, image in enumerate((lake, _with_boat(_photo(LAKE, FRAME)).resize(STILL), _night(lake))):
+        card.picture((116 + 246 * number - 82, 140), image)
+        card.arrow((116 + 246 * number - 50, 272), 24)
+    card.strip(330, "OOOONNNN", lake, _night(lake))
+    card.sound((32, 490), 656)
+    return card
+
+
+def _one_stage() -> Card:
+    card = Card("One stage", "the asked size at once, without an upsampler")
+    card.box((32, 214, 242, 306), ["Stage One", "size full"], 22)
+    card.arrow((258, 260), 48)
+    _result(card, RIVER)
+    return card
+
+
 def _preview_first() -> Card:
     card = Card("Preview first", "stage one alone: look at several, keep the best")
     for number, seed in enumerate((RIVER, LAKE, 3)):
@@ -298,6 +340,10 @@ _CARDS = {
     "extend": _extend,
     "region": _region,
     "distilled": _distilled,
+    "distilled-lora": _distilled_lora,
+    "high-quality": _high_quality,
+    "keyframes": _keyframes,
+    "one-stage": _one_stage,
     "preview-first": _preview_first,
     "continue-from-preview": _continue_from_preview,
     "mixed-with-native": _mixed_with_native,

@@ -11,14 +11,21 @@ PREVIEW = "latents/preview"
 NOTES_WIDE, WIDE, PROMPT_WIDE, GIVEN_WIDE, STAGE_WIDE, STEP_WIDE, RESULT_WIDE = 330, 330, 350, 300, 320, 310, 370
 # Heights of what is as tall as one wants: texts and pictures.
 PROMPT, SHORT_PROMPT, PICTURE, CLIP, PLAYER, FILM = 420, 230, 350, 340, 210, 440
-HOW, FILES, CARDS, STILL = 280, 365, 370, 200
+HOW, FILES, CARDS, STILL, SMALL_PICTURE = 280, 365, 370, 200, 220
 
 
-def models(checkpoint: ModelFile = DEV, lora: bool = True, upsampler: bool = True) -> Column:
+def models(
+    checkpoint: ModelFile = DEV,
+    lora: bool = True,
+    upsampler: bool = True,
+    strengths: tuple[float, float] | None = None,
+) -> Column:
+    """`strengths`: of the LoRA in both stages, where they are not the usual 0 and 1."""
     nodes = [Node("model", "LTXDuoModelLoader", "models", {"checkpoint": checkpoint.name}, report=True)]
     if lora:
         links = {"model": ("model", 0)}
-        nodes.append(Node("lora", "LTXDuoLoraLoader", "models", {"lora": LORA.name}, links, report=True))
+        own = dict(zip(("strength_stage_one", "strength_stage_two"), strengths or (), strict=False))
+        nodes.append(Node("lora", "LTXDuoLoraLoader", "models", {"lora": LORA.name, **own}, links, report=True))
     nodes.append(Node("vae", "LTXDuoVAELoader", "models", {"checkpoint": checkpoint.name}))
     encoder = {"text_encoder": GEMMA.name, "projection": checkpoint.name}
     nodes.append(Node("text encoder", "LTXDuoTextEncoderLoader", "models", encoder))
@@ -32,13 +39,13 @@ def prompt(text: str, height: int = PROMPT, **values) -> Node:
     return Node("prompt", "LTXDuoTextEncode", "inputs", {"prompt": text, **values}, links, height)
 
 
-def load_image(name: str = "image") -> Node:
-    return Node(name, "LoadImage", "inputs", {"image": "example.png"}, height=PICTURE)
+def load_image(name: str = "image", height: int = PICTURE) -> Node:
+    return Node(name, "LoadImage", "inputs", {"image": "example.png"}, height=height)
 
 
-def condition(name: str, image: str, frame: int, after: str | None = None) -> Node:
+def condition(name: str, image: str, frame: int, after: str | None = None, **values) -> Node:
     links = {"image": (image, 0), **({"conditions": (after, 0)} if after else {})}
-    return Node(name, "LTXDuoImageCondition", "inputs", {"frame": frame}, links)
+    return Node(name, "LTXDuoImageCondition", "inputs", {"frame": frame, **values}, links)
 
 
 def load_video() -> Node:
@@ -62,23 +69,39 @@ def load_audio() -> Node:
     return Node("audio", "LoadAudio", "inputs", {"audio": "speech.wav"}, height=PLAYER)
 
 
-GUIDANCE = Node("guidance", "LTXDuoGuidance", "sampling", {"preset": "from the model"})
+def guidance(preset: str = "from the model") -> Node:
+    return Node("guidance", "LTXDuoGuidance", "sampling", {"preset": preset})
 
 
-def stage_one(model: str = "lora", negative: tuple[str, int] | None = ("prompt", 1), **links) -> Node:
+GUIDANCE = guidance()
+
+
+def stage_one(
+    model: str = "lora", negative: tuple[str, int] | None = ("prompt", 1), values: dict | None = None, **links
+) -> Node:
     inputs = {"model": (model, 0), "vae": ("vae", 0), "positive": ("prompt", 0), **links}
     if negative:
         inputs["negative"] = negative
-    return Node("stage one", "LTXDuoStageOneSampler", "sampling", {}, inputs, report=True, preview=True,
+    return Node("stage one", "LTXDuoStageOneSampler", "sampling", values or {}, inputs, report=True, preview=True,
                 control="randomize")  # fmt: skip
 
 
-def stage_two(model: str = "lora", source: str = "stage one", audio: str = "stage one", **links) -> tuple[Node, Node]:
+def stage_two(
+    model: str = "lora", source: str = "stage one", audio: str = "stage one", sampler: str = "recipe", **links
+) -> tuple[Node, Node]:
     inputs = {"model": (model, 0), "vae": ("vae", 0), "positive": ("prompt", 0), "latent": ("upsample", 0), **links}
     enlarge = {"latent": (source, 0), "upsampler": ("upsampler", 0), "vae": inputs["vae"]}
     return (
         Node("upsample", "LTXDuoLatentUpsampler", "sampling", {}, enlarge, report=True),
-        Node("stage two", "LTXDuoStageTwoSampler", "sampling", {"audio": audio}, inputs, report=True, preview=True),
+        Node(
+            "stage two",
+            "LTXDuoStageTwoSampler",
+            "sampling",
+            {"audio": audio, "sampler": sampler},
+            inputs,
+            report=True,
+            preview=True,
+        ),
     )
 
 
@@ -200,6 +223,73 @@ DISTILLED_MODEL = Workflow("distilled", (
     Column(STEP_WIDE, (
         Group("Stage two: final size, 3 steps", SAMPLING, stage_two("model", audio="stage two")),
     )),
+    RESULT_COLUMN,
+))  # fmt: skip
+
+HIGH_QUALITY = Workflow("high-quality", (
+    notes("high-quality"),
+    models(strengths=(0.25, 0.5)),
+    Column(PROMPT_WIDE, (Group("Prompt", INPUTS, (prompt(texts.MUSICIAN),)),)),
+    Column(STAGE_WIDE, (
+        Group("Stage one: half size, res_2s", SAMPLING, (
+            stage_one(values={"steps": 15, "sampler": "res_2s", "schedule": "by size"}, guidance=("guidance", 0)),
+            guidance("high quality"),
+        )),
+    )),
+    Column(STEP_WIDE, (Group("Stage two: final size, res_2s", SAMPLING, stage_two(sampler="res_2s")),)),
+    RESULT_COLUMN,
+))  # fmt: skip
+
+KEYFRAMES = Workflow("keyframes", (
+    models(),
+    Column(STAGE_WIDE, (
+        Group("Prompt", INPUTS, (prompt(texts.TRANSITION, 300),)),
+        Group("First keyframe", INPUTS, (
+            load_image("first image"), condition("first condition", "first image", 0, first_frame="keyframe"),
+        )),
+    )),
+    Column(GIVEN_WIDE, (
+        Group("More keyframes", INPUTS, (
+            load_image("middle image", SMALL_PICTURE),
+            condition("middle condition", "middle image", 60, after="first condition"),
+            load_image("last image", SMALL_PICTURE),
+            condition("last condition", "last image", -1, after="middle condition"),
+        )),
+    )),
+    Column(PROMPT_WIDE, (  # the table of files asks for it
+        Group("Stage one: half size", SAMPLING, (stage_one(conditions=("last condition", 0)),)),
+        files(),
+    )),
+    Column(STEP_WIDE, (
+        Group("Stage two: final size", SAMPLING, stage_two(audio="stage two", conditions=("last condition", 0))),
+        how("keyframes", 345),
+    )),
+    RESULT_COLUMN,
+))  # fmt: skip
+
+ONE_STAGE = Workflow("one-stage", (
+    notes("one-stage", texts.PREVIEW_FILES),
+    models(lora=False, upsampler=False),
+    Column(PROMPT_WIDE, (Group("Prompt", INPUTS, (prompt(texts.MUSICIAN),)),)),
+    Column(STAGE_WIDE, (
+        Group("One stage at the asked size", SAMPLING, (
+            stage_one("model", values={"width": 960, "height": 640, "size": "full"}, guidance=("guidance", 0)),
+            GUIDANCE,
+        )),
+    )),
+    Column(RESULT_WIDE, (Group("Result", RESULT, (decode("stage one"), save())),)),
+))  # fmt: skip
+
+DISTILLED_LORA = Workflow("distilled-lora", (
+    notes("distilled-lora"),
+    models(strengths=(0.5, 0.5)),
+    Column(PROMPT_WIDE, (Group("Prompt", INPUTS, (prompt(texts.KITCHEN, negative_prompt=""),)),)),
+    Column(STAGE_WIDE, (
+        Group("Stage one: half size, 8 steps", SAMPLING, (
+            stage_one(negative=None, values={"schedule": "distilled"}, guidance=("guidance", 0)), guidance("none"),
+        )),
+    )),
+    Column(STEP_WIDE, (Group("Stage two: final size, 3 steps", SAMPLING, stage_two(audio="stage two")),)),
     RESULT_COLUMN,
 ))  # fmt: skip
 
@@ -361,5 +451,6 @@ REGION = Workflow("region", (
 
 WORKFLOWS = (
     IMAGE_TO_VIDEO, TEXT_TO_VIDEO, SOUND_TO_VIDEO, FIRST_AND_LAST_FRAME, FILM_SOUND, RETAKE, EXTEND, REGION,
-    DISTILLED_MODEL, PREVIEW_FIRST, CONTINUE_FROM_PREVIEW, MIXED_WITH_NATIVE, FROM_CORE_LOADERS,
+    DISTILLED_MODEL, DISTILLED_LORA, HIGH_QUALITY, KEYFRAMES, ONE_STAGE, PREVIEW_FIRST, CONTINUE_FROM_PREVIEW,
+    MIXED_WITH_NATIVE, FROM_CORE_LOADERS,
 )  # fmt: skip

@@ -151,6 +151,28 @@ HOW = {
     "- The checkpoint is known by *distilled* in its file name; the steps of the sampler are not used.\n"
     "- Connect no LTX Guidance with CFG: a distilled model becomes grainy with it.\n"
     "- The distilled LoRA is not needed: the checkpoint holds it. The sound comes from stage two.",
+    "distilled-lora": "## Dev checkpoint and distilled LoRA: 8 + 3 steps\n\n"
+    "What ComfyUI's own templates do, to compare: the distilled LoRA at 0.5 in both stages, one pass a step, no "
+    "negative prompt.\n\n"
+    "- *schedule* distilled takes the 8 steps of distilled models; LTX Guidance stays on *none*.\n"
+    "- Their stage two begins at 0.85: ManualSigmas with 0.85, 0.725, 0.4219, 0 at *sigmas*.\n"
+    "- With the distilled checkpoint no LoRA is needed: workflow *distilled*.",
+    "high-quality": "## High quality\n\n"
+    "The vendor's recipe for quality: **res_2s**, 15 steps that run the model twice, with three passes each.\n\n"
+    "- The distilled LoRA is on in both stages: 0.25 and 0.5.\n"
+    "- *schedule* by size: larger and longer films stay noisy longer.\n"
+    "- Time: 93 passes in stage one and 7 in stage two; the usual recipe has 120 and 3.",
+    "keyframes": "## Keyframes\n\n"
+    "Load the images, describe **the way from one to the next**.\n\n"
+    "- All stand beside the film, the first too (*first_frame* keyframe): the film comes close to each, and moves "
+    "more freely than with *in place*.\n"
+    "- More: chain LTX Image Condition. Fewer: bypass one (Ctrl+B).\n"
+    "- The sound comes from stage two, as at the vendor.",
+    "one-stage": "## One stage\n\n"
+    "The asked size at once, without upsampler and distilled LoRA.\n\n"
+    "- *size* full: stage one works at width and height themselves, with four times the tokens of half.\n"
+    "- For sizes up to about a megapixel; larger ones take much longer than in two stages.\n"
+    "- LTX Retake, LTX Extend and LTX Region work here too: at the film's own size.",
     "preview-first": "## Preview first\n\n"
     "Stage one alone, at half size: each Run takes a new seed, shows a preview and keeps its latent in "
     "*output/latents*.\n\n"

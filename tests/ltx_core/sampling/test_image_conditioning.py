@@ -112,6 +112,18 @@ def test_images_are_encoded_where_they_stand():
         assert torch.equal(pixels, resize_and_crop(image.image, 96, 64))
 
 
+def test_an_image_on_the_first_frame_may_be_a_keyframe(rng):
+    given = [GivenImage(torch.rand(64, 96, 3), frame, keyframe=True) for frame in (0, 8)]
+    latent = torch.randn(1, 128, 1, 2, 3, generator=rng)
+    conditions = encode_images(lambda _: latent, given, GEOMETRY, 0, dtype=torch.float32)
+    assert [type(condition) for condition in conditions] == [Keyframe, Keyframe]
+    assert [condition.frame for condition in conditions] == [0, 8]
+    state = apply(video_state(GEOMETRY, dtype=torch.float32), conditions)
+    own = GEOMETRY.video_tokens
+    assert (state.denoise_mask[:, :own] == 1).all() and (state.denoise_mask[:, own:] == 0).all()
+    assert state.positions[0, 0, own].tolist() == pytest.approx([0, 1 / GEOMETRY.fps])
+
+
 def test_images_are_compressed_as_the_model_learned_them():
     _, [given], [pixels] = encoded(0, crf=33)
     assert torch.equal(pixels, resize_and_crop(compress(given.image, 33), 96, 64))

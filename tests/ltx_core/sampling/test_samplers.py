@@ -4,16 +4,19 @@ import torch
 from ltx_duo.ltx_core.errors import LTXError
 from ltx_duo.ltx_core.sampling.conditions import shown_at
 from ltx_duo.ltx_core.sampling.euler import euler_step, sample_euler
+from ltx_duo.ltx_core.sampling.euler_ancestral import ancestral_step
 from ltx_duo.ltx_core.sampling.geometry import LatentGeometry
 from ltx_duo.ltx_core.sampling.guidance import LTX_2_3_DEV, OFF, Contexts, Guidance, ModalityGuidance
 from ltx_duo.ltx_core.sampling.patchify import patchify_video
 from ltx_duo.ltx_core.sampling.res_2s import coefficients, sample_res_2s, standardised_noise
+from ltx_duo.ltx_core.sampling.samplers import SAMPLERS as NAMES
+from ltx_duo.ltx_core.sampling.samplers import named_sampler
 from ltx_duo.ltx_core.sampling.schedule import STAGE_TWO, ltx2_sigmas
 from ltx_duo.tests.ltx_core.sampling.starts import run_sampler, start_stage
 
 FINAL = LatentGeometry(128, 64, 17, 24.0)
 CONTEXTS = Contexts(*(torch.full((1, 2, 3), float(i)) for i in range(4)))
-SAMPLERS = [sample_euler, sample_res_2s]
+SAMPLERS = {name: named_sampler(name, seed=3) for name in NAMES}
 
 
 def images(geometry, generator, dtype, strength=1.0):
@@ -29,7 +32,7 @@ def seeded(seed=3):
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
-@pytest.mark.parametrize("sample", SAMPLERS)
+@pytest.mark.parametrize("sample", SAMPLERS.values(), ids=SAMPLERS)
 def test_conditioned_tokens_come_out_of_both_stages_bit_identical(sample, dtype, garbage_model, rng):
     """Whatever the model says: at strength 1 the first frame and the keyframe stay the encoded images."""
     generator = seeded()
@@ -59,7 +62,7 @@ def test_conditioned_tokens_come_out_of_both_stages_bit_identical(sample, dtype,
     assert not torch.equal(video[:, :, 1:], upsampled[:, :, 1:])
 
 
-@pytest.mark.parametrize("sample", SAMPLERS)
+@pytest.mark.parametrize("sample", SAMPLERS.values(), ids=SAMPLERS)
 def test_a_perfect_model_is_followed_to_its_picture(sample, toy_model, rng):
     """With velocity (x - data) / t the prediction is the data at every step, and the end is the data."""
     state = start_stage(FINAL, seeded(), dtype=torch.float32)
@@ -77,12 +80,13 @@ def test_euler_reaches_the_prediction_only_up_to_the_velocitys_rounding(rng):
     assert (end - x0).abs().max() < 0.1 and not torch.equal(end, x0)
 
 
-@pytest.mark.parametrize("sample, calls", [(sample_euler, 5), (sample_res_2s, 11)])
-def test_what_the_model_is_asked(sample, calls, garbage_model, rng):
+@pytest.mark.parametrize("sample", SAMPLERS.values(), ids=SAMPLERS)
+def test_what_the_model_is_asked(sample, garbage_model, rng):
+    once = sample is not SAMPLERS["res_2s"]
     state = start_stage(FINAL, seeded(), images=images(FINAL, rng, torch.float32, strength=0.4), dtype=torch.float32)
     sigmas = ltx2_sigmas(5)
     run_sampler(sample, garbage_model, state, sigmas, LTX_2_3_DEV, CONTEXTS)
-    assert len(garbage_model.calls) == calls and garbage_model.tables_made == 1
+    assert len(garbage_model.calls) == (5 if once else 11) and garbage_model.tables_made == 1
     for call in garbage_model.calls:
         assert [p.name for p in call.passes] == ["cond", "negative", "perturbed", "isolated"]
         assert call.passes[2].perturbed_video_blocks == {28 * 4 // 48}
@@ -92,7 +96,7 @@ def test_what_the_model_is_asked(sample, calls, garbage_model, rng):
         assert torch.allclose(call.video.timesteps, expected, rtol=1e-6)
         assert torch.equal(call.audio.timesteps, call.audio.sigma.expand(1, FINAL.audio_frames))
     asked = [call.video.sigma.item() for call in garbage_model.calls]
-    if sample is sample_euler:
+    if once:
         assert asked == sigmas[:-1].tolist()
     else:
         assert asked[::2] == pytest.approx([*sigmas[:-1].tolist(), 0.0011], rel=1e-6)
@@ -100,7 +104,7 @@ def test_what_the_model_is_asked(sample, calls, garbage_model, rng):
         assert asked[1::2] == pytest.approx(halves, rel=1e-6)
 
 
-@pytest.mark.parametrize("sample", SAMPLERS)
+@pytest.mark.parametrize("sample", SAMPLERS.values(), ids=SAMPLERS)
 def test_video_alone(sample, garbage_model, rng):
     state = start_stage(FINAL, seeded(), with_audio=False)
     silent = Contexts(CONTEXTS.video, negative_video=CONTEXTS.negative_video)
@@ -133,17 +137,19 @@ def test_a_batch_runs_its_passes_one_by_one_and_equals_single_samples(toy_model)
             assert torch.equal(got[i : i + 1], expected)
 
 
-@pytest.mark.parametrize("sample, calls", [(sample_euler, 3), (sample_res_2s, 3 + 7)])
-def test_skipped_steps_reuse_the_last_prediction(sample, calls, garbage_model):
+@pytest.mark.parametrize("name, calls", [*((name, 3) for name in NAMES if name != "res_2s"), ("res_2s", 3 + 7)])
+def test_skipped_steps_reuse_the_last_prediction(name, calls, garbage_model):
     """Seven steps guide 0, 3 and 6; res_2s also asks at every half step, and not at its last level (step 7)."""
     state = start_stage(FINAL, seeded())
     guidance = Guidance(ModalityGuidance(cfg=2), ModalityGuidance(), skip_step=2)
-    run_sampler(sample, garbage_model, state, ltx2_sigmas(7), guidance, CONTEXTS)
+    run_sampler(SAMPLERS[name], garbage_model, state, ltx2_sigmas(7), guidance, CONTEXTS)
     assert len(garbage_model.calls) == calls
 
 
-@pytest.mark.parametrize("sample, steps", [(sample_euler, 4), (sample_res_2s, 5)])
-def test_progress_and_previews(sample, steps, garbage_model, rng):
+@pytest.mark.parametrize("sample", SAMPLERS.values(), ids=SAMPLERS)
+def test_progress_and_previews(sample, garbage_model, rng):
+    steps = 5 if sample is SAMPLERS["res_2s"] else 4
+
     class Reporter:
         seen: list = []
 
@@ -162,7 +168,7 @@ def test_progress_and_previews(sample, steps, garbage_model, rng):
     assert Reporter.seen == [(i + 1, steps) for i in range(steps)]
 
 
-@pytest.mark.parametrize("sample", SAMPLERS)
+@pytest.mark.parametrize("sample", SAMPLERS.values(), ids=SAMPLERS)
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_a_broken_model_is_named_with_the_step(sample, bad, toy_model):
     calls = []
@@ -175,12 +181,12 @@ def test_a_broken_model_is_named_with_the_step(sample, bad, toy_model):
         return result
 
     state = start_stage(FINAL, seeded())
-    step = "4" if sample is sample_euler else "2"  # or between two steps
+    step = "2" if sample is SAMPLERS["res_2s"] else "4"  # or between two steps
     with pytest.raises(LTXError, match=rf"Step {step} \(sigma .* predicted audio is NaN or infinite.*damaged weights"):
         run_sampler(sample, toy_model(velocity), state, ltx2_sigmas(4), OFF, CONTEXTS)
 
 
-@pytest.mark.parametrize("sample", SAMPLERS)
+@pytest.mark.parametrize("sample", SAMPLERS.values(), ids=SAMPLERS)
 def test_the_same_inputs_give_the_same_bits_and_another_seed_others(sample, toy_model):
     def run(seed):
         model = toy_model(lambda tokens, t, _p: torch.tanh(tokens) + t[..., None])
@@ -217,7 +223,42 @@ def test_res_2s_noise_is_standardised_and_its_seed_counts(rng, toy_model):
 def test_a_schedule_that_stops_above_zero_leaves_noise(toy_model):
     model = toy_model(lambda tokens, _t, _p: torch.tanh(tokens))
     state = start_stage(FINAL, seeded(), dtype=torch.float32)
-    for sample, calls in ((sample_euler, 2), (sample_res_2s, 4)):
+    for name, sample in SAMPLERS.items():
         model.calls.clear()
         run_sampler(sample, model, state, [1.0, 0.7, 0.4], OFF, CONTEXTS)
-        assert len(model.calls) == calls
+        assert len(model.calls) == (4 if name == "res_2s" else 2)
+
+
+@pytest.mark.parametrize("sample", SAMPLERS.values(), ids=SAMPLERS)
+def test_what_is_kept_has_no_noise_at_any_level(sample, garbage_model, rng):
+    first = images(FINAL, rng, torch.float32)
+    state = start_stage(FINAL, seeded(), images=first, dtype=torch.float32)
+    state = run_sampler(sample, garbage_model, state, [1.0, 0.7, 0.4], OFF, CONTEXTS)
+    assert torch.equal(state.latents()[0][:, :, :1], first[0].latent)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_which_samplers_a_seed_changes(name, toy_model):
+    """Between its steps only ancestral Euler draws noise that depends on the run's seed."""
+    model = toy_model(lambda tokens, t, _p: torch.tanh(tokens) + t[..., None])
+    state = start_stage(FINAL, seeded(), dtype=torch.float32)
+    ends = [
+        run_sampler(named_sampler(name, seed), model, state, ltx2_sigmas(3), OFF, CONTEXTS).video.latent
+        for seed in (5, 5, 6, 2**64 - 1)
+    ]
+    assert torch.equal(ends[0], ends[1])
+    assert torch.equal(ends[0], ends[2]) == torch.equal(ends[0], ends[3]) == (name != "euler_ancestral")
+
+
+def test_a_sampler_of_another_name_is_refused():
+    with pytest.raises(LTXError, match="'heun'; expected one of euler, res_2s"):
+        named_sampler("heun", 0)
+
+
+def test_the_ancestral_step_keeps_the_variance(rng):
+    """Of a state (1 - s) data + s noise whose data is known the step makes one at the next level."""
+    data, old, new = torch.randn(3, 400_000, generator=rng)
+    sigma, sigma_next = torch.tensor(0.9), torch.tensor(0.6)
+    end = ancestral_step((1 - sigma) * data + sigma * old, data, sigma, sigma_next, new)
+    assert float(end.var()) == pytest.approx(0.4**2 + 0.6**2, rel=0.02)
+    assert float((end * data).mean()) == pytest.approx(0.4, abs=0.01)

@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from ltx_duo.ltx_core.sampling.conditions import shown_at
+from ltx_duo.ltx_core.sampling.denoiser import guided_denoiser
 from ltx_duo.ltx_core.sampling.euler import sample_euler
 from ltx_duo.ltx_core.sampling.geometry import LatentGeometry
 from ltx_duo.ltx_core.sampling.guidance import LTX_2_3_DEV, LTX_2_3_HQ, OFF, Contexts
-from ltx_duo.ltx_core.sampling.res_2s import sample_res_2s
-from ltx_duo.ltx_core.sampling.schedule import STAGE_TWO, ltx2_sigmas
+from ltx_duo.ltx_core.sampling.samplers import named_sampler
+from ltx_duo.ltx_core.sampling.schedule import DISTILLED_STAGE_ONE, STAGE_TWO, ltx2_sigmas
 from ltx_duo.tests.ltx_core.sampling.starts import run_sampler, start_stage
 
 PIPELINES = "ltx-pipelines 1.0.0"
@@ -166,23 +167,30 @@ def run_vendor(loop, stage, states, sigmas, guidance, contexts):
     if loop == "euler":
         stepper = vendor.diffusion_steps.EulerDiffusionStep()
         return vendor.samplers.euler_denoising_loop(torch.as_tensor(sigmas), *states, stepper, function)
+    if loop == "gradient_estimation":
+        stepper = vendor.diffusion_steps.EulerDiffusionStep()
+        run = vendor.samplers.gradient_estimating_euler_denoising_loop
+        return run(torch.as_tensor(sigmas), *states, stepper, function)
     stepper = vendor.diffusion_steps.Res2sDiffusionStep()
     return vendor.samplers.res2s_audio_video_denoising_loop(
         torch.as_tensor(sigmas), *states, stepper, function, model_dtype=stage.dtype
     )
 
 
-SAMPLERS = {"euler": sample_euler, "res_2s": sample_res_2s}
+SAMPLERS = {name: named_sampler(name, seed=0) for name in ("euler", "res_2s", "gradient_estimation")}
 GUIDED = replace(LTX_2_3_DEV, stg_blocks=(PERTURBED,))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("masked", ["no image", "one image", "strengths between 0 and 1"])
-@pytest.mark.parametrize("loop, guidance", [("euler", GUIDED), ("res_2s", LTX_2_3_HQ), ("res_2s", GUIDED)])
+@pytest.mark.parametrize(
+    "loop, guidance",
+    [("euler", GUIDED), ("gradient_estimation", GUIDED), ("res_2s", LTX_2_3_HQ), ("res_2s", GUIDED)],
+)
 def test_sampling_loops(
     parity, vendor, vendor_stage, image_items, rng, contexts, loop, guidance, masked, dtype, monkeypatch
 ):
-    """Both loops over the same noised states, from the vendor's noiser, with every guidance pass.
+    """All loops over the same noised states, from the vendor's noiser, with every guidance pass.
 
     Token timesteps as in v1.2, which multiplies the mask by res_2s' float64 half sigma before rounding.  res_2s works
     in float64, where the order of a sum can turn a rounding to bfloat16 the other way now and then.
@@ -208,11 +216,35 @@ def test_sampling_loops(
     sigmas = ltx2_sigmas(6)
     expected = stage.finish(run_vendor(loop, stage, states, sigmas, guidance, contexts))
     got = run_sampler(SAMPLERS[loop], ToyModel(), state, sigmas, guidance, contexts).latents()
-    exact = loop == "euler"
+    exact = loop != "res_2s"
     tolerance = 0 if exact else (1e-6 if dtype == torch.float32 else 2**-7)
     for name, a, b in zip(("video", "audio"), got, expected, strict=True):
         what = f"{loop}, {len(guidance.blocks(LAYERS)) + 3} passes, {masked}, {name}, {dtype}".replace("torch.", "")
         parity.check(what, PIPELINES, a, b, tolerance)
+
+
+def test_ancestral_euler(parity, contexts):
+    """The schedule of distilled models, both modalities from one generator, around diffusers' scheduler."""
+    from diffusers import LTXEulerAncestralRFScheduler
+
+    sigmas = torch.tensor(DISTILLED_STAGE_ONE)
+    state = start_stage(GEOMETRY, torch.Generator().manual_seed(1), dtype=torch.float32)
+    denoise, generator = guided_denoiser(ToyModel(), state, GUIDED, contexts), torch.Generator().manual_seed(10007)
+    expected, schedulers = state, [LTXEulerAncestralRFScheduler() for _ in range(2)]
+    for scheduler in schedulers:
+        scheduler.set_timesteps(sigmas=sigmas)
+    for step, sigma in enumerate(sigmas[:-1]):
+        moved = []
+        for scheduler, modality, x0 in zip(
+            schedulers, expected.modalities, denoise(expected, sigma, step), strict=True
+        ):
+            velocity = (modality.latent.float() - x0.float()) / sigma
+            result = scheduler.step(velocity, scheduler.timesteps[step], modality.latent, generator)
+            moved.append(result.prev_sample)
+        expected = expected.with_latents(moved)
+    got = named_sampler("euler_ancestral", seed=7)(denoise, state, sigmas)
+    for name, a, b in zip(("video", "audio"), got.latents(), expected.latents(), strict=True):
+        parity.check(f"euler_ancestral, 4 passes, {name}, float32", "diffusers 0.42.1", a, b, 2e-6)
 
 
 def test_skipped_steps_in_the_loop(parity, vendor_stage, contexts):

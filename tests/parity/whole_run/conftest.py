@@ -31,6 +31,8 @@ VENDOR_RUNS = {
     "two-stage": vendor_pipeline.run_two_stage,
     "distilled": vendor_pipeline.run_distilled,
     "HQ": vendor_pipeline.run_hq,
+    "keyframes": vendor_pipeline.run_keyframes,
+    "one stage": vendor_pipeline.run_one_stage,
     "sound-given": vendor_pipeline.run_sound_given,
     "retake": vendor_pipeline.run_retake,
     "distilled retake": partial(vendor_pipeline.run_retake, distilled=True),

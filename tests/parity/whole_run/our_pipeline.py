@@ -35,11 +35,15 @@ from .scene import (
     Trace,
 )
 
-Pipeline = Literal["two-stage", "distilled", "HQ", "sound-given", "retake", "distilled retake"]
+Pipeline = Literal[
+    "two-stage", "distilled", "HQ", "keyframes", "one stage", "sound-given", "retake", "distilled retake"
+]
 LORA_STRENGTHS = {
     "two-stage": (0.0, 1.0),
     "distilled": (0.0, 0.0),
     "HQ": HQ_LORA_STRENGTHS,
+    "keyframes": (0.0, 1.0),
+    "one stage": (0.0, 1.0),
     "sound-given": (0.0, 1.0),
 }
 
@@ -81,6 +85,8 @@ def run(
             request = change_request(_request(scene, pipeline, stage_one_sound))
             result = two_stage.generate(components, request, loras=[lora])
             for stage, latent in (("one", result.stage_one), ("two", result.stage_two)):
+                if latent is None:
+                    continue
                 trace[f"stage {stage} video latent"] = latent.video
                 trace[f"stage {stage} audio latent"] = latent.audio
             trace["frames"], trace["waveform"] = result.frames, result.waveform
@@ -125,12 +131,14 @@ def _request(scene: Scene, pipeline: Pipeline, stage_one_sound: bool) -> two_sta
         negative_prompt=scene.negative_prompt,
         geometry=geometry,
         seed=scene.seed,
-        images=tuple(map(_image, scene.images)),
+        images=tuple(_image(picture, pipeline == "keyframes") for picture in scene.images),
         sound=None if scene.sound is None else _sound(scene.sound),
         guidance=Guidance(_guidance(scene.video), _guidance(scene.audio), stg_blocks=scene.stg_blocks),
         stage_one_sigmas=ltx2_sigmas(scene.steps),
         stage_one_sound=stage_one_sound,
     )
+    if pipeline == "one stage":
+        return replace(request, one_stage=True, stage_one_sound=None)
     if pipeline == "distilled":
         return replace(request, guidance=OFF, stage_one_sigmas=torch.tensor(DISTILLED_STAGE_ONE))
     if pipeline == "HQ":
@@ -143,10 +151,10 @@ def _guidance(scales: Scales) -> ModalityGuidance:
     return ModalityGuidance(cfg=scales.cfg, stg=scales.stg, modality=scales.modality, rescale=scales.rescale)
 
 
-def _image(picture: Picture) -> GivenImage:
+def _image(picture: Picture, keyframe: bool) -> GivenImage:
     with Image.open(picture.path) as image:
         pixels = torch.from_numpy(np.array(image.convert("RGB"))).float() / 255
-    return GivenImage(pixels, picture.frame, picture.strength, crf=0)
+    return GivenImage(pixels, picture.frame, picture.strength, crf=0, keyframe=keyframe)
 
 
 def _sound(recording: Recording) -> GivenSound:

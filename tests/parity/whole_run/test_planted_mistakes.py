@@ -16,6 +16,7 @@ from ltx_duo.ltx_core import two_stage
 from ltx_duo.ltx_core.sampling import denoiser, stage
 from ltx_duo.ltx_core.sampling.conditions import GivenFilm
 from ltx_duo.ltx_core.sampling.geometry import LatentGeometry
+from ltx_duo.ltx_core.sampling.schedule import ltx2_sigmas
 from ltx_duo.ltx_core.sampling.state import AVState, ModalityState
 from ltx_duo.ltx_core.transformer import block
 from ltx_duo.tests.parity.whole_run import our_pipeline
@@ -26,6 +27,9 @@ MADE = "two-stage", "image and keyframe"
 GIVEN = "sound-given", "sound, image and keyframe"
 RETAKEN = "retake", "film"
 SOUND_KEPT = "distilled retake", "film, new picture"
+KEYFRAMES = "keyframes", "image and keyframe"
+HQ = "HQ", "image and keyframe"
+ONE_STAGE = "one stage", "image and keyframe"
 
 
 class Run:
@@ -280,6 +284,47 @@ def kept_sound_begins_as_noise(run: Run) -> None:
     given_sound_with_noise(run)
 
 
+def first_keyframe_in_place(run: Run) -> None:
+    def place(request: two_stage.Request) -> two_stage.Request:
+        return replace(request, images=[replace(image, keyframe=False) for image in request.images])
+
+    run.settings["change_request"] = place
+
+
+def keyframe_in_stage_one_alone(run: Run) -> None:
+    encode = two_stage.encode_images
+
+    def encode_small(encoder, images, geometry, *rest, **placement):
+        return encode(encoder, [i for i in images if geometry.width < 128 or i.frame], geometry, *rest, **placement)
+
+    run.patch.setattr(two_stage, "encode_images", encode_small)
+
+
+def schedule_of_any_size(run: Run) -> None:
+    """The schedule that standard pipelines have, whatever the size, where the HQ pipeline counts tokens."""
+
+    def fix(request: two_stage.Request) -> two_stage.Request:
+        return replace(request, stage_one_sigmas=ltx2_sigmas(len(request.stage_one_sigmas) - 1))
+
+    run.settings["change_request"] = fix
+
+
+def schedule_of_its_size(run: Run) -> None:
+    """The schedule that the HQ pipeline has, where one stage alone has that of any size."""
+
+    def fit(request: two_stage.Request) -> two_stage.Request:
+        steps = len(request.stage_one_sigmas) - 1
+        return replace(request, stage_one_sigmas=ltx2_sigmas(steps, request.geometry.video_tokens))
+
+    run.settings["change_request"] = fit
+
+
+RECIPE_PLANTS: dict[Callable[[Run], None], tuple[str, str]] = {
+    first_keyframe_in_place: KEYFRAMES,
+    keyframe_in_stage_one_alone: KEYFRAMES,
+    schedule_of_any_size: HQ,
+    schedule_of_its_size: ONE_STAGE,
+}
 FILM_PLANTS: tuple[Callable[[Run], None], ...] = (
     retake_one_latent_frame_late,
     retake_of_what_was_to_stay,
@@ -318,6 +363,7 @@ RUNS = {
     **dict.fromkeys(SOUND_PLANTS, GIVEN),
     **dict.fromkeys(FILM_PLANTS, RETAKEN),
     kept_sound_begins_as_noise: SOUND_KEPT,
+    **RECIPE_PLANTS,
 }
 
 
@@ -326,7 +372,9 @@ def compare(small_model, scenes, vendor_trace, components, monkeypatch) -> Calla
     def compare(plant: Callable[[Run], None], name: str, scene: str) -> dict[str, float]:
         run = Run(components, monkeypatch)
         plant(run)
-        ours = our_pipeline.run(run.components, small_model, scenes[scene], name, stage_one_sound=True, **run.settings)
+        ours = our_pipeline.run(
+            run.components, small_model, scenes[scene], name, stage_one_sound=name != "keyframes", **run.settings
+        )
         return errors(ours, vendor_trace(name, scene, True))
 
     return compare
@@ -340,7 +388,7 @@ def test_mistake_is_seen(plant, compare, parity):
     assert any(found[name] > bar(name) for name in final), {name: f"{found[name]:.1e}" for name in final}
 
 
-@pytest.mark.parametrize("run", [MADE, GIVEN, RETAKEN, SOUND_KEPT], ids=lambda run: run[0])
+@pytest.mark.parametrize("run", [MADE, GIVEN, RETAKEN, SOUND_KEPT, KEYFRAMES, HQ, ONE_STAGE], ids=lambda run: run[0])
 def test_without_a_mistake_all_is_well(run, compare):
     found = compare(lambda run: None, *run)
     assert all(error <= bar(name) for name, error in found.items()), found

@@ -25,6 +25,10 @@ VENDOR, NEWEST = "ltx-pipelines 1.0.0", "ltx-pipelines 1.0.0 as v1.2"
         ("distilled", "image and keyframe", True),
         ("HQ", "text", False),
         ("HQ", "image and keyframe", True),
+        ("keyframes", "image", False),
+        ("keyframes", "image and keyframe", True),
+        ("one stage", "text", False),
+        ("one stage", "image and keyframe", True),
         ("sound-given", "sound", False),
         ("sound-given", "sound", True),
         ("sound-given", "sound, image and keyframe", True),
@@ -46,8 +50,8 @@ def test_whole_run(pipeline, scene, newest, small_model, scenes, vendor_trace, c
         pipeline,
         cross_timestep="own" if newest else "other",
         given_sigma="0" if newest else "the stage's",
-        # The distilled pipeline decodes stage two's sound in every version.
-        stage_one_sound=newest and pipeline != "distilled",
+        # Two pipelines decode stage two's sound in every version.
+        stage_one_sound=newest and pipeline not in ("distilled", "keyframes"),
     )
     for name, expected in reference.items():
         what = f"whole run, {pipeline}, {scene}: {name}"

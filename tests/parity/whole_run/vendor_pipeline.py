@@ -69,6 +69,33 @@ def run_hq(model: SmallModel, scene: Scene, *, newest: bool) -> Trace:
     return _run(module, model, make, newest)
 
 
+def run_keyframes(model: SmallModel, scene: Scene, *, newest: bool) -> Trace:
+    """KeyframeInterpolationPipeline: every image is appended, that of the first frame too."""
+    from ltx_pipelines import keyframe_interpolation as module
+
+    def make(lora):
+        pipeline = module.KeyframeInterpolationPipeline(
+            str(model.checkpoint), [lora(1.0)], str(model.upsampler), str(model.gemma), [], device=torch.device("cpu")
+        )
+        return pipeline(**_request(scene), **_dev_request(scene))
+
+    # KeyframeInterpolationPipeline decodes stage two's sound in every version.
+    return _run(module, model, make, newest, stage_one_sound=False)
+
+
+def run_one_stage(model: SmallModel, scene: Scene, *, newest: bool) -> Trace:
+    """TI2VidOneStagePipeline: the final size at once, with guidance."""
+    from ltx_pipelines import ti2vid_one_stage as module
+
+    def make(_lora):
+        pipeline = module.TI2VidOneStagePipeline(
+            str(model.checkpoint), str(model.gemma), [], device=torch.device("cpu")
+        )
+        return pipeline(**_request(scene), **_dev_request(scene))
+
+    return _run(module, model, make, newest)
+
+
 def run_distilled(model: SmallModel, scene: Scene, *, newest: bool) -> Trace:
     """DistilledPipeline: one checkpoint for both stages, no negative prompt, no guidance."""
     from ltx_pipelines import distilled as module
@@ -237,20 +264,20 @@ def _recorded(patch: pytest.MonkeyPatch, module, stage_one_sound: bool) -> Trace
         watch("denoise_audio_video", keep_stage)
     if hasattr(module, "upsample_video"):
         watch("upsample_video", lambda latent: trace.update({"upsampled video latent": latent}))
-    else:  # RetakePipeline, of one stage
+    elif hasattr(module, "_encode_video_for_retake"):
         watch("_encode_video_for_retake", lambda latent: trace.update({GIVEN_VIDEO: latent}))
         watch("_encode_audio_for_retake", lambda latent: trace.update({GIVEN: latent}))
 
     decode_video = module.vae_decode_video
 
-    def decode_video_watched(latent, decoder, *arguments) -> Iterator[Tensor]:
+    def decode_video_watched(latent, decoder, *arguments, **keywords) -> Iterator[Tensor]:
         trace.setdefault("stage one video latent", latent)
 
         def keep_frames(_module, _inputs, pixels):
             trace["frames"] = ((pixels[0].permute(1, 2, 3, 0) + 1) / 2).clamp(0, 1)
 
         with _hook(decoder, keep_frames):
-            yield from decode_video(latent, decoder, *arguments)
+            yield from decode_video(latent, decoder, *arguments, **keywords)
 
     patch.setattr(module, "vae_decode_video", decode_video_watched)
     if (decode_audio := getattr(module, "vae_decode_audio", None)) is not None:
