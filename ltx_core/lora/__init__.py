@@ -6,6 +6,17 @@ A layer's weight W becomes W + strength * scale * B @ A, where scale is 1, or al
 from .apply import fused, lora_deltas
 from .file import LoRA
 from .layers import LoraLayer
+from .reference import ReferenceFactors, common_reference_factors, reference_factors
 from .strengths import StreamStrengths, Strengths
 
-__all__ = ["LoRA", "LoraLayer", "StreamStrengths", "Strengths", "fused", "lora_deltas"]
+__all__ = [
+    "LoRA",
+    "LoraLayer",
+    "ReferenceFactors",
+    "StreamStrengths",
+    "Strengths",
+    "common_reference_factors",
+    "fused",
+    "lora_deltas",
+    "reference_factors",
+]
