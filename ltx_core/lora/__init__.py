@@ -6,7 +6,13 @@ A layer's weight W becomes W + strength * scale * B @ A, where scale is 1, or al
 from .apply import fused, lora_deltas
 from .file import LoRA
 from .layers import LoraLayer
-from .reference import ReferenceFactors, common_reference_factors, reference_factors
+from .reference import (
+    ReferenceFactors,
+    common_factors,
+    common_reference_factors,
+    factors_in,
+    reference_factors,
+)
 from .strengths import StreamStrengths, Strengths
 
 __all__ = [
@@ -15,7 +21,9 @@ __all__ = [
     "ReferenceFactors",
     "StreamStrengths",
     "Strengths",
+    "common_factors",
     "common_reference_factors",
+    "factors_in",
     "fused",
     "lora_deltas",
     "reference_factors",

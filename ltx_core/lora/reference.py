@@ -1,7 +1,7 @@
 """How small and how slow the reference film of an IC-LoRA is, as its trainer wrote into the metadata."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
 from ..errors import CheckpointError, VariantError
 from .file import LoRA
@@ -23,38 +23,46 @@ class ReferenceFactors:
 
 def reference_factors(lora: LoRA) -> ReferenceFactors:
     """The factors of one LoRA, 1 where its metadata has none; CheckpointError where it has something else there."""
-    return ReferenceFactors(**{name: _factor(lora, keys) for name, keys in _KEYS.items()})
+    return factors_in(lora.file.metadata, str(lora.path))
+
+
+def factors_in(metadata: Mapping[str, object], name: str) -> ReferenceFactors:
+    """The same of the metadata of the LoRA called `name`."""
+    return ReferenceFactors(**{field: _factor(metadata, keys, name) for field, keys in _KEYS.items()})
 
 
 def common_reference_factors(loras: Iterable[LoRA]) -> ReferenceFactors:
     """The factors that all of the LoRAs agree on, whose 1 leaves it to the others; VariantError where two differ."""
+    return common_factors((lora.path.name, reference_factors(lora)) for lora in loras)
+
+
+def common_factors(named: Iterable[tuple[str, ReferenceFactors]]) -> ReferenceFactors:
+    """The same of factors with the names of their LoRAs."""
     common, said_by = ReferenceFactors(), {}
-    for lora in loras:
-        own = reference_factors(lora)
-        for field in fields(own):
-            name, factor = field.name, getattr(own, field.name)
+    for name, own in named:
+        for field, keys in _KEYS.items():
+            before, factor = getattr(common, field), getattr(own, field)
             if factor == 1:
                 continue
-            if getattr(common, name) not in (1, factor):
+            if before not in (1, factor):
                 raise VariantError(
-                    f"Two IC-LoRAs read references of different {name}: {said_by[name]} has {_KEYS[name][0]} "
-                    f"{getattr(common, name)}, {lora.path.name} has {factor}. A film's references are read by one of "
-                    "both: take the other LoRA out."
+                    f"Two IC-LoRAs read references of different {field}: {said_by[field]} has {keys[0]} {before}, "
+                    f"{name} has {factor}. A film's references are read by one of both: take the other LoRA out."
                 )
-            common, said_by[name] = ReferenceFactors(**{**vars(common), name: factor}), lora.path.name
+            common, said_by[field] = replace(common, **{field: factor}), name
     return common
 
 
-def _factor(lora: LoRA, keys: tuple[str, ...]) -> int:
-    named = ((key, value) for key in keys for name, value in lora.file.metadata.items() if name.endswith(key))
-    key, value = next(named, (keys[0], "1"))
+def _factor(metadata: Mapping[str, object], keys: tuple[str, ...], name: str) -> int:
+    found = ((key, value) for key in keys for own, value in metadata.items() if own.endswith(key))
+    key, value = next(found, (keys[0], "1"))
     try:
         factor = float(value)
-    except ValueError:
+    except (TypeError, ValueError):
         factor = 0.0
     if factor < 1 or not factor.is_integer():  # NaN and infinity fail too
         raise CheckpointError(
-            f"{lora.path} says {key} {value[:40]!r} in its metadata, expected a whole number from 1: the reference "
+            f"{name} says {key} {str(value)[:40]!r} in its metadata, expected a whole number from 1: the reference "
             "would be read at a size or a rate that nobody meant. Take the file from its source again."
         )
     return int(factor)

@@ -9,6 +9,7 @@ from ..names import (
     DECODE,
     FILM_CONDITIONS,
     LATENT_UPSAMPLER,
+    REFERENCE_VOICE,
     SOUND_CONDITION,
     STAGE_ONE_SAMPLER,
     STAGE_TWO_SAMPLER,
@@ -24,6 +25,7 @@ from .guidance import check_guidance
 from .latents import check_batch, check_start
 from .loras import check_loras
 from .rates import FILM_MAKERS, check_conditioning_rate, check_film_rate
+from .references import check_references
 from .report import Files, Report
 from .sigmas import check_sigmas
 from .sounds import check_sound
@@ -48,6 +50,7 @@ def check(graph: PromptGraph, files: Files, has_gpu: bool) -> Report:
         check_conditioning_rate(graph, sampler, report)
         check_sound(graph, sampler, files, report)
         check_film(graph, sampler, report)
+        check_references(graph, sampler, files, report)
     for sampler in graph.of_type(STAGE_ONE_SAMPLER):
         check_frames(graph, sampler, sampler.value("frames", int), report)
         check_guidance(graph, sampler, files, report)
@@ -55,7 +58,7 @@ def check(graph: PromptGraph, files: Files, has_gpu: bool) -> Report:
     for sampler in graph.of_type(STAGE_TWO_SAMPLER):
         check_stage_two(graph, sampler, files, has_gpu, report)
     sampling = STAGE_ONE_SAMPLER, LATENT_UPSAMPLER, STAGE_TWO_SAMPLER
-    for node in graph.of_type(SOUND_CONDITION, *FILM_CONDITIONS, *sampling, DECODE):
+    for node in graph.of_type(SOUND_CONDITION, REFERENCE_VOICE, *FILM_CONDITIONS, *sampling, DECODE):
         check_vaes(graph, node, files, report)
     for node in graph.of_type(STAGE_ONE_SAMPLER, STAGE_TWO_SAMPLER, DECODE):
         check_batch(graph, node, files, report)
