@@ -13,7 +13,9 @@ from typing import Any
 
 _HOMES = {
     "GivenImage": "sampling.conditions",
+    "GivenReference": "sampling.conditions",
     "GivenSound": "sampling.conditions",
+    "GivenVoice": "sampling.conditions",
     "LTXError": "errors",
     "LatentGeometry": "sampling.geometry",
     "LoRA": "lora",

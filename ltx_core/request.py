@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from .errors import LTXError
+from .errors import ConditioningError, LTXError
 from .lora import LoRA
-from .sampling.conditions import GivenFilm, GivenImage, GivenSound
+from .sampling.conditions import GivenFilm, GivenImage, GivenReference, GivenSound, GivenVoice
 from .sampling.conditions.fitting import resolve_frames
 from .sampling.geometry import LatentGeometry, check_two_stage
 from .sampling.guidance import Guidance
@@ -26,12 +26,21 @@ class StagedLoRA:
     stage_two: float
 
 
+def check_voice_beside(sound: GivenSound | None, film: GivenFilm | None) -> None:
+    """ConditioningError for a reference voice where no sound is made."""
+    if sound is not None or (film is not None and not film.new_sound):
+        raise ConditioningError(
+            "A reference voice is given, and the film keeps the sound that it is given, in which the voice changes "
+            "nothing: take the voice out, or have the sound made."
+        )
+
+
 @dataclass(frozen=True, eq=False)
 class Request:
     """What to make: `geometry` is the final one, at which stage one works where it is the only one (`one_stage`).  What
     is None is as the model's variant has it; without `tiling` the video is decoded whole.  With a `sound` the video is
     made to it, and the film has that sound as it is given.  Of a `film` that part is made anew which it says, and the
-    rest comes out as it is given.
+    rest comes out as it is given.  `references` are what an IC-LoRA reads, `voice` what an ID-LoRA does.
 
     LTXError for what no model could make.
     """
@@ -51,6 +60,8 @@ class Request:
     sound: GivenSound | None = None
     film: GivenFilm | None = None
     one_stage: bool = False
+    references: Sequence[GivenReference] = ()
+    voice: GivenVoice | None = None
 
     def __post_init__(self):
         g = self.geometry
@@ -81,7 +92,10 @@ class Request:
             )
         if self.film is not None:
             from_noise = sigmas is None or begins_with_noise(sigmas)
-            self.film.check_beside(from_noise, images=bool(self.images), sound=self.sound is not None)
+            shown = bool(self.images or self.references)
+            self.film.check_beside(from_noise, images=shown, sound=self.sound is not None)
+        if self.voice is not None:
+            check_voice_beside(self.sound, self.film)
 
     def filled(self, variant: ModelVariant) -> "Request":
         """The same request with what it left to the variant; LTXError for steps that the model does not have."""

@@ -18,20 +18,25 @@ from .errors import CheckpointError, ConditioningError, LTXError
 from .execution.graphs import BlockGraphs
 from .execution.precompile import finish_transformer, finish_video_decoder
 from .image_compression import COMPRESSING, pyav
-from .lora import LoRA, fused
+from .lora import LoRA, ReferenceFactors, common_reference_factors, fused
 from .lora.names import CONNECTORS
 from .progress import SILENT, Reporter
 from .request import Request, Result, StagedLoRA
 from .sampling.conditions import (
     Condition,
+    GivenReference,
     GivenSound,
     Kept,
+    Voice,
     encode_film,
     encode_film_sound,
     encode_images,
+    encode_reference,
     encode_sound,
+    encode_voice,
 )
 from .sampling.conditions.fitting import check_image
+from .sampling.conditions.reference_film import reference_size
 from .sampling.euler import sample_euler
 from .sampling.geometry import LatentGeometry
 from .sampling.guidance import OFF, Contexts, Guidance
@@ -79,6 +84,7 @@ def stage_one(
     initial: AVLatent | None = None,
     video: Kept | None = None,
     audio: Kept | None = None,
+    voice: Voice | None = None,
     sampler: Sampler = sample_euler,
 ) -> Stage:
     """Video and sound from noise at `geometry`, which is stage one's own size, with guidance.
@@ -86,6 +92,7 @@ def stage_one(
     With an `initial` latent the stage begins from it, noised to the first sigma, instead of from noise alone.  `video`
     and `audio`: what is given of both; a stream that is given as a whole stays as it is, and the other one is made to
     fit it.  Where the first sigma is below 1, what is made anew of a given video begins from it too (video to video).
+    `voice`: whose identity guidance follows.  Among the conditions references come last.
     """
     if initial is None and video is not None and not begins_with_noise(sigmas):
         initial = AVLatent(video.latent, None if audio is None else audio.latent)
@@ -95,7 +102,7 @@ def stage_one(
         geometry,
         sigmas,
         video=_keeping(Start(begin[0], scale, tuple(conditions)), video),
-        audio=_keeping(Start(begin[1], scale), audio),
+        audio=_keeping(Start(begin[1], scale, _of_sound(voice)), audio),
         guidance=guidance,
         sampler=sampler,
     )
@@ -109,6 +116,7 @@ def stage_two(
     conditions: Sequence[Condition] = (),
     video: Kept | None = None,
     audio: Kept | None = None,
+    voice: Voice | None = None,
     clean_background: bool = True,
     sampler: Sampler = sample_euler,
 ) -> Stage:
@@ -129,7 +137,7 @@ def stage_two(
     scale = float(sigmas[0])
     if video is not None and not (clean_background or video.everything):
         video = None
-    refined = None if latent.audio is None else Start(latent.audio, scale)
+    refined = None if latent.audio is None else Start(latent.audio, scale, _of_sound(voice))
     return Stage(
         geometry,
         sigmas,
@@ -138,6 +146,10 @@ def stage_two(
         guidance=OFF,
         sampler=sampler,
     )
+
+
+def _of_sound(voice: Voice | None) -> tuple[Condition, ...]:
+    return () if voice is None else (voice,)
 
 
 def _keeping(start: Start | None, kept: Kept | None) -> Start | None:
@@ -150,8 +162,8 @@ def _keeping(start: Start | None, kept: Kept | None) -> Start | None:
         return replace(start, conditions=(kept, *start.conditions))
     if start is not None and start.conditions:
         raise ConditioningError(
-            "The picture is given as a whole, so that images in it change nothing: take them out, or have a part of it "
-            "made anew."
+            "A stream is given as a whole, so that voices, references and images in it change nothing: take them out, "
+            "or have a part of it made anew."
         )
     return Start(kept.latent, noise_scale=0.0, frozen=True)
 
@@ -191,10 +203,10 @@ def generate(
     What does not fit together is an LTXError before anything is computed.
     """
     c, r = components, request.filled(components.variant)
-    _check(c, r)
+    _check(c, r, loras)
     one, two = _of_stages(c, loras)
     placement = {"dtype": c.dtype, "device": c.device}
-    crf, generator = c.variant.image_crf, torch.Generator(c.device).manual_seed(r.seed)
+    generator = torch.Generator(c.device).manual_seed(r.seed)
     guided = r.guidance.video.needs_negative or r.guidance.audio.needs_negative
     texts = (r.prompt, r.negative_prompt) if guided else (r.prompt,)
     features = [encode_prompt(c.tokenizer, c.text_encoder, text, c.device, reporter) for text in texts]
@@ -202,10 +214,13 @@ def generate(
     size = r.geometry if r.one_stage else r.geometry.half()
     audio = _given_audio(c, r, placement, reporter)
     video = _given_video(c, r, size, placement, reporter)
-    conditions = encode_images(c.video_encoder, r.images, size, crf, **placement, reporter=reporter)
+    voice = _voice(c, r, placement, reporter)
+    conditions = _shown(c, r, size, r.references, loras, placement, reporter)
+    guidance = r.guidance if r.voice is None else replace(r.guidance, identity=r.voice.scale)
     stage = stage_one(
-        size, r.stage_one_sigmas, r.guidance, conditions=conditions, video=video, audio=audio, sampler=r.sampler
-    )
+        size, r.stage_one_sigmas, guidance, conditions=conditions, video=video, audio=audio, voice=voice,
+        sampler=r.sampler,
+    )  # fmt: skip
     finish_transformer(c.transformer, c.dtype, c.device)
     contexts = _connected(c, features, one)
     with fused(c.transformer, one):
@@ -217,10 +232,12 @@ def generate(
         return _decoded(c, r, first, None, reporter)
     larger = upsample(c.upsampler, c.video_encoder, first, reporter)
     video = _given_video(c, r, r.geometry, placement, reporter)
-    conditions = encode_images(c.video_encoder, r.images, r.geometry, crf, **placement, reporter=reporter)
+    again = [given for given in r.references if given.stage_two]
+    conditions = _shown(c, r, r.geometry, again, loras, placement, reporter)
     stage = stage_two(
-        r.geometry, larger, r.stage_two_sigmas, conditions=conditions, video=video, audio=audio, sampler=r.sampler
-    )
+        r.geometry, larger, r.stage_two_sigmas, conditions=conditions, video=video, audio=audio, voice=voice,
+        sampler=r.sampler,
+    )  # fmt: skip
     contexts = _connected(c, features, two)
     with fused(c.transformer, two):
         second = sample_stage(
@@ -246,6 +263,31 @@ def _given_video(c: Components, r: Request, geometry: LatentGeometry, placement:
     if r.film is None:
         return None
     return encode_film(c.video_encoder, r.film, geometry, **placement, tiling=r.tiling, reporter=reporter)
+
+
+def _shown(
+    c: Components, r: Request, geometry: LatentGeometry, references: Sequence[GivenReference],
+    loras: Sequence[StagedLoRA], placement: dict, reporter: Reporter,
+) -> tuple[Condition, ...]:  # fmt: skip
+    """Images and then references at a stage's size; the order is the vendor's."""
+    images = encode_images(c.video_encoder, r.images, geometry, c.variant.image_crf, **placement, reporter=reporter)
+    factors = _reference_factors(references, loras)
+    return images + tuple(
+        encode_reference(
+            c.video_encoder, given, geometry, downscale_factor=factors.size, temporal_factor=factors.time,
+            **placement, tiling=r.tiling, reporter=reporter,
+        )
+        for given in references
+    )  # fmt: skip
+
+
+def _reference_factors(references: Sequence[GivenReference], loras: Sequence[StagedLoRA]) -> ReferenceFactors:
+    acting = [own.lora for own in loras if own.stage_one or own.stage_two]
+    return common_reference_factors(acting if references else ())
+
+
+def _voice(c: Components, r: Request, placement: dict, reporter: Reporter) -> Voice | None:
+    return None if r.voice is None else encode_voice(c.audio_encoder, r.voice, **placement, reporter=reporter)
 
 
 def _given_audio(c: Components, r: Request, placement: dict, reporter: Reporter) -> Kept | None:
@@ -301,11 +343,16 @@ def _of_stages(components: Components, loras: Sequence[StagedLoRA]) -> tuple[Sta
     return one, two
 
 
-def _check(components: Components, request: Request) -> None:
+def _check(components: Components, request: Request, loras: Sequence[StagedLoRA]) -> None:
     components.check()
     request.guidance.blocks(components.transformer.params.num_layers)
+    factors = _reference_factors(request.references, loras)
+    if request.references:
+        # Twice a size that divides does as well.
+        reference_size(request.geometry if request.one_stage else request.geometry.half(), factors.size)
     film, sigmas = request.film, request.stage_one_sigmas
-    sounds = request.sound is not None or (film is not None and film.gives_sound(begins_with_noise(sigmas)))
+    film_sounds = film is not None and film.gives_sound(begins_with_noise(sigmas))
+    sounds = film_sounds or request.sound is not None or request.voice is not None
     if sounds and components.audio_encoder is None:
         raise CheckpointError(
             "The request gives a sound, but the components have no audio VAE encoder. Load them from a checkpoint that "

@@ -14,6 +14,7 @@ class LTXDuoExtension(ComfyExtension):
         from .film_conditions import Extend, FilmSound, Region, Retake
         from .guidance import Guidance
         from .loaders import LoraLoader, ModelLoader, TextEncoderLoader, UpsamplerLoader, VAELoader
+        from .reference_conditions import ReferenceVideo, ReferenceVoice
         from .samplers import StageOneSampler, StageTwoSampler
         from .saved_latents import LoadLatent, SaveLatent
         from .text import TextEncode
@@ -33,6 +34,8 @@ class LTXDuoExtension(ComfyExtension):
             Retake,
             Extend,
             Region,
+            ReferenceVideo,
+            ReferenceVoice,
             Guidance,
             StageOneSampler,
             UpsamplerLoader,

@@ -68,8 +68,9 @@ def upsampler_input() -> io.Input:
 
 def conditions_input() -> io.Input:
     tooltip = (
-        "What is given: images at frames, a sound, or a film of which a part is made anew. From LTX Image Condition, "
-        "LTX Sound Condition, LTX Film Sound, LTX Retake, LTX Extend or LTX Region. Leave it open for text-to-video."
+        "What is given: images at frames, a sound, a film of which a part is made anew, references for a LoRA. From "
+        "LTX Image Condition, LTX Sound Condition, LTX Film Sound, LTX Retake, LTX Extend, LTX Region, LTX Reference "
+        "Video or LTX Reference Voice. Leave it open for text-to-video."
     )
     return Conditions.Input("conditions", optional=True, tooltip=tooltip)
 

@@ -20,7 +20,7 @@ def add_sound(conditions: Given | None, audio: object, start: float, vae: object
     given = conditions or NOTHING
     if given.sound is not None:
         raise ConditioningError(f"The chain of conditions has a sound already. {ONE_SOUND}")
-    return replace(given, sound=sound_of(audio, start), sound_vae=vae)
+    return replace(given, sound=sound_of(audio, start), sound_vae=vae or given.sound_vae)
 
 
 def sound_of(audio: object, start: float) -> GivenSound:

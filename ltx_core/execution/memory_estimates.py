@@ -13,6 +13,7 @@ from ..text.gemma_params import GemmaParams
 from ..transformer.params import TransformerParams
 from ..upsampler.params import UpsamplerParams
 from ..video_vae.params import PIXEL_CHANNELS, SPATIAL_FACTOR, TEMPORAL_FACTOR, Resample, VideoVAEParams
+from .graphs import MOST_TOKENS
 
 # Text contexts are filled up to this length.
 TEXT_TOKENS = 1024
@@ -77,15 +78,20 @@ def transformer(
     chunks: int = 1,
     fp8: bool = False,
     copies: Copies = COPIES,
+    extra_audio: int = 0,
+    biased: bool = False,
 ) -> float:
     """`rows` guidance passes at once over a stage's tokens; each image that is no first frame adds a frame of tokens.
 
-    `chunks` as in `splitting.Pieces`; `fp8`: with float8 weights.
+    `chunks` as in `splitting.Pieces`; `fp8`: with float8 weights; `extra_audio`: tokens behind those of the sound;
+    `biased`: with a bias of the picture's self-attention, which a recorded graph has a copy of.
     """
     c = copies
     hidden = c.hidden_fp8 if fp8 else c.hidden
-    video = (geometry.video_tokens + extra_frames * geometry.frame_tokens) * params.video.width
-    audio = geometry.audio_frames * params.audio.width
+    tokens = geometry.video_tokens + extra_frames * geometry.frame_tokens
+    video = tokens * params.video.width
+    audio = (geometry.audio_frames + extra_audio) * params.audio.width
+    bias = tokens**2 * (2 if tokens <= MOST_TOKENS else 1) if biased else 0
     text = TEXT_TOKENS * params.video.width
     network = c.block + (hidden if chunks == 1 else hidden / chunks + c.result)
     # Passes have no more than two prompts.
@@ -93,7 +99,7 @@ def transformer(
         rows * (video * network + TEXT_TOKENS * (params.video.width + params.audio.width) * c.text),
         rows * video * c.attention + min(rows, 2) * text * c.text_attention,
     )
-    return c.fixed + (peak + rows * audio * c.block) * itemsize
+    return c.fixed + (peak + rows * audio * c.block + bias) * itemsize
 
 
 def sampling_state(geometry: LatentGeometry, extra_frames: int = 0, itemsize: int = 2) -> float:

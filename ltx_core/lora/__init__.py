@@ -6,6 +6,25 @@ A layer's weight W becomes W + strength * scale * B @ A, where scale is 1, or al
 from .apply import fused, lora_deltas
 from .file import LoRA
 from .layers import LoraLayer
+from .reference import (
+    ReferenceFactors,
+    common_factors,
+    common_reference_factors,
+    factors_in,
+    reference_factors,
+)
 from .strengths import StreamStrengths, Strengths
 
-__all__ = ["LoRA", "LoraLayer", "StreamStrengths", "Strengths", "fused", "lora_deltas"]
+__all__ = [
+    "LoRA",
+    "LoraLayer",
+    "ReferenceFactors",
+    "StreamStrengths",
+    "Strengths",
+    "common_factors",
+    "common_reference_factors",
+    "factors_in",
+    "fused",
+    "lora_deltas",
+    "reference_factors",
+]

@@ -1,7 +1,7 @@
 """One guided prediction of the clean latents: what every sampler asks for at every noise level."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -11,8 +11,16 @@ from ..progress import SILENT, Reporter
 from ..transformer.inputs import GuidancePass, ModalityInput, ModalityRope
 from ..transformer.model import AVTransformer
 from ..transformer.runner import BlockRunner, InOrder
-from .guidance import Contexts, Guidance, combine, for_made_streams, passes
+from .guidance import Contexts, Guidance, combine, for_made_streams, passes, towards_identity
 from .state import AVState, ModalityState
+
+
+@dataclass(frozen=True)
+class Unreferenced:
+    """What the pass without the reference voice reads of the sound: its first tokens, and their rotary tables."""
+
+    tokens: int
+    rope: ModalityRope
 
 
 @dataclass(frozen=True)
@@ -24,6 +32,8 @@ class Denoiser:
     passes: tuple[GuidancePass, ...]
     ropes: tuple[ModalityRope | None, ModalityRope | None]
     run_blocks: BlockRunner
+    biases: tuple[Tensor | None, ...] = (None, None)
+    unreferenced: Unreferenced | None = None
 
     def __call__(
         self, state: AVState, sigma: Tensor, step: int, last: Sequence[Tensor] | None = None
@@ -35,14 +45,30 @@ class Denoiser:
         """
         if last is not None and self.guidance.skips(step):
             return tuple(last)
-        inputs = [_model_input(m, sigma, rope) for m, rope in zip(state.modalities, self.ropes, strict=False)]
+        inputs = [
+            replace(_model_input(m, sigma, rope), bias=bias)
+            for m, rope, bias in zip(state.modalities, self.ropes, self.biases, strict=False)
+        ]
         velocities = self._velocities(inputs[0], inputs[1] if len(inputs) > 1 else None)
+        without = None if self.unreferenced is None else self._without_reference(*inputs)
         scales = (self.guidance.video, self.guidance.audio)
         result = []
         for i, (modality, name) in enumerate(zip(inputs, ("video", "audio"), strict=False)):
             x0 = {p.name: _x0(modality, v[i]) for p, v in zip(self.passes, velocities, strict=True)}
-            result.append(_checked_finite(combine(scales[i], x0), name, sigma, step))
+            guided = combine(scales[i], x0)
+            if without is not None:
+                guided = towards_identity(guided, x0["cond"], without[i], self.guidance.identity)
+            result.append(_checked_finite(guided, name, sigma, step))
         return tuple(result)
+
+    def _without_reference(self, video: ModalityInput, audio: ModalityInput) -> list[Tensor]:
+        """x0 of video and audio by the prompt's pass without the reference voice: nothing of it can be shared."""
+        own = self.unreferenced.tokens
+        audio = replace(
+            audio, tokens=audio.tokens[:, :own], timesteps=audio.timesteps[:, :own], rope=self.unreferenced.rope
+        )
+        [velocities] = self.model(video, audio, self.passes[:1], self.run_blocks)
+        return [_x0(modality, v) for modality, v in zip((video, audio), velocities, strict=True)]
 
     def _velocities(self, video: ModalityInput, audio: ModalityInput | None) -> list[tuple[Tensor, Tensor | None]]:
         # The model runs several passes only for a single sample.
@@ -68,7 +94,16 @@ def guided_denoiser(
     needed = passes(guidance, contexts, model.params.num_layers, with_audio=state.audio is not None)
     positions = [m.positions for m in state.modalities]
     ropes = model.rope_tables(positions[0], positions[1] if len(positions) > 1 else None, reporter)
-    return Denoiser(model, guidance, tuple(needed), ropes, run_blocks or InOrder(reporter))
+    biases = [None if m.attention is None else m.attention.bias(m.latent.dtype) for m in state.modalities]
+    unreferenced = _unreferenced(model, state, guidance, reporter)
+    return Denoiser(model, guidance, tuple(needed), ropes, run_blocks or InOrder(reporter), tuple(biases), unreferenced)
+
+
+def _unreferenced(model: AVTransformer, state: AVState, guidance: Guidance, reporter: Reporter) -> Unreferenced | None:
+    own = state.geometry.audio_frames
+    if guidance.identity == 0 or state.audio is None or state.audio.latent.shape[1] == own:
+        return None
+    return Unreferenced(own, model.rope_tables(None, state.audio.positions[:, :, :own], reporter)[1])
 
 
 def _model_input(state: ModalityState, sigma: Tensor, rope: ModalityRope) -> ModalityInput:

@@ -99,14 +99,19 @@ class LatentGeometry:
 
     def audio_positions(self, device: torch.device | str | None = None) -> Tensor:
         """[start, end) bounds (1, 1, T, 2) float32 in seconds of every audio latent: [0, .01), [.01, .05), ..."""
-        mel = torch.arange(self.audio_frames + 1, dtype=torch.float32, device=device) * _MELS_PER_LATENT
-        seconds = (mel + 1 - _MELS_PER_LATENT).clamp(min=0) * _HOP_LENGTH / _SAMPLE_RATE
-        return torch.stack((seconds[:-1], seconds[1:]), dim=-1)[None, None]
+        return audio_bounds(self.audio_frames, device)
 
 
 def pixel_frames(latent_frames: int) -> int:
     """Frames of a video whose latent has `latent_frames`: 8n+1."""
     return (latent_frames - 1) * TEMPORAL_FACTOR + 1
+
+
+def audio_bounds(latents: int, device: torch.device | str | None = None) -> Tensor:
+    """[start, end) bounds (1, 1, T, 2) float32 in seconds of so many audio latents, the first of which is shorter."""
+    mel = torch.arange(latents + 1, dtype=torch.float32, device=device) * _MELS_PER_LATENT
+    seconds = (mel + 1 - _MELS_PER_LATENT).clamp(min=0) * _HOP_LENGTH / _SAMPLE_RATE
+    return torch.stack((seconds[:-1], seconds[1:]), dim=-1)[None, None]
 
 
 def audio_latents(frames: int, fps: float) -> int:

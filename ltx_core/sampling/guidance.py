@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+import torch
 from torch import Tensor
 
 from ..errors import ConditioningError, LTXError
@@ -61,6 +62,7 @@ class Guidance:
 
     stg_blocks: which blocks the perturbed pass bypasses; None = the block `stg_depth` (block, of how many), scaled to
     the number of blocks that the model has.  skip_step: after a guided step, that many steps reuse its prediction.
+    identity: away from the prediction without the reference voice, where one is given (0 = off).
     """
 
     video: ModalityGuidance = field(default_factory=ModalityGuidance)
@@ -68,8 +70,11 @@ class Guidance:
     stg_blocks: tuple[int, ...] | None = None
     stg_depth: tuple[int, int] = (28, 48)
     skip_step: int = 0
+    identity: float = 0.0
 
     def __post_init__(self):
+        if not math.isfinite(self.identity):
+            raise LTXError(f"identity is {self.identity}, expected a finite number: 3 is usual, 0 is off.")
         if self.skip_step < 0:
             raise LTXError(f"skip_step is {self.skip_step}, expected 0 (guide every step) or more.")
 
@@ -147,15 +152,26 @@ def for_made_streams(
     """What guides a stage of which one stream is given as a whole.
 
     Nothing is predicted of that stream: its scales are neutral, its blocks are not bypassed, and it keeps the prompt's
-    context in the negative pass.
+    context in the negative pass.  A sound that is given has its own voice.
     """
     if video_given:
         guidance = replace(guidance, video=ModalityGuidance())
         contexts = replace(contexts, negative_video=None)
     if audio_given:
-        guidance = replace(guidance, audio=ModalityGuidance())
+        guidance = replace(guidance, audio=ModalityGuidance(), identity=0.0)
         contexts = replace(contexts, negative_audio=None)
     return guidance, contexts
+
+
+def towards_identity(guided: Tensor, cond: Tensor, unreferenced: Tensor, scale: float) -> Tensor:
+    """guided + scale (cond - unreferenced) in float32, returned in their dtype; predictions (B, T, 128).
+
+    What has no reference is shorter by the reference's tokens, which come last and stay as they are.  As ComfyUI's
+    LTXVReferenceAudio: of picture and sound, after all other guidance.
+    """
+    own = unreferenced.shape[1]
+    away = cond[:, :own].float() - unreferenced.float()
+    return torch.cat(((guided[:, :own].float() + scale * away).to(guided.dtype), guided[:, own:]), dim=1)
 
 
 def combine(guidance: ModalityGuidance, x0: Mapping[str, Tensor]) -> Tensor:

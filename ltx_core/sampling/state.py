@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ..errors import GeometryError
+from .attention_weights import AttentionWeights
 from .geometry import LatentGeometry
 from .patchify import patchify_audio, patchify_video, unpatchify_audio, unpatchify_video
 
@@ -18,6 +19,7 @@ class ModalityState:
     latent: (B, T, 128) noisy tokens; clean: (B, T, 128) what conditioned tokens go back to;
     denoise_mask: (B, T, 1) float32, 1 = generate freely, 0 = keep clean; positions: (1, axes, T, 2) float32 bounds.
     frozen: given as a whole: its mask is 0, and so is its noise level wherever the model asks for one.
+    attention: how strongly appended tokens are looked at; None where all look at all.
     """
 
     latent: Tensor
@@ -25,6 +27,7 @@ class ModalityState:
     denoise_mask: Tensor
     positions: Tensor
     frozen: bool = False
+    attention: AttentionWeights | None = None
 
     def timesteps(self, sigma: Tensor) -> Tensor:
         """(B, T) float32: each token's own noise level, its mask times `sigma` (B,)."""
@@ -60,9 +63,11 @@ class AVState:
         return [modality.keep(prediction) for modality, prediction in zip(self.modalities, x0, strict=True)]
 
     def latents(self) -> tuple[Tensor, Tensor | None]:
-        """Video (B, 128, F, H, W) and audio (B, 8, T, 16) or None; appended keyframe tokens are left behind."""
+        """Video (B, 128, F, H, W) and audio (B, 8, T, 16) or None; appended tokens are left behind."""
         video = unpatchify_video(clear_conditioning(self.video, self.geometry.video_tokens).latent, self.geometry)
-        return video, None if self.audio is None else unpatchify_audio(self.audio.latent)
+        if self.audio is None:
+            return video, None
+        return video, unpatchify_audio(clear_conditioning(self.audio, self.geometry.audio_frames).latent)
 
 
 def video_state(
@@ -98,10 +103,13 @@ def audio_state(
     return _state(tokens, (batch, frames, channels * bins), geometry.audio_positions(device), dtype, device)
 
 
-def appended(state: ModalityState, tokens: Tensor, positions: Tensor, strength: float) -> ModalityState:
+def appended(
+    state: ModalityState, tokens: Tensor, positions: Tensor, strength: float, weights: Tensor | None = None
+) -> ModalityState:
     """The state with clean tokens (1, M, 128) behind its own, at positions (1, axes, M, 2); zeros before noise.
 
-    strength: 1 keeps them, 0 generates them freely.
+    strength: 1 keeps them, 0 generates them freely.  weights: (M,), see `AttentionWeights`, which the state has where
+    some are below 1.
     """
     tokens = tokens.to(state.latent).expand(state.latent.shape[0], -1, -1)
     # The vendor builds this mask in the latent's dtype: in bfloat16 a strength of 0.7 means 1 - 0.30078125.
@@ -112,6 +120,7 @@ def appended(state: ModalityState, tokens: Tensor, positions: Tensor, strength: 
         clean=torch.cat((state.clean, tokens), dim=1),
         denoise_mask=torch.cat((state.denoise_mask, mask), dim=1),
         positions=torch.cat((state.positions, positions), dim=2),
+        attention=None if state.attention is None else state.attention.grown(tokens.shape[1], weights),
     )
 
 

@@ -24,7 +24,7 @@ class StreamConditioning:
     modulation: 9 vectors (6 without text modulation), see `BlockModulation`.
     prompt: shift and scale of the text context, 2 vectors, or None.
     cross: scale, shift for audio-to-video, then for video-to-audio; cross_gate: the gate of what enters this stream.
-    contexts: (C, S, D), one for each distinct prompt.
+    contexts: (C, S, D), one for each distinct prompt; bias: (1, 1, T, T) of self-attention's logits, or None.
     """
 
     modulation: Modulation
@@ -33,6 +33,7 @@ class StreamConditioning:
     cross_gate: Modulation | None
     rope: ModalityRope
     contexts: Activation
+    bias: Tensor | None = None
 
 
 class _Layers(NamedTuple):
@@ -140,7 +141,8 @@ class AVTransformerBlock(nn.Module):
         x = _take(x, plan.split_self)
         attn, own, text = layers.self_attention, modulation.self_attention, modulation.text_attention
         normed = modulated_norm(x, Norm(own.shift, own.scale, reader=attn.to_q), self.eps)
-        update = attn(normed, rope=conditioning.rope.tokens, bypass=bypass if any(bypass) else ())
+        bypass = bypass if any(bypass) else ()
+        update = attn(normed, rope=conditioning.rope.tokens, mask=conditioning.bias, bypass=bypass)
         norm = Norm(text and text.shift, text and text.scale, reader=layers.text_attention.to_q)
         x, (query,) = residual_norm(x, update, own.gate, (norm,), self.eps)
         return _take(x, plan.split_text), _take(query, plan.split_text)

@@ -21,13 +21,15 @@ class ModalityInput:
     """The noisy state of one modality.
 
     tokens: (B, T, 128); timesteps: (B, T) float32, denoise mask times sigma, or where the distinct ones are known
-    beforehand these and their index; sigma: (B,) float32.
+    beforehand these and their index; sigma: (B,) float32.  bias: (1, 1, T, T) in the tokens' dtype, added to the logits
+    of self-attention; None leaves them to the faster kernels.
     """
 
     tokens: Tensor
     timesteps: Tensor | TokenTimesteps
     sigma: Tensor
     rope: ModalityRope
+    bias: Tensor | None = None
 
 
 @dataclass(frozen=True)

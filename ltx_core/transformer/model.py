@@ -170,7 +170,9 @@ class AVTransformer(nn.Module):
             else:
                 cross = timesteps.by_sample(cross_adaln(other.sigma * p.timestep_scale, dtype)[0], tokens)
             gate = timesteps.by_sample(gate_adaln(other.sigma * p.cross_gate_timestep_scale, dtype)[0], tokens)
-        conditioning = StreamConditioning(timesteps.by_token(modulation), prompt, cross, gate, own.rope, context)
+        conditioning = StreamConditioning(
+            timesteps.by_token(modulation), prompt, cross, gate, own.rope, context, own.bias
+        )
         return patchify(own.tokens), conditioning, timesteps.by_token(embedded[:, None])
 
     def _leave(self, stream: Tensor | None, embedded: Modulation | None, table: Tensor, projection) -> Tensor | None:

@@ -11,11 +11,22 @@ FLAGS = ("use_sage_attention", "use_flash_attention", "use_split_cross_attention
 
 def chosen_attention() -> AttentionFunction:
     """PyTorch's attention, unless ComfyUI was started with a flag that asks for another one."""
-    return through_comfyui if any(getattr(args, flag, False) for flag in FLAGS) else scaled_dot_product
+    return scaled_dot_product if chosen_flag() is None else through_comfyui
+
+
+def chosen_flag() -> str | None:
+    """The flag, as it stands on the command line."""
+    flag = next((flag for flag in FLAGS if getattr(args, flag, False)), None)
+    return None if flag is None else f"--{flag.replace('_', '-')}"
 
 
 def through_comfyui(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, **options) -> Tensor:
-    """ComfyUI's `optimized_attention` on heads that are already split: (B, H, T, D) in and out."""
+    """ComfyUI's `optimized_attention` on heads that are already split: (B, H, T, D) in and out.
+
+    With a mask PyTorch's own: of the others some leave a mask out without a word.
+    """
+    if mask is not None:
+        return scaled_dot_product(q, k, v, mask)
     return comfy.ldm.modules.attention.optimized_attention(
-        q, k, v, q.shape[1], mask=mask, skip_reshape=True, skip_output_reshape=True, **options
+        q, k, v, q.shape[1], mask=None, skip_reshape=True, skip_output_reshape=True, **options
     )

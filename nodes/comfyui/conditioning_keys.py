@@ -61,6 +61,7 @@ class _Refused:
 
 
 _IMAGES = "Give images through LTX Image Condition"
+_GUIDES = f"{_IMAGES}, and the film of an IC-LoRA through LTX Reference Video"
 _WORDS = "Say in the prompt where things are"
 _STEPS = ("ConditioningSetTimestepRange", "use the prompt in a part of the steps only")
 _LORA_STEPS = ("scheduled hooks of the CLIP", "use the prompt in a part of the steps only")
@@ -82,9 +83,9 @@ REFUSED = {
     "concat_latent_image": _Refused(_INPAINT, "keep parts of a picture", _IMAGES),
     "concat_mask": _Refused(_INPAINT, "keep parts of the latent", _IMAGES, _all_ones),
     "denoise_mask": _Refused("another node", "keep parts of the latent", _IMAGES, _all_ones),
-    "keyframe_idxs": _Refused(_GUIDE, "place native guides: images or a film", _IMAGES),
-    "guide_attention_entries": _Refused(_GUIDE, "say how native guides are looked at", _IMAGES),
-    "ref_audio": _Refused("LTXVReferenceAudio", "give a reference voice", "It is not supported yet"),
+    "keyframe_idxs": _Refused(_GUIDE, "place native guides: images or a film", _GUIDES),
+    "guide_attention_entries": _Refused(_GUIDE, "say how native guides are looked at", _GUIDES),
+    "ref_audio": _Refused("LTXVReferenceAudio", "give a reference voice", "Give it through LTX Reference Voice"),
 }
 
 # What has no effect on LTX-2 in core either, and why it may be there.

@@ -1,6 +1,6 @@
 """ComfyUI's own MODEL as the model of the samplers: its LTX-2.3 runs in the engine, on ComfyUI's layers and patcher."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import PurePath
@@ -13,7 +13,7 @@ from torch import nn
 from ...ltx_core.errors import LTXError, VariantError
 from ...ltx_core.generation import Generation, guessed_generation
 from ...ltx_core.key_maps import Component
-from ...ltx_core.lora import LoRA, Strengths
+from ...ltx_core.lora import LoRA, ReferenceFactors, Strengths, factors_in
 from ...ltx_core.lora.names import CONNECTORS
 from ...ltx_core.safetensors_file import TensorInfo
 from ...ltx_core.text.params import ConnectorParams
@@ -34,6 +34,8 @@ EXPECTED = (
 )
 # Where ComfyUI's model has the layers whose official names begin like this.
 ROOTS = {start: f"diffusion_model.{start}" for start in ("", *CONNECTORS)}
+LORA_METADATA = "lora_metadata"  # how ComfyUI's LoRA loaders call it on the MODEL
+CORE_LORA = "the LoRA of ComfyUI's own loader"
 # By `image_model` of ComfyUI's config.
 NAMES = {"ltxv": "LTX-Video before LTX-2, which makes no sound"}
 
@@ -140,6 +142,21 @@ class CoreModelHandle(SampledModel):
 
     def weight_shapes(self) -> dict[str, tuple[int, ...]]:
         return self.borrowed.shapes
+
+    @property
+    def attention_name(self) -> str | None:
+        return core_options.name_of_attention(self.patcher)
+
+    def _named_factors(self) -> Iterator[tuple[str, ReferenceFactors]]:
+        """With the LoRA that ComfyUI's own loader laid over the MODEL last: of others it keeps no metadata."""
+        yield from super()._named_factors()
+        metadata = getattr(self.patcher, "get_attachment", lambda _: None)(LORA_METADATA)
+        if metadata:
+            yield CORE_LORA, factors_in(metadata, CORE_LORA)
+
+    def may_read_references(self, number: int) -> bool:
+        """What patches there are cannot be told."""
+        return bool(self.patcher.patches) or super().may_read_references(number)
 
     def with_lora(self, use: LoraUse) -> "CoreModelHandle":
         return replace(self, loras=(*self.loras, use), patched={})

@@ -6,7 +6,7 @@ from functools import partial
 import torch
 
 from ...ltx_core.transformer.attention import AttentionFunction
-from .attention import chosen_attention, through_comfyui
+from .attention import chosen_attention, chosen_flag, through_comfyui
 
 ATTENTION = "optimized_attention_override"
 COMPUTE_DTYPE = "manual_cast_dtype"
@@ -26,6 +26,16 @@ def attention_of(patcher) -> AttentionFunction:
     if options.get(ATTENTION) is None:
         return chosen_attention()
     return partial(through_comfyui, transformer_options=options)
+
+
+def name_of_attention(patcher) -> str | None:
+    """What stands for `attention_of` in a message; None where it is PyTorch's own."""
+    override = patcher.model_options.get("transformer_options", {}).get(ATTENTION)
+    return (
+        chosen_flag()
+        if override is None
+        else f"{ATTENTION} ({getattr(override, '__qualname__', type(override).__name__)})"
+    )
 
 
 def note_on_unused(patcher, bound: frozenset[str]) -> str | None:

@@ -3,7 +3,7 @@
 A handle keeps the components that it built; ComfyUI keeps the handle in its cache and moves the weights as it likes.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 
@@ -13,7 +13,14 @@ from torch import Tensor
 from ...ltx_core import two_stage
 from ...ltx_core.checkpoint import Checkpoint
 from ...ltx_core.loading import gemma_params, load_tokenizer, lora_shapes
-from ...ltx_core.lora import LoRA, StreamStrengths, Strengths
+from ...ltx_core.lora import (
+    LoRA,
+    ReferenceFactors,
+    StreamStrengths,
+    Strengths,
+    common_factors,
+    reference_factors,
+)
 from ...ltx_core.lora.names import CONNECTORS as CONNECTOR_NAMES
 from ...ltx_core.sampling.guidance import Contexts
 from ...ltx_core.text.gemma_params import GemmaParams
@@ -24,6 +31,7 @@ from ...ltx_core.usable import check_part
 from ...ltx_core.variants import Kind, ModelVariant, variant_of
 from ...ltx_core.video_vae.statistics import PerChannelStatistics
 from . import conditioning
+from .attention import chosen_flag
 from .components import CONNECTORS, Part, build_model, build_text_encoder, build_vae_part
 from .encoded import EncodedTexts
 from .lora import with_loras
@@ -79,6 +87,22 @@ class SampledModel(Handle):
         """The LoRAs that act in stage 1 or 2, with their strengths there."""
         uses = [(use.lora, use.of_stage(number)) for use in self.loras]
         return [(lora, strengths) for lora, strengths in uses if strengths.largest != 0]
+
+    @property
+    def attention_name(self) -> str | None:
+        """What computes attention in place of PyTorch, for messages; None where nothing does."""
+        return chosen_flag()
+
+    def reference_factors(self) -> ReferenceFactors:
+        """How small and slow the LoRAs' reference is; LTXError where they do not agree, or a file says nonsense."""
+        return common_factors(self._named_factors())
+
+    def _named_factors(self) -> Iterator[tuple[str, ReferenceFactors]]:
+        return ((use.lora.path.name, reference_factors(use.lora)) for use in self.loras if any(use.strengths))
+
+    def may_read_references(self, number: int) -> bool:
+        """Whether a LoRA that acts in this stage may be an IC-LoRA."""
+        return any(lora.reference is not None for lora, _ in self.active_loras(number))
 
     def loras_before_connectors(self, features: tuple[TextFeatures | None, ...], number: int) -> list[str]:
         """The files of LoRAs that change the connectors in this stage, though no features go through them."""

@@ -3,7 +3,8 @@
 from collections import Counter
 from collections.abc import Iterator
 
-from ...ltx_core.lora import LoRA
+from ...ltx_core.errors import CheckpointError
+from ...ltx_core.lora import LoRA, reference_factors
 from ...ltx_core.lora.names import CONNECTORS, is_cross, stream
 from .handles import LoraUse
 
@@ -21,6 +22,8 @@ def lora_text(use: LoraUse) -> str:
     plural = "layer" if len(lora.layers) == 1 else "layers"
     text = f"{_kinds(lora)}{rank} on {len(lora.layers):,} {plural}: "
     text += ", ".join(f"{place} {count:,}" for place, count in places.items())
+    if lora.reference is not None:
+        text += f"; an IC-LoRA: {_reads(lora)}"
     if lora.scale_key is not None:
         text += f"; scaled as {lora.scale_key} in its metadata says"
     return text
@@ -38,6 +41,16 @@ def warnings(use: LoraUse) -> Iterator[str]:
             f"{lora.path.name} changes only layers that are at 0 here ({', '.join(sorted(silent))}): it does nothing. "
             "Raise video strength, audio strength or cross strength."
         )
+
+
+def _reads(lora: LoRA) -> str:
+    """What reference it reads, or that its metadata say nonsense, which is refused where it counts."""
+    try:
+        factors = reference_factors(lora)
+    except CheckpointError as error:
+        return str(error)
+    size = "a reference of the film's size" if factors.size == 1 else f"a reference of 1/{factors.size} of the size"
+    return size if factors.time == 1 else f"{size}, of which every {factors.time}th frame"
 
 
 def _place(layer: str) -> str:

@@ -86,6 +86,11 @@ def _of_sound(mask: Tensor, audio: Tensor) -> Tensor:
 
 def _scaled(mask: Tensor, latent: Tensor, what: str) -> Tensor:
     """The mask for every value of a latent, (1, C, ...)."""
+    if mask.min() == -1:
+        raise ConditioningError(
+            f"The noise mask of the {what} has holes (-1), as LTXVAddGuide leaves them for guides of another size, "
+            "which LTX Duo does not read. Take that node out, and give the guide through LTX Reference Video."
+        )
     if not (mask.min() >= 0 and mask.max() <= 1):  # NaN fails too
         raise ConditioningError(f"The noise mask of the {what} leaves 0 to 1: 1 is made anew, 0 stays.")
     scaled = comfy.utils.reshape_mask(mask.float(), latent.shape)[:1]

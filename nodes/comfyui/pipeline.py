@@ -9,6 +9,7 @@ from torch import Tensor
 from ...ltx_core import two_stage
 from ...ltx_core.errors import ConditioningError, GeometryError
 from ...ltx_core.execution import memory_estimates
+from ...ltx_core.request import check_voice_beside
 from ...ltx_core.sampling.conditions import GivenFilm, Kept
 from ...ltx_core.sampling.geometry import LatentGeometry, check_two_stage, geometry_of_latent
 from ...ltx_core.sampling.guidance import OFF, Guidance
@@ -77,6 +78,10 @@ def run_stage_one(
     sigmas = partial_sigmas(sigmas, denoise)
     features = model.features(positive), None if negative is None else model.features(negative)
     film, sound = (conditions or NOTHING).film, _sound(conditions, geometry)
+    voice = (conditions or NOTHING).voice
+    if voice is not None:
+        check_voice_beside(conditions.sound, film)
+        guidance = replace(guidance, identity=voice.scale)
     if film is not None:
         _check_beside(film, sigmas, conditions, latent)
     initial = None if latent is None else _fitted(latent, geometry)
@@ -106,9 +111,10 @@ def run_stage_one(
 
     encoded, picture, heard = run.encode_images(vae, report), run.encode_film(vae, report), run.encode_sound(vae)
     picture, heard = picture or masked[0], heard or masked[1]
+    encoded += run.encode_references(vae, report)
     stage = two_stage.stage_one(
         geometry, sigmas, guidance, conditions=encoded, initial=initial, video=picture, audio=heard,
-        sampler=_sampler(sampler, model, generator),
+        voice=run.encode_voice(vae), sampler=_sampler(sampler, model, generator),
     )  # fmt: skip
     result = run.sample(stage, generator, report)
     return latents.make(
@@ -147,7 +153,7 @@ def run_stage_two(
     sound, kept = _sound(conditions, geometry), _kept_sound(latent, geometry)
     film = _film(conditions, latent, report)
     if film is not None:
-        film.check_beside(True, images=bool((conditions or NOTHING).images), sound=sound is not None)
+        film.check_beside(True, images=_shows(conditions or NOTHING), sound=sound is not None)
     if sound is not None and kept is not None and _is_same(sound, kept):
         conditions, sound = replace(conditions, sound=None), None  # it is in the latent already
     elif sound is not None:
@@ -167,9 +173,10 @@ def run_stage_two(
 
     encoded, picture, heard = run.encode_images(vae, report), run.encode_film(vae, report), run.encode_sound(vae)
     picture, heard = picture or masked[0], heard or masked[1]
+    encoded += run.encode_references(vae, report)
     stage = two_stage.stage_two(
-        geometry, start, sigmas, conditions=encoded, video=picture, audio=heard, clean_background=clean_background,
-        sampler=_sampler(sampler, model, generator),
+        geometry, start, sigmas, conditions=encoded, video=picture, audio=heard, voice=run.encode_voice(vae),
+        clean_background=clean_background, sampler=_sampler(sampler, model, generator),
     )  # fmt: skip
     result = run.sample(stage, generator, report)
     audio = _bits(heard, start.audio if keep_audio else result.audio)
@@ -253,12 +260,17 @@ def _film(given: Given | None, latent: dict, report: NodeReport) -> GivenFilm | 
 
 def _check_beside(film: GivenFilm, sigmas: Tensor, given: Given, latent: dict | None) -> None:
     """ConditioningError where a film and what is given beside it do not go together."""
-    film.check_beside(begins_with_noise(sigmas), images=bool(given.images), sound=given.sound is not None)
+    film.check_beside(begins_with_noise(sigmas), images=_shows(given), sound=given.sound is not None)
     if latent is not None:
         raise ConditioningError(
             "A start latent is connected, and the conditions give a film: stage one begins from one of both. Take the "
             "latent away, or the film out of the conditions; with denoise below 1 a film is begun from too."
         )
+
+
+def _shows(given: Given) -> bool:
+    """Whether anything is given that the picture is made by."""
+    return bool(given.images or given.references)
 
 
 def _masked(latent: dict, start: AVLatent, sound: SoundInfo | None) -> tuple[Kept | None, Kept | None]:

@@ -1,5 +1,6 @@
 """One stage under ComfyUI's memory manager: encodes what is given, connects texts, loads the transformer, samples."""
 
+import math
 from functools import partial
 
 import torch
@@ -8,23 +9,30 @@ from ...ltx_core.execution import memory_estimates
 from ...ltx_core.execution.graphs import BlockGraphs
 from ...ltx_core.execution.precompile import finish_transformer
 from ...ltx_core.execution.splitting import Pieces
+from ...ltx_core.lora import ReferenceFactors
+from ...ltx_core.progress import Reporter
 from ...ltx_core.sampling.conditions import (
     Condition,
     GivenFilm,
     Kept,
+    Reference,
+    Voice,
     encode_film,
     encode_film_sound,
     encode_images,
+    encode_reference,
     encode_sound,
+    encode_voice,
 )
 from ...ltx_core.sampling.conditions.fitting import resolve_frames
-from ...ltx_core.sampling.geometry import LatentGeometry
+from ...ltx_core.sampling.conditions.reference_film import reference_size
+from ...ltx_core.sampling.geometry import AUDIO_LATENTS_PER_SECOND, LatentGeometry
 from ...ltx_core.sampling.guidance import Contexts, Guidance, for_made_streams, passes
-from ...ltx_core.sampling.stage import AVLatent, Stage, sample_stage
+from ...ltx_core.sampling.stage import AVLatent, Stage, Start, sample_stage
 from ...ltx_core.video_vae.encoding_tiles import largest_tile
 from ...ltx_core.video_vae.params import PIXEL_CHANNELS
-from ..given import NOTHING, Given
-from ..images import remarks
+from .. import images, references
+from ..given import NOTHING, Given, ShownReference
 from ..preflight.possible import check_stage
 from . import not_finite
 from .core_vae import VideoVAE
@@ -36,6 +44,7 @@ from .report import NodeReport
 from .tiles import automatic, first_that_fits
 
 ENCODING, WATCHING, HEARING, SAMPLING = "encoding images", "encoding the film", "encoding the sound", "sampling"
+REFERRING, LISTENING = "encoding the reference", "encoding the voice"
 
 
 class StageRun:
@@ -79,10 +88,27 @@ class StageRun:
             audio_given=keeps[1] or self.sound is not None or (film is not None and not film.new_sound),
         )
         self.passes = len(passes(*guided, model.transformer_params.num_layers))
+        # What has no voice is an evaluation of its own.
+        self.evaluated = self.passes + (guided[0].identity != 0)
+        self.references = tuple(own for own in given.references if number == 1 or own.given.stage_two)
+        self.voice = given.voice
+        self.factors = [self._factors_of(own) for own in self.references]
         self.gives_sound = self.sound is not None or (film is not None and film.gives_sound(from_noise))
         watching = {} if film is None else {WATCHING: 2}
+        referring = {REFERRING: 2} if self.references else {}
         hearing = {HEARING: 0.5} if self.gives_sound else {}
-        self.progress = NodeProgress({ENCODING: 1, **watching, **hearing, READING: 2, SAMPLING: 40})
+        listening = {} if self.voice is None else {LISTENING: 0.5}
+        before = watching | referring | hearing | listening
+        self.progress = NodeProgress({ENCODING: 1, **before, READING: 2, SAMPLING: 40})
+
+    def _factors_of(self, shown: ShownReference) -> ReferenceFactors:
+        """LTXError where LoRAs do not agree, or the stage's size does not divide."""
+        if shown.downscale_factor is None:
+            factors = self.model.reference_factors()
+        else:
+            factors = ReferenceFactors(shown.downscale_factor)
+        reference_size(self.geometry, factors.size)
+        return factors
 
     def encode_images(self, vae: VideoVAE, report: NodeReport | None = None) -> tuple[Condition, ...]:
         """The images as conditions of this stage's size; the VAE loads only if there are any."""
@@ -90,7 +116,7 @@ class StageRun:
             return ()
         report = report or NodeReport()
         report.warn(vae.note)
-        for remark in remarks(self.images, self.geometry):
+        for remark in images.remarks(self.images, self.geometry):
             report.warn(remark)
         reporter = self.progress.phase(ENCODING)
         component = vae.video_encoder()
@@ -133,6 +159,66 @@ class StageRun:
         check_finite(kept.latent, "encoded film", component)
         return kept
 
+    def encode_references(self, vae: VideoVAE, report: NodeReport) -> tuple[Reference, ...]:
+        """The references at this stage's size; says on the node what becomes of them."""
+        if not self.references:
+            return ()
+        report.warn(vae.note)
+        if not self.model.may_read_references(self.number):
+            report.warn(
+                f"A reference is given, and no IC-LoRA acts in {self.name}: the model alone did not learn to read it. "
+                f"Put LTX LoRA Loader with an IC-LoRA before this node, with a strength in {self.name}."
+            )
+        reporter = self.progress.phase(REFERRING)
+        component = vae.video_encoder()
+        return tuple(
+            self._encoded_reference(component, shown, factors, report, reporter)
+            for shown, factors in zip(self.references, self.factors, strict=True)
+        )
+
+    def _encoded_reference(
+        self, component, shown: ShownReference, factors: ReferenceFactors, report: NodeReport, reporter: Reporter
+    ) -> Reference:
+        for remark in references.remarks(shown, self.geometry, factors.time):
+            report.warn(remark)
+        placement = {"dtype": component.compute_dtype, "device": component.device}
+        width, height = reference_size(self.geometry, factors.size)
+        frames = len(shown.given.shown(self.geometry.frames, factors.time))
+
+        def need(tiling) -> float:
+            tile = largest_tile((1, PIXEL_CHANNELS, frames, height, width), tiling)
+            return memory_estimates.video_encoder(component.module.params, *tile, component.compute_dtype.itemsize)
+
+        def encode(tiling) -> Reference:
+            return encode_reference(
+                component.module, shown.given, self.geometry, downscale_factor=factors.size,
+                temporal_factor=factors.time, **placement, tiling=tiling, reporter=reporter,
+            )  # fmt: skip
+
+        ways = automatic(frames, height, width)
+        reference = first_that_fits(component, ways, need, encode, "encoding the reference")
+        check_finite(reference.latent, "encoded reference", component)
+        return reference
+
+    def encode_voice(self, vae: VideoVAE) -> Voice | None:
+        """The reference voice, by the VAE that came with it or else `vae`."""
+        if self.voice is None:
+            return None
+        reporter = self.progress.phase(LISTENING)
+        component = (self.sound_vae or vae).audio_encoder()
+        placement = {"dtype": component.compute_dtype, "device": component.device}
+        used = self.voice.used
+        latents = math.ceil(used.seconds * AUDIO_LATENTS_PER_SECOND) + 1
+        need = memory_estimates.audio_encoder(component.module.params, latents)
+        component.load(need)
+
+        def encode() -> Voice:
+            return encode_voice(component.module, self.voice, **placement, reporter=reporter)
+
+        voice = with_more_room(encode, [component], need, "encoding the voice")
+        check_finite(voice.latent, "encoded voice", component)
+        return voice
+
     def encode_sound(self, vae: VideoVAE) -> Kept | None:
         """What is given of the sound, None without any; only then the VAE loads, the one that came with the sound or
         else `vae`."""
@@ -163,6 +249,11 @@ class StageRun:
                 f"{name} also changes the text connectors, which this prompt has been through before: that part of it "
                 "does nothing here. Encode the prompt by LTX Text Encode for all of it."
             )
+        attention = self.model.attention_name
+        if attention is not None and _is_biased(stage):
+            report.note(
+                f"The reference's weaker attention is computed by PyTorch, not by {attention}, which may leave it out"
+            )
         need = self._need(component, stage)
         contexts = self.model.contexts(self.features, component, need(Pieces(self.passes)), self.number)
         transformer = fit_transformer(
@@ -175,7 +266,7 @@ class StageRun:
         explained = not_finite.explained(
             partial(broken_weights, component), component.in_fp8, self.model.active_loras(self.number)
         )
-        with report.sampling(stage.sigmas, self.passes, device), explained:
+        with report.sampling(stage.sigmas, self.evaluated, device), explained:
             finish_transformer(transformer, dtype, device)
             return sample_stage(
                 transformer, stage, contexts, generator,
@@ -186,12 +277,24 @@ class StageRun:
         """Bytes of activations by the pieces that an evaluation is cut into."""
         params, geometry = self.model.transformer_params, stage.geometry
         expanding = component.expanding_bytes
-        appended = sum(condition.appended_tokens for condition in stage.video.conditions) / geometry.frame_tokens
+        appended = _appended(stage.video) / geometry.frame_tokens
+        heard, biased = _appended(stage.audio), _is_biased(stage)
 
         def need(pieces: Pieces) -> float:
             return expanding + memory_estimates.transformer(
                 params, geometry, pieces.together, appended, component.compute_dtype.itemsize, pieces.chunks,
-                component.in_fp8,
+                component.in_fp8, extra_audio=heard, biased=biased,
             )  # fmt: skip
 
         return need
+
+
+def _appended(start: Start | None) -> int:
+    """Tokens that a stream's conditions add to it."""
+    return 0 if start is None else sum(condition.appended_tokens for condition in start.conditions)
+
+
+def _is_biased(stage: Stage) -> bool:
+    """Whether a reference is looked at less than fully."""
+    own = (condition for condition in stage.video.conditions if isinstance(condition, Reference))
+    return any(reference.attention_weights is not None for reference in own)

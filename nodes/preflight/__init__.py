@@ -9,6 +9,7 @@ from ..names import (
     DECODE,
     FILM_CONDITIONS,
     LATENT_UPSAMPLER,
+    REFERENCE_VOICE,
     SOUND_CONDITION,
     STAGE_ONE_SAMPLER,
     STAGE_TWO_SAMPLER,
@@ -25,6 +26,7 @@ from .guidance import check_guidance
 from .latents import check_batch, check_start
 from .loras import check_loras
 from .rates import FILM_MAKERS, check_conditioning_rate, check_film_rate
+from .references import check_references
 from .report import Files, Report
 from .sigmas import check_sigmas
 from .sounds import check_sound
@@ -49,6 +51,7 @@ def check(graph: PromptGraph, files: Files, has_gpu: bool) -> Report:
         check_conditioning_rate(graph, sampler, report)
         check_sound(graph, sampler, files, report)
         check_film(graph, sampler, report)
+        check_references(graph, sampler, files, report)
     for sampler in graph.of_type(STAGE_ONE_SAMPLER):
         check_frames(graph, sampler, sampler.value("frames", int), report)
         check_guidance(graph, sampler, files, report)
@@ -58,7 +61,7 @@ def check(graph: PromptGraph, files: Files, has_gpu: bool) -> Report:
     for upsampler in graph.of_type(LATENT_UPSAMPLER):
         check_enlarged(graph, upsampler, report)
     sampling = STAGE_ONE_SAMPLER, LATENT_UPSAMPLER, STAGE_TWO_SAMPLER
-    for node in graph.of_type(SOUND_CONDITION, *FILM_CONDITIONS, *sampling, DECODE):
+    for node in graph.of_type(SOUND_CONDITION, REFERENCE_VOICE, *FILM_CONDITIONS, *sampling, DECODE):
         check_vaes(graph, node, files, report)
     for node in graph.of_type(STAGE_ONE_SAMPLER, STAGE_TWO_SAMPLER, DECODE):
         check_batch(graph, node, files, report)

@@ -6,6 +6,7 @@ from ..names import (
     FILM_CONDITIONS,
     FILM_SOUND,
     IMAGE_CONDITION,
+    REFERENCE_VIDEO,
     RETAKE,
     SOUND,
     SOUND_CONDITION,
@@ -40,6 +41,9 @@ def _check_beside_a_picture(chain: list[Node], report: Report) -> None:
         if node.type == IMAGE_CONDITION:
             report.error(node, "The picture of the given film is kept, so that this image changes nothing. Take it out "
                          "of the chain, or have the picture made anew.", input="image")  # fmt: skip
+        elif node.type == REFERENCE_VIDEO:
+            report.error(node, "The picture of the given film is kept, so that this reference changes nothing. Take it "
+                         "out of the chain, or have the picture made anew.", input="video")  # fmt: skip
         elif node.type == SOUND_CONDITION:
             report.error(node, "The picture of the given film is kept, and with a sound given too nothing is left to "
                          "make. Take one of both out of the chain.", input="audio")  # fmt: skip

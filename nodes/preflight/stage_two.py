@@ -11,6 +11,8 @@ from ..names import (
     LATENT_UPSAMPLER,
     LOAD_LATENT,
     MODEL_LOADER,
+    REFERENCE_VIDEO,
+    REFERENCE_VOICE,
     SOUND_CONDITION,
     STAGE_ONE_SAMPLER,
 )
@@ -21,6 +23,7 @@ from .latents import PASSING, latent_chain, picture_of, size_of
 from .report import Files, Report
 from .sounds import given_sounds
 
+_NO_IMAGES = {SOUND_CONDITION, *FILM_CONDITIONS, REFERENCE_VIDEO, REFERENCE_VOICE}
 ENLARGED = 2 * SPATIAL_FACTOR  # sizes of enlarged latents are multiples of so many pixels
 
 
@@ -60,10 +63,10 @@ def check_stage_two(graph: PromptGraph, sampler: Node, files: Files, has_gpu: bo
 
 
 def _has_images(graph: PromptGraph, sampler: Node) -> bool:
-    """A sound or a film in the chain does not count: from stage one both come with the latent.  What is not known is an
-    image."""
+    """A sound or a film in the chain does not count: from stage one both come with the latent; nor do references, which
+    stage two may do without.  What is not known is an image."""
     kinds = [node.type for node in graph.chain(sampler, "conditions")]
-    return sampler.has("conditions") and (not kinds or bool(set(kinds) - {SOUND_CONDITION, *FILM_CONDITIONS}))
+    return sampler.has("conditions") and (not kinds or bool(set(kinds) - _NO_IMAGES))
 
 
 def _check_distilled_weights(graph: PromptGraph, sampler: Node, loaders: list[Node], report: Report) -> None:

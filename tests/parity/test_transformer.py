@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from ltx_duo.ltx_core.sampling.attention_weights import AttentionWeights
 from ltx_duo.ltx_core.transformer.inputs import GuidancePass, ModalityInput
 from ltx_duo.ltx_core.transformer.model import AVTransformer
 from ltx_duo.ltx_core.transformer.params import TransformerParams
@@ -128,7 +129,9 @@ class Scene:
             ModalityInput(self.audio, self.audio_timesteps, self.audio_sigma, audio_rope),
         )
 
-    def vendor(self, model, guidance_pass: GuidancePass, *, video: bool = True, audio: bool = True):
+    def vendor(
+        self, model, guidance_pass: GuidancePass, *, video: bool = True, audio: bool = True, attention_mask=None
+    ):
         from ltx_core.guidance import perturbations as p
         from ltx_core.model.transformer.modality import Modality
 
@@ -143,6 +146,7 @@ class Scene:
         video_modality = Modality(
             enabled=True, latent=self.video, sigma=self.video_sigma, timesteps=self.video_timesteps,
             positions=self.video_positions, context=guidance_pass.video_context, context_mask=None,
+            attention_mask=attention_mask,
         )  # fmt: skip
         audio_modality = Modality(
             enabled=True, latent=self.audio, sigma=self.audio_sigma, timesteps=self.audio_timesteps,
@@ -172,6 +176,26 @@ def test_velocity_of_every_pass(models, rng, parity, image, keyframe):
         what = f"transformer {version_name(params)} {guidance_pass.name}, {scenery}"
         parity.check(f"{what}: video velocity", VENDOR, video, video_reference, 1e-5)
         parity.check(f"{what}: audio velocity", VENDOR, audio, audio_reference, 1e-5)
+
+
+@pytest.mark.parametrize("lowest", [0.0, 0.3])
+def test_attention_weights(models, rng, parity, lowest):
+    """Of two references behind the film: half of a frame each, with weights of their own and hidden from each other."""
+    theirs, ours, params = models
+    scene = Scene(rng, params, image=True, keyframe=True)
+    own, part = FRAMES * HEIGHT * WIDTH, HEIGHT * WIDTH // 2
+    state = AttentionWeights.full(own, own)
+    for _ in range(2):
+        state = state.grown(part, (torch.rand(part, generator=rng) * (1 - lowest) + lowest).floor_divide(0.1) * 0.1)
+    bias, passes = state.bias(torch.float32), scene.passes()
+    video, audio = scene.inputs(ours)
+    together = ours(dataclasses.replace(video, bias=bias), audio, passes)
+    for guidance_pass, made, plain in zip(passes, together, ours(video, audio, passes), strict=True):
+        references = scene.vendor(theirs, guidance_pass, attention_mask=bias[0].exp())
+        what = f"transformer {version_name(params)} {guidance_pass.name}, attention weights"
+        for modality, (velocity, reference) in zip(("video", "audio"), zip(made, references, strict=True), strict=True):
+            parity.check(f"{what}: {modality} velocity", VENDOR, velocity, reference, 1e-5)
+        assert (made[0] - plain[0]).abs().max() > 1e-3 * made[0].abs().max()
 
 
 def test_passes_differ(models, rng):

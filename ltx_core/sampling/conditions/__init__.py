@@ -9,7 +9,9 @@ from .images import GivenImage, encode_images, shown_at
 from .kept import Kept
 from .keyframe import Keyframe
 from .reference import Reference
+from .reference_film import GivenReference, encode_reference
 from .sound import GivenSound, encode_sound
+from .voice import GivenVoice, Voice, encode_voice
 
 __all__ = [
     "Condition",
@@ -17,13 +19,18 @@ __all__ = [
     "Fit",
     "GivenFilm",
     "GivenImage",
+    "GivenReference",
     "GivenSound",
+    "GivenVoice",
     "Kept",
     "Keyframe",
     "Reference",
+    "Voice",
     "encode_film",
     "encode_film_sound",
     "encode_images",
+    "encode_reference",
     "encode_sound",
+    "encode_voice",
     "shown_at",
 ]

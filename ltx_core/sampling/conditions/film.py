@@ -167,7 +167,8 @@ class GivenFilm:
     def check_beside(self, from_noise: bool, *, images: bool, sound: bool) -> None:
         """ConditioningError for what does not go together with it in one film.
 
-        from_noise: whether the first sigma of stage one is 1; images, sound: whether such are given too.
+        from_noise: whether the first sigma of stage one is 1; images (or references), sound: whether such are given
+        too.
         """
         if not from_noise and (self.before or self.after):
             raise ConditioningError(
@@ -176,8 +177,8 @@ class GivenFilm:
             )
         if images and not self.new_picture:
             raise ConditioningError(
-                "The picture of the given film is kept, so that images in it change nothing: take them out of the "
-                "conditions."
+                "The picture of the given film is kept, so that references and images in it change nothing: take them "
+                "out of the conditions."
             )
         if sound and not self.new_picture:
             raise ConditioningError(

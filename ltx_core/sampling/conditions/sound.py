@@ -122,11 +122,26 @@ def encode_sound(
     Both stages keep it as it is.  Where the sound ends before the film, silence is encoded; the vendor's pipeline stops
     there.
     """
-    params, waveform = encoder.params, sound.part(geometry.frames, geometry.fps).waveform[None]
+    part = sound.part(geometry.frames, geometry.fps)
+    latent = encode_waveform(encoder, part, dtype=dtype, device=device, reporter=reporter)
+    return latent[:, :, : geometry.audio_frames]
+
+
+@torch.no_grad()
+def encode_waveform(
+    encoder: AudioEncoder,
+    sound: GivenSound,
+    *,
+    dtype: torch.dtype,
+    device: torch.device | str | None = None,
+    reporter: Reporter = SILENT,
+) -> Tensor:
+    """The normalised latent (1, 8, T, 16), in `dtype`, of the whole of a sound that is mono or stereo."""
+    params, waveform = encoder.params, sound.waveform[None]
     # Films of a few hundredths of a second are shorter than one window of the spectrogram.
     least = math.ceil(params.n_fft * sound.sample_rate / params.sampling_rate)
     waveform = F.pad(waveform, (0, max(0, least - waveform.shape[-1])))
     reporter.check_cancel()
     mel = waveform_to_mel(waveform.to(device), sound.sample_rate, params)
     reporter.check_cancel()
-    return encoder(mel.to(dtype), reporter)[:, :, : geometry.audio_frames]
+    return encoder(mel.to(dtype), reporter)

@@ -4,6 +4,7 @@ On a GPU graphs are recorded for real; elsewhere a stand-in runs again what was 
 """
 
 import contextlib
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -16,6 +17,7 @@ from ltx_duo.ltx_core.execution.splitting import TokenChunks
 from ltx_duo.ltx_core.kernels import fp8
 from ltx_duo.ltx_core.kernels.attention import scaled_dot_product
 from ltx_duo.ltx_core.kernels.fp8_linear import convert_linears
+from ltx_duo.ltx_core.sampling.attention_weights import AttentionWeights
 from ltx_duo.tests.ltx_core.transformer.scenes import DEVICE, GEOMETRY, Scene
 
 PIECES = 3
@@ -137,6 +139,21 @@ def test_fresh_numbers_every_time(rng, recorded, in_fp8, block_graphs):
             check(scene, graphs, scene.inputs(sigma))
             scene.prompts = [tuple(x + 0.1 for x in prompt) for prompt in scene.prompts]
     assert recorded == ["record"] * PIECES + ["replay"] * 3 * PIECES
+
+
+@torch.no_grad()
+def test_a_bias_of_self_attention_is_replayed_too(rng, recorded, block_graphs):
+    """With fresh numbers each time, as a stage with other weights has them."""
+    scene, graphs = Scene(rng), block_graphs()
+    own, behind = GEOMETRY.video_tokens - 5, 5
+    for _ in range(3):
+        weights = torch.rand(behind, generator=scene.rng)
+        bias = AttentionWeights.full(own, own).grown(behind, weights).bias(torch.bfloat16).to(DEVICE)
+        video, audio = scene.inputs(0.7)
+        check(scene, graphs, (replace(video, bias=bias), audio))
+    assert recorded == ["record"] * PIECES + ["replay"] * 2 * PIECES
+    check(scene, graphs)
+    assert recorded.count("record") == PIECES
 
 
 @torch.no_grad()

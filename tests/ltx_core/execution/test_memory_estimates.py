@@ -39,6 +39,23 @@ def test_sound_is_a_stream_too(rows):
     assert 4 * stream <= grown <= 10 * stream
 
 
+@pytest.mark.parametrize("rows", SIZES)
+def test_a_reference_voice_is_sound(rows):
+    plain, voice = (memory_estimates.transformer(PARAMS, FILM, rows, extra_audio=extra) for extra in (0, 125))
+    stream = rows * 125 * PARAMS.audio.width * 2
+    assert 4 * stream <= voice - plain <= 10 * stream
+
+
+@pytest.mark.parametrize("size", [(768, 512), (1536, 1024)])
+def test_a_bias_has_a_number_for_each_pair_of_tokens(size):
+    """Once for all passes, and once more where a graph has a copy of its own: which few tokens have."""
+    film = LatentGeometry(*size, 121, 24.0)
+    for rows in SIZES:
+        plain, biased = (memory_estimates.transformer(PARAMS, film, rows, 4, biased=biased) for biased in (False, True))
+        pairs = (film.video_tokens + 4 * film.frame_tokens) ** 2 * 2
+        assert biased - plain == (2 if size[0] == 768 else 1) * pairs
+
+
 def test_decoding_sound_grows_with_it():
     """A second is 48000 samples of two channels, and layers before them are wider."""
     assert memory_estimates.audio_decoder(250) - memory_estimates.audio_decoder(125) > 100 * 5 * 48000 * 4

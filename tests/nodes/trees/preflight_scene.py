@@ -26,6 +26,7 @@ class OfficialFiles:
     old = ()  # ids of loaders whose files are of LTX-2.0
     lora_fits = True
     reference = made_for = None
+    ic_loras = {}  # metadata of IC-LoRAs, by the file that a loader names
     more = {}  # tensors of every file, by name
     connected = True  # whether model files have their text connectors
     hears = True  # whether the audio VAE has an encoder
@@ -64,7 +65,10 @@ class OfficialFiles:
             if not self.lora_fits:
                 raise VariantError("a LoRA of another model")
 
-        return SimpleNamespace(check=check, reference=self.reference, made_for=self.made_for)
+        name = loader.value("lora", str) or ""
+        file = SimpleNamespace(metadata=self.ic_loras.get(name, {}))
+        reference = "of its name" if name in self.ic_loras else self.reference
+        return SimpleNamespace(check=check, reference=reference, made_for=self.made_for, file=file, path=Path(name))
 
     def lora_shapes(self, model):
         return {}

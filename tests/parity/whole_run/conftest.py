@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from ltx_duo.scripts.small_model_parts.write import write_small_model
 from ltx_duo.tests.parity.whole_run import our_pipeline, vendor_pipeline
-from ltx_duo.tests.parity.whole_run.scene import Footage, Picture, Recording, Scene, SmallModel, Trace
+from ltx_duo.tests.parity.whole_run.scene import Footage, Guide, Picture, Recording, Scene, SmallModel, Trace
 
 TOKENIZER = Path(__file__).resolve().parents[3] / ".local" / "tokenizer"
 PROMPT = (
@@ -36,6 +36,7 @@ VENDOR_RUNS = {
     "sound-given": vendor_pipeline.run_sound_given,
     "retake": vendor_pipeline.run_retake,
     "distilled retake": partial(vendor_pipeline.run_retake, distilled=True),
+    "IC-LoRA": vendor_pipeline.run_ic_lora,
 }
 
 
@@ -63,14 +64,17 @@ def small_model(run_seed, tmp_path_factory) -> SmallModel:
         with safe_open(path, "pt") as file:
             metadata = file.metadata()
         save_file({name: tensor.float() for name, tensor in load_file(path).items()}, path, metadata)
-    return SmallModel(checkpoint, upsampler, lora, gemma)
+    ic_lora = folder / "small-ic-lora.safetensors"
+    save_file(load_file(lora), ic_lora, {"reference_downscale_factor": "2"})
+    return SmallModel(checkpoint, upsampler, lora, gemma, ic_lora)
 
 
 @pytest.fixture(scope="session")
 def scenes(run_seed, tmp_path_factory) -> dict[str, Scene]:
     """Text-to-video; an image that frame 0 keeps; a softer image with another one appended at a later frame; the same
     to a sound that begins before the film and ends after it; films of which a window is made anew, in picture, sound or
-    both, that begins where a latent frame ends."""
+    both, that begins where a latent frame ends; references of other sizes and lengths than the film, looked at fully,
+    less, or less in places, beside images."""
     generator = torch.Generator().manual_seed(run_seed)
     folder = tmp_path_factory.mktemp("pictures")
 
@@ -96,6 +100,14 @@ def scenes(run_seed, tmp_path_factory) -> dict[str, Scene]:
     def filmed(**what: bool) -> Scene:
         return Scene(*prompts, seed=run_seed, frames=25, film=footage(**what))
 
+    def guide(frames: int, height: int, width: int, strength: float = 1.0) -> Guide:
+        pixels = torch.rand(frames, height, width, 3, generator=generator) * 255
+        return Guide(pixels.to(torch.uint8), strength)
+
+    # Stage one works at 128 x 64, the reference at 64 x 32.
+    size = {"width": 256, "height": 128, "frames": 17, "seed": run_seed}
+    mask = torch.rand(17, 64, 128, generator=generator)
+
     prompts = PROMPT, NEGATIVE_PROMPT
     keyframes = picture(0, 0.7, 90, 100), picture(12, 0.6, 70, 200)
     return {
@@ -105,6 +117,19 @@ def scenes(run_seed, tmp_path_factory) -> dict[str, Scene]:
         "sound": Scene(*prompts, seed=run_seed, sound=recording(16000, 0.7, 0.0)),
         "sound, image and keyframe": Scene(
             *prompts, seed=run_seed, frames=17, images=keyframes, sound=recording(22050, 1.4, 0.35)
+        ),
+        "reference": Scene(*prompts, **size, guides=(guide(17, 50, 70),)),
+        "two references": Scene(*prompts, **size, guides=(guide(9, 64, 128), guide(29, 40, 90))),
+        "two references, weaker attention": Scene(
+            *prompts, **size, guides=(guide(17, 50, 70), guide(29, 40, 90)), attention_strength=0.6
+        ),
+        "soft reference, attention mask, image and keyframe": Scene(
+            *prompts,
+            **size,
+            images=keyframes,
+            guides=(guide(17, 64, 128, 0.8),),
+            attention_strength=0.9,
+            attention_mask=mask,
         ),
         "film": filmed(),
         "film, new picture": filmed(new_sound=False),

@@ -15,7 +15,14 @@ from ltx_duo.ltx_core.loading import load_components
 from ltx_duo.ltx_core.lora import LoRA
 from ltx_duo.ltx_core.request import StagedLoRA
 from ltx_duo.ltx_core.sampling import denoiser
-from ltx_duo.ltx_core.sampling.conditions import GivenFilm, GivenImage, GivenSound, encode_film, encode_film_sound
+from ltx_duo.ltx_core.sampling.conditions import (
+    GivenFilm,
+    GivenImage,
+    GivenReference,
+    GivenSound,
+    encode_film,
+    encode_film_sound,
+)
 from ltx_duo.ltx_core.sampling.geometry import LatentGeometry
 from ltx_duo.ltx_core.sampling.guidance import OFF, Guidance, ModalityGuidance
 from ltx_duo.ltx_core.sampling.res_2s import sample_res_2s
@@ -27,6 +34,7 @@ from .scene import (
     GIVEN,
     GIVEN_VIDEO,
     HQ_LORA_STRENGTHS,
+    Guide,
     Picture,
     Recording,
     Scales,
@@ -36,7 +44,7 @@ from .scene import (
 )
 
 Pipeline = Literal[
-    "two-stage", "distilled", "HQ", "keyframes", "one stage", "sound-given", "retake", "distilled retake"
+    "two-stage", "distilled", "HQ", "keyframes", "one stage", "sound-given", "retake", "distilled retake", "IC-LoRA"
 ]
 LORA_STRENGTHS = {
     "two-stage": (0.0, 1.0),
@@ -45,6 +53,7 @@ LORA_STRENGTHS = {
     "keyframes": (0.0, 1.0),
     "one stage": (0.0, 1.0),
     "sound-given": (0.0, 1.0),
+    "IC-LoRA": (1.0, 0.0),
 }
 
 
@@ -81,7 +90,8 @@ def run(
         if scene.film is not None:
             _retake(components, scene, pipeline, trace)
         else:
-            lora = StagedLoRA(LoRA.open(model.lora), *LORA_STRENGTHS[pipeline])
+            file = model.ic_lora if pipeline == "IC-LoRA" else model.lora
+            lora = StagedLoRA(LoRA.open(file), *LORA_STRENGTHS[pipeline])
             request = change_request(_request(scene, pipeline, stage_one_sound))
             result = two_stage.generate(components, request, loras=[lora])
             for stage, latent in (("one", result.stage_one), ("two", result.stage_two)):
@@ -133,13 +143,14 @@ def _request(scene: Scene, pipeline: Pipeline, stage_one_sound: bool) -> two_sta
         seed=scene.seed,
         images=tuple(_image(picture, pipeline == "keyframes") for picture in scene.images),
         sound=None if scene.sound is None else _sound(scene.sound),
+        references=tuple(_reference(guide, scene) for guide in scene.guides),
         guidance=Guidance(_guidance(scene.video), _guidance(scene.audio), stg_blocks=scene.stg_blocks),
         stage_one_sigmas=ltx2_sigmas(scene.steps),
         stage_one_sound=stage_one_sound,
     )
     if pipeline == "one stage":
         return replace(request, one_stage=True, stage_one_sound=None)
-    if pipeline == "distilled":
+    if pipeline in ("distilled", "IC-LoRA"):
         return replace(request, guidance=OFF, stage_one_sigmas=torch.tensor(DISTILLED_STAGE_ONE))
     if pipeline == "HQ":
         sigmas = ltx2_sigmas(scene.steps, geometry.half().video_tokens)
@@ -155,6 +166,11 @@ def _image(picture: Picture, keyframe: bool) -> GivenImage:
     with Image.open(picture.path) as image:
         pixels = torch.from_numpy(np.array(image.convert("RGB"))).float() / 255
     return GivenImage(pixels, picture.frame, picture.strength, crf=0, keyframe=keyframe)
+
+
+def _reference(guide: Guide, scene: Scene) -> GivenReference:
+    mask = scene.attention_mask
+    return GivenReference(guide.frames.float() / 255, guide.strength, scene.attention_strength, mask)
 
 
 def _sound(recording: Recording) -> GivenSound:

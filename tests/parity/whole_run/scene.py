@@ -23,12 +23,16 @@ HQ_LORA_STRENGTHS = (0.25, 0.5)
 
 @dataclass(frozen=True)
 class SmallModel:
-    """Files of a small model in the official layout, float32; `gemma` is a Hugging Face folder."""
+    """Files of a small model in the official layout, float32; `gemma` is a Hugging Face folder.
+
+    ic_lora: the LoRA, as one that reads references of half the size.
+    """
 
     checkpoint: Path
     upsampler: Path
     lora: Path
     gemma: Path
+    ic_lora: Path
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,14 @@ class Footage:
     new_sound: bool = True
 
 
+@dataclass(frozen=True, eq=False)
+class Guide:
+    """A reference film of 8 bits (F, H, W, 3), and how firmly it is kept."""
+
+    frames: Tensor
+    strength: float = 1.0
+
+
 @dataclass(frozen=True)
 class Scales:
     """Guidance of one modality; the defaults are the video's of the dev pipeline."""
@@ -72,7 +84,10 @@ class Scales:
 
 @dataclass(frozen=True)
 class Scene:
-    """A prompt, a seed and a size (the final one) with the settings of stage one."""
+    """A prompt, a seed and a size (the final one) with the settings of stage one.
+
+    attention_mask: (F, H, W) of stage one's size, for all guides.
+    """
 
     prompt: str
     negative_prompt: str
@@ -85,6 +100,9 @@ class Scene:
     images: tuple[Picture, ...] = ()
     sound: Recording | None = None
     film: Footage | None = None
+    guides: tuple[Guide, ...] = ()
+    attention_strength: float = 1.0
+    attention_mask: Tensor | None = None
     video: Scales = field(default_factory=Scales)
     audio: Scales = field(default_factory=lambda: Scales(cfg=7.0))
     stg_blocks: tuple[int, ...] = (1,)

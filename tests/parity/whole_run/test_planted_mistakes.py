@@ -2,7 +2,8 @@
 
 Each plant is one wrong formula, made by exchanging weights, settings or one function.  All are compared with the same
 run of the vendor: an image, another one appended, four guidance passes, both stages, the sound of stage one; those
-about a sound that is given with that run to a sound, those about a film with a retake of it.
+about a sound that is given with that run to a sound, those about a film with a retake of it, those about references
+with a run of the IC-LoRA pipeline.
 """
 
 import copy
@@ -14,7 +15,8 @@ from torch import Tensor, nn
 
 from ltx_duo.ltx_core import two_stage
 from ltx_duo.ltx_core.sampling import denoiser, stage
-from ltx_duo.ltx_core.sampling.conditions import GivenFilm
+from ltx_duo.ltx_core.sampling.attention_weights import AttentionWeights
+from ltx_duo.ltx_core.sampling.conditions import GivenFilm, Reference
 from ltx_duo.ltx_core.sampling.geometry import LatentGeometry
 from ltx_duo.ltx_core.sampling.schedule import ltx2_sigmas
 from ltx_duo.ltx_core.sampling.state import AVState, ModalityState
@@ -26,6 +28,7 @@ FINAL = ("stage two video latent", "stage two audio latent", "frames", "waveform
 MADE = "two-stage", "image and keyframe"
 GIVEN = "sound-given", "sound, image and keyframe"
 RETAKEN = "retake", "film"
+REFERRED = "IC-LoRA", "two references, weaker attention"
 SOUND_KEPT = "distilled retake", "film, new picture"
 KEYFRAMES = "keyframes", "image and keyframe"
 HQ = "HQ", "image and keyframe"
@@ -325,6 +328,63 @@ RECIPE_PLANTS: dict[Callable[[Run], None], tuple[str, str]] = {
     schedule_of_any_size: HQ,
     schedule_of_its_size: ONE_STAGE,
 }
+
+
+def reference_at_its_own_pixels(run: Run) -> None:
+    """Of half the size, it stands in a corner of the film."""
+    apply = Reference.apply
+    run.patch.setattr(Reference, "apply", lambda self, *rest: apply(replace(self, downscale_factor=1), *rest))
+
+
+def reference_late(run: Run) -> None:
+    """By a frame of the film."""
+    apply = Reference.apply
+
+    def apply_late(self, state: ModalityState, geometry: LatentGeometry) -> ModalityState:
+        made, own = apply(self, state, geometry), state.latent.shape[1]
+        positions = made.positions.clone()
+        positions[:, 0, own:] += 1 / geometry.fps
+        return replace(made, positions=positions)
+
+    run.patch.setattr(Reference, "apply", apply_late)
+
+
+def references_see_each_other(run: Run) -> None:
+    grow = AttentionWeights.grown
+
+    def grow_together(self, *arguments) -> AttentionWeights:
+        grown = grow(self, *arguments)
+        return replace(grown, groups=(sum(grown.groups),))
+
+    run.patch.setattr(AttentionWeights, "grown", grow_together)
+
+
+def reference_kept_in_stage_two(run: Run) -> None:
+    def keep(request: two_stage.Request) -> two_stage.Request:
+        return replace(request, references=[replace(own, stage_two=True) for own in request.references])
+
+    run.settings["change_request"] = keep
+
+
+def bias_on_one_side(run: Run) -> None:
+    """The film looks at the references less, and they at the film as ever."""
+    bias = AttentionWeights.bias
+
+    def bias_of_the_film(self, dtype) -> Tensor:
+        made = bias(self, dtype)
+        made[:, :, self.own :, : self.own] = 0
+        return made
+
+    run.patch.setattr(AttentionWeights, "bias", bias_of_the_film)
+
+
+REFERENCE_PLANTS: tuple[Callable[[Run], None], ...] = (
+    reference_at_its_own_pixels,
+    reference_late,
+    references_see_each_other,
+    reference_kept_in_stage_two,
+    bias_on_one_side,
+)
 FILM_PLANTS: tuple[Callable[[Run], None], ...] = (
     retake_one_latent_frame_late,
     retake_of_what_was_to_stay,
@@ -362,6 +422,7 @@ RUNS = {
     **dict.fromkeys(PLANTS, MADE),
     **dict.fromkeys(SOUND_PLANTS, GIVEN),
     **dict.fromkeys(FILM_PLANTS, RETAKEN),
+    **dict.fromkeys(REFERENCE_PLANTS, REFERRED),
     kept_sound_begins_as_noise: SOUND_KEPT,
     **RECIPE_PLANTS,
 }
@@ -372,9 +433,9 @@ def compare(small_model, scenes, vendor_trace, components, monkeypatch) -> Calla
     def compare(plant: Callable[[Run], None], name: str, scene: str) -> dict[str, float]:
         run = Run(components, monkeypatch)
         plant(run)
-        ours = our_pipeline.run(
-            run.components, small_model, scenes[scene], name, stage_one_sound=name != "keyframes", **run.settings
-        )
+        # Two pipelines decode stage two's sound.
+        run.settings["stage_one_sound"] = name not in ("keyframes", "IC-LoRA")
+        ours = our_pipeline.run(run.components, small_model, scenes[scene], name, **run.settings)
         return errors(ours, vendor_trace(name, scene, True))
 
     return compare
@@ -388,7 +449,9 @@ def test_mistake_is_seen(plant, compare, parity):
     assert any(found[name] > bar(name) for name in final), {name: f"{found[name]:.1e}" for name in final}
 
 
-@pytest.mark.parametrize("run", [MADE, GIVEN, RETAKEN, SOUND_KEPT, KEYFRAMES, HQ, ONE_STAGE], ids=lambda run: run[0])
+@pytest.mark.parametrize(
+    "run", [MADE, GIVEN, RETAKEN, REFERRED, SOUND_KEPT, KEYFRAMES, HQ, ONE_STAGE], ids=lambda run: run[0]
+)
 def test_without_a_mistake_all_is_well(run, compare):
     found = compare(lambda run: None, *run)
     assert all(error <= bar(name) for name, error in found.items()), found

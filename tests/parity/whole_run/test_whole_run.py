@@ -32,6 +32,11 @@ VENDOR, NEWEST = "ltx-pipelines 1.0.0", "ltx-pipelines 1.0.0 as v1.2"
         ("sound-given", "sound", False),
         ("sound-given", "sound", True),
         ("sound-given", "sound, image and keyframe", True),
+        ("IC-LoRA", "reference", False),
+        ("IC-LoRA", "reference", True),
+        ("IC-LoRA", "two references", True),
+        ("IC-LoRA", "two references, weaker attention", True),
+        ("IC-LoRA", "soft reference, attention mask, image and keyframe", True),
         ("retake", "film", False),
         ("retake", "film", True),
         ("distilled retake", "film", False),
@@ -50,8 +55,8 @@ def test_whole_run(pipeline, scene, newest, small_model, scenes, vendor_trace, c
         pipeline,
         cross_timestep="own" if newest else "other",
         given_sigma="0" if newest else "the stage's",
-        # Two pipelines decode stage two's sound in every version.
-        stage_one_sound=newest and pipeline not in ("distilled", "keyframes"),
+        # These decode stage two's sound in every version.
+        stage_one_sound=newest and pipeline not in ("distilled", "keyframes", "IC-LoRA"),
     )
     for name, expected in reference.items():
         what = f"whole run, {pipeline}, {scene}: {name}"

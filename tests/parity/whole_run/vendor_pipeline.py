@@ -12,7 +12,7 @@ to run at all (`_on_cpu`)
   prompt never calls.
 * `_fuse_deltas` adds a LoRA's delta to float32 weights, where theirs raises for any dtype but bfloat16 and float8.
 
-to be given a film without a file, which would be compressed (`_footage`)
+to be given a film without a file, which would be compressed (`_footage`, `run_ic_lora`)
 * What reads the rate, the frames and the sound of a file.
 
 to watch (`_recorded`)
@@ -22,8 +22,8 @@ to watch (`_recorded`)
 
 to behave like the vendor's newest source, v1.2 (`_newest`, only where a run asks for it)
 * `GaussianNoiser`: from clean to the noised latent by the denoise mask.
-* `VideoConditionByLatentIndex` and `VideoConditionByKeyframeIndex`: an image sets the clean tokens and leaves the noisy
-  ones alone (zeros where appended); an appended image lasts one frame.
+* `VideoConditionByLatentIndex`, `VideoConditionByKeyframeIndex` and `VideoConditionByReferenceLatent`: what is given
+  sets the clean tokens and leaves the noisy ones alone (zeros where appended); an appended image lasts one frame.
 * A stream that is kept as a whole has the sigma 0, where 1.0 only set its tokens' timesteps to 0.
 * Audio-video attention takes scale and shift from the modality's own timesteps, only the gate from the other's sigma.
 * The sound that is decoded is stage one's.
@@ -129,6 +129,34 @@ def run_sound_given(model: SmallModel, scene: Scene, *, newest: bool) -> Trace:
     # The pipeline cuts what it encoded to the film's length.
     trace[GIVEN] = trace[GIVEN][:, :, : round(scene.frames / scene.fps * 25)]
     return trace
+
+
+def run_ic_lora(model: SmallModel, scene: Scene, *, newest: bool) -> Trace:
+    """ICLoraPipeline: a distilled checkpoint, the LoRA and the references in stage one alone."""
+    from ltx_core.loader import LTXV_LORA_COMFY_RENAMING_MAP, LoraPathStrengthAndSDOps
+    from ltx_pipelines import ic_lora as module
+    from ltx_pipelines.utils import media_io
+
+    lora = LoraPathStrengthAndSDOps(str(model.ic_lora), 1.0, LTXV_LORA_COMFY_RENAMING_MAP)
+    mask = scene.attention_mask
+
+    def make(_lora):
+        pipeline = module.ICLoraPipeline(
+            str(model.checkpoint), str(model.upsampler), str(model.gemma), [lora], device=torch.device("cpu")
+        )
+        return pipeline(
+            **_request(scene), video_conditioning=[(str(i), guide.strength) for i, guide in enumerate(scene.guides)],
+            conditioning_attention_strength=scene.attention_strength,
+            conditioning_attention_mask=None if mask is None else mask[None, None],
+        )  # fmt: skip
+
+    def frames(path: str, frame_cap: int, device) -> Iterator[Tensor]:
+        return iter(scene.guides[int(path)].frames[:frame_cap, None])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(media_io, "decode_video_from_file", frames)
+        # It decodes stage two's sound in every version.
+        return _run(module, model, make, newest, stage_one_sound=False)
 
 
 def run_retake(model: SmallModel, scene: Scene, *, newest: bool, distilled: bool = False) -> Trace:
@@ -303,6 +331,7 @@ def _newest(patch: pytest.MonkeyPatch) -> None:
     from ltx_core.components.noisers import GaussianNoiser
     from ltx_core.conditioning.types.keyframe_cond import VideoConditionByKeyframeIndex
     from ltx_core.conditioning.types.latent_cond import VideoConditionByLatentIndex
+    from ltx_core.conditioning.types.reference_video_cond import VideoConditionByReferenceLatent
 
     def noise(self, state, noise_scale=1.0):
         drawn = torch.randn(*state.latent.shape, dtype=state.latent.dtype, generator=self.generator)
@@ -312,7 +341,7 @@ def _newest(patch: pytest.MonkeyPatch) -> None:
 
     patch.setattr(GaussianNoiser, "__call__", noise)
 
-    for condition in (VideoConditionByLatentIndex, VideoConditionByKeyframeIndex):
+    for condition in (VideoConditionByLatentIndex, VideoConditionByKeyframeIndex, VideoConditionByReferenceLatent):
         patch.setattr(condition, "apply_to", _condition_clean_tokens(condition.apply_to))
     newest_cross_timestep(patch)
     _newest_sigma(patch)
@@ -336,7 +365,8 @@ def _condition_clean_tokens(apply_to: Callable) -> Callable:
         old = latent_state.latent.shape[1]
         appended = torch.zeros_like(state.latent[:, old:])
         positions = state.positions.clone()
-        positions[:, 0, old:, 1] = (self.frame_idx + 1) / latent_tools.fps if appended.shape[1] else 0
+        if hasattr(self, "frame_idx"):
+            positions[:, 0, old:, 1] = (self.frame_idx + 1) / latent_tools.fps
         return replace(state, latent=torch.cat((latent_state.latent, appended), dim=1), positions=positions)
 
     return apply
