@@ -20,6 +20,7 @@ from .sizes import TEXT_CHANNELS
 from .spread import gathered_autoencoder, gathered_upsampler
 from .write import FILES
 
+SMALLER = 4  # than the maps make them are the components, which are about unit normal then
 SIDES = {
     video_vae.PIECE: {"encoder": Component.VIDEO_ENCODER, "decoder": Component.VIDEO_DECODER},
     audio_vae.PIECE: {"encoder": Component.AUDIO_ENCODER, "decoder": Component.AUDIO_DECODER},
@@ -59,13 +60,13 @@ def _weights(file: Checkpoint, component: Component) -> dict[str, Tensor]:
 def projections(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """mean and basis of the components, weights and biases of the network's projections, of the file's own."""
     weights = {name: tensors[f"{name}_aggregate_embed.weight"].float() for name in ("video", "audio")}
-    basis = torch.cat(list(weights.values())).T
+    basis = torch.cat(list(weights.values())).T / SMALLER
     params = FeatureExtractorParams(TEXT_CHANNELS, len(basis) // TEXT_CHANNELS, *map(len, weights.values()))
     scale = FeatureExtractor(params, device="meta").input_scale
     found, first = {"mean": torch.zeros(len(basis)), "basis": basis}, 0
     for name, own in weights.items():
         weight = torch.zeros(len(own), basis.shape[1])
-        weight[:, first : first + len(own)] = torch.eye(len(own)) * scale(len(own))
+        weight[:, first : first + len(own)] = torch.eye(len(own)) * scale(len(own)) * SMALLER
         found[f"{name}_projection.weight"] = weight
         found[f"{name}_projection.bias"] = tensors[f"{name}_aggregate_embed.bias"].float()
         first += len(own)
