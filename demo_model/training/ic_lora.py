@@ -45,7 +45,7 @@ from .trainer import Trainer
 PIECE = "ic-lora"
 FACTOR = 2  # the stage's size to the reference's
 METADATA = {"reference_downscale_factor": str(FACTOR)}
-FULL, SMALL = Plan(6_000, 1e-3, warmup=50, seconds=75), Plan(12, 1e-2, warmup=2)
+FULL, SMALL = Plan(16_000, 1e-3, warmup=50, seconds=240), Plan(12, 1e-2, warmup=2)
 CONTEXTS = (24, 8)  # captions in a batch of each size
 LARGER = 0.25  # share of the steps at the final size
 DROPOUT = 0.1
