@@ -22,7 +22,11 @@ PIECES = {
     "upsampler": "upsampler",
     "transformer": "transformer",
     "final-size": "final_size",
+    "published": "published",
+    "text": "text",
+    "given": "given",
     "lora": "lora",
+    "ic-lora": "ic_lora",
     "write": "write",
 }
 

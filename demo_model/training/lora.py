@@ -20,24 +20,27 @@ from ...ltx_core.transformer.inputs import GuidancePass, ModalityInput
 from ...ltx_core.transformer.model import AVTransformer
 from ...ltx_core.transformer.params import TransformerParams
 from ...ltx_core.upsampler import upsample_latent
-from . import final_size
+from . import given
 from .checkpoints import save_tensors, weights_path
+from .families import WHOLE, Families, family_pools
 from .flat_adamw import FlatAdamW
-from .flow import TEXT_PLACES, Kind, draw_first_frames
+from .flow import TEXT_PLACES, Kind
+from .given_flow import draw_clips
+from .given_showing import held_out
 from .latents import geometry
 from .loop import Plan
 from .lora_layers import LoraOps, begin, official
 from .network import Ropes, TextToAV, attention
-from .pools import SHARE, Pools, pools, stage_sizes
+from .pools import SHARE, stage_sizes
 from .run import Run
-from .runs import Runs, RunTimesteps
+from .runs import Chosen, ChosenTimesteps
 from .samples import CONTEXT, sample
-from .showing import held_out, show_both_stages, upsampler, video_autoencoder
+from .showing import show_both_stages, upsampler, video_autoencoder
 from .sizes import USED_CHANNELS, model_config
 from .trainer import Trainer
 
 PIECE = "lora"
-FULL, SMALL = Plan(2386, 1e-3, warmup=50), Plan(12, 1e-2, warmup=2)
+FULL, SMALL = Plan(2386, 1e-3, warmup=50, seconds=75), Plan(12, 1e-2, warmup=2)
 CONTEXTS = 8  # captions in a batch
 ROUGH = (0.75, 0.6, 0.45, 0.3, 0.15, 0.0)  # how clips become like stage one's results: guided, from a middle level
 _TOGETHER = 512
@@ -47,7 +50,8 @@ _TOGETHER = 512
 class Batch:
     """Clips (B, T, 128) at the final size: upsampled as stage two gets them, and drawn; audio; noise; text.
 
-    masks (B,): of the first latent frame, 0 where an image is kept there.
+    video_mask (B, T), audio_mask (B, T'): True where tokens are made anew; the others are kept, of the video at the
+    level low (B,) of the noise; of what is kept drawn and audio are the clean tokens.
     """
 
     upsampled: Tensor
@@ -55,16 +59,18 @@ class Batch:
     audio: Tensor
     video_noise: Tensor
     audio_noise: Tensor
-    masks: Tensor
+    video_mask: Tensor
+    audio_mask: Tensor
+    low: Tensor
     text: Tensor
     lengths: Tensor
 
 
 def train(run: Run) -> None:
     """Trains the piece and leaves `lora.safetensors`, in the official layout."""
-    data = pools(run)
+    data = family_pools(run)
     dtype = data.audio.dtype
-    network, _ = final_size.trained(run)
+    network, _ = given.trained(run)
     network = network.to(dtype)
     begun = like_stage_one(run, network, data)
     student = AVTransformer(
@@ -86,7 +92,7 @@ def train(run: Run) -> None:
         def velocities(video: ModalityInput, audio: ModalityInput) -> tuple[Tensor, Tensor]:
             return student(video, audio, [prompt])[0]
 
-        return distillation_loss(velocities, batch, ropes, geometry(kind.size).frame_tokens)
+        return distillation_loss(velocities, batch, ropes)
 
     trainer = Trainer(
         run, PIECE, optimizer, plan,
@@ -94,7 +100,7 @@ def train(run: Run) -> None:
         draw=lambda step, kind: draw_batch(data, begun, kind, run.generator(PIECE, step)),
         loss=loss,
     )  # fmt: skip
-    prompts = held_out(run, data.components)
+    prompts = held_out(run, dtype).prompts
 
     def look(step: int) -> None:
         averaged = optimizer.averaged()
@@ -115,24 +121,24 @@ def rates(name: str) -> float:
 
 
 @torch.no_grad()
-def like_stage_one(run: Run, network: TextToAV, data: Pools) -> Tensor:
-    """The pool's clips as stage two meets them, (groups, SHARE, T, 128): made rough by the transformer, upsampled."""
+def like_stage_one(run: Run, network: TextToAV, data: Families) -> Tensor:
+    """The pool's clips as stage two meets them, (groups, clips, T, 128): made rough by the transformer, upsampled."""
     stage_one, final = stage_sizes(run)
     large = data.videos[final]
-    videos, audios = (pool[: len(large)].flatten(0, 1) for pool in (data.videos[stage_one], data.audio))
+    count = large.shape[1]
+    videos, audios = (pool[:, :count].flatten(0, 1) for pool in (data.videos[stage_one], data.audio))
     generator = run.generator(PIECE, "rough")
     vae = video_autoencoder(run, large.dtype)
     enlarge = upsampler(run, large.dtype)
     ropes = network.ropes(geometry(stage_one), CONTEXT, run.device)
-    last = len(data.text.lengths) - 1
-    groups = torch.arange(len(large), device=run.device).repeat_interleave(SHARE)
-    captions = data.captions(groups, generator, 0.0)
+    groups = torch.arange(len(large), device=run.device).repeat_interleave(count)
+    captions = data.captions(groups, torch.full_like(groups, WHOLE), generator, 0.0)
     parts = []
     for start in range(0, len(videos), _TOGETHER):
         own = slice(start, start + _TOGETHER)
         pairs = [
             network.contexts(*data.text.take(numbers, TEXT_PLACES), CONTEXT, ropes)
-            for numbers in (captions[own], torch.full_like(captions[own], last))
+            for numbers in (captions[own], data.unconditional[-1].expand(len(captions[own])))
         ]
         given = Contexts(*pairs[0], *pairs[1])
         initial = (
@@ -144,54 +150,56 @@ def like_stage_one(run: Run, network: TextToAV, data: Pools) -> Tensor:
             guidance=LTX_2_3_DEV, sigmas=torch.tensor(ROUGH), initial=initial,
         )  # fmt: skip
         parts.append(patchify_video(upsample_latent(enlarge, vae.encoder.per_channel_statistics, made)))
-    return torch.cat(parts).unflatten(0, (-1, SHARE))
+    return torch.cat(parts).unflatten(0, (-1, count))
 
 
-def draw_batch(data: Pools, begun: Tensor, kind: Kind, generator: torch.Generator) -> Batch:
-    """Clips with their own captions; in a third of them an image is kept."""
-    device = generator.device
-    drawn = data.videos[kind.size]
-    groups = torch.randint(len(drawn), (kind.contexts,), generator=generator, device=device)
-    upsampled, drawn, audio = (pool[groups].flatten(0, 1) for pool in (begun, drawn, data.audio))
+def draw_batch(data: Families, begun: Tensor, kind: Kind, generator: torch.Generator) -> Batch:
+    """Clips of which a part may be given, with captions of what is made anew."""
+    clips = draw_clips(data, kind, 0.0, generator)
+    groups, others, numbers = clips.numbers
+    upsampled = torch.where(clips.video_mask[..., None], begun[groups, numbers], begun[others, numbers])
     noises = [
-        torch.randn(tokens.shape, generator=generator, device=device, dtype=tokens.dtype) for tokens in (drawn, audio)
+        torch.randn(tokens.shape, generator=generator, device=tokens.device, dtype=tokens.dtype)
+        for tokens in (clips.video, clips.audio)
     ]
-    masks = draw_first_frames(torch.ones(kind.samples, device=device), generator)[:, 0]
-    text, lengths = data.text.take(data.captions(groups, generator, 0.0), TEXT_PLACES)
-    return Batch(upsampled, drawn, audio, *noises, masks, text, lengths)
+    text, lengths = data.text.take(clips.captions, TEXT_PLACES)
+    return Batch(
+        upsampled, clips.video, clips.audio, *noises, clips.video_mask, clips.audio_mask, clips.low, text, lengths
+    )
 
 
 def distillation_loss(
-    velocities: Callable[[ModalityInput, ModalityInput], tuple[Tensor, Tensor]],
-    batch: Batch,
-    ropes: Ropes,
-    first: int,
+    velocities: Callable[[ModalityInput, ModalityInput], tuple[Tensor, Tensor]], batch: Batch, ropes: Ropes
 ) -> tuple[Tensor, Tensor]:
     """Errors of the clean video and audio that each of stage two's steps predicts, summed over the steps.
 
-    `first` tokens are the first latent frame's.  No gradient flows from one step to the one before.
+    No gradient flows from one step to the one before.
     """
-    lengths = first, batch.drawn.shape[1] - first
-    levels = torch.stack((batch.masks, torch.ones_like(batch.masks)), dim=1)
-    mask = Runs(lengths).spread(levels.flatten()[:, None])
-    drawn, audio_drawn = batch.drawn.float(), batch.audio.float()
-    # As `noised` does it; what an image keeps is the drawn clip's own first frame.
-    mixed = torch.lerp(batch.upsampled.float(), batch.video_noise.float(), STAGE_TWO[0])
-    video = torch.lerp(drawn, mixed, mask).to(batch.drawn.dtype)
-    audio = torch.lerp(audio_drawn, batch.audio_noise.float(), STAGE_TWO[0]).to(batch.audio.dtype)
+    ones = torch.ones_like(batch.low)
+    lows, masks = (batch.low, torch.zeros_like(batch.low)), (batch.video_mask, batch.audio_mask)
+    levels = [torch.stack((low, ones), dim=1) for low in lows]
+    anew = [Chosen(mask).spread(level.flatten()[:, None]) for mask, level in zip(masks, levels, strict=True)]
+    # What is given as a whole has no noise anywhere.
+    own = [mask.any(1).to(batch.low.dtype) for mask in masks]
+    drawn = [batch.drawn.float(), batch.audio.float()]
+    begun, noises = (batch.upsampled.float(), drawn[1]), (batch.video_noise.float(), batch.audio_noise.float())
+    # As `noised` does it; what is kept is the drawn clip's own.
+    states = [
+        torch.lerp(clean, torch.lerp(start, noise, STAGE_TWO[0]), mask).to(batch.drawn.dtype)
+        for clean, start, noise, mask in zip(drawn, begun, noises, anew, strict=True)
+    ]
     sums = [0.0, 0.0]
     for sigma, following in itertools.pairwise(STAGE_TWO):
-        sigmas = torch.full_like(batch.masks, sigma)
-        video_velocity, audio_velocity = velocities(
-            ModalityInput(video, RunTimesteps.of_runs((levels * sigma).flatten(), *lengths), sigmas, ropes.video),
-            ModalityInput(audio, RunTimesteps.of_runs(sigmas, audio.shape[1]), sigmas, ropes.audio),
-        )
-        video_x0 = video.float() - video_velocity.float() * mask * sigma
-        audio_x0 = audio.float() - audio_velocity.float() * sigma
-        sums[0] = sums[0] + F.mse_loss(video_x0[..., :USED_CHANNELS], drawn[..., :USED_CHANNELS])
-        sums[1] = sums[1] + F.mse_loss(audio_x0, audio_drawn)
-        with torch.no_grad():
-            kept = torch.lerp(drawn, video_x0, mask)
-            video = torch.lerp(kept, video.float(), following / sigma).to(video.dtype)
-            audio = torch.lerp(audio_x0, audio.float(), following / sigma).to(audio.dtype)
+        inputs = [
+            ModalityInput(state, ChosenTimesteps.of_mask(level * sigma, mask), share * sigma, rope)
+            for state, level, mask, share, rope in zip(
+                states, levels, masks, own, (ropes.video, ropes.audio), strict=True
+            )
+        ]
+        for number, (velocity, used) in enumerate(zip(velocities(*inputs), (USED_CHANNELS, None), strict=True)):
+            x0 = states[number].float() - velocity.float() * anew[number] * sigma
+            sums[number] = sums[number] + F.mse_loss(x0[..., :used], drawn[number][..., :used])
+            with torch.no_grad():
+                kept = torch.lerp(drawn[number], x0, anew[number])
+                states[number] = torch.lerp(kept, states[number].float(), following / sigma).to(batch.drawn.dtype)
     return sums[0], sums[1]

@@ -35,3 +35,30 @@ class RunTimesteps(TokenTimesteps):
 
     def by_sample(self, values: Tensor, tokens: int) -> Modulation:
         return Modulation(values, Runs((tokens,)))
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """An index: of two vectors for each sample the first, or where `mask` (B, T) is True the second."""
+
+    mask: Tensor
+
+    def spread(self, values: Tensor) -> Tensor:
+        """(B * 2, D) -> (B, T, D)."""
+        low, high = values.unflatten(0, (-1, 2)).unbind(1)
+        return torch.where(self.mask[..., None], high[:, None], low[:, None])
+
+
+@dataclass(frozen=True)
+class ChosenTimesteps(TokenTimesteps):
+    """Two timesteps of every sample, (B * 2,)."""
+
+    index: Chosen
+
+    @classmethod
+    def of_mask(cls, levels: Tensor, mask: Tensor) -> "ChosenTimesteps":
+        """levels (B, 2): where the mask (B, T) is False, and where it is True."""
+        return cls(levels.flatten(), Chosen(mask))
+
+    def by_sample(self, values: Tensor, tokens: int) -> Modulation:
+        return Modulation(values, Runs((tokens,)))

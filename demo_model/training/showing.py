@@ -33,10 +33,15 @@ class Prompts:
     text: TextPool
 
 
-def held_out(run: Run, components: Components) -> Prompts:
+def held_out_scenes(run: Run) -> tuple[list[Scene], list[str]]:
+    """Scenes and a caption of each."""
     scenes = run.scenes("transformer", "held out", 4 if run.small else 32)
     words = random.Random(f"{run.seed}/held out")
-    captions = [caption(scene, words) for scene in scenes]
+    return scenes, [caption(scene, words) for scene in scenes]
+
+
+def held_out(run: Run, components: Components) -> Prompts:
+    scenes, captions = held_out_scenes(run)
     text, _ = text_pool(
         pools.text_encoder(run), [*captions, NEGATIVE_PROMPT], components, run.generator("transformer", "held out")
     )

@@ -35,13 +35,35 @@ def spread_upsampler(tensors: Tensors) -> Tensors:
     }
 
 
-def _enlarged_rows(tensor: Tensor) -> Tensor:
+def gathered_autoencoder(tensors: Tensors) -> Tensors:
+    """What `spread_autoencoder` was given."""
+    gathered = dict(tensors)
+    for side in ("encoder", "decoder"):
+        for name in ("mean-of-means", "std-of-means"):
+            gathered[f"{side}.per_channel_statistics.{name}"] = tensors[f"{side}.per_channel_statistics.{name}"] / SIZES
+    for name in ("weight", "bias"):
+        gathered[f"encoder.conv_out.conv.{name}"] = _enlarged_rows(tensors[f"encoder.conv_out.conv.{name}"], 1 / SIZES)
+    gathered["decoder.conv_in.conv.weight"] = _reduced_columns(tensors["decoder.conv_in.conv.weight"], 1 / SIZES)
+    return gathered
+
+
+def gathered_upsampler(tensors: Tensors) -> Tensors:
+    """What `spread_upsampler` was given."""
+    return {
+        **tensors,
+        "initial_conv.weight": _reduced_columns(tensors["initial_conv.weight"], 1 / SIZES),
+        "final_conv.weight": _enlarged_rows(tensors["final_conv.weight"], 1 / SIZES),
+        "final_conv.bias": _enlarged_rows(tensors["final_conv.bias"], 1 / SIZES),
+    }
+
+
+def _enlarged_rows(tensor: Tensor, by: Tensor = SIZES) -> Tensor:
     """(128 or more, ...): what comes after the latent's channels stays."""
     sizes = torch.ones(len(tensor))
-    sizes[:CHANNELS] = SIZES
+    sizes[:CHANNELS] = by
     return tensor * sizes.view(-1, *[1] * (tensor.ndim - 1))
 
 
-def _reduced_columns(weight: Tensor) -> Tensor:
+def _reduced_columns(weight: Tensor, by: Tensor = SIZES) -> Tensor:
     """(N, 128, ...)."""
-    return weight / SIZES.view(-1, *[1] * (weight.ndim - 2))
+    return weight / by.view(-1, *[1] * (weight.ndim - 2))

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from ...scripts.small_model_parts.layout import Tensors, checkpoint_tensors, save, stored_dtype
-from . import audio_vae, final_size, video_vae
+from . import audio_vae, given, video_vae
 from .checkpoints import load_tensors, weights_path
 from .report import save_numbers
 from .run import Run
@@ -15,19 +15,22 @@ FILES = {
     "checkpoint": Path("checkpoints", "ltx-2.3-demo-dev.safetensors"),
     "upsampler": Path("latent_upscale_models", "ltx-2.3-demo-spatial-upscaler-x2.safetensors"),
     "lora": Path("loras", "ltx-2.3-demo-distilled-lora.safetensors"),
+    "ic-lora": Path("loras", "ltx-2.3-demo-ic-lora-outline.safetensors"),
 }
 
 
 def train(run: Run) -> None:
     """Writes FILES below the run's folder, from all other pieces; FileNotFoundError names one that is missing."""
     config = model_config(run.small)
-    network, components = final_size.trained(run)
+    network, components = given.trained(run)
     parts = {**network.official(components, TEXT_CHANNELS), **autoencoder_parts(run)}
     metadata = {"config": json.dumps(config), "model_version": MODEL_VERSION}
     save(run.out / FILES["checkpoint"], stored(checkpoint_tensors(parts)), metadata)
     upsampler = spread_upsampler(load_tensors(weights_path(run.out, "upsampler"))[0])
     save(run.out / FILES["upsampler"], stored(upsampler), {"config": json.dumps(upsampler_config(run.small))})
     save(run.out / FILES["lora"], stored(load_tensors(weights_path(run.out, "lora"))[0]), {"format": "pt"})
+    outline, about = load_tensors(weights_path(run.out, "ic-lora"))
+    save(run.out / FILES["ic-lora"], stored(outline), {"format": "pt", **about})
     sizes = {name: (run.out / path).stat().st_size / 1e6 for name, path in FILES.items()}
     save_numbers(run.out, "write", {f"{name}, MB": round(size, 2) for name, size in sizes.items()})
 

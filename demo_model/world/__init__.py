@@ -3,7 +3,8 @@
 from .captions import caption
 from .drawing import render
 from .motion import bounce_times
+from .outlines import outline
 from .scenes import Scene, draw_scene
 from .tones import sound
 
-__all__ = ["Scene", "bounce_times", "caption", "draw_scene", "render", "sound"]
+__all__ = ["Scene", "bounce_times", "caption", "draw_scene", "outline", "render", "sound"]

@@ -78,23 +78,27 @@ TONES = {
     "star": ("very high", "very high", "high"),
 }
 SILENT = ("no sound", "silence", "silent")
+UNNAMED = ("thing", "object", "shape")  # for a shape that is not told
 CLICKS = ("clicks", "a click at each bounce", "a click at every bounce")
 LOUDER = ("getting louder", "growing louder")
 
 
-def caption(scene: Scene, generator: random.Random) -> str:
-    """One line that always tells colour, shape and motion, and sometimes size, background and sound."""
+def caption(scene: Scene, generator: random.Random, *, shape: bool = True, motion: bool = True) -> str:
+    """One line that always tells colour, shape and motion, and sometimes size, background and sound.
+
+    Without `shape` or `motion` it does not tell that, nor the sound, which would tell it too.
+    """
     size = f"{generator.choice(SIZE_WORDS[scene.size])} " if generator.random() < 0.4 else ""
-    noun = f"{size}{scene.colour} {scene.shape}"
+    noun = f"{size}{scene.colour} {scene.shape if shape else generator.choice(UNNAMED)}"
     article = "an" if noun[0] in "aeiou" else "a"
     after, sentence = generator.choice(MOVING[scene.motion])
     opening = generator.choice(OPENINGS)
     moving = sentence if not opening and generator.random() < 0.4 else after
-    text = f"{opening}{article} {noun} {moving}"
+    text = f"{opening}{article} {noun} {moving}" if motion else f"{opening}{article} {noun}"
     if generator.random() < 0.4:
         place = _background(scene, generator)
         text = f"{place}, {text}" if not opening and generator.random() < 0.3 else f"{text} {place}"
-    if generator.random() < 0.5:
+    if shape and motion and generator.random() < 0.5:
         text = f"{text}, {_sound(scene, generator)}"
     return f"{text[0].upper()}{text[1:]}." if generator.random() < 0.5 else text
 

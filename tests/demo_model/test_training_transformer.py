@@ -8,7 +8,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from ltx_duo.demo_model.training import audio_vae, final_size, lora, pools, transformer, upsampler, video_vae
+from ltx_duo.demo_model.training import (
+    audio_vae,
+    families,
+    final_size,
+    given,
+    ic_lora,
+    lora,
+    pools,
+    text,
+    transformer,
+    upsampler,
+    video_vae,
+)
 from ltx_duo.demo_model.training.checkpoints import load_tensors
 from ltx_duo.demo_model.training.lora_layers import LEARNING, LoraOps, begin
 from ltx_duo.demo_model.training.run import Run, new_run
@@ -45,14 +57,20 @@ def whole(tmp_path_factory, encoder) -> Run:
         patch.setattr(pools, "text_encoder", lambda run: encoder)
         for module in (video_vae, audio_vae, upsampler):
             module.train(run)
+        patch.setattr(text, "text_encoder", lambda run: encoder)
         data = pools.pools(run)
-        for module in (transformer, final_size, lora):
+        for module in (transformer, final_size):
             patch.setattr(module, "pools", lambda run: data)
+            module.train(run)
+        text.train(run)
+        drawn = families.family_pools(run)
+        for module in (given, lora, ic_lora):
+            patch.setattr(module, "family_pools", lambda run: drawn)
             module.train(run)
         yield run
 
 
-@pytest.mark.parametrize("piece", ["transformer", "final-size", "lora"])
+@pytest.mark.parametrize("piece", ["transformer", "final-size", "given", "lora", "ic-lora"])
 def test_piece_learns_and_shows_what_it_makes(whole, piece):
     tensors, about = load_tensors(whole.out / f"{piece}.state.safetensors")
     curve = json.loads(about["history"])
@@ -66,7 +84,14 @@ def test_piece_learns_and_shows_what_it_makes(whole, piece):
 
 
 @pytest.mark.parametrize(
-    ("module", "before"), [(transformer, []), (final_size, ["transformer"]), (lora, ["final-size"])]
+    ("module", "before"),
+    [
+        (transformer, []),
+        (final_size, ["transformer"]),
+        (given, ["final-size", "text"]),
+        (lora, ["given", "text"]),
+        (ic_lora, ["given", "text"]),
+    ],
 )
 def test_piece_that_was_stopped_goes_on_bit_for_bit(whole, module, before, tmp_path):
     for needed in ("video-vae", "audio-vae", "upsampler", *before):
@@ -106,7 +131,7 @@ def test_nothing_reads_or_fills_unused_channels(whole, rng):
 
 
 def test_file_of_the_lora_changes_a_transformer_as_the_training_did(whole):
-    network, _ = final_size.trained(whole)
+    network, _ = given.trained(whole)
     params = TransformerParams.from_config(model_config(small=True))
     student = AVTransformer(params, ops=LoraOps)
     begin(student, torch.Generator().manual_seed(1))
