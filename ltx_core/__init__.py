@@ -23,6 +23,7 @@ _HOMES = {
     "StagedLoRA": "request",
     "generate": "two_stage",
     "load_components": "loading",
+    "named_sampler": "sampling.samplers",
     "write_film": "film",
 }
 __all__ = list(_HOMES)

@@ -81,6 +81,44 @@ def test_distilled_takes_its_own_steps(make, workflow, server, small_model):
     assert film(5).same_as(one_step)
 
 
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("high-quality", "1 steps x 3 passes"),
+        ("one-stage", "1 steps x 4 passes"),
+        ("distilled-lora", "8 steps x 1 pass,"),
+    ],
+)
+def test_other_ways_to_sample(name, told, make, workflow, client):
+    """The asked size, with a sound; what the node says is the recipe."""
+    prompt = workflow(name, **SHORT)
+    film = make(prompt)
+    assert film.pictures.shape == (9, 64, 128, 3) and film.pictures.std() > 5
+    assert np.abs(film.sound).max() > 1e-4
+    set_inputs(prompt, "LTXDuoModelLoader", weight_dtype="bf16")  # what is answered from the cache tells nothing anew
+    outputs = client.run(prompt).outputs
+    (sampler,) = [node for node, entry in prompt.items() if entry["class_type"] == "LTXDuoStageOneSampler"]
+    assert outputs[sampler]["text"][0].startswith(told)
+
+
+def test_keyframes(make, workflow, two_images):
+    """An image on frame 0 changes the whole film, and in another way than as its first frame itself."""
+
+    def film(first: str, how: str):
+        prompt = workflow("keyframes", **SHORT)
+        for inputs, name in zip(inputs_of(prompt, "LoadImage"), (first, *two_images), strict=True):
+            inputs["image"] = name
+        conditions = inputs_of(prompt, "LTXDuoImageCondition")
+        assert [own["frame"] for own in conditions] == [0, 60, -1] and conditions[0]["first_frame"] == "keyframe"
+        conditions[0]["first_frame"], conditions[1]["frame"] = how, 4
+        return make(prompt).pictures.astype(float)
+
+    one, other = (film(name, "keyframe") for name in two_images)
+    in_place = film(two_images[0], "in place")
+    for another in (other, in_place):
+        assert (np.abs(one - another).mean(axis=(1, 2, 3)) > 0.1).all()
+
+
 @pytest.fixture
 def saved(server, client, workflow, make) -> str:
     """The latent that the workflow preview-first keeps, as LTX Load Latent names it."""

@@ -1,4 +1,5 @@
 """The shipped workflows, from one description each: canvas file, API file and card.
 
-`catalogue` says what a workflow holds, `canvas` lays it out and writes both files, `cards` draws the thumbnails.
+`catalogue` says what a workflow holds, made of `pieces`; `canvas` lays it out and writes both files, `cards` draws the
+thumbnails.
 """

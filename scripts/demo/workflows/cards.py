@@ -189,9 +189,9 @@ def _distilled() -> Card:
 def _distilled_lora() -> Card:
     card = Card("Distilled LoRA", "dev checkpoint, distilled LoRA at 0.5 in both stages: 8 + 3 steps")
     card.bars((32, 180), 8, ACCENT)
-    card.text((32, 246), "stage one: 8 steps, LoRA 0.5", 18)
+    card.text((32, 246), "8 steps, LoRA 0.5", 18)
     card.bars((32, 310), 3, (126, 166, 255))
-    card.text((32, 376), "stage two: 3 steps, LoRA 0.5", 18)
+    card.text((32, 376), "3 steps, LoRA 0.5", 18)
     card.arrow((258, 260), 48)
     _result(card, RIVER)
     return card
@@ -213,8 +213,9 @@ def _keyframes() -> Card:
     card = Card("Keyframes", "images beside the film, which moves from one to the next")
     lake = _photo(LAKE, STILL)
     for number, image in enumerate((lake, _with_boat(_photo(LAKE, FRAME)).resize(STILL), _night(lake))):
-        card.picture((116 + 246 * number - 82, 140), image)
-        card.arrow((116 + 246 * number - 50, 272), 24)
+        x = 34 + 287 * number
+        card.picture((x, 140), image)
+        card.draw.line((x + 37, 260, x + 37, 318), fill=ACCENT, width=4)
     card.strip(330, "OOOONNNN", lake, _night(lake))
     card.sound((32, 490), 656)
     return card

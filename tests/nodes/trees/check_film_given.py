@@ -59,6 +59,18 @@ def parts(source) -> tuple[torch.Tensor, torch.Tensor]:
 RETAKE = {"start": 0.4, "end": 0.7, "remake": "picture and sound"}
 
 
+def test_a_retake_in_one_stage_at_the_films_own_size(run, model, stage_one, decoded, watched, sizes):
+    source = video(frames=33)
+    given = run("Retake", video=source, **RETAKE)
+    latent = stage_one(model, conditions=given[0], size="full", **sizes(given))
+    (stage,) = watched
+    assert (stage.geometry.width, stage.geometry.height) == (128, 64)
+    _, images, _ = decoded(latent)
+    pictures, _ = parts(source)
+    changed = (images != pictures).any(dim=-1).float().mean(dim=(1, 2))
+    assert (changed[10:18] > 0.9).all() and (changed[:10] == 0).all() and (changed[18:] == 0).all()
+
+
 def test_a_retake_changes_what_is_inside_the_window_alone(run, made, decoded, watched, vae):
     source = video(frames=33)
     given = run("Retake", video=source, **RETAKE)

@@ -2,13 +2,12 @@
 
 from functools import partial
 
-import pytest
 import torch
 
 from ltx_duo.ltx_core.sampling.guidance import LTX_2_3_HQ
 from ltx_duo.ltx_core.sampling.samplers import SAMPLERS
 from ltx_duo.ltx_core.sampling.schedule import DISTILLED_STAGE_ONE, ltx2_sigmas
-from ltx_duo.nodes.comfyui import latents, pipeline
+from ltx_duo.nodes.comfyui import latents
 from ltx_duo.nodes.preflight.report import Report
 from ltx_duo.tests.nodes.trees.preflight_scene import Scene
 
@@ -16,20 +15,10 @@ ONE, TWO = "LTXDuoStageOneSampler", "LTXDuoStageTwoSampler"
 TOKENS_OF_HALF = 2 * 1 * 2  # of 64x32 pixels and 9 frames
 
 
-@pytest.fixture
-def sampled(monkeypatch) -> list:
-    """The stages that are sampled."""
-    seen, sample = [], pipeline.StageRun.sample
-    monkeypatch.setattr(
-        pipeline.StageRun, "sample", lambda self, stage, *rest: seen.append(stage) or sample(self, stage, *rest)
-    )
-    return seen
-
-
-def test_recipe_is_the_models_own(model, stage_one, stage_two, upsampled, sampled, same):
+def test_recipe_is_the_models_own(model, stage_one, stage_two, upsampled, watched, same):
     assert same(stage_one(model), stage_one(model, sampler="recipe", schedule="recipe", size="half"))
     assert same(stage_two(model, upsampled), stage_two(model, upsampled, sampler="recipe"))
-    assert {stage.sampler for stage in sampled} == {model.variant.sampler}
+    assert {stage.sampler for stage in watched} == {model.variant.sampler}
 
 
 def test_every_sampler_makes_another_film(model, stage_one, stage_two, upsampled):
@@ -39,22 +28,22 @@ def test_every_sampler_makes_another_film(model, stage_one, stage_two, upsampled
             assert all(not torch.equal(one, other) for other in made[number + 1 :])
 
 
-def test_noise_of_the_stages_own_device_and_seed(model, stage_one, stage_two, upsampled, sampled, same):
+def test_noise_of_the_stages_own_device_and_seed(model, stage_one, stage_two, upsampled, watched, same):
     """Of ancestral Euler: stage two goes on with the seed of stage one, as long as it continues its noise."""
     stage_one(model, seed=3, sampler="euler_ancestral")
     stage_two(model, upsampled, seed=99, sampler="euler_ancestral")
     stage_two(model, upsampled, noise="new seed", seed=99, sampler="euler_ancestral")
     stage_one(model, sampler="res_2s", noise_device="cpu")
-    one, continued, anew, res_2s = (stage.sampler.keywords for stage in sampled[-4:])
+    one, continued, anew, res_2s = (stage.sampler.keywords for stage in watched[-4:])
     assert [own["noise_seed"] for own in (one, continued, anew)] == [10003, 10010, 10099]
     assert all(own["noise_device"] == torch.device("cpu") for own in (one, continued, anew, res_2s))
     assert "noise_seed" not in res_2s
 
 
-def test_schedules(model, stage_one, sampled):
+def test_schedules(model, stage_one, watched):
     for name, steps in (("by size", 5), ("distilled", 5), ("recipe", 5)):
         stage_one(model, schedule=name, steps=steps, conditions=None)
-    by_size, distilled, recipe = (stage.sigmas for stage in sampled)
+    by_size, distilled, recipe = (stage.sigmas for stage in watched)
     assert torch.equal(by_size, ltx2_sigmas(5, TOKENS_OF_HALF))
     assert torch.equal(distilled, torch.tensor(DISTILLED_STAGE_ONE))
     assert torch.equal(recipe, ltx2_sigmas(5))
@@ -70,10 +59,10 @@ def test_a_schedule_beside_own_sigmas_is_told(nodes, model, vae, texts, names):
     assert "'by size' has no effect" in told[0][1] and len(told[1]) == 1
 
 
-def test_full_size(run, vae, model, stage_one, conditions, sampled):
+def test_full_size(run, vae, model, stage_one, conditions, watched):
     """The asked size, with the images encoded at it; it is decoded at once."""
     whole = stage_one(model, size="full")
-    (stage,) = sampled
+    (stage,) = watched
     assert (stage.geometry.width, stage.geometry.height) == (128, 64)
     video, _ = latents.take(whole)
     assert video.shape[2:] == (2, 2, 4)
@@ -88,13 +77,13 @@ def test_full_size_begins_from_a_latent_of_its_size(model, stage_one, stage_two,
     assert not same(again, upsampled)
 
 
-def test_an_image_on_the_first_frame_as_keyframe(run, image, model, stage_one, sampled, same):
+def test_an_image_on_the_first_frame_as_keyframe(run, image, model, stage_one, watched, same):
     given = {
         how: run("ImageCondition", image=image, frame=0, strength=1.0, crf=-1, first_frame=how)
         for how in ("in place", "keyframe")
     }
     made = {how: stage_one(model, conditions=conditions) for how, conditions in given.items()}
-    assert [stage.video.conditions[0].appended_tokens for stage in sampled] == [0, 2]
+    assert [stage.video.conditions[0].appended_tokens for stage in watched] == [0, 2]
     assert not same(*made.values())
     assert same(made["in place"], stage_one(model))
 
