@@ -1,114 +1,41 @@
 """What the shipped workflows hold."""
 
 from . import texts
-from .canvas import Column, Group, Node, Note, Workflow
-from .model_files import DEV, DISTILLED, GEMMA, LORA, UPSAMPLER, ModelFile
-
-MODELS, INPUTS, SAMPLING, RESULT, CORE = "#3f789e", "#8AA", "#a1309b", "#88A", "#566"
-PREVIEW = "latents/preview"
-
-# Widths of the columns.
-NOTES_WIDE, WIDE, PROMPT_WIDE, GIVEN_WIDE, STAGE_WIDE, STEP_WIDE, RESULT_WIDE = 330, 330, 350, 300, 320, 310, 370
-# Heights of what is as tall as one wants: texts and pictures.
-PROMPT, SHORT_PROMPT, PICTURE, CLIP, PLAYER, FILM = 420, 230, 350, 340, 210, 440
-HOW, FILES, CARDS, STILL = 280, 365, 370, 200
-
-
-def models(checkpoint: ModelFile = DEV, lora: bool = True, upsampler: bool = True) -> Column:
-    nodes = [Node("model", "LTXDuoModelLoader", "models", {"checkpoint": checkpoint.name}, report=True)]
-    if lora:
-        links = {"model": ("model", 0)}
-        nodes.append(Node("lora", "LTXDuoLoraLoader", "models", {"lora": LORA.name}, links, report=True))
-    nodes.append(Node("vae", "LTXDuoVAELoader", "models", {"checkpoint": checkpoint.name}))
-    encoder = {"text_encoder": GEMMA.name, "projection": checkpoint.name}
-    nodes.append(Node("text encoder", "LTXDuoTextEncoderLoader", "models", encoder))
-    if upsampler:
-        nodes.append(Node("upsampler", "LTXDuoUpsamplerLoader", "models", {"upsampler": UPSAMPLER.name}))
-    return Column(WIDE, (Group("Models", MODELS, tuple(nodes)),))
-
-
-def prompt(text: str, height: int = PROMPT, **values) -> Node:
-    links = {"text_encoder": ("text encoder", 0)}
-    return Node("prompt", "LTXDuoTextEncode", "inputs", {"prompt": text, **values}, links, height)
-
-
-def load_image(name: str = "image") -> Node:
-    return Node(name, "LoadImage", "inputs", {"image": "example.png"}, height=PICTURE)
-
-
-def condition(name: str, image: str, frame: int, after: str | None = None) -> Node:
-    links = {"image": (image, 0), **({"conditions": (after, 0)} if after else {})}
-    return Node(name, "LTXDuoImageCondition", "inputs", {"frame": frame}, links)
-
-
-def load_video() -> Node:
-    return Node("film", "LoadVideo", "inputs", {"file": "film.mp4"}, height=CLIP)
-
-
-def given_film(kind: str, title: str, *, words: str, **links: tuple[str, int]) -> Column:
-    """A prompt, a film, and the node that says what of the film is made anew; `from_film` has what it gives."""
-    node = Node("given", kind, "inputs", {}, {"video": ("film", 0), **links}, report=True)
-    # The film is the last: it grows with its player, which is as high as the film is.
-    return Column(PROMPT_WIDE, (Group(title, INPUTS, (prompt(words, SHORT_PROMPT), node, load_video())),))
-
-
-def from_film() -> dict[str, tuple[str, int]]:
-    """Of stage one: the condition, and size, length and frame rate, which are the film's."""
-    names = ("conditions", "width", "height", "frames", "fps")
-    return {name: ("given", output) for output, name in enumerate(names)}
-
-
-def load_audio() -> Node:
-    return Node("audio", "LoadAudio", "inputs", {"audio": "speech.wav"}, height=PLAYER)
-
-
-GUIDANCE = Node("guidance", "LTXDuoGuidance", "sampling", {"preset": "from the model"})
-
-
-def stage_one(model: str = "lora", negative: tuple[str, int] | None = ("prompt", 1), **links) -> Node:
-    inputs = {"model": (model, 0), "vae": ("vae", 0), "positive": ("prompt", 0), **links}
-    if negative:
-        inputs["negative"] = negative
-    return Node("stage one", "LTXDuoStageOneSampler", "sampling", {}, inputs, report=True, preview=True,
-                control="randomize")  # fmt: skip
-
-
-def stage_two(model: str = "lora", source: str = "stage one", audio: str = "stage one", **links) -> tuple[Node, Node]:
-    inputs = {"model": (model, 0), "vae": ("vae", 0), "positive": ("prompt", 0), "latent": ("upsample", 0), **links}
-    enlarge = {"latent": (source, 0), "upsampler": ("upsampler", 0), "vae": inputs["vae"]}
-    return (
-        Node("upsample", "LTXDuoLatentUpsampler", "sampling", {}, enlarge, report=True),
-        Node("stage two", "LTXDuoStageTwoSampler", "sampling", {"audio": audio}, inputs, report=True, preview=True),
-    )
-
-
-def decode(source: str = "stage two", **links) -> Node:
-    inputs = {"latent": (source, 0), "vae": ("vae", 0), **links}
-    return Node("decode", "LTXDuoAVDecode", "result", {}, inputs, report=True)
-
-
-def save(prefix: str = "video/ltx-duo", source: str = "decode") -> Node:
-    return Node("save", "SaveVideo", "result", {"filename_prefix": prefix}, {"video": (source, 0)}, FILM)
-
-
-RESULT_COLUMN = Column(RESULT_WIDE, (Group("Result", RESULT, (decode(), save())),))
-
-
-def how(name: str, height: int = HOW) -> Note:
-    return Note("How to use", texts.HOW[name], height)
-
-
-def files(needed: tuple[ModelFile, ...] = texts.TWO_STAGE_FILES, height: int = FILES, **more) -> Note:
-    return Note("Files", texts.files(needed, **more), height)
-
-
-def cards(height: int = CARDS) -> Note:
-    return Note("Which graphics card", texts.CARDS, height)
-
-
-def notes(name: str, needed: tuple[ModelFile, ...] = texts.TWO_STAGE_FILES) -> Column:
-    return Column(NOTES_WIDE, (how(name), files(needed), cards()))
-
+from .canvas import Column, Group, Node, Workflow
+from .model_files import DEV, DISTILLED, GEMMA, LORA, UPSAMPLER
+from .parts import (
+    CORE,
+    GIVEN_WIDE,
+    GUIDANCE,
+    INPUTS,
+    PICTURE,
+    PREVIEW,
+    PROMPT_WIDE,
+    RESULT,
+    RESULT_COLUMN,
+    RESULT_WIDE,
+    SAMPLING,
+    STAGE_WIDE,
+    STEP_WIDE,
+    STILL,
+    WIDE,
+    cards,
+    condition,
+    decode,
+    files,
+    from_film,
+    given_film,
+    how,
+    load_audio,
+    load_image,
+    models,
+    notes,
+    prompt,
+    save,
+    stage_one,
+    stage_two,
+)
+from .references import REFERENCE_CONTROL, REFERENCE_EDIT
 
 IMAGE_TO_VIDEO = Workflow("image-to-video", (
     notes("image-to-video"),
@@ -361,5 +288,6 @@ REGION = Workflow("region", (
 
 WORKFLOWS = (
     IMAGE_TO_VIDEO, TEXT_TO_VIDEO, SOUND_TO_VIDEO, FIRST_AND_LAST_FRAME, FILM_SOUND, RETAKE, EXTEND, REGION,
-    DISTILLED_MODEL, PREVIEW_FIRST, CONTINUE_FROM_PREVIEW, MIXED_WITH_NATIVE, FROM_CORE_LOADERS,
+    REFERENCE_CONTROL, REFERENCE_EDIT, DISTILLED_MODEL, PREVIEW_FIRST, CONTINUE_FROM_PREVIEW, MIXED_WITH_NATIVE,
+    FROM_CORE_LOADERS,
 )  # fmt: skip
