@@ -23,12 +23,11 @@ PEERS = ("vendor 1.0", "vendor 1.0 compiled", "diffusers", "diffusers compiled")
 
 def ours(model: AVTransformer) -> Prepare:
     def prepare(scene: Scene):
-        device, geometry = scene.video.device, scene.case.geometry
-        ropes = model.rope_tables(geometry.video_positions(device), geometry.audio_positions(device))
+        ropes = model.rope_tables(*scene.positions())
         inputs, passes, graphs = scene.inputs(ropes), scene.passes(), BlockGraphs()
 
         def call() -> list[tuple[Tensor, Tensor]]:
-            finish_transformer(model, scene.video.dtype, device)
+            finish_transformer(model, scene.video.dtype, scene.video.device)
             return model(*inputs, passes, graphs)
 
         return call

@@ -54,7 +54,8 @@ def diffusers_name(name: str) -> str:
 
 def run(model: nn.Module, scene: Scene) -> list[tuple[Tensor, Tensor]]:
     """Velocities of every pass, one forward each."""
-    geometry, device = scene.case.geometry, scene.video.device
+    device = scene.video.device
+    video_positions, audio_positions = scene.positions()
     audio_times = torch.ones(1, scene.audio.shape[1], device=device) * scene.sigma
     sigma = scene.sigma * _TIMESTEP_SCALE
     return [
@@ -67,8 +68,8 @@ def run(model: nn.Module, scene: Scene) -> list[tuple[Tensor, Tensor]]:
             audio_timestep=audio_times * _TIMESTEP_SCALE,
             sigma=sigma,
             audio_sigma=sigma,
-            video_coords=geometry.video_positions(device),
-            audio_coords=geometry.audio_positions(device),
+            video_coords=video_positions,
+            audio_coords=audio_positions,
             isolate_modalities=guidance_pass.isolated,
             spatio_temporal_guidance_blocks=sorted(guidance_pass.perturbed_video_blocks),
             use_cross_timestep=True,

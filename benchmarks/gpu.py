@@ -41,7 +41,7 @@ STEPS = 30
 
 def forward_flop(case: Case, params: TransformerParams, text_tokens: int) -> float:
     """Floating-point operations of one pass, two per multiply-add, modulation left out."""
-    v, a, s = case.geometry.video_tokens, case.geometry.audio_frames, text_tokens
+    v, a, s = case.video_tokens, case.geometry.audio_frames, text_tokens
     d, e = params.video.width, params.audio.width
     video = 28 * v * d * d + 4 * s * d * d + 4 * v * v * d + 4 * v * s * d
     audio = 28 * a * e * e + 4 * s * e * e + 4 * a * a * e + 4 * a * s * e

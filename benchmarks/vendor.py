@@ -24,9 +24,8 @@ def run(model: nn.Module, scene: Scene) -> list[tuple[Tensor, Tensor]]:
     from ltx_core.model.transformer.modality import Modality
 
     kind = p.PerturbationType
-    geometry = scene.case.geometry
     device = scene.video.device
-    video_positions, audio_positions = geometry.video_positions(device), geometry.audio_positions(device)
+    video_positions, audio_positions = scene.positions()
     results = []
     for guidance_pass in scene.passes():
         perturbations = []

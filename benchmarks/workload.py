@@ -34,7 +34,10 @@ TEXT_TOKENS = 1024
 
 @dataclass(frozen=True)
 class Case:
-    """One size; `guided` cases run stage one's four passes, others a single one."""
+    """One size; `guided` cases run stage one's four passes, others a single one.
+
+    reference: how much smaller than the film a reference behind it is, None for none.
+    """
 
     name: str
     width: int
@@ -42,15 +45,29 @@ class Case:
     frames: int
     guided: bool
     sigma: float = 0.8
+    reference: int | None = None
 
     @property
     def geometry(self) -> LatentGeometry:
         return LatentGeometry(self.width, self.height, self.frames, 24.0)
 
+    @property
+    def reference_geometry(self) -> LatentGeometry | None:
+        if self.reference is None:
+            return None
+        return replace(self.geometry, width=self.width // self.reference, height=self.height // self.reference)
+
+    @property
+    def video_tokens(self) -> int:
+        """The film's and the reference's."""
+        behind = self.reference_geometry
+        return self.geometry.video_tokens + (0 if behind is None else behind.video_tokens)
+
 
 CASES = {
     "small": Case("stage one, smallest", 384, 256, 25, guided=True),
     "stage-one": Case("stage one", 768, 512, 121, guided=True),
+    "reference": Case("stage one with a reference of half the size", 768, 512, 121, guided=True, reference=2),
     "stage-two": Case("stage two", 1536, 1024, 121, guided=False),
 }
 TINY = Case("proof that the script works", 64, 64, 9, guided=True)
@@ -88,7 +105,8 @@ def randomise(module: nn.Module, seed: int) -> nn.Module:
 
 @dataclass(frozen=True)
 class Scene:
-    """Random tokens, prompts and positions of a case, as image-to-video has them: the first frame is held."""
+    """Random tokens, prompts and positions of a case, as image-to-video has them: the first frame is held, and so is a
+    reference."""
 
     case: Case
     video: Tensor
@@ -105,15 +123,15 @@ class Scene:
             return torch.randn(shape, generator=generator, device=device, dtype=torch.float32).to(dtype)
 
         geometry = case.geometry
-        mask = torch.ones(1, geometry.video_tokens, device=device)
-        mask[:, : geometry.frame_tokens] = 0.0
+        mask = torch.ones(1, case.video_tokens, device=device)
+        mask[:, : geometry.frame_tokens] = mask[:, geometry.video_tokens :] = 0.0
         prompts = [
             (normal(1, text_tokens, params.video.context_dim), normal(1, text_tokens, params.audio.context_dim))
             for _ in range(2)
         ]
         return cls(
             case,
-            normal(1, geometry.video_tokens, 128),
+            normal(1, case.video_tokens, 128),
             normal(1, geometry.audio_frames, 128),
             mask,
             tuple(prompts),
@@ -131,6 +149,16 @@ class Scene:
     @property
     def sigma(self) -> Tensor:
         return torch.full((1,), self.case.sigma, device=self.video.device)
+
+    def positions(self) -> tuple[Tensor, Tensor]:
+        """Bounds of the video's tokens and of the audio's."""
+        geometry, behind, device = self.case.geometry, self.case.reference_geometry, self.video.device
+        video = geometry.video_positions(device)
+        if behind is not None:
+            own = behind.video_positions(device)
+            own[:, 1:] *= self.case.reference
+            video = torch.cat((video, own), dim=2)
+        return video, geometry.audio_positions(device)
 
     def passes(self) -> list[GuidancePass]:
         positive, negative = self.contexts

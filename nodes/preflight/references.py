@@ -62,7 +62,7 @@ def _check_strength(
     slot, stage = STRENGTHS[not one], "one" if one else "two"
     if all(node.value(slot, NUMBER) == 0 for node in loaders if loras[node.id].reference is not None):
         report.warn(reference, f"No IC-LoRA reads this reference in stage {stage}. Put LTX LoRA Loader with an IC-LoRA "
-                    f"before LTX Stage {stage.capitalize()} Sampler, with a strength in stage {stage}.")  # fmt: skip
+                    f"before that stage's sampler, with a strength in stage {stage}.")  # fmt: skip
 
 
 def _check_factors(

@@ -199,6 +199,20 @@ def test_what_is_not_made_anew_of_a_film_comes_out_as_it_is(name, make, workflow
     assert abs(info.sound_seconds - info.video_seconds) < 0.06
 
 
+@pytest.mark.parametrize("name", ["reference-control", "reference-edit"])
+def test_the_reference_leads(name, make, workflow, given_film, server):
+    """Another film, another result; the edit keeps the film's own sound."""
+    size = {"width": 256, "height": 128} if name == "reference-edit" else {}
+    made = make(workflow(name, **size))
+    assert made.pictures.shape == (17, *((64, 128) if name == "reference-edit" else (128, 128)), 3)
+    save_film(STAR, server.base / "input" / "film.mp4", frames=25, width=192)
+    other = make(workflow(name, **size))
+    assert len(other.pictures) == 25
+    info = media.probe(other.path)
+    assert info.fps == 24.0 and abs(info.sound_seconds - info.video_seconds) < 0.06
+    assert not np.array_equal(other.pictures[:17], made.pictures)
+
+
 def test_a_region_of_a_film_changes_where_it_is_painted(make, workflow, given_film):
     changed = differs(make(workflow("region", steps=1)).pictures, given_film)
     left, top, right, bottom = PAINTED

@@ -12,6 +12,8 @@ OUTPUTS = {
     "LTXDuoImageCondition": ["LTXDUO_CONDITIONS"],
     "LTXDuoSoundCondition": ["LTXDUO_CONDITIONS", "INT"],
     **{name: ["LTXDUO_CONDITIONS", "INT", "INT", "INT", "FLOAT"] for name in FILMS},
+    "LTXDuoReferenceVideo": ["LTXDUO_CONDITIONS", "INT", "INT", "INT", "FLOAT"],
+    "LTXDuoReferenceVoice": ["LTXDUO_CONDITIONS"],
     "LTXDuoGuidance": ["LTXDUO_GUIDANCE"],
     "LTXDuoStageOneSampler": ["LATENT"],
     "LTXDuoUpsamplerLoader": ["LTXDUO_UPSAMPLER"],

@@ -32,6 +32,8 @@ OFFICIAL = "Lightricks/LTX-2.3/resolve/main"
 PLACES = {
     "gemma": "Comfy-Org/ltx-2/resolve/main/split_files/text_encoders",
     "fp8": "Lightricks/LTX-2.3-fp8/resolve/main",
+    "union-control": "Lightricks/LTX-2.3-22b-IC-LoRA-Union-Control/resolve/main",
+    "day-to-night": "Lightricks/LTX-2.3-22b-IC-LoRA-Day-To-Night/resolve/main",
 }
 
 

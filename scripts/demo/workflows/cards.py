@@ -160,6 +160,28 @@ def _region() -> Card:
     return card
 
 
+def _reference_control() -> Card:
+    card = Card("Reference: control", "a film that follows the edges, depth or poses of yours")
+    given = _photo(RIVER, (180, 120))
+    edges = ImageOps.autocontrast(given.convert("L").filter(ImageFilter.FIND_EDGES)).convert("RGB")
+    card.film((32, 190), edges)
+    card.text((32, 372), "what leads", 18)
+    card.arrow((274, 260), 32)
+    _result(card, RIVER)
+    return card
+
+
+def _reference_edit() -> Card:
+    card = Card("Reference: edit", "a film changed by an IC-LoRA, with its own sound")
+    card.film((32, 190), _photo(LAKE, (180, 120)))
+    card.text((32, 372), "your film", 18)
+    card.arrow((274, 260), 32)
+    card.film((320, 138), _night(_photo(LAKE, FRAME)))
+    card.sound((322, 450), 366)
+    card.text((322, 490), "its own sound", 18)
+    return card
+
+
 def _first_and_last_frame() -> Card:
     card = Card("First and last frame", "a film between two images, with sound")
     first, last = _photo(LAKE, (198, 132)), _night(_photo(RIVER, (198, 132)))
@@ -340,6 +362,8 @@ _CARDS = {
     "retake": _retake,
     "extend": _extend,
     "region": _region,
+    "reference-control": _reference_control,
+    "reference-edit": _reference_edit,
     "distilled": _distilled,
     "distilled-lora": _distilled_lora,
     "high-quality": _high_quality,

@@ -38,7 +38,13 @@ UPSAMPLER = ModelFile("ltx-2.3-spatial-upscaler-x2-1.1.safetensors", "latent_ups
 GEMMA = ModelFile(
     "gemma_3_12B_it_fp4_mixed.safetensors", "text_encoders", "9.4 GB", "Comfy-Org/ltx-2", "split_files/text_encoders/"
 )
-FILES = (DEV, DISTILLED, LORA, UPSAMPLER, GEMMA)
+CONTROL = ModelFile(
+    "ltx-2.3-22b-ic-lora-union-control-ref0.5.safetensors", "loras", "0.7 GB", f"{LIGHTRICKS}-22b-IC-LoRA-Union-Control"
+)
+NIGHT = ModelFile(
+    "ltx-2.3-22b-ic-lora-day-to-night-0.9.safetensors", "loras", "0.3 GB", f"{LIGHTRICKS}-22b-IC-LoRA-Day-To-Night"
+)
+FILES = (DEV, DISTILLED, LORA, UPSAMPLER, GEMMA, CONTROL, NIGHT)
 
 # What notes name besides: the publisher's own files, in bf16.
 DEV_BF16 = ModelFile("ltx-2.3-22b-dev.safetensors", "checkpoints", "46.1 GB")

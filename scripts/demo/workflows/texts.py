@@ -1,6 +1,7 @@
 """Prompts and notes of the shipped workflows."""
 
 from .model_files import (
+    CONTROL,
     DEV,
     DEV_BF16,
     DISTILLED,
@@ -8,6 +9,7 @@ from .model_files import (
     GEMMA,
     GEMMA_FOLDER_PAGE,
     LORA,
+    NIGHT,
     UPSAMPLER,
     ModelFile,
 )
@@ -58,6 +60,15 @@ PAINTED = (
     "On the table stands a glass vase with red tulips; their petals tremble a little in the draught, and light falls "
     "through the water. Everything around it stays as it is, in the same light and in the same perspective."
 )
+CONTROLLED = (
+    "A robot of brushed brass walks through a greenhouse of glass and steel, its joints turning smoothly, warm light "
+    "from lamps between the plants; drops run down the panes behind it. Sound: soft metallic steps on stone, a quiet "
+    "whirr of its joints, water dripping from the leaves."
+)
+NIGHT_FALLS = (
+    "The same scene at night: a deep blue sky with a few stars, lamps that are lit and throw warm pools of light, "
+    "windows that glow, long soft shadows. Everything moves as it did by day."
+)
 NEGATIVE = (
     "blurry, low quality, overexposed, still image, flicker, watermark, subtitles, distorted shapes, muffled or "
     "distorted sound, hiss"
@@ -66,6 +77,8 @@ NEGATIVE = (
 TWO_STAGE_FILES = (DEV, LORA, UPSAMPLER, GEMMA)
 DISTILLED_FILES = (DISTILLED, UPSAMPLER, GEMMA)
 PREVIEW_FILES = (DEV, GEMMA)
+CONTROL_FILES = (DISTILLED, CONTROL, UPSAMPLER, GEMMA)
+EDIT_FILES = (DISTILLED, NIGHT, GEMMA)
 
 
 def files(needed: tuple[ModelFile, ...], loaders: str = "model, VAE, projection") -> str:
@@ -145,6 +158,18 @@ HOW = {
     "3. Describe **what is to be there**, press Run.\n\n"
     "- What is not painted comes out as it is.\n"
     "- What moves: paint all places that it passes.",
+    "reference-control": "## Control by a reference film\n\n"
+    "Load a film, describe **what is to be seen in its shapes**, press Run.\n\n"
+    "- The edges of the film lead; depth or poses do too: put another node in the place of Canny.\n"
+    "- The LoRA acts in stage one; stage two refines freely.\n"
+    "- Too strict: *attention_strength* 0.6.\n"
+    "- Size, length and frame rate come from the film, in steps of 128 pixels.",
+    "reference-edit": "## Edit by a reference film\n\n"
+    "Load a film, describe **how it is to look**, press Run. For another edit take another IC-LoRA; docs/ic-loras.md "
+    "lists them.\n\n"
+    "- One stage at the film's own size (*size* full): stage two would take the edit back.\n"
+    "- The film's own sound is kept. A silent film: bypass LTX Sound Condition (Ctrl+B).\n"
+    "- Size, length and frame rate come from the film, in steps of 128 pixels.",
     "distilled": "## Distilled checkpoint: 8 + 3 steps\n\n"
     "The fastest way: one pass a step, **no guidance and no negative prompt**. Stage one runs the model 8 times, not "
     "120.\n\n"

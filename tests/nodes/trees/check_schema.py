@@ -29,6 +29,8 @@ TABLE = {
     "LTXDuoRetake": (FILM, FILM_OUTPUTS),
     "LTXDuoExtend": (FILM, FILM_OUTPUTS),
     "LTXDuoRegion": (["VIDEO", "MASK", "LTXDUO_CONDITIONS", "LTXDUO_VAE,VAE"], FILM_OUTPUTS),
+    "LTXDuoReferenceVideo": (["VIDEO", "LTXDUO_CONDITIONS", "MASK"], FILM_OUTPUTS),
+    "LTXDuoReferenceVoice": (["AUDIO", "LTXDUO_CONDITIONS", "LTXDUO_VAE,VAE"], ["LTXDUO_CONDITIONS"]),
     "LTXDuoGuidance": ([], ["LTXDUO_GUIDANCE"]),
     "LTXDuoStageOneSampler": (
         [
