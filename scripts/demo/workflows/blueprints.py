@@ -112,14 +112,10 @@ def _inside(workflow: Workflow) -> Workflow:
 
 
 def _cut(column: Column, names: set[str]) -> Column:
-    """A column whose nodes are linked with the nodes of these names only, and whose seeds stay as they are.
-
-    The front end would change the seed inside, which the blueprint's own overrides.
-    """
+    """A column whose nodes are linked with the nodes of these names only."""
 
     def cut(node: Node) -> Node:
-        links = {name: link for name, link in node.links.items() if link[0] in names}
-        return replace(node, links=links, control="fixed")
+        return replace(node, links={name: link for name, link in node.links.items() if link[0] in names})
 
     return replace(column, parts=tuple(replace(group, nodes=tuple(map(cut, group.nodes))) for group in column.groups))
 
