@@ -15,6 +15,7 @@ const ENDS = ["execution_success", "execution_error", "execution_interrupted"];
 const QUEUEING_MS = 1000; // at most, until the front end has taken down what it queues
 
 let queueing = false;
+let running = null; // the node of ours that was the last to begin
 
 const isOurs = (node) => node?.type?.startsWith(OURS);
 
@@ -110,8 +111,10 @@ app.registerExtension({
 
   setup() {
     api.addEventListener("executing", ({ detail }) => {
-      const node = detail != null && nodeOf(detail);
-      if (isOurs(node)) keep(node, null); // another run, another report
+      const node = detail != null ? nodeOf(detail) : null;
+      if (running && running !== node) removeWidget(running, WHILE_RUNNING); // what it did last it does no more
+      running = isOurs(node) ? node : null;
+      if (running) keep(running, null); // another run, another report
     });
     for (const end of ENDS)
       api.addEventListener(end, () => {

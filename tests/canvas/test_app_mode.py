@@ -8,7 +8,6 @@ from ltx_duo.tests.canvas.canvas import Canvas, Kind
 from ltx_duo.tests.canvas.conftest import SCREENSHOTS
 from ltx_duo.tests.servers import NAMES, WORKFLOWS
 
-TOGGLE = "() => app.extensionManager.command.execute('Comfy.ToggleLinear')"
 SET = "([id, name, value]) => { app.graph.getNodeById(id).widgets.find(w => w.name === name).value = value; }"
 SMALL = {"width": 192, "height": 128, "frames": 9, "steps": 2, "seed": 812}
 MOST_INPUTS = 8
@@ -25,7 +24,9 @@ def open_app(canvas: Canvas, name: str) -> list[str]:
     """The names of what the app asks for."""
     graph = json.loads((WORKFLOWS / f"{name}.json").read_text())
     canvas.load(graph, name)
-    canvas.page.evaluate(TOGGLE)
+    enter = canvas.page.get_by_role("button", name="Enter app mode")
+    if enter.is_visible():  # else the tab before was an app already
+        enter.click()
     canvas.page.get_by_test_id("linear-run-button").wait_for()
     canvas.page.get_by_test_id("app-mode-widget-item").first.wait_for()
     return canvas.page.get_by_test_id("app-mode-widget-item").all_inner_texts()

@@ -2,6 +2,7 @@
 
 import json
 import re
+import uuid
 
 import pytest
 
@@ -12,8 +13,35 @@ from ltx_duo.tests.servers import WORKFLOWS
 SMALL = {"width": 192, "height": 128, "frames": 9, "steps": 3, "seed": 501}
 STAGE_ONE, STAGE_TWO = "LTXDuoStageOneSampler", "LTXDuoStageTwoSampler"
 REPORTS = [r"3 steps x 4 passes, .* s a step, .* s; sigma 1 to 0", r"3 steps x 1 pass, .*; sigma 0\.9094 to 0"]
+EMPTY_PLACE = (720, 890)
 TRACKER = "app.extensionManager.workflow.activeWorkflow.changeTracker"
 OUR_NODES = "state => state.nodes.filter(node => node.type.includes('Sampler')).map(node => node.properties)"
+
+
+# Where nothing but our own nodes shows something: a player of ComfyUI's own changes its node's size.
+KEEP_LATENT = """() => {
+    const [decode, save, stageTwo] = ["LTXDuoAVDecode", "SaveVideo", "LTXDuoStageTwoSampler"].map(
+        type => app.graph._nodes.find(node => node.type === type)
+    );
+    const keep = LiteGraph.createNode("LTXDuoSaveLatent");
+    keep.pos = decode.pos;
+    app.graph.remove(decode);
+    app.graph.remove(save);
+    app.graph.add(keep);
+    stageTwo.connect(0, keep, 0);
+    app.graph.updateExecutionOrder();
+}"""
+SET = "([id, name, value]) => { app.graph.getNodeById(id).widgets.find(w => w.name === name).value = value; }"
+# What every node shows of its work, each time that one tells of it.
+WATCH_TEXTS = """() => {
+    window.shownTexts = [];
+    window.jobEnded = false;
+    app.api.addEventListener("execution_success", () => (window.jobEnded = true));
+    const shown = node => (node.widgets ?? []).filter(w => w.name === "$$node-text-preview");
+    app.api.addEventListener("progress_text", () => window.shownTexts.push(
+        app.graph._nodes.flatMap(node => shown(node).map(widget => [node.type, widget.value]))
+    ));
+}"""
 
 
 def what_is_queued(canvas) -> dict:
@@ -74,3 +102,30 @@ def test_is_gone_when_its_node_runs_again(canvas):
     canvas.page.wait_for_timeout(SETTLE_MS)
     assert canvas.report(sampler) is None
     assert "ltx_duo_report" not in json.dumps(canvas.graph())
+
+
+@pytest.mark.parametrize("tab", [Kind(False, False), Kind(True, True)], ids=str, indirect=True)
+def test_a_run_shows_what_is_done_now_and_adds_no_undo_step(canvas):
+    canvas.load(json.loads((WORKFLOWS / "text-to-video.json").read_text()), "text-to-video")
+    canvas.page.evaluate(KEEP_LATENT)
+    sampler = canvas.id_of(STAGE_ONE)
+    for name, value in SMALL.items():
+        canvas.type_value(sampler, name, value)
+    canvas.page.evaluate(SET, [sampler, "control_after_generate", "fixed"])
+    canvas.page.evaluate(SET, [canvas.id_of("LTXDuoTextEncode"), "prompt", f"not encoded before, {uuid.uuid4()}"])
+    canvas.page.mouse.click(*EMPTY_PLACE)
+    canvas.page.wait_for_timeout(SETTLE_MS)
+    steps = canvas.page.evaluate(f"() => {TRACKER}.undoQueue.length")
+    canvas.page.evaluate(WATCH_TEXTS)
+    canvas.run()
+    canvas.page.wait_for_function("() => window.jobEnded")
+    canvas.page.wait_for_timeout(2 * SETTLE_MS)
+    canvas.page.mouse.click(*EMPTY_PLACE)
+    canvas.page.wait_for_timeout(SETTLE_MS)
+    assert canvas.report(sampler)
+    assert canvas.page.evaluate(f"() => {TRACKER}.undoQueue.length") == steps
+
+    shown = canvas.page.evaluate("() => window.shownTexts")
+    assert ["LTXDuoTextEncode", "encoding prompt 1"] in [text for texts in shown for text in texts]
+    sampling = [texts for texts in shown if [STAGE_ONE, "sampling"] in texts]
+    assert sampling and all(kind != "LTXDuoTextEncode" for texts in sampling for kind, _ in texts)

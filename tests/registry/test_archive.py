@@ -8,7 +8,7 @@ from ltx_duo.scripts.demo import media, models
 from ltx_duo.scripts.demo.client import Client, set_inputs
 from ltx_duo.scripts.demo.server import PACK, ComfyServer, make_base
 
-FOLDERS = {"locales", "ltx_core", "nodes", "web", "workflows"}
+FOLDERS = {"locales", "ltx_core", "nodes", "subgraphs", "web", "workflows"}
 FILES = {"CHANGELOG.md", "LICENSE", "README.md", "__init__.py", "pyproject.toml"}
 
 

@@ -1,6 +1,7 @@
-"""Writes the shipped workflows, their cards and the help pages' pictures; asks a ComfyUI for the nodes' inputs.
+"""Writes the shipped workflows, their cards, the blueprints and the help pages' pictures.
 
-After `bash scripts/setup.sh demo`, in the folder scripts: `../.local/venv/bin/python -m demo.workflows`
+A ComfyUI is asked for the nodes' inputs.  After `bash scripts/setup.sh demo`, in the folder scripts:
+`../.local/venv/bin/python -m demo.workflows`
 """
 
 import tempfile
@@ -8,7 +9,7 @@ from pathlib import Path
 
 from ..client import Client
 from ..server import PACK, ComfyServer, make_base
-from . import canvas, cards, catalogue
+from . import blueprints, canvas, cards, catalogue
 
 
 def main() -> None:
@@ -22,6 +23,10 @@ def main() -> None:
         api.write_text(canvas.to_text(canvas.to_api(workflow, object_info)))
         cards.draw(workflow.name, place.with_suffix(".jpg"))
         print(workflow.name)
+    for blueprint in blueprints.BLUEPRINTS:
+        content = blueprints.to_file(blueprint, object_info)
+        (PACK / "subgraphs" / f"{blueprint.title}.json").write_text(canvas.to_text(content))
+        print(blueprint.title)
     for name in cards.HELP_PICTURES:
         cards.draw(name, PACK / "web" / "docs" / f"{name}.jpg")
 

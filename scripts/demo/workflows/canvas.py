@@ -5,7 +5,7 @@ import uuid
 from dataclasses import dataclass, field
 
 from . import model_files
-from .layout import Placed, lay_out
+from .layout import Layout, Placed, lay_out
 from .schemas import is_widget, specifications
 
 NOTE = "MarkdownNote"
@@ -132,43 +132,52 @@ def to_api(workflow: Workflow, object_info: dict) -> dict:
 
 def to_canvas(workflow: Workflow, object_info: dict) -> dict:
     """The graph as the front end saves it."""
-    ids = workflow.ids()
-    links = _links(workflow, object_info)
     layout = lay_out(workflow.columns, object_info)
-    nodes = [_draw(place, ids[place.item.name], links, object_info[place.item.type]) for place in layout.nodes]
-    nodes += [_draw_note(place, number) for number, place in enumerate(layout.notes, start=len(nodes) + 1)]
-    for order, node in enumerate(nodes):
-        node["order"] = order
+    drawn = draw(workflow, layout, object_info)
     return {
         "id": str(uuid.uuid5(NAMESPACE, workflow.name)),
         "revision": 0,
-        "last_node_id": len(nodes),
-        "last_link_id": len(links),
-        "nodes": nodes,
-        "links": links,
-        "groups": [_frame(place, number) for number, place in enumerate(layout.groups, start=1)],
+        "last_node_id": len(drawn["nodes"]),
+        "last_link_id": len(drawn["links"]),
+        **drawn,
         "config": {},
         "extra": {"ds": layout.view(), "linearData": _app(workflow)},
         "version": 0.4,
     }
 
 
+def draw(workflow: Workflow, layout: Layout, object_info: dict) -> dict[str, list]:
+    """Nodes with their notes, links as [link id, source node, its output, target node, its slot, type], and groups."""
+    ids = workflow.ids()
+    links = _links(workflow, object_info)
+    nodes = [_draw(place, ids[place.item.name], links, object_info[place.item.type]) for place in layout.nodes]
+    nodes += [_draw_note(place, number) for number, place in enumerate(layout.notes, start=len(nodes) + 1)]
+    for order, node in enumerate(nodes):
+        node["order"] = order
+    groups = [_frame(place, number) for number, place in enumerate(layout.groups, start=1)]
+    return {"nodes": nodes, "links": links, "groups": groups}
+
+
 def _app(workflow: Workflow) -> dict:
     """The front end's app: what it asks for as [node id, input], and the ids of the nodes whose results it shows."""
     ids = workflow.ids()
-    inputs = [
-        [ids[node.name], name]
+    inputs = [[ids[node.name], name] for node, name in few_inputs(workflow)]
+    return {"inputs": inputs, "outputs": [ids[node.name] for node in workflow.nodes if node.type == APP_OUTPUT]}
+
+
+def few_inputs(workflow: Workflow) -> list[tuple[Node, str]]:
+    """What is asked of somebody who does not look at the graph."""
+    return [
+        (node, name)
         for kind, names in APP_INPUTS.items()
         for node in workflow.nodes
         if node.type == kind
         for name in names
         if name not in node.links
     ]
-    return {"inputs": inputs, "outputs": [ids[node.name] for node in workflow.nodes if node.type == APP_OUTPUT]}
 
 
 def _links(workflow: Workflow, object_info: dict) -> list[list]:
-    """[link id, source node, its output, target node, its slot, type]."""
     ids, types = workflow.ids(), {node.name: node.type for node in workflow.nodes}
     links = []
     for node in workflow.nodes:

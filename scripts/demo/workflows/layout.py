@@ -46,13 +46,17 @@ class Layout:
     groups: tuple[Placed, ...]
     notes: tuple[Placed, ...]
 
+    def corner(self) -> tuple[int, int]:
+        """The lower right of everything."""
+        places = [*self.groups, *self.notes]
+        return max(place.x + place.width for place in places), max(place.y + place.height for place in places)
+
     def view(self) -> dict:
         """The front end's scale and offset at which all of it is in view."""
         # Group frames are the outermost, but for columns of notes alone.
         places = [*self.groups, *self.notes]
         left, top = min(place.x for place in places), min(place.y for place in self.groups)
-        right = max(place.x + place.width for place in places)
-        bottom = max(place.y + place.height for place in places)
+        right, bottom = self.corner()
         across, down = (FREE_RIGHT - FREE_LEFT) / (right - left), (FREE_BOTTOM - FREE_TOP) / (bottom - top)
         scale = min(LARGEST_SCALE, int(1000 * min(across, down)) / 1000)
         return {"scale": scale, "offset": [round(FREE_LEFT / scale - left), round(FREE_TOP / scale - top)]}
