@@ -150,12 +150,12 @@ def with_connectors(model: Checkpoint, connectors: Checkpoint) -> Checkpoint:
     check(connectors, Use.CONNECTORS)
     common_generation(model, connectors)
     params = TransformerParams.from_config(model.config)
-    for modality, stream in (("video", params.video), ("audio", params.audio)):
+    for modality, wanted in params.text_widths.items():
         width = ConnectorParams.from_config(connectors.config, modality).width
-        if width != stream.context_dim:
+        if width != wanted:
             raise CheckpointError(
                 f"The {modality} text connector in {connectors.path} makes text {width:,} wide, but the transformer in "
-                f"{model.path} takes {stream.context_dim:,}. Choose the connectors of the same model."
+                f"{model.path} takes {wanted:,}. Choose the connectors of the same model."
             )
     return connectors
 

@@ -69,6 +69,12 @@ class TransformerParams:
     caption_channels: int | None
     cross_timestep: Literal["own", "other"] = "own"
 
+    @property
+    def text_widths(self) -> dict[str, int]:
+        """How wide the text is that the transformer takes from the connectors, by modality."""
+        own = {"video": self.video.context_dim, "audio": self.audio.context_dim}
+        return own if self.caption_channels is None else dict.fromkeys(own, self.caption_channels)
+
     @classmethod
     def from_config(cls, config: dict) -> "TransformerParams":
         """Reads the `transformer` section of a checkpoint's config; CheckpointError on what the engine cannot run."""
