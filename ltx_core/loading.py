@@ -12,7 +12,6 @@ from .audio_vae import AudioDecoder, AudioEncoder, AudioVAEParams
 from .checkpoint import Checkpoint, Component, common_generation
 from .components import Components
 from .errors import CheckpointError, LTXError
-from .generation import Generation
 from .gguf_file import GgufFile
 from .gguf_weights import expanded
 from .lora.names import CONNECTORS
@@ -27,7 +26,7 @@ from .text.tokenizer import GemmaTokenizer, tokenizer_file
 from .transformer.model import AVTransformer
 from .transformer.params import TransformerParams
 from .upsampler import LatentUpsampler, UpsamplerParams
-from .variants import kind_of_name, variant_of
+from .variants import RUN_NAMES, is_run, kind_of_name, variant_of
 from .video_vae import VideoDecoder, VideoEncoder, VideoVAEParams
 from .vocoder.model import build_vocoder
 from .vocoder.params import VocoderParams
@@ -241,9 +240,9 @@ def load_components(
     main, text, upscale = map(Checkpoint.open, (checkpoint, gemma, upsampler))
     common_generation(main, text, upscale)
     for file in (main, text, upscale):
-        if file.generation in (Generation.V2_5, Generation.LATER):
+        if not is_run(file.generation):
             raise CheckpointError(
-                f"{file.path} is of {file.generation_name}, which this engine does not run. Use LTX-2.3."
+                f"{file.path} is of {file.generation_name}, which this engine does not run. Use one of {RUN_NAMES}."
             )
     main.require(*_OF_CHECKPOINT)
     text.require(Component.GEMMA)

@@ -107,6 +107,16 @@ MODEL_VARIANTS = {
 }
 
 
+# The generations that are run, the newest first, and what messages call them.
+RUN = tuple(dict.fromkeys(generation for generation, _ in MODEL_VARIANTS))
+RUN_NAMES = " and ".join(map(str, RUN))
+
+
+def is_run(generation: Generation | None) -> bool:
+    """Whether a file of that generation can be used, as far as that tells; files that tell none are good."""
+    return generation is None or generation in RUN
+
+
 def variant_of(kind: Kind, generation: Generation | None = None) -> ModelVariant:
     """The record of a model; a file that does not say its generation, or has one without a record, counts as 2.3."""
     return MODEL_VARIANTS.get((generation, kind), MODEL_VARIANTS[Generation.V2_3, kind])

@@ -23,6 +23,8 @@ from .conditioning import notes_on
 from .core_upsampler import latent_upsampler
 from .core_vae import video_vae
 from .fitting import with_more_room
+from .generations import check_together
+from .handles import SampledModel
 from .memory import check_finite
 from .progress import READING, NodeProgress
 from .report import NodeReport
@@ -56,6 +58,8 @@ def run_stage_one(
     """
     report = report or NodeReport()
     model, vae = core_model.take(model, report), video_vae(vae)
+    made_by = None if latent is None else latents.generation_of(latent)
+    check_together(model=model.generation, vae=vae.generation, latent=made_by)
     geometry = check_two_stage(width, height, frames, fps).half()
     guidance = model.variant.guidance if guidance is None else guidance
     own = sigmas is not None
@@ -97,7 +101,7 @@ def run_stage_one(
     )  # fmt: skip
     result = run.sample(stage, generator, report)
     return latents.make(
-        result.video, _bits(heard, result.audio), _info(geometry, generator), like=latent, sound=sound or kept,
+        result.video, _bits(heard, result.audio), _info(geometry, generator, model), like=latent, sound=sound or kept,
         film=film, kept=(picture, heard),
     )  # fmt: skip
 
@@ -121,6 +125,7 @@ def run_stage_two(
     report = report or NodeReport()
     model, vae = core_model.take(model, report), video_vae(vae)
     video, _ = latents.take(latent)
+    check_together(model=model.generation, vae=vae.generation, latent=latents.generation_of(latent))
     features = model.features(positive), None
     geometry = geometry_of_latent(video, latents.fps_of(latent, positive, report))
     start = _fitted(latent, geometry)
@@ -158,7 +163,7 @@ def run_stage_two(
     result = run.sample(stage, generator, report)
     audio = _bits(heard, start.audio if keep_audio else result.audio)
     return latents.make(
-        result.video, audio, _info(geometry, generator), like=latent, sound=sound or kept, film=film,
+        result.video, audio, _info(geometry, generator, model), like=latent, sound=sound or kept, film=film,
         kept=(picture, heard),
     )  # fmt: skip
 
@@ -169,6 +174,7 @@ def run_upsampler(latent: dict, upsampler: object, vae: object, report: NodeRepo
     `upsampler` and `vae`: as `core_upsampler.latent_upsampler` and `core_vae.video_vae` take them.
     """
     upsampler, vae = latent_upsampler(upsampler), video_vae(vae)
+    check_together(latent=latents.generation_of(latent), vae=vae.generation)
     (report or NodeReport()).warn(upsampler.note)
     video, audio = latents.take(latent)
     progress = NodeProgress({READING: 1, "upsampling": 4})
@@ -211,8 +217,8 @@ def _warn(
         report.warn(remark)
 
 
-def _info(geometry: LatentGeometry, generator: torch.Generator) -> latents.StageInfo:
-    return latents.StageInfo(float(geometry.fps), generator.device.type, generator.get_state())
+def _info(geometry: LatentGeometry, generator: torch.Generator, model: SampledModel) -> latents.StageInfo:
+    return latents.StageInfo(float(geometry.fps), generator.device.type, generator.get_state(), model.generation)
 
 
 def _film(given: Given | None, latent: dict, report: NodeReport) -> GivenFilm | None:

@@ -114,20 +114,34 @@ PREFIXES_2_0 = {
 }
 
 
+PROJECTION_2_0 = {"text_embedding_projection.aggregate_embed.weight": (3840, 188160)}
+
+
 @pytest.mark.parametrize(
-    "parts",
+    ("parts", "more", "use"),
     [
-        (Component.TRANSFORMER, Component.VIDEO_CONNECTOR, Component.AUDIO_CONNECTOR),
-        (Component.VIDEO_ENCODER, Component.VIDEO_DECODER),
-        (Component.AUDIO_DECODER, Component.VOCODER),
+        ((Component.TRANSFORMER, Component.VIDEO_CONNECTOR, Component.AUDIO_CONNECTOR), {}, Use.MODEL),
+        ((Component.VIDEO_CONNECTOR, Component.AUDIO_CONNECTOR), PROJECTION_2_0, Use.CONNECTORS),
+        ((), PROJECTION_2_0, Use.PROJECTION),
+        ((Component.VIDEO_ENCODER, Component.VIDEO_DECODER), {}, Use.VIDEO),
+        ((Component.AUDIO_DECODER, Component.VOCODER), {}, Use.AUDIO),
     ],
 )
-def test_parts_of_2_0_without_metadata_take_its_config(write, parts):
-    checkpoint = completed(Checkpoint.open(write("part.safetensors", more=tensors_2_0(*parts))))
+def test_parts_of_2_0_without_metadata_take_its_config(write, parts, more, use):
+    checkpoint = completed(Checkpoint.open(write("part.safetensors", more=tensors_2_0(*parts) | more)))
     assert checkpoint.generation is Generation.V2_0
+    check(checkpoint, use)
+    assert use in uses(checkpoint)
     for part in parts:
         assert checkpoint.config_for(part)[SECTIONS[part]] == LTX_2_0[SECTIONS[part]]
         check_part(checkpoint, part)
+
+
+def test_a_projection_of_2_0_of_another_shape(write):
+    """Its rows are as wide as one of the states that it takes."""
+    changed = {"text_embedding_projection.aggregate_embed.weight": (3840, 188161)}
+    with pytest.raises(CheckpointError, match="The text projection in .* does not fit"):
+        check(completed(Checkpoint.open(write("part.safetensors", more=changed))), Use.PROJECTION)
 
 
 def test_what_does_not_fit_is_said_of_the_files_own_generation(write):

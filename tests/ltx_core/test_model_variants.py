@@ -8,7 +8,7 @@ import torch
 from ltx_duo.ltx_core.generation import Generation
 from ltx_duo.ltx_core.sampling.guidance import OFF
 from ltx_duo.ltx_core.sampling.schedule import ltx2_sigmas
-from ltx_duo.ltx_core.variants import MODEL_VARIANTS, Kind, variant_of
+from ltx_duo.ltx_core.variants import MODEL_VARIANTS, RUN_NAMES, Kind, is_run, variant_of
 
 GENERATIONS = [Generation.V2_0, Generation.V2_3]
 
@@ -52,6 +52,11 @@ def test_generations_share_the_text_encoder_alone():
     old, new = (variant_of(Kind.DEV, generation).files for generation in GENERATIONS)
     same = {field.name for field in fields(old) if getattr(old, field.name) == getattr(new, field.name)}
     assert same == {"text_encoder"}
+
+
+def test_what_has_a_record_is_run():
+    assert [generation for generation in Generation if is_run(generation)] == GENERATIONS
+    assert is_run(None) and RUN_NAMES == "LTX-2.3 and LTX-2.0"
 
 
 @pytest.mark.parametrize("kind", Kind)
