@@ -61,7 +61,7 @@ def run_stage_one(
     made_by = None if latent is None else latents.generation_of(latent)
     check_together(model=model.generation, vae=vae.generation, latent=made_by)
     geometry = check_two_stage(width, height, frames, fps).half()
-    guidance = model.variant.guidance if guidance is None else guidance
+    guidance = model.variant.guidance_for(guidance)
     own = sigmas is not None
     sigmas = checked_sigmas(sigmas) if own else model.variant.stage_one_schedule(steps)
     sigmas = partial_sigmas(sigmas, denoise)

@@ -103,9 +103,15 @@ def test_text_that_has_been_through_the_connectors(old, first, same):
     assert same(first(positive=made[0], negative=made[1]), first())
 
 
-def test_the_stg_block_and_the_steps_are_those_of_2_0(old):
-    assert old.model.variant.guidance.stg_depth == (29, 48)
-    assert old.model.variant.steps == 40
+def test_the_stg_block_is_that_of_2_0(run, first, watched):
+    """Also of guidance whose blocks are 'auto'."""
+    names = [
+        f"{modality}_{scale}" for modality in ("video", "audio") for scale in ("cfg", "stg", "modality", "rescale")
+    ]
+    custom = run("Guidance", preset="custom", stg_blocks="auto", skip_step=0, **dict.fromkeys(names, 1.0))
+    for guidance in (None, custom):
+        first(guidance=guidance)
+        assert watched[-1].guidance.blocks(48) == {29}
 
 
 @pytest.mark.parametrize("what", ["model", "vae", "positive", "latent"])
