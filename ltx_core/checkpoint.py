@@ -42,13 +42,13 @@ _WITH_AUDIO_STATISTICS = (Component.AUDIO_ENCODER, Component.AUDIO_DECODER)
 # What to do when a component is missing, beyond choosing a file that has it.
 _ADVICE = {
     Component.VIDEO_CONNECTOR: "Choose the file that has it as connectors of LTX Model Loader (an advanced input), or "
-    "the full LTX-2.3 checkpoint.",
+    "the model's full checkpoint.",
     Component.AUDIO_CONNECTOR: "Choose the file that has it as connectors of LTX Model Loader (an advanced input), or "
-    "the full LTX-2.3 checkpoint.",
-    Component.TEXT_PROJECTION: "The text projection lies in the LTX-2.3 checkpoint (or in a text projection file), not "
+    "the model's full checkpoint.",
+    Component.TEXT_PROJECTION: "The text projection lies in the model's checkpoint (or in a text projection file), not "
     "in the Gemma file: choose the checkpoint as the projection.",
-    Component.AUDIO_DECODER: "Choose the full LTX-2.3 checkpoint, or an audio VAE file beside this one.",
-    Component.VOCODER: "Choose the full LTX-2.3 checkpoint, or an audio VAE file that includes the vocoder.",
+    Component.AUDIO_DECODER: "Choose the model's full checkpoint, or an audio VAE file beside this one.",
+    Component.VOCODER: "Choose the model's full checkpoint, or an audio VAE file that includes the vocoder.",
     Component.UPSAMPLER: "Choose ltx-2.3-spatial-upscaler-x2-1.1.safetensors from latent_upscale_models.",
     Component.GEMMA: "Choose a Gemma-3 12B file or folder from text_encoders.",
     Component.TOKENIZER: "Choose a ComfyUI file of Gemma-3 12B, or a folder that has tokenizer.json.",
@@ -123,6 +123,11 @@ class Checkpoint:
         return "LTX-" + ".".join(map(str, version_tuple(version)[:2]))
 
     @property
+    def look_of_tensors(self) -> Generation | None:
+        """The generation by names and shapes alone, whatever the file says; see `guessed_generation`."""
+        return guessed_generation(self.key_maps, {n: info for file in self.files for n, info in file.tensors.items()})
+
+    @property
     def components(self) -> frozenset[Component]:
         return frozenset(self.key_maps)
 
@@ -190,7 +195,7 @@ class Checkpoint:
         """CheckpointError naming the first of `components` that the file lacks, with what it holds instead."""
         for component in components:
             if component not in self.key_maps:
-                advice = _ADVICE.get(component, "Choose the full LTX-2.3 checkpoint, or the file with this part of it.")
+                advice = _ADVICE.get(component, "Choose the model's full checkpoint, or the file with this part of it.")
                 holds = ", ".join(c.value for c in Component if c in self.key_maps)
                 raise CheckpointError(f"{self.path} has no {component.value}: it holds {holds}. {advice}")
 

@@ -56,12 +56,11 @@ class Components:
             )
 
     def _check_text_widths(self) -> None:
-        projection, takes = self.text_encoder.feature_extractor.params, self.transformer.params.caption_channels
+        projection = self.text_encoder.feature_extractor.params
         single = isinstance(projection, FeatureExtractorV20Params)
-        for name in ("video", "audio"):
+        for name, wanted in self.transformer.params.text_widths.items():
             gives = projection.hidden_size if single else getattr(projection, f"{name}_width")
             connector = getattr(self, f"{name}_connector").params.width
-            wanted = takes or getattr(self.transformer.params, name).context_dim
             if not gives == connector == wanted:
                 raise CheckpointError(
                     f"The text projection gives {gives:,} values a token for the {name}, its connector takes "

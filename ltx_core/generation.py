@@ -28,6 +28,8 @@ _MARKERS = {
 }  # fmt: skip
 
 
+# Names LTX-2.0 without a minor version, and not by the model's size as its other files do.
+_UPSCALER_2_0 = re.compile(r"ltx[-_ ]2[-_ ](?:spatial|temporal)[-_ ]upscaler")
 _NAMED = re.compile(r"ltx[-_ ]?(?:v|av|video)?[-_ ]?2(?:[._-](?P<minor>\d)(?![\db]))?(?:[-_ ](?P<size>\d+)b)?(?!\d)")
 
 
@@ -51,7 +53,8 @@ def generation_of_version(version: str) -> Generation | None:
         return None
     if numbers < (2,):
         raise VariantError(
-            f"its model_version is {version!r}, a model before LTX-2; expected LTX-2.3. Use an LTX-2.3 checkpoint."
+            f"its model_version is {version!r}, a model before LTX-2; expected LTX-2.3 or LTX-2.0. Use an LTX-2.3 "
+            "checkpoint."
         )
     if numbers >= (2, 6):
         return Generation.LATER
@@ -90,6 +93,8 @@ def stated_version(metadata: Mapping[str, str]) -> str | None:
 
 def named_generation(text: str) -> Generation | None:
     """The generation in a name such as "ltx-2.3-22b-dev" or "ltx-2-19b-lora"; None for what tells none, as "ltx2"."""
+    if _UPSCALER_2_0.search(text.lower()):
+        return Generation.V2_0
     found = _NAMED.search(text.lower())
     if found is None:
         return None

@@ -13,9 +13,11 @@ from typing import Any
 from .checkpoint import SECTIONS, UPSAMPLER, Checkpoint, Component
 from .errors import CheckpointError
 from .fit import unfit
+from .generation import Generation
 from .stubs import read_json
 
 BESIDE = "config.json"
+_KNOWN = (Generation.V2_3, Generation.V2_0)
 _CONFIGS = Path(__file__).parent / "variants" / "configs"
 _TO_DO = (
     f"Put its config as {BESIDE} into the same folder, or use the official file or one that was converted with its "
@@ -34,7 +36,7 @@ def completed(checkpoint: Checkpoint, other: Checkpoint | None = None) -> Checkp
     if checkpoint.has_broken_config or wanted <= checkpoint.own_config.keys():
         return checkpoint
     beside, unread = _beside(checkpoint)
-    found, sources = dict(checkpoint.own_config), list(_sources(beside, other))
+    found, sources = dict(checkpoint.own_config), list(_sources(beside, other, checkpoint.generation))
     lacks = {}
     for section in sorted(wanted - found.keys()):
         parts = [part for part in Component if part in checkpoint.components and SECTIONS.get(part) == section]
@@ -59,15 +61,19 @@ def completed(checkpoint: Checkpoint, other: Checkpoint | None = None) -> Checkp
     return checkpoint.with_config(found, lacks)
 
 
-def _sources(beside: Config, other: Checkpoint | None) -> Iterator[tuple[str, Config]]:
-    """Configs to try, by section, with what messages call the models that they describe."""
+def _sources(beside: Config, other: Checkpoint | None, generation: Generation | None) -> Iterator[tuple[str, Config]]:
+    """Configs to try, by section, with what messages call the models that they describe.
+
+    Of the known models that of the file's own `generation` comes first: what does not fit is said of it.
+    """
     if beside:
         yield f"the {BESIDE} beside it", beside
     if other is not None and other.own_config:
         yield other.path.name, other.own_config
-    yield "LTX-2.3", _read("ltx-2.3.json")
-    for config in _read("ltx-2.3-upsamplers.json"):
-        yield "LTX-2.3", {UPSAMPLER: config}
+    for known in sorted(_KNOWN, key=lambda known: known is not generation):
+        yield str(known), _read(f"ltx-{known.value}.json")
+        for config in _read(f"ltx-{known.value}-upsamplers.json"):
+            yield str(known), {UPSAMPLER: config}
 
 
 def _beside(checkpoint: Checkpoint) -> tuple[Config, str]:

@@ -12,22 +12,21 @@ from .audio_vae import AudioDecoder, AudioEncoder, AudioVAEParams
 from .checkpoint import Checkpoint, Component, common_generation
 from .components import Components
 from .errors import CheckpointError, LTXError
-from .generation import Generation
 from .gguf_file import GgufFile
 from .gguf_weights import expanded
 from .lora.names import CONNECTORS
 from .quantization import dequantize, marked_state, plain_shapes, quantization
 from .text.connector import EmbeddingsConnector
-from .text.encoder import TextEncoder
+from .text.encoder import ExtractorParams, TextEncoder
 from .text.gemma import GemmaModel
 from .text.gemma_params import GemmaParams
 from .text.gguf_vocabulary import check_vocabulary, gemma_tokenizer
-from .text.params import ConnectorParams, FeatureExtractorParams, FeatureExtractorV20Params
+from .text.params import ConnectorParams, FeatureExtractorParams, FeatureExtractorV20Params, extractor_params
 from .text.tokenizer import GemmaTokenizer, tokenizer_file
 from .transformer.model import AVTransformer
 from .transformer.params import TransformerParams
 from .upsampler import LatentUpsampler, UpsamplerParams
-from .variants import kind_of_name, variant_of
+from .variants import RUN_NAMES, is_run, kind_of_name, variant_of
 from .video_vae import VideoDecoder, VideoEncoder, VideoVAEParams
 from .vocoder.model import build_vocoder
 from .vocoder.params import VocoderParams
@@ -134,21 +133,22 @@ def text_encoder_module(gemma: Checkpoint, projection: Checkpoint, **options: An
         raise CheckpointError(
             f"The text projection in {projection.path} takes {width:,} values a token, but {what} in {gemma.path} "
             f"gives {params.hidden_size * states:,} ({states} states of {params.hidden_size:,}). Choose the text "
-            "encoder that the checkpoint was made with: Gemma-3 12B (188,160) for the official LTX-2.3."
+            "encoder that the checkpoint was made with: Gemma-3 12B (188,160) for the official files."
         )
-    if single:
-        return TextEncoder(params, FeatureExtractorV20Params(params.hidden_size, states), **options)
     return TextEncoder(params, projection_params(projection, params.hidden_size, states), **options)
 
 
-def projection_params(projection: Checkpoint, hidden_size: int, states: int) -> FeatureExtractorParams:
-    """Sizes of LTX-2.3's text projection for a Gemma of that width and that many states.
+def projection_params(projection: Checkpoint, hidden_size: int, states: int) -> ExtractorParams:
+    """Sizes of the text projection for a Gemma of that width and that many states.
 
-    Shapes tell all of them; where the file has the model's config too, the two must not contradict each other.
+    Names and shapes tell all of them; where the file has the model's config too, the two must not contradict each
+    other.
     """
     if "transformer" in projection.own_config:
-        return FeatureExtractorParams.from_config(projection.config, hidden_size, states)
+        return extractor_params(projection.config, hidden_size, states)
     tensors = projection.tensors(Component.TEXT_PROJECTION)
+    if "aggregate_embed.weight" in tensors:
+        return FeatureExtractorV20Params(hidden_size, states)
     names = [f"{modality}_aggregate_embed.bias" for modality in ("video", "audio")]
     if absent := [name for name in names if name not in tensors or len(tensors[name].shape) != 1]:
         raise CheckpointError(
@@ -240,9 +240,9 @@ def load_components(
     main, text, upscale = map(Checkpoint.open, (checkpoint, gemma, upsampler))
     common_generation(main, text, upscale)
     for file in (main, text, upscale):
-        if file.generation in (Generation.V2_5, Generation.LATER):
+        if not is_run(file.generation):
             raise CheckpointError(
-                f"{file.path} is of {file.generation_name}, which this engine does not run. Use LTX-2.3."
+                f"{file.path} is of {file.generation_name}, which this engine does not run. Use one of {RUN_NAMES}."
             )
     main.require(*_OF_CHECKPOINT)
     text.require(Component.GEMMA)

@@ -113,7 +113,8 @@ class Request:
             "sampler": variant.sampler,
             "stage_one_sound": variant.stage_one_sound or self.one_stage,
         }
-        return replace(self, **{name: value for name, value in given.items() if getattr(self, name) is None})
+        filled = replace(self, **{name: value for name, value in given.items() if getattr(self, name) is None})
+        return replace(filled, guidance=variant.guidance_for(filled.guidance))
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,15 +11,15 @@ from functools import lru_cache
 from .checkpoint import Checkpoint, Component, common_generation
 from .errors import CheckpointError, LTXError, VariantError
 from .fit import check_fit, check_form
-from .generation import Generation
 from .gguf_file import GgufFile
 from .known_configs import completed
 from .loading import check_tokenizer, load_tokenizer, projection_params, text_encoder_module
 from .lora import LoRA
-from .text.feature_extractor import FeatureExtractor
+from .text.encoder import build_feature_extractor
 from .text.params import ConnectorParams
 from .transformer.params import TransformerParams
 from .upsampler import UpsamplerParams
+from .variants import RUN, RUN_NAMES, Kind, is_run, variant_of
 
 
 class Use(Enum):
@@ -98,11 +98,19 @@ def check_part(checkpoint: Checkpoint, part: Component) -> None:
 
 
 def check_generation(checkpoint: Checkpoint) -> None:
-    """VariantError for a file of another generation than LTX-2.3; files that tell none are good."""
-    if checkpoint.generation not in (None, Generation.V2_3):
+    """VariantError for a file of a generation that is not run, or that its tensors are not of; files that tell none are
+    good."""
+    if not is_run(checkpoint.generation):
         raise VariantError(
-            f"{checkpoint.path} is of {checkpoint.generation_name}, which these nodes do not run: LTX-2.3 is the one "
-            "that is proven from prompt to film. Choose an LTX-2.3 file, such as ltx-2.3-22b-dev.safetensors."
+            f"{checkpoint.path} is of {checkpoint.generation_name}, which these nodes do not run: they run "
+            f"{RUN_NAMES}. Choose a file of one of them, such as {variant_of(Kind.DEV).files.checkpoint}."
+        )
+    # Parts of LTX-2.5 look like those of 2.3.
+    looks = checkpoint.look_of_tensors
+    if looks in RUN and checkpoint.generation not in (None, looks):
+        raise VariantError(
+            f"{checkpoint.path} says that it is of {checkpoint.generation_name}, but its tensors are those of {looks}. "
+            "Use the file as its publisher released it."
         )
 
 
@@ -150,12 +158,12 @@ def with_connectors(model: Checkpoint, connectors: Checkpoint) -> Checkpoint:
     check(connectors, Use.CONNECTORS)
     common_generation(model, connectors)
     params = TransformerParams.from_config(model.config)
-    for modality, stream in (("video", params.video), ("audio", params.audio)):
+    for modality, wanted in params.text_widths.items():
         width = ConnectorParams.from_config(connectors.config, modality).width
-        if width != stream.context_dim:
+        if width != wanted:
             raise CheckpointError(
                 f"The {modality} text connector in {connectors.path} makes text {width:,} wide, but the transformer in "
-                f"{model.path} takes {stream.context_dim:,}. Choose the connectors of the same model."
+                f"{model.path} takes {wanted:,}. Choose the connectors of the same model."
             )
     return connectors
 
@@ -192,15 +200,12 @@ def _check_tokenizer(checkpoint: Checkpoint, _: Component) -> None:
 
 def _check_projection(checkpoint: Checkpoint, part: Component) -> None:
     tensors = checkpoint.tensors(part)
-    if "aggregate_embed.weight" in tensors:
-        raise VariantError(
-            f"The text projection in {checkpoint.path} is LTX-2.0's; LTX-2.3's has one for video and one for audio. "
-            "Choose the LTX-2.3 checkpoint, or its text projection file."
-        )
-    # Which Gemma it is for is known beside one.
-    weight = tensors.get("video_aggregate_embed.weight")
-    width = weight.shape[-1] if weight is not None and len(weight.shape) == 2 else 1
-    check_fit(part, checkpoint, FeatureExtractor(projection_params(checkpoint, width, 1), device="meta"))
+    # Which Gemma it is for is known beside one; LTX-2.0's makes vectors as wide as that one's states.
+    single, weight = tensors.get("aggregate_embed.weight"), tensors.get("video_aggregate_embed.weight")
+    rows, width = next((info.shape for info in (single, weight) if info is not None and len(info.shape) == 2), (1, 1))
+    hidden, states = (width, 1) if single is None or rows == 0 else (rows, width // rows)
+    params = projection_params(checkpoint, hidden, states)
+    check_fit(part, checkpoint, build_feature_extractor(params, device="meta"))
 
 
 def _check_vae(checkpoint: Checkpoint, part: Component) -> None:

@@ -53,7 +53,7 @@ class Guidance(io.ComfyNode):
                     "stg_blocks",
                     default=AUTO_BLOCKS,
                     tooltip="Transformer blocks that spatio-temporal guidance weakens, with commas. auto: the one that "
-                    "suits the model, 28 for LTX-2.3. Used with preset 'custom'.",
+                    "suits the model, 28 for LTX-2.3, 29 for LTX-2.0. Used with preset 'custom'.",
                 ),
                 advanced(
                     io.Int.Input(

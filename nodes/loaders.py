@@ -35,13 +35,14 @@ class ModelLoader(io.ComfyNode):
             node_id=MODEL_LOADER,
             display_name="LTX Model Loader",
             category=CATEGORY,
-            description="Opens an LTX-2.3 checkpoint for both stages. Weights are read when a sampler needs them.",
+            description="Opens an LTX-2.3 or LTX-2.0 checkpoint for both stages. Weights are read when a sampler needs "
+            "them.",
             inputs=[
                 file_input(
                     "checkpoint",
                     MODEL_FOLDERS,
-                    "The LTX-2.3 file with the transformer and its text connectors, e.g. ltx-2.3-22b-dev.safetensors "
-                    "in models/checkpoints; also a GGUF.",
+                    "The LTX-2.3 or LTX-2.0 file with the transformer and its text connectors, e.g. "
+                    "ltx-2.3-22b-dev.safetensors in models/checkpoints; also a GGUF.",
                 ),
                 io.Combo.Input(
                     "weight_dtype",
@@ -117,12 +118,14 @@ class LoraLoader(io.ComfyNode):
             description="Adds a LoRA with its own strength in each stage. The distilled LoRA belongs in stage two "
             "only: 0 and 1.",
             inputs=[
-                model_input("The LTX model to add the LoRA to; also a MODEL of LTX-2.3 from ComfyUI's own loaders."),
+                model_input(
+                    "The LTX model to add the LoRA to; also a MODEL of LTX-2.3 or LTX-2.0 from ComfyUI's own loaders."
+                ),
                 file_input(
                     "lora",
                     LORA_FOLDERS,
-                    "A LoRA for LTX-2.3 from models/loras, in the official, diffusers', PEFT's or kohya's key layout, "
-                    "e.g. ltx-2.3-22b-distilled-lora-384.safetensors.",
+                    "A LoRA for LTX-2.3 or LTX-2.0 from models/loras, in the official, diffusers', PEFT's or kohya's "
+                    "key layout, e.g. ltx-2.3-22b-distilled-lora-384.safetensors.",
                 ),
                 _strength("strength_stage_one", 0.0, "Strength in stage one. 0 is exactly the model without the LoRA."),
                 _strength("strength_stage_two", 1.0, "Strength in stage two. 0 is exactly the model without the LoRA."),
@@ -208,7 +211,8 @@ class VAELoader(io.ComfyNode):
                 file_input(
                     "checkpoint",
                     VAE_FOLDERS,
-                    "The file with the video VAE: the LTX-2.3 checkpoint itself, or a video VAE file in models/vae.",
+                    "The file with the video VAE: the LTX-2.3 or LTX-2.0 checkpoint itself, or a video VAE file in "
+                    "models/vae.",
                 ),
                 file_input(
                     "audio_file",
@@ -263,7 +267,7 @@ class TextEncoderLoader(io.ComfyNode):
                 file_input(
                     "projection",
                     PROJECTION_FOLDERS,
-                    "The file with the text projection, normally the LTX-2.3 checkpoint itself.",
+                    "The file with the text projection, normally the LTX-2.3 or LTX-2.0 checkpoint itself.",
                 ),
                 advanced(
                     io.Combo.Input(

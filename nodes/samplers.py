@@ -73,8 +73,8 @@ class StageOneSampler(io.ComfyNode):
                     default=30,
                     min=1,
                     max=1000,
-                    tooltip="Sampling steps; 30 is the vendor's choice. Not used when sigmas are connected, nor by a "
-                    "distilled checkpoint, which has its own 8.",
+                    tooltip="Sampling steps; 30 is the vendor's choice, 40 for LTX-2.0. Not used when sigmas are "
+                    "connected, nor by a distilled checkpoint, which has its own 8.",
                 ),
                 io.Int.Input(
                     "seed",

@@ -42,13 +42,14 @@ def file_input(
 
 
 def model_input(tooltip: str) -> io.Input:
-    """LTX Duo's model, or ComfyUI's own MODEL of LTX-2.3."""
+    """LTX Duo's model, or ComfyUI's own MODEL of LTX-2.3 or LTX-2.0."""
     return io.MultiType.Input("model", [Model, io.Model], tooltip=tooltip)
 
 
 def sampled_model_input() -> io.Input:
     return model_input(
-        "The LTX model, from LTX Model Loader or LTX LoRA Loader, or a MODEL of LTX-2.3 from ComfyUI's own loaders."
+        "The LTX model, from LTX Model Loader or LTX LoRA Loader, or a MODEL of LTX-2.3 or LTX-2.0 from ComfyUI's own "
+        "loaders."
     )
 
 

@@ -16,7 +16,7 @@ class TextEncode(io.ComfyNode):
             node_id=TEXT_ENCODE,
             display_name="LTX Text Encode",
             category=CATEGORY,
-            description="Encodes prompt and negative prompt. The output is ComfyUI's own LTX-2.3 conditioning.",
+            description="Encodes prompt and negative prompt. The output is ComfyUI's own LTX-2 conditioning.",
             inputs=[
                 TextEncoder.Input("text_encoder", tooltip="From LTX Text Encoder Loader."),
                 io.String.Input(

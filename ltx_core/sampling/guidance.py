@@ -56,19 +56,24 @@ class ModalityGuidance:
         return not math.isclose(self.modality, 1.0)
 
 
+# Block 28 of 48: LTX-2.3's.
+STG_DEPTH = (28, 48)
+
+
 @dataclass(frozen=True)
 class Guidance:
     """Guidance of both modalities.
 
     stg_blocks: which blocks the perturbed pass bypasses; None = the block `stg_depth` (block, of how many), scaled to
-    the number of blocks that the model has.  skip_step: after a guided step, that many steps reuse its prediction.
-    identity: away from the prediction without the reference voice, where one is given (0 = off).
+    the number of blocks that the model has.  stg_depth: None = that of the model's record, LTX-2.3's without one.
+    skip_step: after a guided step, that many steps reuse its prediction.  identity: away from the prediction without
+    the reference voice, where one is given (0 = off).
     """
 
     video: ModalityGuidance = field(default_factory=ModalityGuidance)
     audio: ModalityGuidance = field(default_factory=ModalityGuidance)
     stg_blocks: tuple[int, ...] | None = None
-    stg_depth: tuple[int, int] = (28, 48)
+    stg_depth: tuple[int, int] | None = None
     skip_step: int = 0
     identity: float = 0.0
 
@@ -78,6 +83,12 @@ class Guidance:
         if self.skip_step < 0:
             raise LTXError(f"skip_step is {self.skip_step}, expected 0 (guide every step) or more.")
 
+    @property
+    def leaves_block_open(self) -> bool:
+        """Whether there is a perturbed pass of which nothing says which block it bypasses."""
+        perturbed = self.video.needs_perturbed or self.audio.needs_perturbed
+        return perturbed and self.stg_blocks is None and self.stg_depth is None
+
     def skips(self, step: int) -> bool:
         """Whether `step` (from 0) reuses the last prediction instead of making one."""
         return step % (self.skip_step + 1) != 0
@@ -85,7 +96,7 @@ class Guidance:
     def blocks(self, num_layers: int) -> frozenset[int]:
         """The blocks that the perturbed pass bypasses in a model of `num_layers` blocks."""
         if self.stg_blocks is None:
-            block, depth = self.stg_depth
+            block, depth = self.stg_depth or STG_DEPTH
             return frozenset({block * num_layers // depth})
         missing = sorted(block for block in self.stg_blocks if not 0 <= block < num_layers)
         if missing:
@@ -101,6 +112,7 @@ OFF = Guidance()
 LTX_2_3_DEV = Guidance(
     video=ModalityGuidance(cfg=3.0, stg=1.0, modality=3.0, rescale=0.7),
     audio=ModalityGuidance(cfg=7.0, stg=1.0, modality=3.0, rescale=0.7),
+    stg_depth=STG_DEPTH,
 )
 LTX_2_0_DEV = Guidance(video=LTX_2_3_DEV.video, audio=LTX_2_3_DEV.audio, stg_depth=(29, 48))
 LTX_2_3_HQ = Guidance(

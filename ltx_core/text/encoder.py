@@ -1,5 +1,7 @@
 """Token ids to text features: Gemma and the projection that belongs to the checkpoint."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -12,6 +14,14 @@ from .gemma_params import GemmaParams
 from .params import FeatureExtractorParams, FeatureExtractorV20Params
 from .tokenizer import MAX_LENGTH
 
+ExtractorParams = FeatureExtractorParams | FeatureExtractorV20Params
+
+
+def build_feature_extractor(params: ExtractorParams, **options: Any) -> FeatureExtractor | FeatureExtractorV20:
+    """The text projection that `params` describe, called alike; `options` are ops, dtype and device."""
+    kind = FeatureExtractorV20 if isinstance(params, FeatureExtractorV20Params) else FeatureExtractor
+    return kind(params, **options)
+
 
 class TextEncoder(nn.Module):
     """`gemma` and `feature_extractor`, as submodules of these names; which projection follows from its params."""
@@ -19,7 +29,7 @@ class TextEncoder(nn.Module):
     def __init__(
         self,
         gemma: GemmaParams,
-        projection: FeatureExtractorParams | FeatureExtractorV20Params,
+        projection: ExtractorParams,
         *,
         attention: AttentionFunction = scaled_dot_product,
         ops=nn,
@@ -30,8 +40,7 @@ class TextEncoder(nn.Module):
         super().__init__()
         factory = {"ops": ops, "dtype": dtype, "device": device}
         self.gemma = GemmaModel(gemma, attention=attention, compute_dtype=compute_dtype, **factory)
-        extractor = FeatureExtractorV20 if isinstance(projection, FeatureExtractorV20Params) else FeatureExtractor
-        self.feature_extractor = extractor(projection, **factory)
+        self.feature_extractor = build_feature_extractor(projection, **factory)
 
     def features(self, ids: Tensor, reporter: Reporter = SILENT) -> tuple[Tensor, Tensor]:
         """ids (1, T) int64 from the tokenizer -> video (1, T, Dv) and audio (1, T, Da) features for the connectors."""

@@ -52,6 +52,14 @@ class FeatureExtractorV20Params:
     states: int
 
 
+def extractor_params(config: dict, hidden_size: int, states: int) -> FeatureExtractorParams | FeatureExtractorV20Params:
+    """The projection that a config describes: LTX-2.0's where it has none of the marks of the later one, as the vendor
+    tells them apart.  Arguments and errors as `FeatureExtractorParams.from_config`."""
+    if not _PER_TOKEN_RMS_MARKS.keys() & _transformer(config).values.keys():
+        return FeatureExtractorV20Params(hidden_size, states)
+    return FeatureExtractorParams.from_config(config, hidden_size, states)
+
+
 @dataclass(frozen=True)
 class ConnectorParams:
     """One embeddings connector: a small bidirectional transformer over text tokens and learnable registers.

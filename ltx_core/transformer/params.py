@@ -69,6 +69,17 @@ class TransformerParams:
     caption_channels: int | None
     cross_timestep: Literal["own", "other"] = "own"
 
+    @property
+    def text_widths(self) -> dict[str, int]:
+        """How wide the text is that the transformer takes from the connectors, by modality."""
+        own = {"video": self.video.context_dim, "audio": self.audio.context_dim}
+        return dict.fromkeys(own, self.caption_channels) if self.shares_text else own
+
+    @property
+    def shares_text(self) -> bool:
+        """Whether the connectors of both modalities get the same text, of which the transformer projects its own."""
+        return self.caption_channels is not None
+
     @classmethod
     def from_config(cls, config: dict) -> "TransformerParams":
         """Reads the `transformer` section of a checkpoint's config; CheckpointError on what the engine cannot run."""

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..generation import Generation
 from ..sampling.euler import sample_euler
-from ..sampling.guidance import LTX_2_0_DEV, LTX_2_3_DEV, OFF, Guidance
+from ..sampling.guidance import LTX_2_0_DEV, LTX_2_3_DEV, OFF, STG_DEPTH, Guidance
 from ..sampling.schedule import DISTILLED_STAGE_ONE, STAGE_TWO, ltx2_sigmas
 from ..sampling.stage import Sampler
 from ..text.negative_prompt import NEGATIVE_PROMPT
@@ -30,7 +30,7 @@ class ModelVariant:
 
     guidance: of stage one; stage two has none.  fixed_sigmas: stage one's noise levels whatever the number of steps, or
     None for the schedule that follows the steps.  image_crf: H.264 quality of the images that the model learned with.
-    stage_one_sound: whether stage one's sound is kept, or refined in stage two.
+    stage_one_sound: whether stage one's sound is kept, or refined in stage two.  stg_depth: see `Guidance`.
     """
 
     generation: Generation
@@ -44,6 +44,13 @@ class ModelVariant:
     image_crf: int = 33
     stage_one_sound: bool = True
     negative_prompt: str = NEGATIVE_PROMPT
+    stg_depth: tuple[int, int] = STG_DEPTH
+
+    def guidance_for(self, asked: Guidance | None) -> Guidance:
+        """What was asked for, with the block that suits this model where it names none; None: the recipe's own."""
+        if asked is None:
+            return self.guidance
+        return replace(asked, stg_depth=self.stg_depth) if asked.leaves_block_open else asked
 
     def stage_one_schedule(self, steps: int | None = None) -> Tensor:
         """Noise levels (steps + 1,) of stage one; `steps` None: as many as the recipe has."""
@@ -87,6 +94,7 @@ _LTX_2_0 = replace(
     _LTX_2_3,
     generation=Generation.V2_0,
     guidance=LTX_2_0_DEV,
+    stg_depth=LTX_2_0_DEV.stg_depth,
     steps=40,
     files=PublishedFiles(
         checkpoint="ltx-2-19b-dev.safetensors",
@@ -105,6 +113,16 @@ MODEL_VARIANTS = {
         _distilled(_LTX_2_0, "ltx-2-19b-distilled.safetensors"),
     )
 }
+
+
+# The generations that are run, the newest first, and what messages call them.
+RUN = tuple(dict.fromkeys(generation for generation, _ in MODEL_VARIANTS))
+RUN_NAMES = " and ".join(map(str, RUN))
+
+
+def is_run(generation: Generation | None) -> bool:
+    """Whether a file of that generation can be used, as far as that tells; files that tell none are good."""
+    return generation is None or generation in RUN
 
 
 def variant_of(kind: Kind, generation: Generation | None = None) -> ModelVariant:

@@ -1,7 +1,8 @@
-"""ComfyUI's CONDITIONING in its own LTX-2.3 layout: unprocessed text features, video and audio side by side.
+"""ComfyUI's CONDITIONING in its own LTX-2 layout: unprocessed text features, video and audio side by side.
 
-One entry per prompt: [tensor (1, T, Dv + Da), {"unprocessed_ltxav_embeds": True, ...}] with T real tokens.  The
-connectors run later, with the transformer they belong to.  So native CLIP nodes drive our samplers and the reverse.
+One entry per prompt: [tensor (1, T, Dv + Da), {"unprocessed_ltxav_embeds": True, ...}] with T real tokens.  LTX-2.0's
+features are the same for both and stand there once, (1, T, D); what has been through its connectors is (1, S, D + D).
+The connectors run later, with the transformer they belong to.  So native CLIP nodes drive our samplers and the reverse.
 What else may lie in an entry's dict is judged in conditioning_keys.
 """
 
@@ -11,39 +12,54 @@ import torch
 from torch import Tensor
 
 from ...ltx_core.errors import ConditioningError, GeometryError, VariantError
+from ...ltx_core.generation import Generation
 from ...ltx_core.sampling.geometry import check_fps
+from ...ltx_core.transformer.params import TransformerParams
 from .conditioning_keys import FRAME_RATE, UNPROCESSED, refuse, unused
 
-LTX_2_0_WIDTH = 3840
+# How wide the texts of the official models are: of LTX-2.0 before and after its connectors, of LTX-2.3 both.
+OFFICIAL_WIDTHS = {3840: Generation.V2_0, 7680: Generation.V2_0, 6144: Generation.V2_3}
 
 
 def make(video: Tensor, audio: Tensor) -> list:
-    """CONDITIONING from features of real tokens, video (1, T, Dv) and audio (1, T, Da)."""
-    features = torch.cat((video, audio), dim=-1).detach().to(device="cpu", dtype=torch.float32)
+    """CONDITIONING from features of real tokens, video (1, T, Dv) and audio (1, T, Da), or one tensor for both."""
+    features = video if audio is video else torch.cat((video, audio), dim=-1)
+    features = features.detach().to(device="cpu", dtype=torch.float32)
     return [[features, {UNPROCESSED: True, "pooled_output": None}]]
 
 
-def take(conditioning: list, video_width: int, audio_width: int) -> tuple[Tensor, Tensor, bool]:
+def take(conditioning: list, params: TransformerParams) -> tuple[Tensor, Tensor, bool]:
     """Video (1, T, Dv) and audio (1, T, Da) of a CONDITIONING, and whether the connectors still have to run.
 
-    VariantError for the text encoding of LTX-2.0; ConditioningError for what else does not fit, or asks for what these
-    samplers do not do.
+    VariantError for the text encoding of another generation; ConditioningError for what else does not fit, or asks for
+    what these samplers do not do.
     """
     features, extra = _only_entry(conditioning)
-    width = features.shape[-1]
-    if width == LTX_2_0_WIDTH != video_width + audio_width:
-        raise VariantError(
-            f"The conditioning is {LTX_2_0_WIDTH} wide: text encoded for LTX-2.0. The model is LTX-2.3, whose text is "
-            f"{video_width + audio_width} wide. Encode with the text projection of the LTX-2.3 checkpoint."
-        )
-    if width != video_width + audio_width:
-        raise ConditioningError(
-            f"The conditioning is {width} wide; this model takes {video_width} (video) + {audio_width} (audio). "
-            "Use LTX Text Encode with the projection from the same checkpoint as the model."
-        )
+    width, widths = features.shape[-1], tuple(params.text_widths.values())
+    shared = params.shares_text and width == widths[0]
+    if not shared and width != sum(widths):
+        raise _of_another_width(width, params)
     refuse(extra)
-    video, audio = features.split((video_width, audio_width), dim=-1)
-    return video, audio, bool(extra.get(UNPROCESSED))
+    # What is there once has not been through the connectors, of which there are two.
+    video, audio = (features, features) if shared else features.split(widths, dim=-1)
+    return video, audio, shared or bool(extra.get(UNPROCESSED))
+
+
+def _of_another_width(width: int, params: TransformerParams) -> ConditioningError | VariantError:
+    video, audio = params.text_widths.values()
+    takes = f"{video} (the same for video and audio)" if params.shares_text else f"{video} (video) + {audio} (audio)"
+    own = OFFICIAL_WIDTHS.get(video if params.shares_text else video + audio)
+    other = OFFICIAL_WIDTHS.get(width)
+    if other is not None and other is not own:
+        model = "This model" if own is None else f"The model is {own}, which"
+        return VariantError(
+            f"The conditioning is {width} wide: text encoded for {other}. {model} takes {takes}. Encode with the text "
+            "projection of the model's own checkpoint."
+        )
+    return ConditioningError(
+        f"The conditioning is {width} wide; this model takes {takes}. Use LTX Text Encode with the projection from the "
+        "same checkpoint as the model."
+    )
 
 
 def frame_rate(conditioning: list) -> float | None:

@@ -1,4 +1,4 @@
-"""ComfyUI's own MODEL as the model of the samplers: its LTX-2.3 runs in the engine, on ComfyUI's layers and patcher."""
+"""ComfyUI's own MODEL as the model of the samplers: its LTX-2 runs in the engine, on ComfyUI's layers and patcher."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,7 +18,7 @@ from ...ltx_core.lora.names import CONNECTORS
 from ...ltx_core.safetensors_file import TensorInfo
 from ...ltx_core.text.params import ConnectorParams
 from ...ltx_core.transformer.params import TransformerParams
-from ...ltx_core.variants import Kind, ModelVariant, kind_of_name, variant_of
+from ...ltx_core.variants import RUN_NAMES, Kind, ModelVariant, is_run, kind_of_name, variant_of
 from . import compat, core_options, dtypes
 from .core_layers import BorrowedModel
 from .handles import LoraUse, ModelHandle, SampledModel
@@ -29,8 +29,8 @@ from .packed import EXPANDING
 from .report import NodeReport
 
 EXPECTED = (
-    "Connect LTX-2.3's audio-video model, such as ltx-2.3-22b-dev.safetensors, from LTX Model Loader or one of "
-    "ComfyUI's loaders."
+    f"Connect an audio-video model of {RUN_NAMES}, such as ltx-2.3-22b-dev.safetensors, from LTX Model Loader or one "
+    "of ComfyUI's loaders."
 )
 # Where ComfyUI's model has the layers whose official names begin like this.
 ROOTS = {start: f"diffusion_model.{start}" for start in ("", *CONNECTORS)}
@@ -43,8 +43,8 @@ NAMES = {"ltxv": "LTX-Video before LTX-2, which makes no sound"}
 def take(model: object, report: NodeReport | None = None) -> "ModelHandle | CoreModelHandle":
     """What a `model` input got: LTX Duo's own handle as it is, or ComfyUI's MODEL as one.
 
-    LTXError or VariantError that says what it is where it is neither, or no LTX-2.3.  What of a MODEL does nothing here
-    is said in the `report`.
+    LTXError or VariantError that says what it is where it is neither, or no model that is run.  What of a MODEL does
+    nothing here is said in the `report`.
     """
     if isinstance(model, SampledModel):
         handle = model
@@ -105,7 +105,7 @@ class CoreModelHandle(SampledModel):
 
     @property
     def variant(self) -> ModelVariant:
-        return variant_of(self.kind)
+        return variant_of(self.kind, self.generation)
 
     @cached_property
     def config(self) -> Mapping:
@@ -125,16 +125,17 @@ class CoreModelHandle(SampledModel):
 
     def check(self) -> None:
         """VariantError for another generation, LTXError where the layers are not those that its config describes."""
-        generation = self._generation()
-        if generation not in (None, Generation.V2_3):
-            raise VariantError(f"This MODEL is {generation}, which LTX Duo does not run. {EXPECTED}")
+        if not is_run(self.generation):
+            raise VariantError(f"This MODEL is {self.generation}, which LTX Duo does not run. {EXPECTED}")
         if differences := self.borrowed.differences(self.network):
             raise LTXError(
-                f"This MODEL does not have the layers of LTX-2.3 that its config describes: {'; '.join(differences)}. "
+                f"This MODEL does not have the layers of LTX-2 that its config describes: {'; '.join(differences)}. "
                 f"Take the nodes out that change its layers, or load the file again. {EXPECTED}"
             )
 
-    def _generation(self) -> Generation | None:
+    @cached_property
+    def generation(self) -> Generation | None:
+        """By the names of its layers."""
         if self.config.get("use_keyframes_abs_pos_embedding"):
             return Generation.V2_5
         infos = {name: TensorInfo("F32", tuple(tensor.shape)) for name, tensor in self.network.named_parameters()}

@@ -1,6 +1,6 @@
 """ComfyUI's own VAE objects where the nodes take a VAE: the engine's encoder, decoders and vocoder on their weights.
 
-Load Checkpoint and Load VAE give LTX-2.3's video VAE, LTXVAudioVAELoader its audio VAE with the vocoder.  What a node
+Load Checkpoint and Load VAE give LTX-2's video VAE, LTXVAudioVAELoader its audio VAE with the vocoder.  What a node
 asks of either is what it asks of a VAEHandle.
 """
 
@@ -13,6 +13,7 @@ from torch import nn
 from ...ltx_core.audio_vae import AudioDecoder, AudioEncoder, AudioVAEParams
 from ...ltx_core.errors import LTXError, VariantError
 from ...ltx_core.generation import Generation, guessed_generation
+from ...ltx_core.variants import RUN_NAMES, is_run
 from ...ltx_core.video_vae import PerChannelStatistics, VideoDecoder, VideoEncoder, VideoVAEParams
 from ...ltx_core.vocoder.model import build_vocoder
 from ...ltx_core.vocoder.params import STEREO, VocoderParams
@@ -24,17 +25,18 @@ from .handles import VAEHandle
 VIDEO_VAE = "comfy.ldm.lightricks.vae.causal_video_autoencoder.VideoVAE"
 AUDIO_VAE = "comfy.ldm.lightricks.vae.audio_vae.AudioVAE"
 
-_TAKE_VIDEO = "Connect LTX VAE Loader, or the VAE of Load Checkpoint or Load VAE with an LTX-2.3 file."
-_TAKE_AUDIO = "Connect LTXVAudioVAELoader with an LTX-2.3 checkpoint, or LTX VAE Loader."
+_TAKE_VIDEO = "Connect LTX VAE Loader, or the VAE of Load Checkpoint or Load VAE with the model's file."
+_TAKE_AUDIO = "Connect LTXVAudioVAELoader with the model's checkpoint, or LTX VAE Loader."
 _DIMENSIONS = {1: "an audio VAE", 2: "an image VAE", 3: "a video VAE"}
 
 
 class CoreVideoVAE:
-    """ComfyUI's VAE object of LTX-2.3's picture.  VariantError for that of another model."""
+    """ComfyUI's VAE object of LTX-2's picture.  VariantError for that of another model."""
 
     def __init__(self, vae, name: str):
         self._vae, self._model = vae, vae.first_stage_model
         self.params = _video_params(self._model, name)
+        self.generation = _generation(Part.VIDEO_DECODER, self._model.decoder, name, _TAKE_VIDEO)
         self._choice = dtypes.as_loaded(vae.vae_dtype, vae.patcher.load_device)
 
     @property
@@ -69,14 +71,14 @@ class CoreVideoVAE:
 
 
 class CoreAudioVAE:
-    """ComfyUI's VAE object of LTX-2.3's sound, with the vocoder.  VariantError for that of another model.
+    """ComfyUI's VAE object of LTX-2's sound, with the vocoder.  VariantError for that of another model.
 
     Sound is computed in float32 whatever its weights are kept in.
     """
 
     def __init__(self, vae, name: str):
         self._vae, self._model = vae, vae.first_stage_model
-        _check_generation(Part.VOCODER, self._model.vocoder, name, _TAKE_AUDIO)
+        self.generation = _generation(Part.VOCODER, self._model.vocoder, name, _TAKE_AUDIO)
         config = _audio_config(self._model)
         self._params, self._vocoder_params = AudioVAEParams.from_config(config), VocoderParams.from_config(config)
 
@@ -111,11 +113,11 @@ def video_vae(given: Any, name: str = "vae") -> VideoVAE:
     model = _model_of(given, name, _TAKE_VIDEO)
     if _is(model, AUDIO_VAE):
         raise LTXError(
-            f"{name} is ComfyUI's audio VAE of LTX, which decodes sound alone; expected LTX-2.3's video VAE. The audio "
+            f"{name} is ComfyUI's audio VAE of LTX, which decodes sound alone; expected LTX-2's video VAE. The audio "
             f"VAE goes into audio_vae of LTX Audio-Video Decode or LTX Sound Condition. {_TAKE_VIDEO}"
         )
     if not _is(model, VIDEO_VAE):
-        raise VariantError(f"{name} is {_words(given)}; expected LTX-2.3's video VAE. {_TAKE_VIDEO}")
+        raise VariantError(f"{name} is {_words(given)}; expected LTX-2's video VAE. {_TAKE_VIDEO}")
     return CoreVideoVAE(given, name)
 
 
@@ -126,11 +128,11 @@ def audio_vae(given: Any, name: str = "audio_vae") -> AudioVAE:
     model = _model_of(given, name, _TAKE_AUDIO)
     if _is(model, VIDEO_VAE):
         raise LTXError(
-            f"{name} is ComfyUI's video VAE of LTX, which decodes the picture alone; expected LTX-2.3's audio VAE. "
+            f"{name} is ComfyUI's video VAE of LTX, which decodes the picture alone; expected LTX-2's audio VAE. "
             f"{_TAKE_AUDIO}"
         )
     if not _is(model, AUDIO_VAE):
-        raise VariantError(f"{name} is {_words(given)}; expected LTX-2.3's audio VAE. {_TAKE_AUDIO}")
+        raise VariantError(f"{name} is {_words(given)}; expected LTX-2's audio VAE. {_TAKE_AUDIO}")
     return CoreAudioVAE(given, name)
 
 
@@ -153,7 +155,7 @@ def _model_of(given: Any, name: str, to_do: str) -> nn.Module:
     if not hasattr(given, "first_stage_model"):
         raise LTXError(f"{name} is a {type(given).__name__}; expected a VAE. {to_do}")
     if given.first_stage_model is None:
-        raise LTXError(f"{name} is empty: ComfyUI's loader found no VAE in its file; expected LTX-2.3's. {to_do}")
+        raise LTXError(f"{name} is empty: ComfyUI's loader found no VAE in its file; expected LTX-2's. {to_do}")
     return given.first_stage_model
 
 
@@ -175,24 +177,24 @@ def _video_params(model: nn.Module, name: str) -> VideoVAEParams:
             "are not known; expected one with it. Connect LTX VAE Loader, or update ComfyUI."
         )
     try:
-        params = VideoVAEParams.from_config({"vae": model.config})
+        return VideoVAEParams.from_config({"vae": model.config})
     except VariantError:
         raise VariantError(
             f"{name} is the VAE of an LTX-Video before LTX-2, or its file came without a config, and ComfyUI took it "
-            f"for one; expected LTX-2.3's video VAE. {_TAKE_VIDEO}"
+            f"for one; expected LTX-2's video VAE. {_TAKE_VIDEO}"
         ) from None
-    _check_generation(Part.VIDEO_DECODER, model.decoder, name, _TAKE_VIDEO)
-    return params
 
 
-def _check_generation(part: Part, module: nn.Module, name: str, to_do: str) -> None:
-    """VariantError if names of weights tell of another generation; ComfyUI's object keeps nothing else that tells."""
+def _generation(part: Part, module: nn.Module, name: str, to_do: str) -> Generation | None:
+    """By names of weights: ComfyUI's object keeps nothing else that tells.  VariantError for one that is not run."""
     tensors = module.state_dict()
     generation = guessed_generation({part: {key: key for key in tensors}}, tensors)
-    if generation not in (None, Generation.V2_3):
+    if not is_run(generation):
         raise VariantError(
-            f"{name} is the {part.value} of {generation}, which these nodes do not run; expected LTX-2.3's. {to_do}"
+            f"{name} is the {part.value} of {generation}, which these nodes do not run; expected one of {RUN_NAMES}. "
+            f"{to_do}"
         )
+    return generation
 
 
 def _audio_config(model: nn.Module) -> dict:
@@ -209,6 +211,19 @@ def _audio_config(model: nn.Module) -> dict:
         "causality_axis": autoencoder.causality_axis.value,
     }
     stft = {"hop_length": autoencoder.mel_hop_length, "filter_length": autoencoder.n_fft}
+    return {
+        "audio_vae": {
+            "model": {"params": {"ddconfig": ddconfig, "sampling_rate": autoencoder.sampling_rate}},
+            "preprocessing": {"stft": stft},
+        },
+        "vocoder": _vocoder_config(vocoder),
+    }
+
+
+def _vocoder_config(vocoder: nn.Module) -> dict:
+    """Of one network in LTX-2.0, of two later."""
+    if not hasattr(vocoder, "bwe_generator"):
+        return _generator_config(vocoder)
     extension = {
         **_generator_config(vocoder.bwe_generator),
         "input_sampling_rate": vocoder.input_sample_rate,
@@ -217,18 +232,14 @@ def _audio_config(model: nn.Module) -> dict:
         "n_fft": vocoder.mel_stft.stft_fn.win_length,
         "num_mels": vocoder.mel_stft.mel_basis.shape[0],
     }
-    return {
-        "audio_vae": {
-            "model": {"params": {"ddconfig": ddconfig, "sampling_rate": autoencoder.sampling_rate}},
-            "preprocessing": {"stft": stft},
-        },
-        "vocoder": {"vocoder": _generator_config(vocoder.vocoder), "bwe": extension},
-    }
+    return {"vocoder": _generator_config(vocoder.vocoder), "bwe": extension}
 
 
 def _generator_config(network: nn.Module) -> dict:
     blocks = network.resblocks[: network.num_kernels]
+    activated = {"activation": type(network.act_post.act).__name__.lower()} if network.resblock == "AMP1" else {}
     return {
+        **activated,
         "upsample_initial_channel": network.conv_pre.out_channels,
         "upsample_rates": [layer.stride[0] for layer in network.ups],
         "upsample_kernel_sizes": [layer.kernel_size[0] for layer in network.ups],
@@ -236,7 +247,6 @@ def _generator_config(network: nn.Module) -> dict:
         "resblock_kernel_sizes": [block.convs1[0].kernel_size[0] for block in blocks],
         "resblock_dilation_sizes": [[layer.dilation[0] for layer in block.convs1] for block in blocks],
         "stereo": network.conv_post.out_channels == STEREO,
-        "activation": type(network.act_post.act).__name__.lower(),
         "use_bias_at_final": network.conv_post.bias is not None,
         "use_tanh_at_final": network.use_tanh_at_final,
         "apply_final_activation": network.apply_final_activation,

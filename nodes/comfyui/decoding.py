@@ -19,6 +19,7 @@ from . import compat, latents
 from .checks import custom_tiling
 from .core_vae import AudioVAE, VideoVAE, audio_vae, sound_of, video_vae
 from .fitting import with_more_room
+from .generations import check_together
 from .memory import PatchedModule, check_finite, load_together
 from .progress import READING, NodeProgress, PhaseReporter
 from .report import NodeReport
@@ -44,8 +45,10 @@ def run_decode(
     info, film = latents.sound_info(latent), latents.film_of(latent, report)
     given = None if info is None else info.waveform
     made = sound is not None and given is None and (film is None or film.new_sound)
+    check_together(latent=latents.generation_of(latent), vae=picture_vae.generation)
     if made:
         sound_vae = sound_of(vae, audio)
+        check_together(vae=picture_vae.generation, audio_vae=sound_vae.generation)
     elif audio is not None:
         audio_vae(audio)
         why = "has no sound" if sound is None else "has a sound that was given, which comes out as it is"

@@ -29,8 +29,9 @@ class EncodedTexts:
             self._kept.popitem(last=False)
 
     def size(self) -> int:
-        """Bytes of all that is kept."""
-        return sum(tensor.nbytes for features in self._kept.values() for tensor in features)
+        """Bytes of all that is kept; LTX-2.0 has one tensor for video and audio."""
+        tensors = {id(tensor): tensor.nbytes for features in self._kept.values() for tensor in features}
+        return sum(tensors.values())
 
     def clear(self) -> None:
         self._kept.clear()

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ...ltx_core import two_stage
 from ...ltx_core.checkpoint import Checkpoint
+from ...ltx_core.generation import Generation
 from ...ltx_core.loading import gemma_params, load_tokenizer, lora_shapes
 from ...ltx_core.lora import (
     LoRA,
@@ -82,6 +83,7 @@ class SampledModel(Handle):
 
     loras: tuple[LoraUse, ...]
     transformer_params: TransformerParams
+    generation: Generation | None
 
     def active_loras(self, number: int) -> list[tuple[LoRA, Strengths]]:
         """The LoRAs that act in stage 1 or 2, with their strengths there."""
@@ -116,8 +118,7 @@ class SampledModel(Handle):
 
     def features(self, text: list) -> TextFeatures:
         """Video and audio features of a CONDITIONING, checked against this model's widths."""
-        params = self.transformer_params
-        return conditioning.take(text, params.video.context_dim, params.audio.context_dim)
+        return conditioning.take(text, self.transformer_params)
 
     def connectors(self, component: PatchedModule, number: int) -> PatchedModule:
         """The text connectors beside the `component` of stage 1 or 2, which itself may hold them."""
@@ -173,9 +174,13 @@ class ModelHandle(SampledModel):
         return TransformerParams.from_config(self.checkpoint.config)
 
     @property
+    def generation(self) -> Generation | None:
+        return self.checkpoint.generation
+
+    @property
     def variant(self) -> ModelVariant:
         """What the model calls for where the user says nothing."""
-        return variant_of(self.kind, self.checkpoint.generation)
+        return variant_of(self.kind, self.generation)
 
     def weight_shapes(self) -> Mapping[str, Sequence[int]]:
         """Of all parameters that LoRAs may change, by name."""
@@ -215,6 +220,11 @@ class VAEHandle(Handle):
     built: Built = field(default_factory=Built)
 
     note = None  # what there is to say of the dtype its loader has said; of ComfyUI's own VAE the nodes say it
+
+    @property
+    def generation(self) -> Generation | None:
+        """One for all its files."""
+        return next((file.generation for file in (self.video, self.audio, self.vocoder_file) if file.generation), None)
 
     def video_encoder(self) -> PatchedModule:
         return self._part(Part.VIDEO_ENCODER, self.video)

@@ -17,6 +17,7 @@ from comfy.cli_args import args
 from torch import Tensor
 
 from ...ltx_core.errors import CheckpointError, ConditioningError, GeometryError
+from ...ltx_core.generation import Generation
 from ...ltx_core.safetensors_file import SafetensorsFile
 from ...ltx_core.sampling.conditions import GivenSound
 from ...ltx_core.sampling.geometry import HIGHEST_FPS, LOWEST_FPS, pixel_frames
@@ -68,7 +69,7 @@ def save(latent: dict, filename_prefix: str, metadata: dict[str, str]) -> dict[s
         tensors[AUDIO] = audio.cpu().contiguous()
     if info is not None:
         tensors[GENERATOR] = info.generator_state
-        metadata = {**metadata, INFO: json.dumps({"fps": info.fps, "generator_device": info.generator_device})}
+        metadata = {**metadata, INFO: json.dumps(_table_of(info))}
     if (sound := latents.sound_info(latent)) is not None:
         rate = None if sound.waveform is None else sound.waveform.sample_rate
         metadata = {**metadata, GIVEN_INFO: json.dumps({"sample_rate": rate})}
@@ -109,6 +110,11 @@ def load(name: str) -> dict:
     return latents.make(video, audio, info, sound=None if audio is None else _given_sound(file))
 
 
+def _table_of(info: StageInfo) -> dict:
+    of_model = {} if info.generation is None else {"generation": info.generation.value}
+    return {"fps": info.fps, "generator_device": info.generator_device, **of_model}
+
+
 def _check_pair(video: Tensor, audio: Tensor | None, info: StageInfo | None) -> None:
     """GeometryError for a picture with the sound of another film."""
     if audio is not None and info is not None:
@@ -140,7 +146,18 @@ def _info(file: SafetensorsFile) -> StageInfo | None:
     if not isinstance(device, str) or not DEVICE.fullmatch(device):
         found = f"the 'generator_device' in its {INFO!r} metadata is {shortened(device)}"
         raise _strange(file, found, "a kind of device such as 'cuda' or 'cpu'")
-    return StageInfo(float(fps), device, _generator_state(file, device))
+    return StageInfo(float(fps), device, _generator_state(file, device), _generation(file, info.get("generation")))
+
+
+def _generation(file: SafetensorsFile, value: object) -> Generation | None:
+    """Older files do not say it."""
+    if value is None:
+        return None
+    known = [generation.value for generation in Generation]
+    if value not in known:
+        found = f"the 'generation' in its {INFO!r} metadata is {shortened(value)}"
+        raise _strange(file, found, f"one of {', '.join(known)}")
+    return Generation(value)
 
 
 def _given_sound(file: SafetensorsFile) -> SoundInfo | None:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ...ltx_core.errors import GeometryError
+from ...ltx_core.generation import Generation
 from ...ltx_core.sampling.conditions import GivenFilm, Kept
 from ...ltx_core.sampling.geometry import (
     AUDIO_BINS,
@@ -114,6 +115,12 @@ def _check_one(shape: tuple[int, ...], what: str) -> None:
 def info_of(latent: dict) -> StageInfo | None:
     """What stage one left in the latent; None for latents that came another way.  GeometryError as stage_info's."""
     return stage_info.info_of(latent, take(latent)[0])
+
+
+def generation_of(latent: dict) -> Generation | None:
+    """Of which generation the model is that made its picture; None where nothing tells."""
+    info = info_of(latent)
+    return None if info is None else info.generation
 
 
 def sound_info(latent: dict) -> SoundInfo | None:

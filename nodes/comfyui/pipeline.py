@@ -32,6 +32,7 @@ from .conditioning import notes_on
 from .core_upsampler import latent_upsampler
 from .core_vae import video_vae
 from .fitting import with_more_room
+from .generations import check_together
 from .handles import SampledModel
 from .memory import check_finite
 from .progress import READING, NodeProgress
@@ -69,9 +70,11 @@ def run_stage_one(
     """
     report = report or NodeReport()
     model, vae = core_model.take(model, report), video_vae(vae)
+    made_by = None if latent is None else latents.generation_of(latent)
+    check_together(model=model.generation, vae=vae.generation, latent=made_by)
     final = check_two_stage(width, height, frames, fps)
     geometry = final if size == FULL else final.half()
-    guidance = model.variant.guidance if guidance is None else guidance
+    guidance = model.variant.guidance_for(guidance)
     own = sigmas is not None
     report.warn(unused_schedule(schedule, own))
     sigmas = checked_sigmas(sigmas) if own else _schedule(schedule, model, steps, geometry)
@@ -118,7 +121,7 @@ def run_stage_one(
     )  # fmt: skip
     result = run.sample(stage, generator, report)
     return latents.make(
-        result.video, _bits(heard, result.audio), _info(geometry, generator), like=latent, sound=sound or kept,
+        result.video, _bits(heard, result.audio), _info(geometry, generator, model), like=latent, sound=sound or kept,
         film=film, kept=(picture, heard),
     )  # fmt: skip
 
@@ -143,6 +146,7 @@ def run_stage_two(
     report = report or NodeReport()
     model, vae = core_model.take(model, report), video_vae(vae)
     video, _ = latents.take(latent)
+    check_together(model=model.generation, vae=vae.generation, latent=latents.generation_of(latent))
     features = model.features(positive), None
     geometry = geometry_of_latent(video, latents.fps_of(latent, positive, report))
     start = _fitted(latent, geometry)
@@ -181,7 +185,7 @@ def run_stage_two(
     result = run.sample(stage, generator, report)
     audio = _bits(heard, start.audio if keep_audio else result.audio)
     return latents.make(
-        result.video, audio, _info(geometry, generator), like=latent, sound=sound or kept, film=film,
+        result.video, audio, _info(geometry, generator, model), like=latent, sound=sound or kept, film=film,
         kept=(picture, heard),
     )  # fmt: skip
 
@@ -192,6 +196,7 @@ def run_upsampler(latent: dict, upsampler: object, vae: object, report: NodeRepo
     `upsampler` and `vae`: as `core_upsampler.latent_upsampler` and `core_vae.video_vae` take them.
     """
     upsampler, vae = latent_upsampler(upsampler), video_vae(vae)
+    check_together(latent=latents.generation_of(latent), vae=vae.generation)
     (report or NodeReport()).warn(upsampler.note)
     video, audio = latents.take(latent)
     progress = NodeProgress({READING: 1, "upsampling": 4})
@@ -248,8 +253,8 @@ def _warn(
         report.warn(remark)
 
 
-def _info(geometry: LatentGeometry, generator: torch.Generator) -> latents.StageInfo:
-    return latents.StageInfo(float(geometry.fps), generator.device.type, generator.get_state())
+def _info(geometry: LatentGeometry, generator: torch.Generator, model: SampledModel) -> latents.StageInfo:
+    return latents.StageInfo(float(geometry.fps), generator.device.type, generator.get_state(), model.generation)
 
 
 def _film(given: Given | None, latent: dict, report: NodeReport) -> GivenFilm | None:

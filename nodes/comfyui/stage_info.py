@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ...ltx_core.errors import ConditioningError, GeometryError
+from ...ltx_core.generation import Generation
 from ...ltx_core.sampling.conditions import GivenFilm, GivenSound
 from ...ltx_core.sampling.geometry import pixel_frames
 
@@ -22,11 +23,13 @@ _STATE_BYTES = {"cpu": len(torch.Generator().get_state()), "cuda": 16}
 
 @dataclass(frozen=True, eq=False)
 class StageInfo:
-    """What stage one knows and later nodes need: the frame rate and where its random numbers stopped."""
+    """What stage one knows and later nodes need: the frame rate, where its random numbers stopped, and of which
+    generation its model is, None where that is not known."""
 
     fps: float
     generator_device: str
     generator_state: Tensor
+    generation: Generation | None = None
 
 
 @dataclass(frozen=True, eq=False)

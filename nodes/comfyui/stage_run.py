@@ -37,6 +37,7 @@ from ..preflight.possible import check_stage
 from . import not_finite
 from .core_vae import VideoVAE
 from .fitting import fit_transformer, total_memory, with_more_room
+from .generations import check_together
 from .handles import SampledModel
 from .memory import broken_weights, check_finite
 from .progress import READING, NodeProgress
@@ -76,6 +77,8 @@ class StageRun:
         self.film, self.sound, self.sound_vae = film, given.sound, given.sound_vae
         if self.sound is not None:
             self.sound.check(geometry.frames, geometry.fps)
+        if self.sound_vae is not None:
+            check_together(model=model.generation, audio_vae=self.sound_vae.generation)
         if film is not None:
             film.check(geometry.frames, geometry.fps)
         # Counted here so that blocks or prompts that guidance lacks are found before anything is loaded.

@@ -59,7 +59,8 @@ def _encode(handle: TextEncoderHandle, texts: Sequence[str]) -> dict[str, Featur
         video, audio = with_more_room(encode, [component], need, "encoding the prompt")
         for tensor in (video, audio):
             check_finite(tensor, "text encoding", component)
-        encoded[text] = video.cpu(), audio.cpu()
+        kept = video.cpu()
+        encoded[text] = kept, kept if audio is video else audio.cpu()
         handle.encoded.keep(text, encoded[text])
         reporter.step(1, 1)
     return encoded

@@ -3,8 +3,6 @@
 Nodes check their own inputs; here is what only several nodes together show.  Nothing is changed.
 """
 
-import re
-
 from ..names import (
     DECODE,
     FILM_CONDITIONS,
@@ -16,7 +14,7 @@ from ..names import (
 )
 from ..prompt_graph import PromptGraph
 from .core_loaders import check_core_loader
-from .core_vaes import check_vaes, upsampler_loaders
+from .core_vaes import check_vaes
 from .downloads import check_downloads
 from .enlarged import check_enlarged
 from .files import check_files
@@ -31,17 +29,13 @@ from .report import Files, Report
 from .sigmas import check_sigmas
 from .sounds import check_sound
 from .stage_two import check_stage_two
-
-FAULTY_UPSAMPLER = re.compile(r"spatial-upscaler-x2-1\.0\b")
+from .upsamplers import check_upsamplers
 
 
 def check(graph: PromptGraph, files: Files, has_gpu: bool) -> Report:
     """Looks at every stage of the prompt.  `has_gpu`: whether noise devices 'gpu' and 'cpu' differ here."""
     report = Report()
-    for loader, slot in upsampler_loaders(graph):
-        if FAULTY_UPSAMPLER.search(loader.value(slot, str) or ""):
-            report.warn(loader, "Version 1.0 of the x2 upsampler is known to be faulty (flicker, mosaic). Take 1.1: "
-                        "ltx-2.3-spatial-upscaler-x2-1.1.safetensors.")  # fmt: skip
+    check_upsamplers(graph, files, report)
     check_downloads(graph, files, report)
     check_loras(graph, files, report)
     for sampler in graph.of_type(STAGE_ONE_SAMPLER, STAGE_TWO_SAMPLER):

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from ...ltx_core.checkpoint import Checkpoint, Component
 from ...ltx_core.generation import Generation
+from ...ltx_core.variants import RUN_NAMES, is_run
 from ..names import CORE_MODEL_LOADERS, MODEL_LOADER
 from ..prompt_graph import Node, PromptGraph
 from .report import Files, Report
@@ -15,15 +16,16 @@ CONNECTORS = {Component.VIDEO_CONNECTOR, Component.AUDIO_CONNECTOR}
 
 
 def check_core_loader(graph: PromptGraph, sampler: Node, files: Files, report: Report) -> None:
-    """A file that one of ComfyUI's loaders gives as MODEL is LTX-2.3, is whole, and is read there as what it is."""
+    """A file that one of ComfyUI's loaders gives as MODEL is one that is run, is whole, and is read there as what it
+    is."""
     loader = model_loader(list(graph.chain(sampler, "model")))
     if loader is None or loader.type not in CORE_MODEL_LOADERS or (checkpoint := files.checkpoint(loader)) is None:
         return
     if Component.TRANSFORMER not in checkpoint.components:
         return
-    if not _is_run(checkpoint):
+    if not is_run(checkpoint.generation):
         report.error(sampler, f"{checkpoint.path.name}, from {loader.type}, is of {checkpoint.generation_name}, which "
-                     "LTX Duo does not run. Choose an LTX-2.3 file, such as ltx-2.3-22b-dev.safetensors.",
+                     f"LTX Duo does not run. Choose a file of {RUN_NAMES}, such as ltx-2.3-22b-dev.safetensors.",
                      input="model")  # fmt: skip
     elif not checkpoint.components >= CONNECTORS:
         report.error(sampler, f"{checkpoint.path.name}, from {loader.type}, lacks text connectors, and ComfyUI would "
@@ -43,14 +45,15 @@ def model_loader(loaders: Sequence[Node]) -> Node | None:
     return next((node for node in loaders if node.type in (MODEL_LOADER, *CORE_MODEL_LOADERS)), None)
 
 
+def generation_of(model: Checkpoint | None) -> Generation | None:
+    """Of an opened model file; None where nothing tells."""
+    return None if model is None else model.generation
+
+
 def model_file(loaders: Sequence[Node], files: Files) -> Checkpoint | None:
     """The model's opened file; None for one that is not known, or that the model is refused for."""
     loader = model_loader(loaders)
     checkpoint = None if loader is None else files.checkpoint(loader)
-    if checkpoint is None or (loader.type in CORE_MODEL_LOADERS and not _is_run(checkpoint)):
+    if checkpoint is None or (loader.type in CORE_MODEL_LOADERS and not is_run(checkpoint.generation)):
         return None
     return checkpoint
-
-
-def _is_run(checkpoint: Checkpoint) -> bool:
-    return checkpoint.generation in (None, Generation.V2_3)

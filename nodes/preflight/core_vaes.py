@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from ...ltx_core.generation import Generation
+from ...ltx_core.checkpoint import Checkpoint
+from ...ltx_core.variants import RUN_NAMES, is_run
 from ..names import (
     CORE_PICTURE_VAES,
     DECODE,
@@ -12,8 +13,12 @@ from ..names import (
     STAGE_TWO_SAMPLER,
     UPSAMPLER_LOADER,
 )
+from ..names import VAE_LOADER as OUR_VAE_LOADER
 from ..prompt_graph import Node, PromptGraph
+from .core_loaders import model_file
+from .files import check_generations
 from .films import given_films
+from .latents import latent_chain
 from .report import Files, Report
 from .sounds import ADD_AUDIO_VAE, given_sounds
 
@@ -39,7 +44,8 @@ def upsampler_loaders(graph: PromptGraph) -> Iterator[tuple[Node, str]]:
 
 
 def check_vaes(graph: PromptGraph, node: Node, files: Files, report: Report) -> None:
-    """ComfyUI's VAEs of a node are of LTX-2.3, decode what their input is for, and sound has one where it needs it."""
+    """The VAEs of a node are of the model's generation; ComfyUI's decode what their input is for, and sound has one
+    where it needs it."""
     picture, sound = graph.source(node, "vae"), graph.source(node, "audio_vae")
     if picture is not None and picture.type == AUDIO_VAE_LOADER:
         report.error(node, "vae is the audio VAE of LTXVAudioVAELoader, which decodes sound alone. Connect LTX VAE "
@@ -48,21 +54,43 @@ def check_vaes(graph: PromptGraph, node: Node, files: Files, report: Report) -> 
     if sound is not None and sound.type == CHECKPOINT_LOADER:
         report.error(node, "audio_vae is the VAE of Load Checkpoint, which decodes the picture alone. Connect "
                      f"{ADD_AUDIO_VAE}.", input="audio_vae")  # fmt: skip
+    model = _model_of(graph, node, files)
     for slot, loader in (("vae", picture), ("audio_vae", sound)):
         if loader is not None and loader.type in _FILES:
-            _check_generation(node, slot, loader, files, report)
+            _check_generation(node, slot, loader, model, files, report)
+        elif loader is not None and loader.type == OUR_VAE_LOADER:
+            file = files.checkpoint(loader)
+            if None not in (model, file):
+                report.attempt(loader, check_generations, model, file)
     alone = picture is not None and picture.type in CORE_PICTURE_VAES
     if node.type == DECODE and alone and not node.has("audio_vae") and _has_sound(graph, node):
         report.error(node, "The latent has sound, and ComfyUI's own VAE decodes the picture alone. Connect "
                      f"{ADD_AUDIO_VAE}, to audio_vae.", input="vae")  # fmt: skip
 
 
-def _check_generation(node: Node, slot: str, loader: Node, files: Files, report: Report) -> None:
+def _model_of(graph: PromptGraph, node: Node, files: Files) -> Checkpoint | None:
+    """The file of the model that works with a node's VAEs: a sampler's own, or that which made the latent."""
+    samplers = STAGE_ONE_SAMPLER, STAGE_TWO_SAMPLER
+    if node.type not in (*samplers, LATENT_UPSAMPLER, DECODE):
+        return None
+    sampler = next((own for own in (node, *latent_chain(graph, node)) if own.type in samplers), None)
+    return None if sampler is None else model_file(list(graph.chain(sampler, "model")), files)
+
+
+def _check_generation(
+    node: Node, slot: str, loader: Node, model: Checkpoint | None, files: Files, report: Report
+) -> None:
     name, folder = _FILES[loader.type]
     file = files.opened(loader, name, (folder,))
-    if file is not None and file.generation not in (None, Generation.V2_3):
+    if file is None or file.generation is None:
+        return
+    if not is_run(file.generation):
         report.error(node, f"{slot} comes from {file.path.name}, which is of {file.generation_name}; these nodes run "
-                     "LTX-2.3. Choose its file in the loader.", input=slot)  # fmt: skip
+                     f"{RUN_NAMES}. Choose the model's file in the loader.", input=slot)  # fmt: skip
+    elif model is not None and model.generation not in (None, file.generation):
+        report.error(node, f"{slot} comes from {file.path.name}, which is of {file.generation_name}, but the model, "
+                     f"{model.path.name}, is of {model.generation_name}. Choose the model's file in the loader.",
+                     input=slot)  # fmt: skip
 
 
 def _has_sound(graph: PromptGraph, node: Node) -> bool:

@@ -12,7 +12,9 @@ from .core_loaders import model_file
 from .report import Files, Report
 
 LOADERS_BESIDE = (VAE_LOADER, TEXT_ENCODER_LOADER, UPSAMPLER_LOADER)
+# What is as long as the text that a projection makes is wide; in LTX-2.0's, which is one for both, the rows are.
 PROJECTIONS = {"video": "video_aggregate_embed.bias", "audio": "audio_aggregate_embed.bias"}
+ONE_FOR_BOTH = "aggregate_embed.weight"
 
 
 def check_files(graph: PromptGraph, sampler: Node, files: Files, report: Report) -> None:
@@ -27,9 +29,9 @@ def check_files(graph: PromptGraph, sampler: Node, files: Files, report: Report)
     for loader in _loaders_beside(graph, sampler):
         if (other := files.checkpoint(loader)) is None:
             continue
-        report.attempt(loader, _check_generations, model, other)
+        report.attempt(loader, check_generations, model, other)
         if loader.type == TEXT_ENCODER_LOADER:
-            report.attempt(loader, _check_projection, params, model, other)
+            report.attempt(loader, check_projection, params, model, other)
 
 
 def _check_lora(files: Files, model: Checkpoint, lora: LoRA) -> None:
@@ -46,7 +48,8 @@ def _loaders_beside(graph: PromptGraph, sampler: Node) -> Iterator[Node]:
         yield from (node for node in near if node is not None and node.type in LOADERS_BESIDE)
 
 
-def _check_generations(model: Checkpoint, other: Checkpoint) -> None:
+def check_generations(model: Checkpoint, other: Checkpoint) -> None:
+    """VariantError if both tell their generation and it is not one."""
     if model.generation is not None and other.generation is not None:
         common_generation(model, other)
 
@@ -60,13 +63,14 @@ def transformer_params(model: Checkpoint | None) -> TransformerParams | None:
         return None
 
 
-def _check_projection(params: TransformerParams, model: Checkpoint, projection: Checkpoint) -> None:
+def check_projection(params: TransformerParams, model: Checkpoint, projection: Checkpoint) -> None:
     """LTXError unless the text that the projection makes is as wide as the model takes it."""
     tensors = projection.tensors(Component.TEXT_PROJECTION)
     for modality, name in PROJECTIONS.items():
-        expected = getattr(params, modality).context_dim
-        if name in tensors and tensors[name].shape != (expected,):
+        expected = params.text_widths[modality]
+        found = tensors.get(name) or tensors.get(ONE_FOR_BOTH)
+        if found is not None and found.shape[:1] != (expected,):
             raise LTXError(
-                f"The text projection in {projection.path.name} makes {modality} text {tensors[name].shape[0]} wide, "
+                f"The text projection in {projection.path.name} makes {modality} text {found.shape[0]} wide, "
                 f"but {model.path.name} takes {expected}. Choose the model's own checkpoint as projection."
             )

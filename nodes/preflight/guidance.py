@@ -4,11 +4,11 @@ import math
 
 from ...ltx_core.checkpoint import Checkpoint
 from ...ltx_core.errors import LTXError
-from ...ltx_core.sampling.guidance import LTX_2_3_HQ, OFF
+from ...ltx_core.sampling.guidance import LTX_2_3_HQ, OFF, Guidance
 from ...ltx_core.variants import Kind, variant_of
 from ..names import CUSTOM, FROM_MODEL, GUIDANCE, HIGH_QUALITY, MODEL_LOADER, TEXT_ENCODE
 from ..prompt_graph import Node, PromptGraph
-from .core_loaders import model_file, model_loader
+from .core_loaders import generation_of, model_file, model_loader
 from .distilled import STRONG, file_name, is_distilled_lora, model_kind
 from .files import transformer_params
 from .report import Files, Report
@@ -23,11 +23,12 @@ def check_guidance(graph: PromptGraph, sampler: Node, files: Files, report: Repo
         return
     kind = model_kind(loader)
     guidance = graph.source(sampler, "guidance")
-    cfg = _cfg_scales(guidance, kind)
+    model = model_file(loaders, files)
+    cfg = _cfg_scales(guidance, OFF if kind is None else variant_of(kind, generation_of(model)).guidance)
     if given_sounds(graph, sampler):
         cfg = (cfg[0], 1.0)  # what is given is not guided
     if guidance is not None and guidance.value("preset") == CUSTOM:
-        _check_blocks(guidance, model_file(loaders, files), report)
+        _check_blocks(guidance, model, report)
     if not any(not math.isclose(scale, 1.0) for scale in cfg):
         return
     if not sampler.has("negative"):
@@ -51,9 +52,8 @@ def check_guidance(graph: PromptGraph, sampler: Node, files: Files, report: Repo
                     "what to avoid, e.g. 'blurry, static, distorted sound'.")  # fmt: skip
 
 
-def _cfg_scales(guidance: Node | None, kind: Kind | None) -> tuple[float, float]:
-    """CFG of picture and sound in stage one; 1 for what is not known."""
-    recipe = OFF if kind is None else variant_of(kind).guidance
+def _cfg_scales(guidance: Node | None, recipe: Guidance) -> tuple[float, float]:
+    """CFG of picture and sound in stage one, `recipe` where the model decides; 1 for what is not known."""
     defaults = (recipe.video.cfg, recipe.audio.cfg)
     if guidance is None:
         return defaults

@@ -7,7 +7,7 @@ from ..sounds import ONE_SOUND
 from .report import Files, Report
 
 NUMBER = (int, float)
-ADD_AUDIO_VAE = "LTXVAudioVAELoader with the LTX-2.3 checkpoint, or LTX VAE Loader"
+ADD_AUDIO_VAE = "LTXVAudioVAELoader with the model's checkpoint, or LTX VAE Loader"
 
 
 def given_sounds(graph: PromptGraph, sampler: Node) -> list[Node]:

@@ -17,6 +17,7 @@ from ..names import (
     STAGE_ONE_SAMPLER,
 )
 from ..prompt_graph import Node, PromptGraph
+from .core_loaders import generation_of, model_file
 from .distilled import is_distilled_lora, model_kind
 from .frames import check_frames
 from .latents import PASSING, latent_chain, picture_of, size_of
@@ -29,7 +30,7 @@ ENLARGED = 2 * SPATIAL_FACTOR  # sizes of enlarged latents are multiples of so m
 
 def check_stage_two(graph: PromptGraph, sampler: Node, files: Files, has_gpu: bool, report: Report) -> None:
     loaders = list(graph.chain(sampler, "model"))
-    _check_distilled_weights(graph, sampler, loaders, report)
+    _check_distilled_weights(sampler, loaders, files, report)
     before = list(latent_chain(graph, sampler))
     first = next((node for node in before if node.type == STAGE_ONE_SAMPLER), None)
     picture = picture_of(graph, sampler, files)
@@ -69,7 +70,7 @@ def _has_images(graph: PromptGraph, sampler: Node) -> bool:
     return sampler.has("conditions") and (not kinds or bool(set(kinds) - _NO_IMAGES))
 
 
-def _check_distilled_weights(graph: PromptGraph, sampler: Node, loaders: list[Node], report: Report) -> None:
+def _check_distilled_weights(sampler: Node, loaders: list[Node], files: Files, report: Report) -> None:
     """The few steps of stage two are made for distilled weights, once."""
     model = next((node for node in loaders if node.type == MODEL_LOADER), None)
     kind = model_kind(model) if model else None
@@ -85,5 +86,10 @@ def _check_distilled_weights(graph: PromptGraph, sampler: Node, loaders: list[No
                         "'dev'.")  # fmt: skip
     elif not active and None not in strengths.values() and not sampler.has("sigmas"):
         report.warn(sampler, "Stage two's three steps need distilled weights, and no distilled LoRA is on here. "
-                    f"Put LTX LoRA Loader with {variant_of(Kind.DEV).files.lora} (0 and 1) before it; if the "
+                    f"Put LTX LoRA Loader with {_distilled_lora(loaders, files)} (0 and 1) before it; if the "
                     "checkpoint is distilled, set kind of LTX Model Loader to 'distilled'.")  # fmt: skip
+
+
+def _distilled_lora(loaders: list[Node], files: Files) -> str | None:
+    """What the publisher calls the one of this model's generation."""
+    return variant_of(Kind.DEV, generation_of(model_file(loaders, files))).files.lora

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ...ltx_core.generation import named_generation
 from ...ltx_core.sampling.conditions import GivenSound
 from ...ltx_core.variants import kind_of_name, variant_of
 from ..demo import models
@@ -121,7 +122,8 @@ def settled(options: argparse.Namespace, files: ModelFiles | None, workflow: pro
     """The clips of the whole list, checked for what makes them."""
     jobs = read_jobs(options.jobs)
     if files is not None:
-        variant = variant_of(kind_of_name(Path(files.checkpoint).name))
+        name = Path(files.checkpoint).name
+        variant = variant_of(kind_of_name(name), named_generation(name))
         return clips.settle(jobs, requests.DEFAULTS, {"engine": files.names()}, _check_for_engine(variant))
     digest = hashlib.sha256(json.dumps(workflow, sort_keys=True).encode()).hexdigest()
     return clips.settle(jobs, prompts.defaults_of(workflow), {"workflow": digest}, _check_for_servers(workflow))

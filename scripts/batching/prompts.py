@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ...ltx_core.generation import named_generation
 from ...ltx_core.variants import Kind, ModelVariant, kind_of_name, variant_of
 from .faults import BatchError, JobFault
 from .jobs import MODALITIES, NO_GUIDANCE, SCALES, TILES, WHOLE, Job
@@ -58,10 +59,10 @@ def variant_for(workflow: Prompt) -> ModelVariant:
     """The recipe of the workflow's model, as far as its loader says which it is."""
     loaders = _nodes(workflow, MODEL_LOADER)
     inputs = workflow[loaders[0]]["inputs"] if loaders else {}
-    kind, file = inputs.get("kind"), inputs.get("checkpoint", "")
-    if kind in {kind.value for kind in Kind}:
-        return variant_of(Kind(kind))
-    return variant_of(kind_of_name(file if isinstance(file, str) else ""))
+    kind, file = inputs.get("kind"), inputs.get("checkpoint")
+    file = file if isinstance(file, str) else ""
+    chosen = Kind(kind) if kind in {kind.value for kind in Kind} else kind_of_name(file)
+    return variant_of(chosen, named_generation(file))
 
 
 def filled(workflow: Prompt, job: Job, files: Sequence[str], prefix: str) -> Prompt:

@@ -1,13 +1,16 @@
-"""Sizes of the small model: the official configs with everything small that may be small.
+"""Sizes of the small models: the official configs with everything small that may be small.
 
 Fixed by the architecture: 128 latent channels (also the vendor's encoder width), 128 audio values a time step (which
 fixes the audio VAE at 8 channels, 64 mel bands and a width of 128), 128 registers, and the tokenizer's vocabulary.
 """
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
-OFFICIAL_CONFIG = Path(__file__).resolve().parents[2] / "tests" / "data" / "ltx-2.3-config.json"
+PACK = Path(__file__).resolve().parents[2]
+OFFICIAL_CONFIG = PACK / "tests" / "data" / "ltx-2.3-config.json"
+OFFICIAL_CONFIG_2_0 = PACK / "ltx_core" / "variants" / "configs" / "ltx-2.0.json"
 MODEL_VERSION = "2.3.0-small"
 LORA_RANK = 16
 
@@ -68,9 +71,50 @@ GEMMA_CONFIG = {
 }
 
 
+@dataclass(frozen=True)
+class Sizes:
+    """A small model: what its files are called, which version it calls itself, and its configs.
+
+    keeps_picture: whether its video VAE gets the weights of `picture`, which are made for the layers of LTX-2.3.
+    """
+
+    name: str
+    version: str
+    config: dict
+    upsampler: dict
+    keeps_picture: bool = True
+
+
+def ltx_2_3() -> Sizes:
+    return Sizes("ltx-2.3-small", MODEL_VERSION, model_config(), UPSAMPLER_CONFIG)
+
+
+def ltx_2_0() -> Sizes:
+    """One connector width, which is Gemma's, text projected inside the transformer, and the upsampler's other form."""
+    config = json.loads(OFFICIAL_CONFIG_2_0.read_text())
+    _make_small(config, connector_num_attention_heads=2, connector_attention_head_dim=16)
+    config["vocoder"]["upsample_initial_channel"] = 64
+    upsampler = UPSAMPLER_CONFIG | {"rational_resampler": True}
+    return Sizes("ltx-2.0-small", "2.0.0-small", config, upsampler, keeps_picture=False)
+
+
 def model_config() -> dict:
     """The checkpoint's `config`: LTX-2.3's with small sizes."""
     config = json.loads(OFFICIAL_CONFIG.read_text())
+    _make_small(
+        config,
+        connector_num_attention_heads=4,
+        connector_attention_head_dim=32,
+        audio_connector_num_attention_heads=4,
+        audio_connector_attention_head_dim=16,
+    )
+    config["vocoder"]["vocoder"]["upsample_initial_channel"] = 128
+    config["vocoder"]["bwe"]["upsample_initial_channel"] = 64
+    return config
+
+
+def _make_small(config: dict, **connectors: int) -> None:
+    """What all generations have."""
     config["transformer"].update(
         num_layers=4,
         num_attention_heads=4,
@@ -81,10 +125,7 @@ def model_config() -> dict:
         audio_cross_attention_dim=64,
         caption_channels=GEMMA_CONFIG["text_config"]["hidden_size"],
         connector_num_layers=1,
-        connector_num_attention_heads=4,
-        connector_attention_head_dim=32,
-        audio_connector_num_attention_heads=4,
-        audio_connector_attention_head_dim=16,
+        **connectors,
     )
     vae = config["vae"]
     for name, options in vae["encoder_blocks"] + vae["decoder_blocks"]:
@@ -95,6 +136,3 @@ def model_config() -> dict:
             options["multiplier"] = 1
     vae["decoder_base_channels"] = 8
     config["audio_vae"]["model"]["params"]["ddconfig"].update(ch_mult=[1, 1, 1], num_res_blocks=1)
-    config["vocoder"]["vocoder"]["upsample_initial_channel"] = 128
-    config["vocoder"]["bwe"]["upsample_initial_channel"] = 64
-    return config

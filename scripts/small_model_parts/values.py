@@ -132,6 +132,20 @@ def video_values(random: RandomValues, side: str) -> Values:
     return values
 
 
+def plain_video_values(random: RandomValues, side: str) -> Values:
+    """Encoder or decoder that keeps no picture: noise in, areas of colour out."""
+
+    def values(name: str, shape: Shape) -> Tensor:
+        key = f"vae.{side}.{name}"
+        if name.startswith("per_channel_statistics."):
+            return _statistics(random, "vae." + name, shape, 0.3)
+        if len(shape) == 1:
+            return random.normal(key, shape, 0.05)
+        return random.smooth_convolution(key, shape, 0.5 if ".conv2." in name else 1.0)
+
+    return values
+
+
 def audio_values(random: RandomValues, side: str) -> Values:
     """The decoder's spectrogram lies around -4 (quiet) with enough up and down to be heard."""
 
@@ -148,9 +162,9 @@ def audio_values(random: RandomValues, side: str) -> Values:
 
 
 def vocoder_values(random: RandomValues, module: nn.Module, strides: dict[str, int]) -> Values:
-    """Both networks; `strides` of the transposed convolutions by name.  Filters and bases are computed."""
+    """All its networks; `strides` of the transposed convolutions by name.  Filters and bases are computed."""
     fixed = dict(module.named_buffers())
-    final = {"vocoder.conv_post.weight": 0.12, "bwe_generator.conv_post.weight": 0.02}
+    final = {"conv_post.weight": 0.12, "vocoder.conv_post.weight": 0.12, "bwe_generator.conv_post.weight": 0.02}
 
     def values(name: str, shape: Shape) -> Tensor:
         key = "vocoder." + name
@@ -158,7 +172,7 @@ def vocoder_values(random: RandomValues, module: nn.Module, strides: dict[str, i
             return fixed[name]
         if len(shape) == 1:
             return random.normal(key, shape, 0.1 if "act" in name else 0.02)
-        if ".ups." in name:
+        if name in strides:
             # (in, out, kernel): an output sample adds up kernel / stride taps.
             return random.normal(key, shape, (shape[0] * shape[2] / strides[name]) ** -0.5)
         gain = 0.2 if "conv_pre" in name else 0.35 if "convs2" in name else final.get(name, 1.0)
@@ -167,15 +181,18 @@ def vocoder_values(random: RandomValues, module: nn.Module, strides: dict[str, i
     return values
 
 
-def upsampler_values(random: RandomValues) -> Values:
-    """Smooth convolutions; the four new pixels of an old one are nearly alike."""
+def upsampler_values(random: RandomValues, module: nn.Module) -> Values:
+    """Smooth convolutions; the four new pixels of an old one are nearly alike.  A blur is computed."""
+    fixed = dict(module.named_buffers())
 
     def values(name: str, shape: Shape) -> Tensor:
         key = "upsampler." + name
+        if name in fixed:
+            return fixed[name]
         if len(shape) == 1:
             # The weights of vectors are those of norms.
             return random.normal(key, shape, 0.1) + (1.0 if name.endswith(".weight") else 0.0)
-        if name == "upsampler.0.weight":
+        if name in ("upsampler.0.weight", "upsampler.conv.weight"):
             return random.shared_rows(key, shape, 4)
         return random.smooth_convolution(key, shape, 1.6 if name == "final_conv.weight" else 1.0)
 

@@ -10,23 +10,31 @@ from torch import nn
 
 from ...ltx_core.audio_vae import AudioDecoder, AudioEncoder, AudioVAEParams
 from ...ltx_core.text.connector import EmbeddingsConnector
-from ...ltx_core.text.feature_extractor import FeatureExtractor
+from ...ltx_core.text.encoder import build_feature_extractor
 from ...ltx_core.text.gemma import GemmaModel
 from ...ltx_core.text.gemma_params import GemmaParams
-from ...ltx_core.text.params import ConnectorParams, FeatureExtractorParams
+from ...ltx_core.text.params import ConnectorParams, extractor_params
 from ...ltx_core.transformer.model import AVTransformer
 from ...ltx_core.transformer.params import TransformerParams
 from ...ltx_core.upsampler import LatentUpsampler, UpsamplerParams
 from ...ltx_core.video_vae import VideoDecoder, VideoEncoder, VideoVAEParams
-from ...ltx_core.vocoder.model import Vocoder
+from ...ltx_core.vocoder.model import build_vocoder
 from ...ltx_core.vocoder.params import VocoderParams
 from . import values
 from .layout import Tensors, checkpoint_tensors, prefixed, save, stored_dtype
-from .sizes import GEMMA_CONFIG, LORA_RANK, MODEL_VERSION, UPSAMPLER_CONFIG, model_config
+from .sizes import GEMMA_CONFIG, LORA_RANK, Sizes, ltx_2_3
 
-CHECKPOINT = Path("checkpoints", "ltx-2.3-small-dev.safetensors")
-UPSAMPLER = Path("latent_upscale_models", "ltx-2.3-small-spatial-upscaler-x2.safetensors")
-LORA = Path("loras", "ltx-2.3-small-distilled-lora.safetensors")
+
+def files_of(name: str) -> tuple[Path, Path, Path]:
+    """Checkpoint, upsampler and LoRA of the model with that `Sizes.name`."""
+    return (
+        Path("checkpoints", f"{name}-dev.safetensors"),
+        Path("latent_upscale_models", f"{name}-spatial-upscaler-x2.safetensors"),
+        Path("loras", f"{name}-distilled-lora.safetensors"),
+    )
+
+
+CHECKPOINT, UPSAMPLER, LORA = files_of("ltx-2.3-small")
 GEMMA_FOLDER = Path("text_encoders", "gemma-3-small")
 GEMMA_FILE = Path("text_encoders", "gemma-3-small.safetensors")
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
@@ -40,22 +48,8 @@ def write_small_model(folder: Path, tokenizer: Path, seed: int = 0, gemma: dict 
     missing = [name for name in TOKENIZER_FILES if not (tokenizer / name).is_file()]
     if missing:
         raise FileNotFoundError(f"{tokenizer} lacks {' and '.join(missing)}: it must be a Gemma-3 tokenizer's folder")
+    written = write_model_files(folder, ltx_2_3(), seed, gemma)
     random = values.RandomValues(seed)
-    config = model_config()
-    transformer = _transformer(random, config)
-    parts = {
-        "transformer": transformer,
-        **_connectors(random, config),
-        "text_projection": _projection(random, config, gemma),
-        **_video_vae(random, config),
-        **_audio_vae(random, config),
-        "vocoder": _vocoder(random, config),
-    }
-    metadata = {"config": json.dumps(config), "model_version": MODEL_VERSION}
-    save(folder / CHECKPOINT, checkpoint_tensors(parts), metadata)
-    save(folder / UPSAMPLER, _upsampler(random), {"config": json.dumps(UPSAMPLER_CONFIG)})
-    save(folder / LORA, _lora(random, config, transformer), {"format": "pt"})
-
     weights = _gemma(random, gemma)
     root = folder / GEMMA_FOLDER
     save(root / "model.safetensors", prefixed("language_model.model.", weights), {"format": "pt"})
@@ -65,7 +59,29 @@ def write_small_model(folder: Path, tokenizer: Path, seed: int = 0, gemma: dict 
     tokenizer_json = np.frombuffer((tokenizer / "tokenizer.json").read_bytes(), dtype=np.uint8)
     single = {**prefixed("model.", weights), "tokenizer_json": torch.from_numpy(tokenizer_json.copy())}
     save(folder / GEMMA_FILE, single, {})
-    return [folder / path for path in (CHECKPOINT, UPSAMPLER, LORA, GEMMA_FOLDER, GEMMA_FILE)]
+    return [*written, root, folder / GEMMA_FILE]
+
+
+def write_model_files(folder: Path, sizes: Sizes, seed: int = 0, gemma: dict = GEMMA_CONFIG) -> list[Path]:
+    """Writes what belongs to one generation, checkpoint, upsampler and LoRA, below `folder`, and returns them.
+
+    The text encoder is one for all.
+    """
+    random, config = values.RandomValues(seed), sizes.config
+    transformer = _transformer(random, config)
+    parts = {
+        "transformer": transformer,
+        **_connectors(random, config),
+        "text_projection": _projection(random, config, gemma),
+        **_video_vae(random, sizes),
+        **_audio_vae(random, config),
+        "vocoder": _vocoder(random, config),
+    }
+    checkpoint, upsampler, lora = (folder / path for path in files_of(sizes.name))
+    save(checkpoint, checkpoint_tensors(parts), {"config": json.dumps(config), "model_version": sizes.version})
+    save(upsampler, _upsampler(random, sizes.upsampler), {"config": json.dumps(sizes.upsampler)})
+    save(lora, _lora(random, config, transformer), {"format": "pt"})
+    return [checkpoint, upsampler, lora]
 
 
 def _filled(module: nn.Module, draw: values.Values) -> Tensors:
@@ -91,14 +107,15 @@ def _connectors(random: values.RandomValues, config: dict) -> dict[str, Tensors]
 
 def _projection(random: values.RandomValues, config: dict, gemma_config: dict) -> Tensors:
     gemma = GemmaParams.from_hf_config(gemma_config)
-    params = FeatureExtractorParams.from_config(config, gemma.hidden_size, gemma.layers + 1)
-    return _filled(FeatureExtractor(params, device="meta"), values.text_values(random, "projection"))
+    params = extractor_params(config, gemma.hidden_size, gemma.layers + 1)
+    return _filled(build_feature_extractor(params, device="meta"), values.text_values(random, "projection"))
 
 
-def _video_vae(random: values.RandomValues, config: dict) -> dict[str, Tensors]:
-    params = VideoVAEParams.from_config(config)
+def _video_vae(random: values.RandomValues, sizes: Sizes) -> dict[str, Tensors]:
+    params = VideoVAEParams.from_config(sizes.config)
+    draws = values.video_values if sizes.keeps_picture else values.plain_video_values
     return {
-        f"video_{side}": _filled(kind(params, device="meta"), values.video_values(random, side))
+        f"video_{side}": _filled(kind(params, device="meta"), draws(random, side))
         for side, kind in (("encoder", VideoEncoder), ("decoder", VideoDecoder))
     }
 
@@ -114,19 +131,23 @@ def _audio_vae(random: values.RandomValues, config: dict) -> dict[str, Tensors]:
 def _vocoder(random: values.RandomValues, config: dict) -> Tensors:
     # On the CPU, as its filters and bases are computed.
     params = VocoderParams.from_config(config)
-    module = Vocoder(params)
-    networks = {"vocoder": params.generator, "bwe_generator": params.bandwidth_extension.generator}
+    module = build_vocoder(params)
+    if params.bandwidth_extension is None:
+        networks = {"": params.generator}
+    else:
+        networks = {"vocoder.": params.generator, "bwe_generator.": params.bandwidth_extension.generator}
     strides = {
-        f"{name}.ups.{i}.weight": rate
+        f"{name}ups.{i}.weight": rate
         for name, network in networks.items()
         for i, rate in enumerate(network.upsample_rates)
     }
     return _filled(module, values.vocoder_values(random, module, strides))
 
 
-def _upsampler(random: values.RandomValues) -> Tensors:
-    module = LatentUpsampler(UpsamplerParams.from_config(UPSAMPLER_CONFIG), device="meta")
-    return _filled(module, values.upsampler_values(random))
+def _upsampler(random: values.RandomValues, config: dict) -> Tensors:
+    # On the CPU, as its blur is computed.
+    module = LatentUpsampler(UpsamplerParams.from_config(config))
+    return _filled(module, values.upsampler_values(random, module))
 
 
 def _gemma(random: values.RandomValues, config: dict) -> Tensors:

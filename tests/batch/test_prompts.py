@@ -92,6 +92,12 @@ def test_the_recipe_is_the_models(kind, workflow):
     assert prompts.variant_for(distilled).kind is (Kind.DEV if kind == "dev" else Kind.DISTILLED)
 
 
+@pytest.mark.parametrize(("file", "steps"), [("ltx-2-19b-dev.safetensors", 40), ("ltx-2.3-22b-dev.safetensors", 30)])
+def test_the_recipe_is_that_of_the_generation(file, steps, workflow):
+    inputs(workflow, prompts.MODEL_LOADER)["checkpoint"] = file
+    assert prompts.variant_for(workflow).steps == steps
+
+
 REFUSED = {
     "takes no negative prompt": ("distilled", {"negative_prompt": ""}),
     "gives stage one its sigmas": ("sigmas", {"steps": 4}),

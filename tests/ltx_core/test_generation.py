@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from ltx_duo.ltx_core.checkpoint import Checkpoint
 from ltx_duo.ltx_core.errors import VariantError
-from ltx_duo.ltx_core.generation import Generation, generation_of_version, version_tuple
+from ltx_duo.ltx_core.generation import Generation, generation_of_version, named_generation, version_tuple
 
 V = Generation
 BLOCK = "model.diffusion_model.transformer_blocks.0."
@@ -142,3 +142,20 @@ def test_messages_say_what_the_tensors_look_like_where_no_version_is_found(opene
 def test_models_before_ltx_2_are_refused(opened):
     with pytest.raises(VariantError, match=r"model_version is '0\.9\.8', a model before LTX-2; expected LTX-2\.3"):
         opened(VOCODER_2_0, model_version="0.9.8")
+
+
+@pytest.mark.parametrize(
+    ("name", "generation"),
+    [
+        ("ltx-2-spatial-upscaler-x2-1.0.safetensors", V.V2_0),
+        ("ltx-2-temporal-upscaler-x2-1.0.safetensors", V.V2_0),
+        ("LTX_2_spatial_upscaler.safetensors", V.V2_0),
+        ("ltx-2.3-spatial-upscaler-x2-1.1.safetensors", V.V2_3),
+        ("ltx-2.3-spatial-upscaler-x1.5-1.0.safetensors", V.V2_3),
+        ("ltx-2.5-spatial-upscaler-x2-1.0.safetensors", V.V2_5),
+        ("spatial-upscaler-x2-1.0.safetensors", None),
+        ("ltx-2-my-upscaler.safetensors", None),
+    ],
+)
+def test_upsamplers_by_their_name(name, generation):
+    assert named_generation(name) is generation

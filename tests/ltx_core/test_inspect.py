@@ -187,7 +187,13 @@ def test_nvfp4_file(inspect, changed, models):
     assert "as nvfp4 without ComfyUI's mark, which LTX Duo does not support" in out
 
 
-@pytest.mark.parametrize("generation", ["2.0", "2.5"])
+def test_a_version_that_the_tensors_are_not_of(inspect, changed):
+    code, out, _ = inspect(changed(model_version="2.0.0"))
+    assert code == 1 and out.count("PROBLEM") == 1
+    assert "says that it is of LTX-2.0, but its tensors are those of LTX-2.3" in out
+
+
+@pytest.mark.parametrize("generation", ["2.5"])
 def test_other_generations_are_named_and_refused(inspect, changed, generation):
     code, out, _ = inspect(changed(model_version=f"{generation}.0"))
     assert code == 1

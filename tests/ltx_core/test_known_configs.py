@@ -7,14 +7,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from ltx_duo.ltx_core.checkpoint import Checkpoint, Component
+from ltx_duo.ltx_core.checkpoint import SECTIONS, Checkpoint, Component
 from ltx_duo.ltx_core.errors import CheckpointError
+from ltx_duo.ltx_core.generation import Generation
 from ltx_duo.ltx_core.known_configs import completed
+from ltx_duo.ltx_core.loading import module_of_config
 from ltx_duo.ltx_core.upsampler import UpsamplerParams
-from ltx_duo.ltx_core.usable import Use, check, uses, with_connectors
+from ltx_duo.ltx_core.usable import Use, check, check_part, uses, with_connectors
 
 DATA = Path(__file__).resolve().parents[1] / "data"
 OFFICIAL = json.loads((DATA / "ltx-2.3-config.json").read_text())
+CONFIGS = DATA.parents[1] / "ltx_core" / "variants" / "configs"
+LTX_2_0 = json.loads((CONFIGS / "ltx-2.0.json").read_text())
 STATISTICS = "per_channel_statistics."
 # What each list of names is below in a file, where it is not bare.
 PREFIXES = {
@@ -88,10 +92,70 @@ def test_official_parts_without_metadata_are_used_as_what_they_are(write, parts,
         assert checkpoint.config_for(component).items() <= OFFICIAL.items()
 
 
+def tensors_2_0(*parts: Component) -> dict[str, tuple[int, ...]]:
+    """Those parts of LTX-2.0 by their names in its file."""
+    tensors = {}
+    for part in parts:
+        prefix = PREFIXES_2_0[part]
+        for name, tensor in module_of_config(part, LTX_2_0, device="meta").state_dict().items():
+            outside = prefix.removesuffix("encoder.").removesuffix("decoder.")
+            tensors[(outside if name.startswith(STATISTICS) else prefix) + name] = tuple(tensor.shape)
+    return tensors
+
+
+PREFIXES_2_0 = {
+    Component.TRANSFORMER: "model.diffusion_model.",
+    Component.VIDEO_CONNECTOR: "model.diffusion_model.video_embeddings_connector.",
+    Component.AUDIO_CONNECTOR: "model.diffusion_model.audio_embeddings_connector.",
+    Component.VIDEO_ENCODER: "vae.encoder.",
+    Component.VIDEO_DECODER: "vae.decoder.",
+    Component.AUDIO_DECODER: "audio_vae.decoder.",
+    Component.VOCODER: "vocoder.",
+}
+
+
+PROJECTION_2_0 = {"text_embedding_projection.aggregate_embed.weight": (3840, 188160)}
+
+
+@pytest.mark.parametrize(
+    ("parts", "more", "use"),
+    [
+        ((Component.TRANSFORMER, Component.VIDEO_CONNECTOR, Component.AUDIO_CONNECTOR), {}, Use.MODEL),
+        ((Component.VIDEO_CONNECTOR, Component.AUDIO_CONNECTOR), PROJECTION_2_0, Use.CONNECTORS),
+        ((), PROJECTION_2_0, Use.PROJECTION),
+        ((Component.VIDEO_ENCODER, Component.VIDEO_DECODER), {}, Use.VIDEO),
+        ((Component.AUDIO_DECODER, Component.VOCODER), {}, Use.AUDIO),
+    ],
+)
+def test_parts_of_2_0_without_metadata_take_its_config(write, parts, more, use):
+    checkpoint = completed(Checkpoint.open(write("part.safetensors", more=tensors_2_0(*parts) | more)))
+    assert checkpoint.generation is Generation.V2_0
+    check(checkpoint, use)
+    assert use in uses(checkpoint)
+    for part in parts:
+        assert checkpoint.config_for(part)[SECTIONS[part]] == LTX_2_0[SECTIONS[part]]
+        check_part(checkpoint, part)
+
+
+def test_a_projection_of_2_0_of_another_shape(write):
+    """Its rows are as wide as one of the states that it takes."""
+    changed = {"text_embedding_projection.aggregate_embed.weight": (3840, 188161)}
+    with pytest.raises(CheckpointError, match="The text projection in .* does not fit"):
+        check(completed(Checkpoint.open(write("part.safetensors", more=changed))), Use.PROJECTION)
+
+
+def test_what_does_not_fit_is_said_of_the_files_own_generation(write):
+    changed = tensors_2_0(Component.VOCODER) | {"vocoder.conv_pre.bias": (1000,)}
+    checkpoint = completed(Checkpoint.open(write("part.safetensors", more=changed)))
+    with pytest.raises(CheckpointError, match="and its vocoder is not that of LTX-2.0 "):
+        checkpoint.config_for(Component.VOCODER)
+
+
 @pytest.mark.parametrize(
     ("name", "params"),
     [
         ("ups_x2", UpsamplerParams(mid_channels=1024)),
+        ("ups_x2_rat", UpsamplerParams(mid_channels=1024, rational=True)),
         ("ups_t", UpsamplerParams(mid_channels=512, spatial_scale=1, temporal_scale=2)),
     ],
 )

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from ltx_duo.ltx_core.generation import Generation
-from ltx_duo.ltx_core.sampling.guidance import OFF
+from ltx_duo.ltx_core.sampling.guidance import OFF, Guidance, ModalityGuidance
 from ltx_duo.ltx_core.sampling.schedule import ltx2_sigmas
-from ltx_duo.ltx_core.variants import MODEL_VARIANTS, Kind, variant_of
+from ltx_duo.ltx_core.variants import MODEL_VARIANTS, RUN_NAMES, Kind, is_run, variant_of
 
 GENERATIONS = [Generation.V2_0, Generation.V2_3]
 
@@ -52,6 +52,23 @@ def test_generations_share_the_text_encoder_alone():
     old, new = (variant_of(Kind.DEV, generation).files for generation in GENERATIONS)
     same = {field.name for field in fields(old) if getattr(old, field.name) == getattr(new, field.name)}
     assert same == {"text_encoder"}
+
+
+@pytest.mark.parametrize(("generation", "block"), zip(GENERATIONS, (29, 28), strict=True))
+@pytest.mark.parametrize("kind", Kind)
+def test_guidance_that_names_no_block_takes_the_models(kind, generation, block):
+    record, asked = variant_of(kind, generation), Guidance(audio=ModalityGuidance(stg=1.0), skip_step=1)
+    assert record.guidance_for(OFF) is OFF
+    assert record.guidance_for(None) is record.guidance
+    assert record.guidance_for(asked).blocks(48) == {block}
+    assert replace(record.guidance_for(asked), stg_depth=None) == asked
+    for own in (replace(asked, stg_blocks=(3, 5)), replace(asked, stg_depth=(1, 2))):
+        assert record.guidance_for(own).blocks(48) == own.blocks(48)
+
+
+def test_what_has_a_record_is_run():
+    assert [generation for generation in Generation if is_run(generation)] == GENERATIONS
+    assert is_run(None) and RUN_NAMES == "LTX-2.3 and LTX-2.0"
 
 
 @pytest.mark.parametrize("kind", Kind)

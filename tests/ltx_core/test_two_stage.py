@@ -10,7 +10,7 @@ from ltx_duo.ltx_core.generation import Generation
 from ltx_duo.ltx_core.request import Request
 from ltx_duo.ltx_core.sampling.conditions import FirstFrame, Kept
 from ltx_duo.ltx_core.sampling.geometry import LatentGeometry
-from ltx_duo.ltx_core.sampling.guidance import LTX_2_3_DEV, LTX_2_3_HQ, OFF
+from ltx_duo.ltx_core.sampling.guidance import LTX_2_3_DEV, LTX_2_3_HQ, OFF, Guidance, ModalityGuidance
 from ltx_duo.ltx_core.sampling.res_2s import sample_res_2s
 from ltx_duo.ltx_core.sampling.schedule import ltx2_sigmas
 from ltx_duo.ltx_core.sampling.stage import AVLatent, Start
@@ -49,6 +49,12 @@ def test_what_a_request_leaves_open_is_as_the_model_has_it(record):
     assert torch.equal(request.stage_two_sigmas, record.stage_two_schedule())
     assert request.sampler is record.sampler and request.stage_one_sound is record.stage_one_sound
     assert (request.prompt, request.geometry, request.seed, request.images) == ("a lake", FINAL, 10, ())
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda record: f"{record.generation} {record.kind}")
+def test_the_block_that_a_request_leaves_open_is_that_of_the_generation(record):
+    filled = Request("a lake", FINAL, guidance=Guidance(ModalityGuidance(stg=1.0))).filled(record)
+    assert filled.guidance.blocks(48) == {29 if record.generation is Generation.V2_0 else 28}
 
 
 @pytest.mark.parametrize("record", RECORDS, ids=lambda record: f"{record.generation} {record.kind}")

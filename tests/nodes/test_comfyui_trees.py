@@ -21,10 +21,11 @@ CHECKS = sorted(map(str, (HERE / "trees").glob("check_*.py")))
 
 @pytest.fixture(scope="session")
 def small_models(tmp_path_factory) -> Path:
-    """A models folder with the small model."""
+    """A models folder with the small models."""
     folder = tmp_path_factory.mktemp("small") / "models"
     script = HERE.parents[1] / "scripts" / "small_model.py"
-    subprocess.run([sys.executable, str(script), str(folder), "--tokenizer", str(LOCAL / "tokenizer")], check=True)
+    command = [sys.executable, str(script), str(folder), "--tokenizer", str(LOCAL / "tokenizer"), "--also-2.0"]
+    subprocess.run(command, check=True)
     return folder
 
 

@@ -14,7 +14,7 @@ BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
 SHARED = (
     (r"\b(positive|negative) (video|audio) context", "contexts"),
     (r"\b(positive|negative) conditioning", "conditioning"),
-    (r"^(whole run, [\w -]+), .*(?=: )", r"\1"),
+    (r"^(whole run, [\w .-]+), .*(?=: )", r"\1"),
     (r"\b(cond|negative|perturbed|isolated)\b", "each pass"),
     (r"(?<!to-)(?<!upsampled )\b(video|audio)(?= (velocity|latent|positions)\b|,|:|$)", "video and audio"),
     (r"\b(sigmas,|Euler step|resample|renoise, strength|file, strength) [\d.]+", r"\1 N"),

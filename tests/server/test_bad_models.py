@@ -91,9 +91,15 @@ def refusal(client: Client, server, small_model, prompt) -> Callable:
 
 
 BY_HEADER = {
-    "model of 2.0": ("LTXDuoModelLoader", "checkpoint", "checkpoint", marked("2.0.0"), ("LTX-2.0", "LTX-2.3")),
+    "model that calls itself 2.0": (
+        "LTXDuoModelLoader",
+        "checkpoint",
+        "checkpoint",
+        marked("2.0.0"),
+        ("LTX-2.0", "LTX-2.3"),
+    ),
     "model of 2.5": ("LTXDuoModelLoader", "checkpoint", "checkpoint", marked("2.5.1"), ("LTX-2.5", "LTX-2.3")),
-    "VAE of 2.0": ("LTXDuoVAELoader", "checkpoint", "checkpoint", marked("2.0.0"), ("LTX-2.0", "LTX-2.3")),
+    "VAE of 2.5": ("LTXDuoVAELoader", "checkpoint", "checkpoint", marked("2.5.0"), ("LTX-2.5", "LTX-2.3")),
     "unknown key": ("LTXDuoModelLoader", "checkpoint", "checkpoint", unknown_key, ("1 unexpected", "attn9.to_q")),
     "missing key": (
         "LTXDuoModelLoader",

@@ -12,9 +12,15 @@ from ltx_duo.ltx_core.text.feature_extractor import FeatureExtractor
 from ltx_duo.ltx_core.text.gemma import GemmaModel
 from ltx_duo.ltx_core.text.gemma_params import GemmaParams, GemmaRope
 from ltx_duo.ltx_core.text.keys import gemma_key_map
-from ltx_duo.ltx_core.text.params import ConnectorParams, FeatureExtractorParams
+from ltx_duo.ltx_core.text.params import (
+    ConnectorParams,
+    FeatureExtractorParams,
+    FeatureExtractorV20Params,
+    extractor_params,
+)
 from ltx_duo.ltx_core.transformer.rope import rope_frequencies
 
+CONFIGS = Path(__file__).resolve().parents[3] / "ltx_core" / "variants" / "configs"
 OFFICIAL = json.loads((Path(__file__).resolve().parents[2] / "data" / "ltx-2.3-config.json").read_text())
 
 # config.json of the published models, the keys that matter.
@@ -222,3 +228,14 @@ def test_unsupported_projections_are_refused():
     lacking = {key: value for key, value in OFFICIAL["transformer"].items() if key != "audio_attention_head_dim"}
     with pytest.raises(CheckpointError, match="lacks transformer.audio_attention_head_dim"):
         FeatureExtractorParams.from_config({"transformer": lacking}, 3840, 49)
+
+
+def test_the_projection_of_a_config_is_told_by_the_marks_of_the_later_one():
+    """As the vendor tells them apart: 2.0's has none of the four, and some of them describe no model."""
+    old = json.loads((CONFIGS / "ltx-2.0.json").read_text())
+    assert extractor_params(old, 3840, 49) == FeatureExtractorV20Params(3840, 49)
+    assert extractor_params(OFFICIAL, 3840, 49) == FeatureExtractorParams(3840, 49, 4096, 2048)
+    for key in ("caption_proj_before_connector", "caption_proj_input_norm"):
+        partly = {"transformer": old["transformer"] | {key: OFFICIAL["transformer"][key]}}
+        with pytest.raises(CheckpointError, match="as in LTX-2.3's text projection"):
+            extractor_params(partly, 3840, 49)

@@ -106,6 +106,7 @@ def test_state_of_another_device():
         *((info(fps=fps), "'fps'") for fps in (1e-300, 5e-324, 0, -24, 1e300, None, "25", [25], {}, True)),
         *((info(fps=fps), "'fps'") for fps in (math.nan, math.inf, -math.inf, 10**300)),
         (info().replace("25.0", "9" * 5000), "cannot be read"),
+        *((info(generation=name), "'generation'") for name in ("2.2", 2.3, "", [], {})),
         *((info(generator_device=name), "'generator_device'") for name in (None, 3, "", "../cpu", ["cpu"], "x" * 500)),
     ],
 )  # fmt: skip

@@ -1,7 +1,5 @@
 """What ComfyUI's MODEL carries in our samplers: it acts, is named on the node, or is refused."""
 
-import json
-
 import comfy.latent_formats
 import pytest
 import torch
@@ -94,34 +92,10 @@ def test_a_compiled_block_counts_as_its_layers(theirs, stage_one, told, same):
     assert "diffusion_model.transformer_blocks.1" in told(changed)
 
 
-@pytest.fixture
-def earlier(rewritten, names):
-    """A MODEL of LTX-2.0: less modulation, no gates, its text projected inside."""
-    absent = ("to_gate_logits", "prompt_adaln_single", "prompt_scale_shift_table")
-    switches = ("apply_gated_attention", "cross_attention_adaln", "caption_proj_before_connector")
-
-    def write(tensors, metadata):
-        config = json.loads(metadata["config"])
-        config["transformer"] |= dict.fromkeys(switches, False)
-        metadata["config"] = json.dumps(config)
-        for key in list(tensors):
-            path = key.removeprefix("model.diffusion_model.")
-            if any(word in key for word in absent):
-                del tensors[key]
-            elif path.startswith(("adaln_single.linear.", "audio_adaln_single.linear.")):
-                tensors[key] = tensors[key][: tensors[key].shape[0] * 6 // 9].clone()
-            elif path.startswith("transformer_blocks.") and path.endswith("scale_shift_table"):
-                tensors[key] = tensors[key][:6].clone()
-
-    return load(rewritten("checkpoints", names.checkpoint, write))
-
-
-def test_other_generations_are_refused(earlier, stage_one):
-    with pytest.raises(LTXError, match=r"This MODEL is LTX-2\.0"):
-        stage_one(earlier)
-    earlier.model.model_config.unet_config["use_keyframes_abs_pos_embedding"] = True
+def test_other_generations_are_refused(theirs, stage_one):
+    theirs.model.model_config.unet_config["use_keyframes_abs_pos_embedding"] = True
     with pytest.raises(LTXError, match=r"This MODEL is LTX-2\.5"):
-        stage_one(earlier)
+        stage_one(theirs)
 
 
 def test_a_model_with_other_layers_is_refused(theirs, stage_one):

@@ -10,7 +10,8 @@ import torch
 from comfy.ldm.lightricks.vae.causal_video_autoencoder import VideoVAE
 
 from ltx_duo.ltx_core.errors import LTXError
-from ltx_duo.nodes.comfyui import latents
+from ltx_duo.ltx_core.generation import Generation
+from ltx_duo.nodes.comfyui import core_vae, latents
 from ltx_duo.nodes.comfyui.core_upsampler import latent_upsampler
 from ltx_duo.nodes.comfyui.core_vae import audio_vae, sound_of, video_vae
 
@@ -80,7 +81,7 @@ def test_other_models(take, slot):
     wan = held(type("WanVAE", (torch.nn.Module,), {})(), channels=16)
     for given, words in (
         (pixel_space(), rf"^{slot} is of another model: ComfyUI's PixelspaceConversionVAE, "),
-        (wan, rf"^{slot} is of another model: ComfyUI's WanVAE, a video VAE of 16 channels; expected LTX-2\.3's"),
+        (wan, rf"^{slot} is of another model: ComfyUI's WanVAE, a video VAE of 16 channels; expected LTX-2's"),
         (held(type("TAEHV", (torch.nn.Module,), {})()), r"TAEHV, a small decoder for previews of 128 channels"),
         ("a file", rf"^{slot} is a str; expected a VAE"),
     ):
@@ -109,13 +110,23 @@ def test_models_before_ltx2(version):
 
 @keeps_config
 def test_picture_of_ltx20():
-    with pytest.raises(LTXError, match=r"^vae is the video VAE decoder of LTX-2\.0, .*expected LTX-2\.3's"):
-        video_vae(of_ltx20())
+    taken = video_vae(of_ltx20())
+    assert taken.generation is Generation.V2_0 and taken.params.decoder_padding == "reflect"
 
 
 def test_sound_of_ltx20(config):
-    with pytest.raises(LTXError, match=r"^audio_vae is the vocoder of LTX-2\.0, .*expected LTX-2\.3's"):
-        audio_vae(audio(config, {"upsample_rates": [6, 5, 2, 2, 2], "upsample_kernel_sizes": [16, 15, 8, 4, 4]}))
+    vocoder = {"upsample_rates": [6, 5, 2, 2, 2], "upsample_kernel_sizes": [16, 15, 8, 4, 4]}
+    taken = audio_vae(audio(config, vocoder))
+    assert taken.generation is Generation.V2_0
+    assert taken.vocoder().module.output_sampling_rate == 24000
+
+
+@keeps_config
+def test_what_no_record_knows_is_refused(config, monkeypatch):
+    monkeypatch.setattr(core_vae, "guessed_generation", lambda *_: Generation.V2_5)
+    for take, given in ((video_vae, of_ltx20()), (audio_vae, audio(config, config["vocoder"]))):
+        with pytest.raises(LTXError, match=r" of LTX-2\.5, which these nodes do not run; expected one of LTX-2\.3 and"):
+            take(given)
 
 
 def test_picture_and_sound_in_each_others_place(config):
@@ -133,7 +144,7 @@ def test_picture_and_sound_in_each_others_place(config):
 @keeps_config
 def test_a_vae_of_the_picture_encodes_no_sound(config):
     picture = held(without_weights(VideoVAE, config=config["vae"]))
-    with pytest.raises(LTXError, match=r"^A sound is given, and vae.*picture alone.*audio_vae of LTX Sound Condition"):
+    with pytest.raises(LTXError, match=r"^A sound is given, and vae.*audio_vae of the node that gives the sound"):
         video_vae(picture).audio_encoder()
 
 

@@ -1,6 +1,7 @@
 """LATENT and CONDITIONING as ComfyUI's own nodes make and take them; the progress bar."""
 
 import copy
+import json
 
 import comfy.latent_formats
 import comfy.model_management as mm
@@ -9,9 +10,12 @@ import pytest
 import torch
 
 from ltx_duo.ltx_core.errors import ConditioningError, GeometryError, VariantError
+from ltx_duo.ltx_core.transformer.params import TransformerParams
 from ltx_duo.nodes.comfyui import compat, conditioning, latents
 from ltx_duo.nodes.comfyui.progress import NodeProgress
+from ltx_duo.tests.nodes.trees.preflight_scene import CONFIG, PACK
 
+LTX_2_0 = json.loads((PACK / "ltx_core" / "variants" / "configs" / "ltx-2.0.json").read_text())["transformer"]
 VIDEO, AUDIO = torch.randn(1, 128, 3, 2, 4), torch.randn(1, 8, 18, 16)
 INFO = latents.StageInfo(25.0, "cpu", torch.Generator().manual_seed(4).get_state())
 OTHER = latents.StageInfo(24.0, "cpu", torch.Generator().manual_seed(5).get_state())
@@ -104,19 +108,52 @@ def test_sound_gets_the_length_that_the_engine_expects():
 def test_conditioning_goes_through_unharmed():
     video, audio = torch.randn(1, 7, 96), torch.randn(1, 7, 64)
     made = copy.deepcopy(conditioning.make(video, audio))
-    taken = conditioning.take(made, 96, 64)
+    taken = conditioning.take(made, widths(96, 64))
     assert torch.equal(taken[0], video) and torch.equal(taken[1], audio) and taken[2]
 
 
+def test_conditioning_of_2_0_goes_through_unharmed():
+    """One tensor for both, before the connectors; two behind them."""
+    text = torch.randn(1, 7, 32)
+    made = copy.deepcopy(conditioning.make(text, text))
+    assert made[0][0].shape == (1, 7, 32)
+    taken = conditioning.take(made, OLD)
+    assert torch.equal(taken[0], text) and torch.equal(taken[1], text) and taken[2]
+    assert conditioning.take([[text, {}]], OLD)[2]  # once there, it cannot have been through two connectors
+    video, audio, unprocessed = conditioning.take([[torch.cat((text, -text), dim=-1), {}]], OLD)
+    assert torch.equal(video, text) and torch.equal(audio, -text) and not unprocessed
+
+
+def widths(video: int, audio: int):
+    """Sizes of a transformer that takes texts this wide."""
+    config = CONFIG["transformer"] | {"cross_attention_dim": video, "audio_cross_attention_dim": audio}
+    return TransformerParams.from_config({"transformer": config})
+
+
+OLD = TransformerParams.from_config({"transformer": LTX_2_0 | {"caption_channels": 32}})
+
+
 def test_conditioning_that_was_connected_already():
-    taken = conditioning.take([[torch.zeros(1, 1024, 160), {}]], 96, 64)
+    taken = conditioning.take([[torch.zeros(1, 1024, 160), {}]], widths(96, 64))
     assert not taken[2] and taken[0].shape == (1, 1024, 96)
+
+
+@pytest.mark.parametrize("width", [6144, 7680, 3840])
+@pytest.mark.parametrize("own", ["2.0", "2.3"])
+def test_text_of_another_generation(own, width):
+    model = TransformerParams.from_config({"transformer": LTX_2_0 if own == "2.0" else CONFIG["transformer"]})
+    text = [[torch.zeros(1, 7, width), {}]]
+    if (width == 6144) == (own == "2.3"):
+        assert conditioning.take(text, model)
+        return
+    other = {"2.0": "2.3", "2.3": "2.0"}[own]
+    with pytest.raises(VariantError, match=rf"is {width} wide: text encoded for LTX-{other}. The model is LTX-{own}"):
+        conditioning.take(text, model)
 
 
 @pytest.mark.parametrize(
     "given, error, words",
     [
-        ([[torch.zeros(1, 7, 3840), {}]], VariantError, "LTX-2.0"),
         ([[torch.zeros(1, 77, 768), {}]], ConditioningError, "768"),
         ([[torch.zeros(2, 7, 6144), {}]], ConditioningError, "several"),
         ([[torch.zeros(1, 7, 6144), {}]] * 2, ConditioningError, "several"),
@@ -125,7 +162,7 @@ def test_conditioning_that_was_connected_already():
 )
 def test_other_conditioning_is_refused(given, error, words):
     with pytest.raises(error, match=words):
-        conditioning.take(given, 4096, 2048)
+        conditioning.take(given, widths(4096, 2048))
 
 
 @pytest.fixture

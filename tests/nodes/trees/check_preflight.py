@@ -285,9 +285,9 @@ def test_comfyuis_loaders_have_nothing_to_find():
 
 def test_comfyuis_loader_of_another_generation():
     scene = with_core_loader()
-    scene.files.generation = Generation.V2_0
+    scene.files.generation = Generation.V2_5
     assert list(scene.errors()) == ["LTXDuoStageOneSampler", "LTXDuoStageTwoSampler"]
-    assert "CheckpointLoaderSimple, is of LTX-2.0" in scene.errors()["LTXDuoStageTwoSampler"]
+    assert "CheckpointLoaderSimple, is of LTX-2.5" in scene.errors()["LTXDuoStageTwoSampler"]
 
 
 def test_comfyuis_loader_of_a_file_without_connectors():

@@ -85,3 +85,45 @@ def test_faulty_upsampler():
     # One that our node does not take is no matter of ours.
     scene.add("LatentUpscaleModelLoader", model_name="ltx-2.3-spatial-upscaler-x2-1.0.safetensors")
     assert scene.report() == Report()
+
+
+def test_a_vae_of_ours_of_another_generation_before_the_decode():
+    """Which no sampler looks at."""
+    scene = Scene("text-to-video").set(DECODE, vae=None)
+    scene.set(DECODE, vae=scene.add("LTXDuoVAELoader", checkpoint=OFFICIAL, audio_file="same file"))
+    assert scene.report() == Report()
+    scene.files.old = (list(scene.prompt)[-1],)
+    ((loader, text),) = scene.report().errors.items()
+    assert loader == scene.files.old[0] and "LTX-2.0" in text and "LTX-2.3" in text
+
+
+@pytest.mark.parametrize("core", [True, False])
+def test_upsampler_of_another_generation_by_its_name(core):
+    scene = core_scene() if core else Scene("text-to-video")
+    loader, slot = ("LatentUpscaleModelLoader", "model_name") if core else ("LTXDuoUpsamplerLoader", "upsampler")
+    scene.set(loader, **{slot: "ltx-2-spatial-upscaler-x2-1.0.safetensors"})
+    text = scene.warnings()[loader]
+    assert "is for LTX-2.0" in text and "is of LTX-2.3" in text and "ltx-2.3-spatial-upscaler-x2-1.1" in text
+    scene.set(loader, **{slot: "some-upscaler.safetensors"})
+    assert scene.report() == Report()
+
+
+def test_upsampler_of_2_0_beside_its_model():
+    """Its version 1.0 is not the faulty one."""
+    scene = Scene("text-to-video")
+    scene.files.old = tuple(scene.prompt)
+    scene.set("LTXDuoUpsamplerLoader", upsampler="ltx-2-spatial-upscaler-x2-1.0.safetensors")
+    assert "LTXDuoUpsamplerLoader" not in {node.type for node, _ in scene.report().warnings}
+    scene.set("LTXDuoUpsamplerLoader", upsampler="ltx-2.3-spatial-upscaler-x2-1.1.safetensors")
+    told = {node.type: text for node, text in scene.report().warnings}["LTXDuoUpsamplerLoader"]
+    assert "is for LTX-2.3" in told and "Choose ltx-2-spatial-upscaler-x2-1.0.safetensors" in told
+
+
+def test_the_missing_distilled_lora_is_that_of_the_models_generation():
+    scene = Scene("text-to-video")
+    lora = scene.link("LTXDuoLoraLoader")[0]
+    model = scene.prompt.pop(lora)["inputs"]["model"]
+    scene.set(TWO, model=model).set(ONE, model=model)
+    assert "ltx-2.3-22b-distilled-lora" in scene.warnings()[TWO]
+    scene.files.old = tuple(scene.prompt)
+    assert "ltx-2-19b-distilled-lora-384" in {n.type: text for n, text in scene.report().warnings}[TWO]

@@ -82,11 +82,11 @@ def test_errors_end_with_their_prompt(scene):
 
 
 def test_files_are_not_at_fault_for_a_model_that_its_loader_refuses(scene, models, names, tmp_path, monkeypatch):
-    """The model is of LTX-2.0, which its own loader says; the VAE's file of 2.3 is a good one."""
+    """The model is of LTX-2.5, which its own loader says; the VAE's file of 2.3 is a good one."""
     for kind in ("diffusion_models", "vae"):
         monkeypatch.setitem(folder_paths.folder_names_and_paths, kind, ([str(tmp_path)], {".safetensors"}))
     with safe_open(models / "checkpoints" / names.checkpoint, "pt") as file:
-        metadata = {**file.metadata(), "model_version": "2.0.0"}
+        metadata = {**file.metadata(), "model_version": "2.5.0"}
     save_file(load_file(models / "checkpoints" / names.checkpoint), tmp_path / "old.safetensors", metadata)
     given = scene().set("LTXDuoModelLoader", checkpoint="old.safetensors")
     queue(given)

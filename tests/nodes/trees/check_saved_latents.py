@@ -2,12 +2,14 @@
 
 import json
 import os
+from dataclasses import replace
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from ltx_duo.ltx_core.errors import CheckpointError, GeometryError
+from ltx_duo.ltx_core.generation import Generation
 from ltx_duo.nodes.comfyui import latent_files, latents
 
 VIDEO, AUDIO = torch.randn(1, 128, 3, 2, 4), torch.randn(1, 8, 18, 16)
@@ -114,3 +116,12 @@ def test_a_name_that_no_file_can_have_is_not_there():
 
 def test_a_file_that_comes_through_a_link_has_no_fingerprint_yet(nodes):
     assert nodes["LTXDuoLoadLatent"].fingerprint_inputs(file=None) is None
+
+
+@pytest.mark.parametrize("generation", [None, *Generation])
+def test_the_models_generation_comes_back(generation):
+    made = latents.make(VIDEO, AUDIO, replace(INFO, generation=generation))
+    name = saved(made)
+    assert latents.generation_of(latent_files.load(name)) is generation
+    table = json.loads(latent_files.SafetensorsFile.open(latent_files.path(name)).metadata["ltx_duo"])
+    assert ("generation" in table) == (generation is not None)  # older versions of the pack read the rest

@@ -104,6 +104,9 @@ class TestOnlyWhatChangedIsEncoded:
         kept.keep("c", pair())
         assert kept.size() == 80
         assert kept.get("b") is None and kept.get("a") is not None and kept.get("c") is not None
+        both = torch.zeros(1, 10, 1)  # LTX-2.0's text, which is the same for video and audio
+        kept.keep("a", (both, both))
+        assert kept.size() == 80
         kept.keep("large", (torch.zeros(1, 99, 4), torch.zeros(1, 99, 1)))
         assert kept.size() <= 100
 

@@ -19,6 +19,7 @@ from ltx_duo.ltx_core.sampling.geometry import LatentGeometry
 from ltx_duo.ltx_core.transformer.inputs import GuidancePass, ModalityInput
 
 CHECKPOINT = "ltx-2.3-small-dev.safetensors"
+CHECKPOINT_2_0 = "ltx-2.0-small-dev.safetensors"
 LORA = "ltx-2.3-small-distilled-lora.safetensors"
 UPSAMPLER = "ltx-2.3-small-spatial-upscaler-x2.safetensors"
 GEMMA, GEMMA_FOLDER = "gemma-3-small.safetensors", "gemma-3-small"

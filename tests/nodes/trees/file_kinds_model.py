@@ -9,6 +9,7 @@ import torch
 
 from ltx_duo.tests.nodes.trees.file_kinds import (
     CHECKPOINT,
+    CHECKPOINT_2_0,
     CONNECTORS,
     LORA,
     MODEL,
@@ -108,10 +109,14 @@ def _connectors_of_another_width(models: Models) -> Inputs:
     return {**_transformer_alone(models), "connectors": connectors}
 
 
-def _connectors_of_an_older_model(models: Models) -> Inputs:
-    metadata = {**models.small()[1], "model_version": "2.0.0"}
+def _connectors_of_a_newer_model(models: Models) -> Inputs:
+    metadata = {**models.small()[1], "model_version": "2.5.0"}
     connectors = models.save("text_encoders", OTHER, only(models, *CONNECTORS)[0], metadata)
     return {**_transformer_alone(models), "connectors": connectors}
+
+
+def _connectors_of_an_older_model(models: Models) -> Inputs:
+    return {**_transformer_alone(models), "connectors": CHECKPOINT_2_0}
 
 
 def _projection_as_connectors(models: Models) -> Inputs:
@@ -204,10 +209,17 @@ ROWS = [
         together=True,
     ),
     FileKind(
+        "connectors of LTX-2.5",
+        "ModelLoader",
+        _connectors_of_a_newer_model,
+        ("connectors", "other.safetensors is of LTX-2.5"),
+    ),
+    FileKind(
         "connectors of LTX-2.0",
         "ModelLoader",
         _connectors_of_an_older_model,
-        ("connectors", "other.safetensors is of LTX-2.0"),
+        ("connectors", "is of LTX-2.3, but .*is of LTX-2.0; files of one generation belong together"),
+        together=True,
     ),
     FileKind(
         "VAE in place of the model",
@@ -239,7 +251,12 @@ ROWS = [
         _model_with_another_config_beside,
         ("checkpoint", "is not that of the config.json beside it"),
     ),
-    FileKind("checkpoint of LTX-2.0", "ModelLoader", version("2.0.1"), ("checkpoint", "is of LTX-2.0, which these")),
+    FileKind(
+        "checkpoint that calls itself LTX-2.0",
+        "ModelLoader",
+        version("2.0.1"),
+        ("checkpoint", "says that it is of LTX-2.0, but its tensors are those of LTX-2.3"),
+    ),
     FileKind(
         "transformer without sound",
         "ModelLoader",

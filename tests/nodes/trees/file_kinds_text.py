@@ -139,10 +139,11 @@ ROWS = [
         ("projection", "has no video_aggregate_embed.bias"),
     ),
     FileKind(
-        "projection of LTX-2.0",
+        "projection of LTX-2.0 for no Gemma",
         "TextEncoderLoader",
         names("text_encoders", "projection", PROJECTION + "aggregate_embed.weight"),
-        ("projection", "model.safetensors is of LTX-2.0"),
+        ("text_encoder", "takes 4 values a token, but the text encoder in .* gives 224"),
+        together=True,
     ),
     FileKind(
         "Gemma-4",

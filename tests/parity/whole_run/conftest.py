@@ -3,7 +3,7 @@
 import gc
 import importlib
 import wave
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +13,8 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from ltx_duo.scripts.small_model_parts.write import write_small_model
+from ltx_duo.scripts.small_model_parts.sizes import ltx_2_0
+from ltx_duo.scripts.small_model_parts.write import write_model_files, write_small_model
 from ltx_duo.tests.parity.whole_run import our_pipeline, vendor_pipeline
 from ltx_duo.tests.parity.whole_run.scene import Footage, Guide, Picture, Recording, Scene, SmallModel, Trace
 
@@ -53,20 +54,37 @@ def _show_seed(request, run_seed):
 
 @pytest.fixture(scope="session")
 def small_model(run_seed, tmp_path_factory) -> SmallModel:
-    """The demo's small model with fresh weights, in float32.
+    """The demo's small model with fresh weights, in float32."""
+    checkpoint, upsampler, lora, gemma, _ = write_small_model(tmp_path_factory.mktemp("small"), TOKENIZER, run_seed)
 
-    The vendor multiplies a LoRA's factors in the dtype that they are stored in, and leaves what no LoRA changes in the
-    dtype of the checkpoint.
-    """
-    folder = tmp_path_factory.mktemp("small_model")
+    folder = tmp_path_factory.mktemp("small")
     checkpoint, upsampler, lora, gemma, _ = write_small_model(folder, TOKENIZER, run_seed)
-    for path in (checkpoint, lora):
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata()
-        save_file({name: tensor.float() for name, tensor in load_file(path).items()}, path, metadata)
-    ic_lora = folder / "small-ic-lora.safetensors"
-    save_file(load_file(lora), ic_lora, {"reference_downscale_factor": "2"})
-    return SmallModel(checkpoint, upsampler, lora, gemma, ic_lora)
+    in_float32(lora)
+    return SmallModel(in_float32(checkpoint), upsampler, lora, gemma, reading(lora, folder))
+
+
+@pytest.fixture(scope="session")
+def model_2_0(small_model, run_seed, tmp_path_factory) -> SmallModel:
+    """A small LTX-2.0 with fresh weights, in float32, beside the same text encoder."""
+    folder = tmp_path_factory.mktemp("small-2.0")
+    checkpoint, upsampler, lora = write_model_files(folder, ltx_2_0(), run_seed)
+    in_float32(lora)
+    return SmallModel(in_float32(checkpoint), upsampler, lora, small_model.gemma, reading(lora, folder))
+
+
+def reading(lora: Path, folder: Path) -> Path:
+    """The LoRA, as one that reads references of half the size."""
+    save_file(load_file(lora), folder / "small-ic-lora.safetensors", {"reference_downscale_factor": "2"})
+    return folder / "small-ic-lora.safetensors"
+
+
+def in_float32(path: Path) -> Path:
+    """Rewrites the file.  The vendor multiplies a LoRA's factors in the dtype that they are stored in, and leaves what
+    no LoRA changes in the dtype of the checkpoint."""
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+    save_file({name: tensor.float() for name, tensor in load_file(path).items()}, path, metadata)
+    return path
 
 
 @pytest.fixture(scope="session")
@@ -138,14 +156,24 @@ def scenes(run_seed, tmp_path_factory) -> dict[str, Scene]:
 
 
 @pytest.fixture(scope="session")
-def vendor_trace(small_model, scenes) -> Callable[[str, str, bool], Trace]:
+def vendor_trace(small_model, scenes) -> Iterator[Callable[[str, str, bool], Trace]]:
     """`vendor_trace(pipeline, scene, newest)`: what the vendor makes, run once; `newest` with v1.2's changes."""
+    yield from _vendor_runs(small_model, scenes)
+
+
+@pytest.fixture(scope="session")
+def vendor_trace_2_0(model_2_0, scenes) -> Iterator[Callable[[str, str, bool], Trace]]:
+    """As `vendor_trace`, with LTX-2.0."""
+    yield from _vendor_runs(model_2_0, scenes)
+
+
+def _vendor_runs(model: SmallModel, scenes: dict[str, Scene]) -> Iterator[Callable[[str, str, bool], Trace]]:
     traces: dict[tuple[str, str, bool], Trace] = {}
 
     def run(pipeline: str, scene: str, newest: bool) -> Trace:
         key = (pipeline, scene, newest)
         if key not in traces:
-            traces[key] = VENDOR_RUNS[pipeline](small_model, scenes[scene], newest=newest)
+            traces[key] = VENDOR_RUNS[pipeline](model, scenes[scene], newest=newest)
         return traces[key]
 
     # The vendor collects garbage between its phases, which is slow with all that is imported here.
@@ -160,3 +188,9 @@ def vendor_trace(small_model, scenes) -> Callable[[str, str, bool], Trace]:
 def components(small_model):
     """Our modules with the small model's weights; runs leave them as they were."""
     return our_pipeline.load(small_model)
+
+
+@pytest.fixture(scope="session")
+def components_2_0(model_2_0):
+    """As `components`, of LTX-2.0."""
+    return our_pipeline.load(model_2_0)

@@ -2,9 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Protocol
 
-import pytest
 from torch import Tensor
 
 from ltx_duo.ltx_core import two_stage
@@ -12,13 +10,7 @@ from ltx_duo.ltx_core.sampling.attention_weights import AttentionWeights
 from ltx_duo.ltx_core.sampling.conditions import Reference
 from ltx_duo.ltx_core.sampling.geometry import LatentGeometry
 from ltx_duo.ltx_core.sampling.state import ModalityState
-
-
-class Run(Protocol):
-    """What a plant may spoil."""
-
-    patch: pytest.MonkeyPatch
-    settings: dict
+from ltx_duo.tests.parity.whole_run.planting import Run
 
 
 def reference_at_its_own_pixels(run: Run) -> None:

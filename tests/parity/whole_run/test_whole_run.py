@@ -47,10 +47,31 @@ VENDOR, NEWEST = "ltx-pipelines 1.0.0", "ltx-pipelines 1.0.0 as v1.2"
     ],
 )
 def test_whole_run(pipeline, scene, newest, small_model, scenes, vendor_trace, components, parity):
+    check(pipeline, scene, newest, (components, small_model, scenes), vendor_trace, parity)
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "scene", "newest"),
+    [
+        ("two-stage", "text", False),
+        ("two-stage", "text", True),
+        ("two-stage", "image", False),
+        ("two-stage", "image and keyframe", True),
+        ("distilled", "image and keyframe", True),
+        ("sound-given", "sound", True),
+        ("retake", "film", True),
+    ],
+)
+def test_whole_run_of_2_0(pipeline, scene, newest, model_2_0, scenes, vendor_trace_2_0, components_2_0, parity):
+    check(pipeline, scene, newest, (components_2_0, model_2_0, scenes), vendor_trace_2_0, parity, " of 2.0")
+
+
+def check(pipeline, scene, newest, setting, vendor_trace, parity, of="") -> None:
+    components, model, scenes = setting
     reference = vendor_trace(pipeline, scene, newest)
     ours = our_pipeline.run(
         components,
-        small_model,
+        model,
         scenes[scene],
         pipeline,
         cross_timestep="own" if newest else "other",
@@ -59,7 +80,7 @@ def test_whole_run(pipeline, scene, newest, small_model, scenes, vendor_trace, c
         stage_one_sound=newest and pipeline not in ("distilled", "keyframes", "IC-LoRA"),
     )
     for name, expected in reference.items():
-        what = f"whole run, {pipeline}, {scene}: {name}"
+        what = f"whole run, {pipeline}{of}, {scene}: {name}"
         vendor = NEWEST if newest else VENDOR
         if name == EIGHT_BIT:
             parity.add(f"{what} (levels of 255)", vendor, errors(ours, reference)[name], bar(name))
