@@ -55,8 +55,6 @@ def _show_seed(request, run_seed):
 @pytest.fixture(scope="session")
 def small_model(run_seed, tmp_path_factory) -> SmallModel:
     """The demo's small model with fresh weights, in float32."""
-    checkpoint, upsampler, lora, gemma, _ = write_small_model(tmp_path_factory.mktemp("small"), TOKENIZER, run_seed)
-
     folder = tmp_path_factory.mktemp("small")
     checkpoint, upsampler, lora, gemma, _ = write_small_model(folder, TOKENIZER, run_seed)
     in_float32(lora)
