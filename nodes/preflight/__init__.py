@@ -15,6 +15,7 @@ from ..names import (
 from ..prompt_graph import PromptGraph
 from .core_loaders import check_core_loader
 from .core_vaes import check_vaes
+from .distilled import check_schedule
 from .downloads import check_downloads
 from .enlarged import check_enlarged
 from .files import check_files
@@ -49,6 +50,7 @@ def check(graph: PromptGraph, files: Files, has_gpu: bool) -> Report:
     for sampler in graph.of_type(STAGE_ONE_SAMPLER):
         check_frames(graph, sampler, sampler.value("frames", int), report)
         check_guidance(graph, sampler, files, report)
+        check_schedule(graph, sampler, report)
         check_start(graph, sampler, files, report)
     for sampler in graph.of_type(STAGE_TWO_SAMPLER):
         check_stage_two(graph, sampler, files, has_gpu, report)

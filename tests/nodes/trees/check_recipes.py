@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import pytest
 import torch
 
 from ltx_duo.ltx_core.sampling.guidance import LTX_2_3_HQ
@@ -97,6 +98,22 @@ def test_high_quality_needs_a_negative_prompt():
     scene = Scene("text-to-video").set("LTXDuoGuidance", preset="high quality")
     assert scene.report() == Report()
     assert "CFG 3 (picture) and 7 (sound)" in scene.cut(ONE, "negative").errors()[ONE]
+
+
+@pytest.mark.parametrize(
+    ("lora", "told"),
+    [({}, False), ({"strength_stage_one": 0.49}, True), ({"lora": "style.safetensors"}, True),
+     ({"strength_stage_one": ["99", 0]}, False)],
+)  # fmt: skip
+def test_the_schedule_of_distilled_models_needs_distilled_weights(lora, told):
+    scene = Scene("distilled-lora").set("LTXDuoLoraLoader", **lora)
+    warned = [text for node, text in scene.report().warnings if node.type == ONE]
+    assert bool(warned) == told and all("strength_stage_one 0.5 or more" in text for text in warned)
+    for otherwise in ({"schedule": "recipe"}, {"sigmas": ["99", 0]}):
+        again = Scene("distilled-lora").set("LTXDuoLoraLoader", **lora).set(ONE, **otherwise)
+        assert not any("need distilled weights, and here" in text for _, text in again.report().warnings)
+    scene.set("LTXDuoModelLoader", kind="distilled")
+    assert not any(node.type == ONE for node, _ in scene.report().warnings)
 
 
 def test_a_full_size_that_is_enlarged_is_told():
