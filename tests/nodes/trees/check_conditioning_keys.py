@@ -10,8 +10,9 @@ import torch
 import nodes as core
 from ltx_duo.ltx_core.errors import ConditioningError
 from ltx_duo.nodes.comfyui import conditioning
+from ltx_duo.tests.nodes.trees.text_widths import transformer_for
 
-WIDTHS = 96, 64
+MODEL = transformer_for(96, 64)
 MASK, HALF = torch.ones(1, 4, 4), torch.full((1, 4, 4), 0.5)
 
 
@@ -21,7 +22,7 @@ def text(**extra) -> list:
 
 
 def notes(given: list, fps: float = 24.0) -> list[str]:
-    conditioning.take(given, *WIDTHS)
+    conditioning.take(given, MODEL)
     return list(conditioning.notes_on({"positive": given, "negative": None}, fps))
 
 
@@ -54,7 +55,7 @@ REFUSED = {
 def test_what_would_make_another_film_is_refused(case):
     key, given = REFUSED[case]
     with pytest.raises(ConditioningError, match=f"'{key}' .* sets it.: it would .*Take that node out"):
-        conditioning.take(given(), *WIDTHS)
+        conditioning.take(given(), MODEL)
 
 
 PASSING = {
@@ -118,13 +119,13 @@ def test_what_is_no_rate_is_refused(rate):
 )
 def test_one_prompt_is_taken(given, count):
     with pytest.raises(ConditioningError, match=count):
-        conditioning.take(given(), *WIDTHS)
+        conditioning.take(given(), MODEL)
 
 
 @pytest.mark.parametrize("features", [torch.zeros(1, 160), torch.zeros(1, 7, 160, dtype=torch.long)])
 def test_text_of_another_kind(features):
     with pytest.raises(ConditioningError, match="text features"):
-        conditioning.take([[features, {}]], *WIDTHS)
+        conditioning.take([[features, {}]], MODEL)
 
 
 def test_both_samplers_refuse_and_tell(nodes, model, vae, texts, upsampled, names):

@@ -14,6 +14,7 @@ from ltx_duo.ltx_core.transformer.params import TransformerParams
 from ltx_duo.nodes.comfyui import compat, conditioning, latents
 from ltx_duo.nodes.comfyui.progress import NodeProgress
 from ltx_duo.tests.nodes.trees.preflight_scene import CONFIG, PACK
+from ltx_duo.tests.nodes.trees.text_widths import transformer_for
 
 LTX_2_0 = json.loads((PACK / "ltx_core" / "variants" / "configs" / "ltx-2.0.json").read_text())["transformer"]
 VIDEO, AUDIO = torch.randn(1, 128, 3, 2, 4), torch.randn(1, 8, 18, 16)
@@ -108,7 +109,7 @@ def test_sound_gets_the_length_that_the_engine_expects():
 def test_conditioning_goes_through_unharmed():
     video, audio = torch.randn(1, 7, 96), torch.randn(1, 7, 64)
     made = copy.deepcopy(conditioning.make(video, audio))
-    taken = conditioning.take(made, widths(96, 64))
+    taken = conditioning.take(made, transformer_for(96, 64))
     assert torch.equal(taken[0], video) and torch.equal(taken[1], audio) and taken[2]
 
 
@@ -124,17 +125,11 @@ def test_conditioning_of_2_0_goes_through_unharmed():
     assert torch.equal(video, text) and torch.equal(audio, -text) and not unprocessed
 
 
-def widths(video: int, audio: int):
-    """Sizes of a transformer that takes texts this wide."""
-    config = CONFIG["transformer"] | {"cross_attention_dim": video, "audio_cross_attention_dim": audio}
-    return TransformerParams.from_config({"transformer": config})
-
-
 OLD = TransformerParams.from_config({"transformer": LTX_2_0 | {"caption_channels": 32}})
 
 
 def test_conditioning_that_was_connected_already():
-    taken = conditioning.take([[torch.zeros(1, 1024, 160), {}]], widths(96, 64))
+    taken = conditioning.take([[torch.zeros(1, 1024, 160), {}]], transformer_for(96, 64))
     assert not taken[2] and taken[0].shape == (1, 1024, 96)
 
 
@@ -162,7 +157,7 @@ def test_text_of_another_generation(own, width):
 )
 def test_other_conditioning_is_refused(given, error, words):
     with pytest.raises(error, match=words):
-        conditioning.take(given, widths(4096, 2048))
+        conditioning.take(given, transformer_for(4096, 2048))
 
 
 @pytest.fixture

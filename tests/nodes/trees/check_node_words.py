@@ -15,6 +15,7 @@ from ltx_duo.ltx_core.errors import CheckpointError, ConditioningError
 from ltx_duo.ltx_core.safetensors_file import TensorInfo
 from ltx_duo.ltx_core.variants import Kind
 from ltx_duo.nodes.comfyui import conditioning, latent_files, report
+from ltx_duo.tests.nodes.trees.text_widths import transformer_for
 
 VIDEO, AUDIO = torch.randn(1, 128, 3, 2, 4), torch.randn(1, 8, 18, 16)
 WHOLE = {part for part in Component if part not in (Component.GEMMA, Component.LORA, Component.UPSAMPLER)}
@@ -42,9 +43,9 @@ def test_distilled_or_dev_is_told():
 @pytest.mark.parametrize("key", ["keyframe_idxs", "guide_attention_entries", "ref_audio"])
 def test_what_only_native_samplers_act_on_is_refused(key):
     text = torch.zeros(1, 7, 160)
-    conditioning.take([[text, {key: None}]], 96, 64)
+    conditioning.take([[text, {key: None}]], transformer_for(96, 64))
     with pytest.raises(ConditioningError):
-        conditioning.take([[text, {key: torch.zeros(1)}]], 96, 64)
+        conditioning.take([[text, {key: torch.zeros(1)}]], transformer_for(96, 64))
 
 
 @pytest.mark.parametrize("name", ["../beside.latent [output]", "sub/../../beside.latent [output]"])
