@@ -48,7 +48,7 @@ def noised(state: ModalityState, noise: Tensor, scale: float, reporter: Reporter
     Float32 inside (the vendor's GaussianNoiser since v1.2).  v1.0 mixed noise and latent by mask * scale: the same
     where the mask is 0 or 1; between, v1.0 left more of the latent and took nothing from the clean tokens.
     """
-    latent = torch.empty_like(state.latent)
+    latent = torch.empty_like(state.latent, memory_format=torch.contiguous_format)
     for piece in pieces(latent.shape[1], reporter, latent.shape[0] * latent.shape[2]):
         mixed = torch.lerp(state.latent[:, piece].float(), noise[:, piece].float(), scale)
         latent[:, piece] = torch.lerp(state.clean[:, piece].float(), mixed, state.denoise_mask[:, piece])
