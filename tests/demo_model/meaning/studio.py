@@ -35,7 +35,7 @@ DTYPE = torch.float32
 
 @dataclass(frozen=True)
 class ModelFiles:
-    """The trained model's files, of which each folder holds one."""
+    """The trained model's files that a film is made with."""
 
     checkpoint: Path
     upsampler: Path
@@ -43,12 +43,12 @@ class ModelFiles:
 
     @classmethod
     def below(cls, folder: Path) -> "ModelFiles":
-        """FileNotFoundError unless each folder of ComfyUI's layout holds exactly one file."""
+        """FileNotFoundError unless ComfyUI's folders hold exactly one checkpoint, upsampler and distilled LoRA."""
         paths = []
-        for name in ("checkpoints", "latent_upscale_models", "loras"):
-            found = sorted((folder / name).glob("*.safetensors"))
+        for name in ("checkpoints/*", "latent_upscale_models/*", "loras/*distilled*"):
+            found = sorted(folder.glob(f"{name}.safetensors"))
             if len(found) != 1:
-                raise FileNotFoundError(f"{folder / name} holds {len(found)} .safetensors files, expected one")
+                raise FileNotFoundError(f"{folder} holds {len(found)} files {name}.safetensors, expected one")
             paths += found
         return cls(*paths)
 
