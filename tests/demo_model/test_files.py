@@ -8,6 +8,8 @@ from ltx_duo.demo_model.training.sizes import MODEL_VERSION, model_config, upsam
 from ltx_duo.demo_model.training.write import FILES
 from ltx_duo.ltx_core.checkpoint import Checkpoint, Component
 from ltx_duo.ltx_core.inspect import main
+from ltx_duo.ltx_core.loading import load_component
+from ltx_duo.ltx_core.lora import LoRA
 from ltx_duo.scripts.demo.models import TRAINED
 
 PATHS = {name: TRAINED / path for name, path in FILES.items()}
@@ -31,7 +33,9 @@ def without_numbers(names) -> set[str]:
 
 def test_nothing_else_is_there_and_all_is_small():
     assert {path for path in TRAINED.rglob("*") if path.is_file()} == set(PATHS.values())
-    assert sum(path.stat().st_size for path in PATHS.values()) <= 40e6
+    sizes = {name: path.stat().st_size for name, path in PATHS.items()}
+    assert sizes.pop("ic-lora") <= 1.1e6
+    assert sum(sizes.values()) <= 40e6
 
 
 def test_inspect_finds_nothing_wrong_and_nothing_missing_but_the_text_encoder(capsys):
@@ -59,3 +63,12 @@ def test_metadata_is_what_the_training_writes_today():
     assert checkpoint.metadata["model_version"] == MODEL_VERSION
     assert checkpoint.config == model_config()
     assert Checkpoint.open(PATHS["upsampler"]).config == upsampler_config()
+
+
+def test_loras_fit_every_layer_that_they_name_and_the_outlines_are_half_as_large():
+    model = load_component(Checkpoint.open(PATHS["checkpoint"]), Component.TRANSFORMER)
+    shapes = {name: weight.shape for name, weight in model.named_parameters()}
+    for name, factor in (("lora", None), ("ic-lora", "2")):
+        lora = LoRA.open(PATHS[name]).fitted(shapes)
+        assert not lora.unused
+        assert Checkpoint.open(PATHS[name]).metadata.get("reference_downscale_factor") == factor

@@ -237,10 +237,11 @@ def test_lora_learns_on_the_steps_that_the_pipeline_takes(network, rng):
     spy.params, spy.rope_tables = model.params, model.rope_tables
     sample_euler(guided_denoiser(spy, start, OFF, contexts), start, torch.tensor(STAGE_TWO))
 
-    empty = torch.zeros(1)
-    batch = LoraBatch(upsampled, drawn, sound, noise, sound_noise, torch.zeros(1), empty, empty)
+    empty, made_anew = torch.zeros(1), [torch.ones(1, tokens, dtype=torch.bool) for tokens in (5, 34)]
+    made_anew[0][:, :1] = False
+    batch = LoraBatch(upsampled, drawn, sound, noise, sound_noise, *made_anew, torch.zeros(1), empty, empty)
     with torch.no_grad():
-        distillation_loss(run, batch, ropes, 1)
+        distillation_loss(run, batch, ropes)
     assert len(seen) == len(expected) == 3
     for own, other in zip(seen, expected, strict=True):
         torch.testing.assert_close(own[0], other[0], rtol=1e-3, atol=1e-4)
@@ -287,15 +288,16 @@ def test_lora_lowers_the_loss_of_a_batch_and_leaves_the_weights(network, rng):
     ropes = network.ropes(geometry(32), 128, torch.device("cpu"))
     video = [torch.randn(2, 5, 128, generator=rng) for _ in range(3)]
     sound = [torch.randn(2, 34, 128, generator=rng) for _ in range(2)]
-    empty = torch.zeros(1)
-    batch = LoraBatch(video[0], video[1], sound[0], video[2], sound[1], torch.tensor([0.0, 1.0]), empty, empty)
+    empty, made_anew = torch.zeros(1), [torch.ones(2, tokens, dtype=torch.bool) for tokens in (5, 34)]
+    made_anew[0][0, :1] = False
+    batch = LoraBatch(video[0], video[1], sound[0], video[2], sound[1], *made_anew, torch.zeros(2), empty, empty)
 
     def run(*inputs: ModalityInput) -> tuple[torch.Tensor, torch.Tensor]:
         return student(*inputs, [GuidancePass("cond", *contexts)])[0]
 
     losses = []
     for _ in range(12):
-        loss = sum(distillation_loss(run, batch, ropes, 1))
+        loss = sum(distillation_loss(run, batch, ropes))
         loss.backward()
         optimizer.step(torch.tensor(0.01))
         losses.append(float(loss.detach()))

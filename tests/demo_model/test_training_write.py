@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from ltx_duo.demo_model.training import audio_vae, network, video_vae, vocoder, write
+from ltx_duo.demo_model.training import audio_vae, ic_lora, network, video_vae, vocoder, write
 from ltx_duo.demo_model.training.checkpoints import save_tensors, weights_path
 from ltx_duo.demo_model.training.run import Run, new_run
 from ltx_duo.demo_model.training.sizes import TEXT_CHANNELS, model_config, upsampler_config
@@ -28,16 +28,18 @@ def written(tmp_path_factory) -> tuple[Run, dict[str, torch.nn.Module]]:
         "audio-vae": audio_vae.AudioAutoencoder(config),
         "vocoder": vocoder.new_vocoder(config),
         "upsampler": LatentUpsampler(UpsamplerParams.from_config(upsampler_config(small=True))),
-        "final-size": network.TextToAV(config, COMPONENTS),
+        "given": network.TextToAV(config, COMPONENTS),
     }
-    network.initialise(pieces["final-size"], torch.Generator().manual_seed(0))
+    network.initialise(pieces["given"], torch.Generator().manual_seed(0))
     pieces["video-vae"].set_statistics(torch.linspace(-1, 1, 128), torch.linspace(0.5, 2, 128))
     states = {name: piece.state_dict() for name, piece in pieces.items()}
     width = TEXT_CHANNELS * STATES
-    states["final-size"] |= vars(Components(torch.zeros(width), torch.randn(width, COMPONENTS)))
-    states["lora"] = {f"diffusion_model.patchify_proj.lora_{side}.weight": torch.ones(2, 2) for side in "AB"}
+    states["given"] |= vars(Components(torch.zeros(width), torch.randn(width, COMPONENTS)))
+    pair = {f"diffusion_model.patchify_proj.lora_{side}.weight": torch.ones(2, 2) for side in "AB"}
     for name, tensors in states.items():
         save_tensors(weights_path(run.out, name), tensors)
+    save_tensors(weights_path(run.out, "lora"), pair)
+    save_tensors(weights_path(run.out, "ic-lora"), pair, ic_lora.METADATA)
     write.train(run)
     return run, pieces
 
@@ -48,9 +50,9 @@ def written(tmp_path_factory) -> tuple[Run, dict[str, torch.nn.Module]]:
         (Component.AUDIO_ENCODER, "audio-vae", "encoder"),
         (Component.AUDIO_DECODER, "audio-vae", "decoder"),
         (Component.VOCODER, "vocoder", ""),
-        (Component.TRANSFORMER, "final-size", "transformer"),
-        (Component.VIDEO_CONNECTOR, "final-size", "video_connector"),
-        (Component.AUDIO_CONNECTOR, "final-size", "audio_connector"),
+        (Component.TRANSFORMER, "given", "transformer"),
+        (Component.VIDEO_CONNECTOR, "given", "video_connector"),
+        (Component.AUDIO_CONNECTOR, "given", "audio_connector"),
     ],
 )
 def test_engine_loads_what_was_trained(written, component, piece, inside):
@@ -96,9 +98,11 @@ def test_files_say_what_they_are(written):
     assert checkpoint.generation is Generation.V2_3
     assert checkpoint.config == model_config(small=True)
     assert Component.TEXT_PROJECTION in checkpoint.key_maps
-    assert Component.LORA in Checkpoint.open(run.out / write.FILES["lora"]).key_maps
+    loras = [Checkpoint.open(run.out / write.FILES[name]) for name in ("lora", "ic-lora")]
+    assert all(Component.LORA in lora.key_maps for lora in loras)
+    assert [lora.metadata.get("reference_downscale_factor") for lora in loras] == [None, "2"]
 
 
 def test_missing_piece_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="train the piece final-size first"):
+    with pytest.raises(FileNotFoundError, match="train the piece given first"):
         write.train(new_run(tmp_path, "cpu", small=True))

@@ -20,7 +20,9 @@ def through_autoencoders(model: Model, take: Take) -> Film:
     encoder = load_component(Checkpoint.open(model.files.checkpoint), Component.AUDIO_ENCODER, dtype=DTYPE)
     mel = waveform_to_mel(sound([take.scene]), SAMPLE_RATE, encoder.params)
     audio = encoder(mel)
-    half, whole = (c.video_encoder(drawn(take, size).permute(3, 0, 1, 2)[None] * 2 - 1) for size in (SIZE // 2, SIZE))
+    half, whole = (
+        c.video_encoder(drawn(take.scene, size).permute(3, 0, 1, 2)[None] * 2 - 1) for size in (SIZE // 2, SIZE)
+    )
     frames = two_stage.decode_video(c.video_decoder, whole)
     waveform = two_stage.decode_audio(c.audio_decoder, c.vocoder, audio)
     first, second = (two_stage.AVLatent(latent, audio) for latent in (half, whole))

@@ -1,11 +1,14 @@
 """Plain measurements of clips (F, H, W, 3) in 0..1 and waveforms, beyond what the detectors say."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from ltx_duo.demo_model.detectors import Heard, Seen
+from ltx_duo.demo_model.detectors import Heard, Seen, seen
 from ltx_duo.demo_model.detectors.backdrop import coverage, fit_background, paint_of
+from ltx_duo.demo_model.detectors.hearing import HOP
 from ltx_duo.demo_model.world.scenes import FPS
 
 CLICK_FRAMES = 2  # how far a click may lie from its bounce
@@ -59,6 +62,23 @@ def correlation(first: Tensor, second: Tensor) -> float:
     first, second = first.double() - first.double().mean(), second.double() - second.double().mean()
     size = first.norm() * second.norm()
     return float(first @ second / size) if size > 1e-9 else 0.0
+
+
+def colours_of(clip: Tensor, parts: Sequence[slice]) -> list[str | None]:
+    """The colour that is seen in each of the parts, in frames, of a clip."""
+    return [seen(clip[part]).colour for part in parts]
+
+
+def strayed(clip: Tensor, reference: Tensor, part: slice) -> float:
+    """How far the shape is at most from where another clip has it, in picture heights, in `part`, in frames."""
+    ways = [seen(film).centres[part] for film in (clip, reference)]
+    return float((ways[0] - ways[1]).norm(dim=1).max())
+
+
+def least_level(heard: Heard, moment: float) -> float:
+    """The least loudness in the quarter of a second around `moment` (seconds) over the usual one before that."""
+    first, last = (round((moment + side) / HOP) for side in (-0.125, 0.125))
+    return float(heard.loudness[first:last].min() / heard.loudness[:first].median().clamp(min=1e-6))
 
 
 def _per_frame(values: Tensor, frames: int) -> Tensor:

@@ -1,14 +1,17 @@
 """The measured numbers and their bars, all in one place."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 from ltx_duo.demo_model.detectors import Seen
+from ltx_duo.demo_model.world.scenes import FPS, FRAMES
+from ltx_duo.ltx_core.splicing import FADE_FRAMES
 
-from .measures import edge_sharpness, in_step, loudness_follows_size, psnr
-from .studio import Clip, Film
+from .measures import colours_of, edge_sharpness, in_step, least_level, loudness_follows_size, psnr, strayed
+from .studio import SIZE, Clip, Film, drawn, film_of
 from .takes import Take
 
 QUIET = 0.01  # root mean square of a sound that counts as silence
@@ -46,6 +49,15 @@ def _given(take: Take) -> bool:
     return take.image
 
 
+def _retaken(take: Take) -> bool:
+    """Whether the shape is of two colours, which the detectors take for two shapes."""
+    return take.part is not None and take.part.window[0] > 0
+
+
+def _longer(take: Take) -> bool:
+    return take.part is not None and take.part.frames < FRAMES
+
+
 def _right_sound(clip: Clip) -> float:
     scene, sound = clip.take.scene, clip.heard
     if scene.motion == "still":
@@ -69,9 +81,62 @@ def _clean(film: Film) -> float:
     return psnr(film.frames, sketch.enlarged, film.seen.background & sketch.seen_enlarged.background)
 
 
-COLOUR = Number("asked colour is seen", 0.9, lambda clip: float(clip.seen.colour == clip.take.scene.colour))
-SHAPE = Number("asked shape is seen", 0.8, lambda clip: float(clip.seen.shape == clip.take.scene.shape))
-MOTION = Number("asked motion is seen", 0.9, lambda clip: float(clip.seen.motion == clip.take.scene.motion))
+def _colours(clip: Clip) -> float:
+    """Share of what is before, in and after the window whose colour is as it should be."""
+    old, new = clip.take.part.scene.colour, clip.take.scene.colour
+    start, end = (round(edge * FPS) for edge in clip.take.part.window)
+    parts = (slice(0, start), slice(start + FADE_FRAMES, end - FADE_FRAMES), slice(end + 1, None))
+    found = colours_of(clip.frames, parts)
+    return sum(one == other for one, other in zip(found, (old, new, old), strict=True)) / len(parts)
+
+
+def _seam(take: Take) -> int:
+    """The first frame that is made anew."""
+    return round(film_of(take.part).windows[0][0] * FPS)
+
+
+def _on_its_way(clip: Clip) -> float:
+    seam = _seam(clip.take)
+    return -SIZE * strayed(clip.frames, clip.drawn, slice(seam - 2, seam + 10))
+
+
+def _stays(clip: Clip) -> float:
+    """The least dB of what is given, in the latents."""
+    values = []
+    for latent, kept in clip.kept:
+        stays = (kept.made_anew == 0)[:, None] if latent.ndim == 5 else (kept.made_anew == 0)[:, None, :, None]
+        if stays.any():
+            values.append(psnr(latent, kept.latent, stays.expand_as(latent)))
+    return min(values)
+
+
+def _untouched(film: Film) -> float:
+    """Whether all pixels that are given come out as they are, bit for bit."""
+    part, own = film.take.part, drawn(film.take.part.scene, SIZE)
+    stays = torch.zeros(own.shape[:3], dtype=torch.bool)
+    if not part.picture:
+        stays[:] = True
+    if part.box is not None:
+        stays |= film_of(part).mask == 0
+    for start, end in film_of(part).windows:
+        times = torch.arange(len(own)) / FPS
+        stays |= ((times + 1 / FPS <= start) | (times >= end))[:, None, None]
+    return float(torch.equal(film.frames[stays], own[stays]))
+
+
+COLOUR = Number(
+    "asked colour is seen", 0.9,
+    lambda clip: float(clip.seen.colour == clip.take.scene.colour), lambda take: not _retaken(take),
+)  # fmt: skip
+SHAPE = Number(
+    "asked shape is seen", 0.8,
+    lambda clip: float(clip.seen.shape == clip.take.scene.shape), lambda take: not _retaken(take),
+)  # fmt: skip
+SHAPE_OF_THE_TONE = replace(SHAPE, name="shape is the one of the given tone", bar=0.6)
+MOTION = Number(
+    "asked motion is seen", 0.9,
+    lambda clip: float(clip.seen.motion == clip.take.scene.motion), lambda take: not _retaken(take),
+)  # fmt: skip
 SOUND = Number("pitch is the shape's, no click without a bounce, still is silent", 0.9, _right_sound)
 CLICKS = Number(
     "a click within 2 frames of each bounce seen", 0.9,
@@ -84,10 +149,13 @@ LOUDER = Number(
 SKETCH_LIKE_DRAWN = Number(
     "stage one is like the drawn clip of its size", 28.0, lambda clip: psnr(clip.frames, clip.drawn), _given, unit=" dB"
 )  # fmt: skip
-CLEAN = Number("background keeps clean across stage two", 35.0, _clean, worst=True, unit=" dB")
+CLEAN = Number(
+    "background keeps clean across stage two", 35.0, _clean, lambda take: take.part is None, worst=True, unit=" dB"
+)  # fmt: skip
 KEEPS = Number(
-    "stage two keeps stage one's picture", 22.7, lambda film: psnr(film.frames, film.sketch.enlarged), unit=" dB"
-)
+    "stage two keeps stage one's picture", 22.7,
+    lambda film: psnr(film.frames, film.sketch.enlarged), lambda take: take.part is None, unit=" dB",
+)  # fmt: skip
 FIRST_FRAME = Number(
     "given first frame is kept", 28.0,
     lambda film: psnr(film.frames[0], film.drawn[0]), _given, worst=True, unit=" dB",
@@ -103,10 +171,27 @@ SHARP = Number(
     lambda film: sharpness(film.frames, film.seen) / edge_sharpness(film.drawn), _given,
 )  # fmt: skip
 
+STAYS = Number(
+    "what is given stays in the latent", 45.0,
+    _stays, lambda take: take.sound or take.part is not None, worst=True, unit=" dB",
+)  # fmt: skip
+UNTOUCHED = Number(
+    "pixels that are given come out bit for bit", 1.0, _untouched, lambda take: take.part is not None, worst=True
+)  # fmt: skip
+COLOURS = Number("the colour changes in the window and nowhere else", 1.0, _colours, _retaken)
+ON_ITS_WAY = Number(
+    "the shape goes on along its path at the seam, minus pixels off", -2.0, _on_its_way, _longer, worst=True
+)  # fmt: skip
+GOES_ON = Number(
+    "the sound goes on at the seam, least level over the given one", 0.5,
+    lambda clip: least_level(clip.heard, _seam(clip.take) / FPS), _longer, worst=True,
+)  # fmt: skip
+
 SEEN = (COLOUR, SHAPE, MOTION)
+GIVEN = (STAYS, COLOURS, ON_ITS_WAY, GOES_ON)
 HEARD = (SOUND, CLICKS, LOUDER)
-OF_A_SKETCH = (*SEEN, SKETCH_LIKE_DRAWN, *HEARD)
-OF_A_FILM = (*SEEN, *HEARD, CLEAN, KEEPS, FIRST_FRAME, LIKE_DRAWN, NEARER, KEEPS_SHARP, SHARP)
+OF_A_SKETCH = (*SEEN, SKETCH_LIKE_DRAWN, STAYS, COLOURS, *HEARD)
+OF_A_FILM = (*SEEN, *HEARD, *GIVEN, UNTOUCHED, CLEAN, KEEPS, FIRST_FRAME, LIKE_DRAWN, NEARER, KEEPS_SHARP, SHARP)
 
 # How much better the first setting is than the second, in the unit of the score named.
 CFG_HELPS = 0.005

@@ -10,32 +10,41 @@ import torch
 from torch import Tensor
 
 from ltx_duo.demo_model.detectors import Heard, Seen, heard, seen
-from ltx_duo.demo_model.world import render, sound
+from ltx_duo.demo_model.world import Scene, render, sound
 from ltx_duo.demo_model.world.scenes import FPS, FRAMES
 from ltx_duo.ltx_core import two_stage
 from ltx_duo.ltx_core.loading import load_components
 from ltx_duo.ltx_core.lora import LoRA
 from ltx_duo.ltx_core.request import StagedLoRA
-from ltx_duo.ltx_core.sampling.conditions import GivenImage, GivenSound
+from ltx_duo.ltx_core.sampling.conditions import (
+    GivenFilm,
+    GivenImage,
+    GivenSound,
+    Kept,
+    encode_film,
+    encode_film_sound,
+    encode_sound,
+)
 from ltx_duo.ltx_core.sampling.geometry import LatentGeometry
 from ltx_duo.ltx_core.sampling.guidance import LTX_2_3_DEV, Contexts, Guidance
 from ltx_duo.ltx_core.sampling.noise import skip_draws
 from ltx_duo.ltx_core.sampling.schedule import ltx2_sigmas
 from ltx_duo.scripts.demo.server import GEMMA_270M
 
-from .takes import Take
+from .takes import Part, Take
 
 PACK = Path(__file__).resolve().parents[3]
 SIZE = 256
 STEPS = 12  # of stage one: fewer than the 30 of the pipeline, so that the tests last minutes
 SAMPLE_RATE = 48000
+OVERLAP = 0.25  # seconds of a short film that are made anew beside what is added to it
 NEGATIVE_PROMPT = ""
 DTYPE = torch.float32
 
 
 @dataclass(frozen=True)
 class ModelFiles:
-    """The trained model's files, of which each folder holds one."""
+    """The trained model's files that a film is made with."""
 
     checkpoint: Path
     upsampler: Path
@@ -43,12 +52,12 @@ class ModelFiles:
 
     @classmethod
     def below(cls, folder: Path) -> "ModelFiles":
-        """FileNotFoundError unless each folder of ComfyUI's layout holds exactly one file."""
+        """FileNotFoundError unless ComfyUI's folders hold exactly one checkpoint, upsampler and distilled LoRA."""
         paths = []
-        for name in ("checkpoints", "latent_upscale_models", "loras"):
-            found = sorted((folder / name).glob("*.safetensors"))
+        for name in ("checkpoints/*", "latent_upscale_models/*", "loras/*distilled*"):
+            found = sorted(folder.glob(f"{name}.safetensors"))
             if len(found) != 1:
-                raise FileNotFoundError(f"{folder / name} holds {len(found)} .safetensors files, expected one")
+                raise FileNotFoundError(f"{folder} holds {len(found)} files {name}.safetensors, expected one")
             paths += found
         return cls(*paths)
 
@@ -83,17 +92,20 @@ class Setup:
 
 
 class Clip:
-    """What is measured in a result.  take; size in pixels; frames (F, H, W, 3) in 0..1; waveform (2, samples)."""
+    """What is measured in a result.  take; size in pixels; frames (F, H, W, 3) in 0..1; waveform (2, samples); latent;
+    components: good ones, whatever made it."""
 
     take: Take
     size: int
     frames: Tensor
     waveform: Tensor
+    latent: two_stage.AVLatent
+    components: two_stage.Components
 
     @property
     def drawn(self) -> Tensor:
         """The take's scene as the world draws it, in the clip's size."""
-        return drawn(self.take, self.size)
+        return drawn(self.take.scene, self.size)
 
     @cached_property
     def seen(self) -> Seen:
@@ -102,6 +114,20 @@ class Clip:
     @cached_property
     def heard(self) -> Heard:
         return heard(self.waveform, SAMPLE_RATE)
+
+    @cached_property
+    def kept(self) -> list[tuple[Tensor, Kept]]:
+        """Its latents of which something is given, each with what that is."""
+        c, place = self.components, {"dtype": DTYPE}
+        geometry, wanted = LatentGeometry(self.size, self.size, FRAMES, FPS), request(self.take)
+        given = []
+        if wanted.sound is not None:
+            given.append((self.latent.audio, Kept(encode_sound(c.audio_encoder, wanted.sound, geometry, **place))))
+        if wanted.film is not None:
+            given.append((self.latent.video, encode_film(c.video_encoder, wanted.film, geometry, **place)))
+            own = encode_film_sound(c.audio_encoder, wanted.film, geometry, **place)
+            given += [] if own is None else [(self.latent.audio, own)]
+        return given
 
 
 @dataclass(frozen=True)
@@ -151,19 +177,43 @@ class Film(Clip):
         return self.result.frames
 
     @property
+    def latent(self) -> two_stage.AVLatent:
+        return self.result.stage_two
+
+    @property
+    def components(self) -> two_stage.Components:
+        return self.sketch.components
+
+    @property
     def waveform(self) -> Tensor:
         return self.result.waveform[0]
 
 
 @lru_cache(maxsize=16)
-def drawn(take: Take, size: int) -> Tensor:
-    """The take's scene as the world draws it, (F, H, W, 3) in 0..1."""
-    return (render([take.scene], size, size)[0].permute(1, 2, 3, 0) + 1) / 2
+def drawn(scene: Scene, size: int) -> Tensor:
+    """A scene as the world draws it, (F, H, W, 3) in 0..1."""
+    return (render([scene], size, size)[0].permute(1, 2, 3, 0) + 1) / 2
 
 
 def recording(take: Take) -> Tensor:
     """What the take's scene sounds like, (2, samples)."""
     return sound([take.scene], sample_rate=SAMPLE_RATE)[0]
+
+
+def film_of(part: Part) -> GivenFilm:
+    """The film that is given, with what is made anew of it."""
+    frames = drawn(part.scene, SIZE)[: part.frames]
+    if not part.picture:
+        return GivenFilm(frames, FPS, new_picture=False)
+    own = GivenSound(sound([part.scene], part.frames, sample_rate=SAMPLE_RATE)[0], SAMPLE_RATE)
+    if part.frames < FRAMES:
+        return GivenFilm.added(frames, FPS, own, after=(FRAMES - part.frames) / FPS, overlap=OVERLAP)
+    mask = None
+    if part.box is not None:
+        mask = torch.zeros(1, SIZE, SIZE)
+        left, top, right, bottom = (round(edge * SIZE) for edge in part.box)
+        mask[:, top:bottom, left:right] = 1
+    return GivenFilm(frames, FPS, own, (part.window,), mask=mask)
 
 
 def request(take: Take, guidance: Guidance = LTX_2_3_DEV) -> two_stage.Request:
@@ -172,8 +222,9 @@ def request(take: Take, guidance: Guidance = LTX_2_3_DEV) -> two_stage.Request:
         negative_prompt=NEGATIVE_PROMPT,
         geometry=LatentGeometry(SIZE, SIZE, FRAMES, FPS),
         seed=take.seed,
-        images=(GivenImage(drawn(take, SIZE)[0], crf=0),) if take.image else (),
+        images=(GivenImage(drawn(take.scene, SIZE)[0], crf=0),) if take.image else (),
         sound=GivenSound(recording(take), SAMPLE_RATE) if take.sound else None,
+        film=None if take.part is None else film_of(take.part),
         guidance=guidance,
         stage_one_sigmas=ltx2_sigmas(STEPS),
     )

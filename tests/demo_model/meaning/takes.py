@@ -2,14 +2,32 @@
 
 import random
 from dataclasses import dataclass, replace
+from math import inf
 
 from ltx_duo.demo_model.world import Scene, draw_scene
+from ltx_duo.demo_model.world.scenes import FRAMES
+
+
+@dataclass(frozen=True)
+class Part:
+    """What is made anew of a drawn film of `scene`, which is given.
+
+    frames: how many of the film are given; the others are added to it.  window: seconds.  box: left, top, right, bottom
+    in 0..1.  picture: whether it is made anew; if not, the film is silent and gets a sound.
+    """
+
+    scene: Scene
+    frames: int = FRAMES
+    window: tuple[float, float] = (0.0, inf)
+    box: tuple[float, float, float, float] | None = None
+    picture: bool = True
 
 
 @dataclass(frozen=True)
 class Take:
     """A prompt and the scene that it describes.  `image`: the scene's first frame is given too, so that the drawn clip
-    is the only right one.  `sound_told`: the prompt says what is heard.  `sound`: the scene's sound is given too."""
+    is the only right one.  `sound_told`: the prompt says what is heard.  `sound`: the scene's sound is given too.
+    `part`: a film is given, of which that is made anew."""
 
     name: str
     prompt: str
@@ -18,6 +36,7 @@ class Take:
     image: bool = False
     sound_told: bool = False
     sound: bool = False
+    part: Part | None = None
 
 
 def _take(number: int, words: str, prompt: str, image: bool = False) -> Take:
@@ -70,3 +89,50 @@ SOUNDS = tuple(
     replace(_take(number, "orange circle bouncing", "an orange circle bouncing"), name=name, seed=1, sound=True)
     for number, name in ((50, "early bounces"), (39, "late bounces"))
 )
+
+# The sound alone says which shape it is.
+UNNAMED = tuple(
+    replace(_take(number, words, prompt), sound=True)
+    for number, (words, prompt) in enumerate(
+        (
+            ("red star left", "a red thing moving to the left"),
+            ("blue circle right", "a blue object moving to the right"),
+            ("green square up", "a green shape rising"),
+            ("yellow triangle down", "a yellow thing sinking"),
+            ("orange square growing", "an orange object getting bigger"),
+            ("purple circle bouncing", "a purple thing bouncing"),
+            ("white star right", "a white shape gliding right"),
+            ("blue triangle left", "a blue object sliding to the left"),
+        ),
+        start=200,
+    )
+)
+
+# A silent film is given, and the prompt does not say what its shape is.
+SILENT = tuple(
+    replace(take, part=Part(take.scene, picture=False))
+    for take in (
+        _take(300, "green star left", "a green thing moving to the left"),
+        _take(301, "orange circle bouncing", "an orange thing bouncing"),
+        _take(302, "blue square growing", "a blue object growing"),
+        _take(303, "red triangle bouncing", "a red object falling and bouncing"),
+    )
+)
+
+
+def _anew(number: int, prompt: str, scene: Scene, given: Scene, **part) -> Take:
+    name = f"{given.colour} {given.shape} {given.motion}"
+    return Take(name, prompt, scene, seed=number, part=Part(given, **part))
+
+
+_STAR = Scene("star", "red", "grey", "left", "large", x=0.7, y=0.5, angle=0.0)
+_SQUARE = Scene("square", "blue", "beige", "right", "large", x=0.25, y=0.5, angle=0.0)
+_GROWING = Scene("star", "green", "grey", "growing", "small", x=0.5, y=0.5, angle=0.0)
+
+RETAKE = _anew(400, "a blue star moving to the left", replace(_STAR, colour="blue"), _STAR, window=(0.4, 1.0))
+LONGER = _anew(401, "a blue square moving to the right", _SQUARE, _SQUARE, frames=17)
+REGION = _anew(
+    402, "a small orange square growing",
+    replace(_GROWING, shape="square", colour="orange"), _GROWING, box=(0.25, 0.25, 0.75, 0.75),
+)  # fmt: skip
+PARTS = {"retake": RETAKE, "longer": LONGER, "region": REGION}

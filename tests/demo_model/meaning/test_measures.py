@@ -1,5 +1,7 @@
 """The measurements themselves, on drawn clips: right on good ones, and falling on spoilt ones."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -7,10 +9,13 @@ from ltx_duo.demo_model.detectors import heard, seen
 from ltx_duo.demo_model.world import bounce_times, draw_scene, sound
 from ltx_duo.tests.demo_model.degrade import blurred, noisy
 from ltx_duo.tests.demo_model.meaning.measures import (
+    colours_of,
     edge_sharpness,
     in_step,
+    least_level,
     loudness_follows_size,
     psnr,
+    strayed,
 )
 
 RATE = 48000
@@ -63,3 +68,30 @@ def test_loudness_follows_the_size_of_its_own_clip(lots, film):
     assert loudness_follows_size(clip, heard(wave, RATE)) > 0.95
     assert loudness_follows_size(clip, heard(wave.flip(1), RATE)) < -0.95
     assert loudness_follows_size(clip, heard(torch.zeros_like(wave), RATE)) == 0
+
+
+def test_colours_of_the_parts_of_a_clip(lots, film):
+    scene = draw_scene(lots, colour="red", motion="left")
+    clip = film(scene, 128)
+    clip[10:20] = film(replace(scene, colour="blue"), 128)[10:20]
+    assert colours_of(clip, (slice(0, 10), slice(10, 20), slice(20, None))) == ["red", "blue", "red"]
+
+
+def test_how_far_a_shape_strays(lots, film):
+    scene = draw_scene(lots, motion="right")
+    clip = film(scene, 128)
+    moved = film(replace(scene, x=scene.x + 5 / 256), 128)
+    assert strayed(clip, clip, slice(5, 15)) == 0
+    assert 256 * strayed(moved, clip, slice(5, 15)) == pytest.approx(5, abs=1)
+    late = torch.cat((clip[:10], clip[9:-1]))  # stands still for a frame
+    assert 256 * strayed(late, clip, slice(0, 10)) == pytest.approx(0, abs=0.5)
+    assert 256 * strayed(late, clip, slice(8, 20)) == pytest.approx(0.3 / 24 * 256, abs=1)
+
+
+def test_a_gap_in_the_sound(lots):
+    wave = sound([draw_scene(lots, motion="left")])[0]
+    assert least_level(heard(wave, RATE), 0.5) == pytest.approx(1, abs=0.1)
+    gap = wave.clone()
+    gap[:, round(0.45 * RATE) : round(0.52 * RATE)] = 0
+    assert least_level(heard(gap, RATE), 0.5) < 0.1
+    assert least_level(heard(gap, RATE), 0.9) > 0.9

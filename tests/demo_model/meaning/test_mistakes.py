@@ -2,7 +2,7 @@
 
 import pytest
 
-from ltx_duo.tests.demo_model.meaning import mistakes
+from ltx_duo.tests.demo_model.meaning import mistakes, mistakes_given
 from ltx_duo.tests.demo_model.meaning.numbers import OF_A_FILM, OF_A_SKETCH
 from ltx_duo.tests.demo_model.meaning.plants import PLANTS, fallen, seen_in
 
@@ -24,5 +24,6 @@ def test_without_a_mistake_every_number_holds(take, studio):
 
 
 def test_all_mistakes_are_registered():
-    assert all(vars(mistakes)[plant.spoil.__name__] is plant.spoil for plant in PLANTS)
+    named = vars(mistakes) | vars(mistakes_given)
+    assert all(named[plant.spoil.__name__] is plant.spoil for plant in PLANTS)
     assert len(PLANTS) == len({plant.name for plant in PLANTS}) > 40
