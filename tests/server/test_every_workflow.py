@@ -10,6 +10,7 @@ from ltx_duo.scripts.demo.client import PromptRejected, set_inputs
 from ltx_duo.tests.server.drawn import STAR, save_film, save_painted
 from ltx_duo.tests.servers import PAINTED, write_tone
 
+DISTILLED = "ltx-2.3-small-distilled.safetensors"
 SHORT = {"width": 128, "height": 64, "frames": 9, "steps": 1}
 
 
@@ -61,7 +62,7 @@ def test_decode_plays_what_no_other_node_takes(client, server, small_model, work
 
 def test_distilled_takes_its_own_steps(make, workflow, server, small_model):
     models.link(small_model, server.base / "models")
-    name = "ltx-2.3-small-distilled.safetensors"
+    name = DISTILLED
     link = server.base / "models" / "checkpoints" / name
     link.unlink(missing_ok=True)
     link.symlink_to(small_model["checkpoint"].resolve())
@@ -200,13 +201,22 @@ def test_what_is_not_made_anew_of_a_film_comes_out_as_it_is(name, make, workflow
 
 
 @pytest.mark.parametrize("name", ["reference-control", "reference-edit"])
-def test_the_reference_leads(name, make, workflow, given_film, server):
+def test_the_reference_leads(name, make, workflow, given_film, server, small_model):
     """Another film, another result; the edit keeps the film's own sound."""
     size = {"width": 256, "height": 128} if name == "reference-edit" else {}
-    made = make(workflow(name, **size))
+    models.link(small_model, server.base / "models", {"checkpoint": DISTILLED})
+
+    def film():
+        prompt = workflow(name, **size)
+        for node_type in ("LTXDuoModelLoader", "LTXDuoVAELoader"):
+            set_inputs(prompt, node_type, checkpoint=DISTILLED)
+        set_inputs(prompt, "LTXDuoTextEncoderLoader", projection=DISTILLED)
+        return make(prompt)
+
+    made = film()
     assert made.pictures.shape == (17, *((64, 128) if name == "reference-edit" else (128, 128)), 3)
     save_film(STAR, server.base / "input" / "film.mp4", frames=25, width=192)
-    other = make(workflow(name, **size))
+    other = film()
     assert len(other.pictures) == 25
     info = media.probe(other.path)
     assert info.fps == 24.0 and abs(info.sound_seconds - info.video_seconds) < 0.06
