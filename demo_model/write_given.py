@@ -21,7 +21,7 @@ if not __package__:
 
     small_model.load_pack()
 
-from ltx_duo.demo_model.world import Scene, render, sound  # noqa: E402
+from ltx_duo.demo_model.world import Scene, outline, render, sound  # noqa: E402
 from ltx_duo.demo_model.world.scenes import FPS, FRAMES, floor  # noqa: E402
 
 RATE = 48000
@@ -32,6 +32,9 @@ STAR = Scene(shape="star", colour="red", background="grey", motion="left", size=
 SQUARE = Scene(shape="square", colour="blue", background="grey", motion="right", size="large", x=0.25, y=0.5, angle=0.0)
 BALL = Scene(shape="circle", colour="orange", background="grey", motion="bouncing", size="large", x=0.5, y=0.4, angle=0)
 BALL = replace(BALL, y=floor(BALL) - 0.42)
+TRIANGLE = Scene(
+    shape="triangle", colour="orange", background="grey", motion="right", size="large", x=0.25, y=0.6, angle=0.0
+)
 WRONG = range(10, 24)  # frames in which the star has another colour
 BEGUN = 17  # frames of the square's film
 MASK = (8, 56, 248, 200)  # left, top, right, bottom
@@ -47,6 +50,12 @@ def wrong_colour() -> np.ndarray:
     pixels, blue = pixels_of(STAR), pixels_of(replace(STAR, colour="blue"))
     pixels[WRONG] = blue[WRONG]
     return pixels
+
+
+def outline_of(scene: Scene) -> np.ndarray:
+    """The edges of its film, white on black."""
+    drawn = outline(render([scene], SIZE // 2, SIZE // 2, FRAMES))[0].permute(1, 2, 3, 0)
+    return ((drawn + 1) * 127.5).round().byte().numpy()
 
 
 def sound_of(scene: Scene, frames: int = FRAMES) -> np.ndarray:
@@ -105,6 +114,7 @@ def main(folder: Path) -> None:
     save_film(folder / "star-turns-blue.mp4", wrong_colour(), sound_of(STAR), SHARP)
     save_film(folder / "square-begins.mp4", pixels_of(SQUARE, frames=BEGUN), sound_of(SQUARE, BEGUN), SHARP)
     save_film(folder / "star.mp4", pixels_of(STAR), sound_of(STAR), SHARP)
+    save_film(folder / "outline.mp4", outline_of(TRIANGLE), sound_of(TRIANGLE), SHARP)
     save_painted(folder / "painted.png", pixels_of(STAR, frames=1)[0], MASK)
 
 

@@ -7,6 +7,8 @@ from ...ltx_core.sampling.geometry import SPATIAL_FACTOR, LatentGeometry
 from ..names import (
     CORE_PICTURE_VAES,
     FACTORS,
+    FULL,
+    HALF,
     KEEP_SOUND,
     LORA_LOADER,
     MODEL_LOADER,
@@ -21,6 +23,7 @@ from ..names import (
 )
 from ..prompt_graph import Node, PromptGraph
 from ..voices import ONE_VOICE
+from .latents import size_of
 from .report import Files, Report
 from .sounds import ADD_AUDIO_VAE
 
@@ -69,9 +72,9 @@ def _check_factors(
     sampler: Node, references: list[Node], loaders: list[Node], loras: dict[str, LoRA | None], report: Report
 ) -> None:
     """All IC-LoRAs agree on the reference's size, or the node says it, and it divides the film's."""
-    own = {node.id: node.value("downscale_factor", str) for node in references}
-    factors = {int(factor) for factor in own.values() if factor in FACTORS}
-    if any(factor not in FACTORS for factor in own.values()):
+    said = {node.id: node.value("downscale_factor", str) for node in references}
+    factors = {int(factor) for factor in said.values() if factor in FACTORS}
+    if any(factor not in FACTORS for factor in said.values()):
         acting: list[LoRA] = []
         for node in reversed(loaders):
             lora = loras[node.id]
@@ -86,12 +89,13 @@ def _check_factors(
             acting.append(lora)
     if sampler.type != STAGE_ONE_SAMPLER:
         return  # what divides stage one divides stage two
+    smaller = {HALF: 2, FULL: 1}.get(size_of(sampler))
     for side in ("width", "height"):
         final = sampler.value(side, int)
-        if final and final % (2 * SPATIAL_FACTOR) == 0:
-            half = LatentGeometry(final // 2, final // 2, 1, 24.0)
+        if smaller and final and final % (2 * SPATIAL_FACTOR) == 0:
+            own = LatentGeometry(final // smaller, final // smaller, 1, 24.0)
             for factor in sorted(factors):
-                report.attempt(sampler, reference_size, half, factor, input=side)
+                report.attempt(sampler, reference_size, own, factor, input=side)
 
 
 def _check_voice(graph: PromptGraph, sampler: Node, report: Report) -> None:

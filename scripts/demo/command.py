@@ -36,7 +36,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--out", type=Path, default=LOCAL / "demo", help="an .mp4 file or a folder (default: %(default)s)"
     )
-    parser.add_argument("--gallery", type=Path, metavar="DIR", help="instead: eleven films and three pictures, in DIR")
+    parser.add_argument("--gallery", type=Path, metavar="DIR", help="instead: twelve films and three pictures, in DIR")
     parser.add_argument("--steps", type=int, help="steps of stage one")
     parser.add_argument("--width", type=int, help="final width, a multiple of 64")
     parser.add_argument("--height", type=int, help="final height, a multiple of 64")
@@ -73,6 +73,8 @@ class Studio:
 
     def make_given(self, exhibit: gallery.GivenExhibit, target: Path) -> media.MediaInfo:
         """The same with a sound or a film that is given."""
+        if exhibit.lora is not None:
+            models.link({"distilled LoRA": exhibit.lora}, self.base / "models")
         sampling = {**self.sampling, "seed": exhibit.seed}
         prompt = prompts.fill_workflow(
             exhibit.workflow, self.found, self.base, exhibit.prompt, sampling, exhibit.files, exhibit.values

@@ -12,6 +12,7 @@ from .server import PACK
 
 BLUE_SQUARE = PACK / "demo_model" / "blue-square.png"
 GIVEN_FILES = PACK / "demo_model" / "given"
+OUTLINE_LORA = PACK / "demo_model" / "files" / "loras" / "ltx-2.3-demo-ic-lora-outline.safetensors"
 FRAMES = 6
 FRAME, SOUND_WIDTH = 168, 300  # pixels
 SMALL_FRAME, SMALL_SOUND = 128, 240
@@ -46,7 +47,7 @@ EXHIBITS = (
 class GivenExhibit:
     """One film of the gallery that is made to a sound or a film; `files` and `values` by node type and input.
 
-    `shown`: what was given, of `files`; `note`: what is done with it.
+    `shown`: what was given, of `files`; `note`: what is done with it; `lora`: in place of the distilled one.
     """
 
     name: str
@@ -57,6 +58,7 @@ class GivenExhibit:
     values: dict[str, dict] = field(default_factory=dict)
     workflow: str = ""
     seed: int = 10
+    lora: Path | None = None
 
 
 def _of_film(name: str, note: str, prompt: str, film: str, seed: int = 10, image: str = "", **values) -> GivenExhibit:
@@ -103,6 +105,16 @@ GIVEN = (
         seed=1,
         image="painted.png",
         LTXDuoStageTwoSampler={"clean_background": False},
+    ),
+    GivenExhibit(
+        "reference",
+        "reference-edit: an IC-LoRA reads a film of outlines; its sound is kept.",
+        "an orange triangle",
+        GIVEN_FILES / "outline.mp4",
+        {"LoadVideo": {"file": GIVEN_FILES / "outline.mp4"}},
+        {"LTXDuoModelLoader": {"kind": "distilled"}, "LTXDuoLoraLoader": {"lora": OUTLINE_LORA.name}},
+        workflow="reference-edit",
+        lora=OUTLINE_LORA,
     ),
 )
 

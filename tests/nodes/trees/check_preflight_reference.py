@@ -103,6 +103,12 @@ def test_sizes_that_the_factor_does_not_divide(width, height, factor, sides):
         assert all("is no multiple of 32" in text for text in messages.values())
 
 
+def test_one_stage_divides_the_asked_size_itself():
+    scene, _, _ = with_reference(downscale_factor="auto")
+    scene.set(ONE, width=1216, height=960)
+    assert scene.report().wrong and not scene.set(ONE, size="full").report().wrong
+
+
 def with_voice(*kinds: tuple[str, dict]) -> tuple[Scene, list]:
     scene = Scene("text-to-video")
     link = scene.add(VOICE, audio=["99", 0], scale=3.0)
