@@ -96,8 +96,9 @@ def _seam(take: Take) -> int:
 
 
 def _on_its_way(clip: Clip) -> float:
+    """While the film that is given fades into what is made."""
     seam = _seam(clip.take)
-    return -SIZE * strayed(clip.frames, clip.drawn, slice(seam - 2, seam + 10))
+    return -SIZE * strayed(clip.frames, clip.drawn, slice(seam - 1, seam + FADE_FRAMES + 1))
 
 
 def _stays(clip: Clip) -> float:
@@ -178,9 +179,9 @@ STAYS = Number(
 UNTOUCHED = Number(
     "pixels that are given come out bit for bit", 1.0, _untouched, lambda take: take.part is not None, worst=True
 )  # fmt: skip
-COLOURS = Number("the colour changes in the window and nowhere else", 1.0, _colours, _retaken)
+COLOURS = Number("the colour changes in the window and nowhere else", 0.9, _colours, _retaken)
 ON_ITS_WAY = Number(
-    "the shape goes on along its path at the seam, minus pixels off", -2.0, _on_its_way, _longer, worst=True
+    "the shape goes on along its path at the seam, minus pixels of 256 off", -2.0, _on_its_way, _longer
 )  # fmt: skip
 GOES_ON = Number(
     "the sound goes on at the seam, least level over the given one", 0.5,
