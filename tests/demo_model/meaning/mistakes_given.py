@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import torch
+
 from ltx_duo.ltx_core import two_stage
 from ltx_duo.ltx_core.sampling.conditions import GivenFilm
 
@@ -49,11 +51,14 @@ def mask_the_wrong_way_round(run: Run) -> None:
 
 @plant(phases=0, takes=SOUNDS[:1])
 def noise_on_what_is_frozen(run: Run) -> None:
-    """The sound is noise to the picture, though it comes out as it was given."""
+    """Nine tenths of the sound are noise, and stay so."""
     keeping = two_stage._keeping
 
     def keep(start, kept):
         begins = keeping(start, kept)
-        return begins if begins is None or not begins.frozen else replace(begins, noise_scale=1.0)
+        if begins is None or not begins.frozen:
+            return begins
+        noise = torch.randn(begins.latent.shape, generator=torch.Generator().manual_seed(0))
+        return replace(begins, latent=torch.lerp(begins.latent, noise, 0.9))
 
     run.patch.setattr(two_stage, "_keeping", keep)

@@ -162,5 +162,14 @@ REGIONS = (
         replace(_GROWING, shape="square", colour="orange"), _GROWING, box=_MIDDLE,
     ),
     _anew(421, "a large red star rotating", replace(_TURNING, shape="star", colour="red"), _TURNING, box=_MIDDLE),
+    _anew(
+        422, "a white circle getting bigger",
+        replace(_GROWING, shape="circle", colour="white"), _GROWING, box=_MIDDLE,
+    ),
+    _anew(
+        423, "a large yellow square rotating",
+        replace(_TURNING, shape="square", colour="yellow", background="slate"), replace(_TURNING, background="slate"),
+        box=_MIDDLE,
+    ),
 )  # fmt: skip
 PARTS = {"retake": RETAKES, "longer": LONGER, "region": REGIONS}
