@@ -154,22 +154,15 @@ LONGER = tuple(
 )
 
 _GROWING = Scene("star", "green", "grey", "growing", "small", x=0.5, y=0.5, angle=0.0)
-_TURNING = Scene("triangle", "blue", "horizontal grey to beige", "rotating", "large", x=0.5, y=0.5, angle=20.0)
 _MIDDLE = (0.25, 0.25, 0.75, 0.75)
 REGIONS = (
     _anew(
         420, "a small orange square growing",
         replace(_GROWING, shape="square", colour="orange"), _GROWING, box=_MIDDLE,
     ),
-    _anew(421, "a large red star rotating", replace(_TURNING, shape="star", colour="red"), _TURNING, box=_MIDDLE),
     _anew(
         422, "a white circle getting bigger",
         replace(_GROWING, shape="circle", colour="white"), _GROWING, box=_MIDDLE,
-    ),
-    _anew(
-        423, "a large yellow square rotating",
-        replace(_TURNING, shape="square", colour="yellow", background="slate"), replace(_TURNING, background="slate"),
-        box=_MIDDLE,
     ),
 )  # fmt: skip
 PARTS = {"retake": RETAKES, "longer": LONGER, "region": REGIONS}
