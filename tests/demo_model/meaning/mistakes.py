@@ -14,7 +14,6 @@ from ltx_duo.ltx_core.sampling.schedule import STAGE_TWO, ltx2_sigmas
 
 from .plants import SOUND_FIRST, Run, plant
 from .studio import FPS, STEPS
-from .takes import IMAGES
 
 
 def _blocks(run: Run, order: list[int]) -> None:
@@ -266,11 +265,6 @@ def stage_two_without_the_upsampled_latent(run: Run) -> None:
 @plant(phases=1)
 def stage_two_without_the_image(run: Run) -> None:
     run.patch.setattr(two_stage, "encode_images", lambda *arguments, **options: ())
-
-
-@plant(phases=1, takes=IMAGES[1:2])
-def stage_two_without_lora(run: Run) -> None:
-    run.lora(0.0, 0.0)
 
 
 @plant(phases=1)

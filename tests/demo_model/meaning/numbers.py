@@ -54,6 +54,10 @@ def _retaken(take: Take) -> bool:
     return take.part is not None and take.part.window[0] > 0
 
 
+def _boxed(take: Take) -> bool:
+    return take.part is not None and take.part.box is not None
+
+
 def _longer(take: Take) -> bool:
     return take.part is not None and take.part.frames < FRAMES
 
@@ -96,8 +100,9 @@ def _seam(take: Take) -> int:
 
 
 def _on_its_way(clip: Clip) -> float:
+    """While the film that is given fades into what is made."""
     seam = _seam(clip.take)
-    return -SIZE * strayed(clip.frames, clip.drawn, slice(seam - 2, seam + 10))
+    return -SIZE * strayed(clip.frames, clip.drawn, slice(seam - 1, seam + FADE_FRAMES + 1))
 
 
 def _stays(clip: Clip) -> float:
@@ -130,9 +135,10 @@ COLOUR = Number(
 )  # fmt: skip
 SHAPE = Number(
     "asked shape is seen", 0.8,
-    lambda clip: float(clip.seen.shape == clip.take.scene.shape), lambda take: not _retaken(take),
+        lambda clip: float(clip.seen.shape == clip.take.scene.shape), lambda take: not (_retaken(take) or _boxed(take)),
 )  # fmt: skip
 SHAPE_OF_THE_TONE = replace(SHAPE, name="shape is the one of the given tone", bar=0.6)
+SHAPE_IN_THE_BOX = replace(SHAPE, name="asked shape is seen in the box", bar=0.6, applies=_boxed)
 MOTION = Number(
     "asked motion is seen", 0.9,
     lambda clip: float(clip.seen.motion == clip.take.scene.motion), lambda take: not _retaken(take),
@@ -178,9 +184,9 @@ STAYS = Number(
 UNTOUCHED = Number(
     "pixels that are given come out bit for bit", 1.0, _untouched, lambda take: take.part is not None, worst=True
 )  # fmt: skip
-COLOURS = Number("the colour changes in the window and nowhere else", 1.0, _colours, _retaken)
+COLOURS = Number("the colour changes in the window and nowhere else", 0.9, _colours, _retaken)
 ON_ITS_WAY = Number(
-    "the shape goes on along its path at the seam, minus pixels off", -2.0, _on_its_way, _longer, worst=True
+    "the shape goes on along its path at the seam, minus pixels of 256 off", -2.0, _on_its_way, _longer
 )  # fmt: skip
 GOES_ON = Number(
     "the sound goes on at the seam, least level over the given one", 0.5,
@@ -188,9 +194,9 @@ GOES_ON = Number(
 )  # fmt: skip
 
 SEEN = (COLOUR, SHAPE, MOTION)
-GIVEN = (STAYS, COLOURS, ON_ITS_WAY, GOES_ON)
+GIVEN = (SHAPE_IN_THE_BOX, STAYS, COLOURS, ON_ITS_WAY, GOES_ON)
 HEARD = (SOUND, CLICKS, LOUDER)
-OF_A_SKETCH = (*SEEN, SKETCH_LIKE_DRAWN, STAYS, COLOURS, *HEARD)
+OF_A_SKETCH = (*SEEN, SHAPE_IN_THE_BOX, SKETCH_LIKE_DRAWN, STAYS, COLOURS, *HEARD)
 OF_A_FILM = (*SEEN, *HEARD, *GIVEN, UNTOUCHED, CLEAN, KEEPS, FIRST_FRAME, LIKE_DRAWN, NEARER, KEEPS_SHARP, SHARP)
 
 # How much better the first setting is than the second, in the unit of the score named.
@@ -198,6 +204,7 @@ CFG_HELPS = 0.005
 PROMPT_HELPS = 0.5
 STG_HELPS = 0.3
 MODALITY_HELPS = 0.1
+LORA_HELPS = 0.3
 
 
 def words_right(clip: Clip) -> float:

@@ -20,7 +20,7 @@ LOOKED_AT = tuple(number for number in OF_A_SKETCH if number not in HEARD)
 
 # Tried in this order until one shows the mistake.
 PICTURE_FIRST = (IMAGES[0], TEXTS[4], TEXTS[0])
-SOUND_FIRST = (TEXTS[4], TEXTS[0], IMAGES[3])
+SOUND_FIRST = (TEXTS[4], TEXTS[0], IMAGES[0])
 
 
 class Run:

@@ -333,6 +333,14 @@ class Studio:
             self._sketches[key] = Sketch(take, latent, self.setup.components, sound=given)
         return self._sketches[key]
 
+    def refined_without_lora(self, take: Take) -> Film:
+        """The take's film, of which stage two did without the distilled LoRA."""
+        good = self.film(take)
+        with pytest.MonkeyPatch.context() as patch:
+            reuse(patch, good, phases=1)
+            result = shoot(replace(self.setup, lora_strengths=(0.0, 0.0)), request(take))
+        return Film(take, result, good.sketch)
+
 
 def _untold(contexts: Contexts) -> Contexts:
     return replace(contexts, audio=contexts.negative_audio)

@@ -126,13 +126,43 @@ def _anew(number: int, prompt: str, scene: Scene, given: Scene, **part) -> Take:
 
 
 _STAR = Scene("star", "red", "grey", "left", "large", x=0.7, y=0.5, angle=0.0)
-_SQUARE = Scene("square", "blue", "beige", "right", "large", x=0.25, y=0.5, angle=0.0)
-_GROWING = Scene("star", "green", "grey", "growing", "small", x=0.5, y=0.5, angle=0.0)
+_SQUARE = Scene("square", "green", "slate", "up", "large", x=0.5, y=0.72, angle=0.0)
+RETAKES = (
+    _anew(400, "a blue star moving to the left", replace(_STAR, colour="blue"), _STAR, window=(0.4, 1.0)),
+    _anew(401, "a yellow square moving up", replace(_SQUARE, colour="yellow"), _SQUARE, window=(0.4, 1.0)),
+)
 
-RETAKE = _anew(400, "a blue star moving to the left", replace(_STAR, colour="blue"), _STAR, window=(0.4, 1.0))
-LONGER = _anew(401, "a blue square moving to the right", _SQUARE, _SQUARE, frames=17)
-REGION = _anew(
-    402, "a small orange square growing",
-    replace(_GROWING, shape="square", colour="orange"), _GROWING, box=(0.25, 0.25, 0.75, 0.75),
+LONGER = tuple(
+    _anew(number, prompt, scene, scene, frames=25)
+    for number, (prompt, scene) in enumerate(
+        (
+            (
+                "a blue square moving to the right",
+                Scene("square", "blue", "beige", "right", "large", x=0.25, y=0.5, angle=0.0),
+            ),
+            (
+                "a red circle moving to the left",
+                Scene("circle", "red", "grey", "left", "large", x=0.72, y=0.5, angle=0.0),
+            ),
+            (
+                "a yellow triangle rising",
+                Scene("triangle", "yellow", "slate", "up", "large", x=0.5, y=0.7, angle=0.0),
+            ),
+        ),
+        start=410,
+    )
+)
+
+_GROWING = Scene("star", "green", "grey", "growing", "small", x=0.5, y=0.5, angle=0.0)
+_MIDDLE = (0.25, 0.25, 0.75, 0.75)
+REGIONS = (
+    _anew(
+        420, "a small orange square growing",
+        replace(_GROWING, shape="square", colour="orange"), _GROWING, box=_MIDDLE,
+    ),
+    _anew(
+        422, "a white circle getting bigger",
+        replace(_GROWING, shape="circle", colour="white"), _GROWING, box=_MIDDLE,
+    ),
 )  # fmt: skip
-PARTS = {"retake": RETAKE, "longer": LONGER, "region": REGION}
+PARTS = {"retake": RETAKES, "longer": LONGER, "region": REGIONS}
