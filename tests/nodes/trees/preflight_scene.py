@@ -26,7 +26,10 @@ class OfficialFiles:
     old = ()  # ids of loaders whose files are of LTX-2.0
     lora_fits = True
     reference = made_for = None
-    ic_loras = {}  # metadata of IC-LoRAs, by the file that a loader names
+    ic_loras = {  # metadata of IC-LoRAs, by the file that a loader names
+        "ltx-2.3-22b-ic-lora-union-control-ref0.5.safetensors": {"reference_downscale_factor": "2"},
+        "ltx-2.3-22b-ic-lora-day-to-night-0.9.safetensors": {},
+    }
     more = {}  # tensors of every file, by name
     connected = True  # whether model files have their text connectors
     hears = True  # whether the audio VAE has an encoder
