@@ -24,6 +24,7 @@ class Denoiser:
     passes: tuple[GuidancePass, ...]
     ropes: tuple[ModalityRope | None, ModalityRope | None]
     run_blocks: BlockRunner
+    single_frames: Tensor | None = None
 
     def __call__(
         self, state: AVState, sigma: Tensor, step: int, last: Sequence[Tensor] | None = None
@@ -35,7 +36,8 @@ class Denoiser:
         """
         if last is not None and self.guidance.skips(step):
             return tuple(last)
-        inputs = [_model_input(m, sigma, rope) for m, rope in zip(state.modalities, self.ropes, strict=False)]
+        marks = (self.single_frames, None)
+        inputs = [_model_input(m, sigma, *own) for m, *own in zip(state.modalities, self.ropes, marks, strict=False)]
         velocities = self._velocities(inputs[0], inputs[1] if len(inputs) > 1 else None)
         scales = (self.guidance.video, self.guidance.audio)
         result = []
@@ -68,14 +70,27 @@ def guided_denoiser(
     needed = passes(guidance, contexts, model.params.num_layers, with_audio=state.audio is not None)
     positions = [m.positions for m in state.modalities]
     ropes = model.rope_tables(positions[0], positions[1] if len(positions) > 1 else None, reporter)
-    return Denoiser(model, guidance, tuple(needed), ropes, run_blocks or InOrder(reporter))
+    single_frames = _single_frames(state) if model.params.keyframe_embedding else None
+    return Denoiser(model, guidance, tuple(needed), ropes, run_blocks or InOrder(reporter), single_frames)
 
 
-def _model_input(state: ModalityState, sigma: Tensor, rope: ModalityRope) -> ModalityInput:
+def _single_frames(state: AVState) -> Tensor:
+    """The video tokens (T,) bool that stand for one pixel frame: latent frame 0.
+
+    Appended images and references stay unmarked, as in the vendor's v1.2, which marks beside it only keyframes that
+    are generated.
+    """
+    places = torch.arange(state.video.latent.shape[1], device=state.video.latent.device)
+    return places < state.geometry.frame_tokens
+
+
+def _model_input(
+    state: ModalityState, sigma: Tensor, rope: ModalityRope, single_frames: Tensor | None
+) -> ModalityInput:
     # What is given as a whole has no noise anywhere: the other modality reads its sigma too.
     sigma = torch.zeros_like(sigma) if state.frozen else sigma
     sigmas = sigma.to(state.latent.device).expand(state.latent.shape[0])
-    return ModalityInput(tokens=state.latent, timesteps=state.timesteps(sigmas), sigma=sigmas.float(), rope=rope)
+    return ModalityInput(state.latent, state.timesteps(sigmas), sigmas.float(), rope, single_frames)
 
 
 def _x0(modality: ModalityInput, velocity: Tensor) -> Tensor:

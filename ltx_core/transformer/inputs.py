@@ -21,13 +21,15 @@ class ModalityInput:
     """The noisy state of one modality.
 
     tokens: (B, T, 128); timesteps: (B, T) float32, denoise mask times sigma, or where the distinct ones are known
-    beforehand these and their index; sigma: (B,) float32.
+    beforehand these and their index; sigma: (B,) float32.  single_frames: (T,) bool, the tokens of latents that stand
+    for one pixel frame, which LTX-2.5 marks; None for none, and in audio.
     """
 
     tokens: Tensor
     timesteps: Tensor | TokenTimesteps
     sigma: Tensor
     rope: ModalityRope
+    single_frames: Tensor | None = None
 
 
 @dataclass(frozen=True)

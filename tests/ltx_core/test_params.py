@@ -26,6 +26,9 @@ from ltx_duo.ltx_core.video_vae import VideoVAEParams
 from ltx_duo.ltx_core.vocoder.params import BandwidthExtensionParams, GeneratorParams, VocoderParams
 
 CONFIG_23 = json.loads((Path(__file__).parents[1] / "data" / "ltx-2.3-config.json").read_text())
+CONFIG_25 = {
+    "transformer": CONFIG_23["transformer"] | {"ff_bias": False, "use_keyframes_abs_pos_embedding": True},
+}
 CONFIG_20 = {
     "transformer": {"rope_type": "split", "caption_channels": 3840, "connector_num_layers": 2},
     "audio_vae": {"model": {"params": {"ddconfig": {"mel_bins": None}}}},
@@ -74,7 +77,7 @@ NEWER_GEMMA = {
 }
 # What reads which sections of which configs.
 READERS: dict[str, tuple[Callable[[dict], Any], tuple[str, ...], tuple[dict, ...]]] = {
-    "transformer": (TransformerParams.from_config, ("transformer",), (CONFIG_23, CONFIG_20)),
+    "transformer": (TransformerParams.from_config, ("transformer",), (CONFIG_23, CONFIG_20, CONFIG_25)),
     "video connector": (partial(ConnectorParams.from_config, modality="video"), ("transformer",), (CONFIG_23,)),
     "audio connector": (partial(ConnectorParams.from_config, modality="audio"), ("transformer",), (CONFIG_23,)),
     "projection": (
@@ -196,6 +199,7 @@ PUBLISHED = TransformerParams(
     text_adaln=True,
     caption_channels=None,
 )
+VIDEO_25 = replace(PUBLISHED.video, feed_forward_bias=False)
 DEFAULTS = {
     "frequencies_float64": False,
     "cross_gate_timestep_scale": 1,
@@ -210,6 +214,7 @@ DEFAULTS = {
     [
         ("transformer 0", PUBLISHED),
         ("transformer 1", replace(PUBLISHED, **DEFAULTS)),
+        ("transformer 2", replace(PUBLISHED, video=VIDEO_25, keyframe_embedding=True)),
         ("video connector 0", ConnectorParams(32, 128, 8, True, 4096)),
         ("audio connector 0", ConnectorParams(32, 64, 8, True, 4096)),
         ("projection 0", FeatureExtractorParams(3840, 49, 4096, 2048)),
@@ -248,7 +253,14 @@ def test_published_configs(case, params):
             "caption_channels = None, expected",
         ),
         ("transformer 0", ("transformer", "num_layers"), 10**6, CheckpointError, "from 1 to 1,000"),
-        ("transformer 0", ("transformer", "ff_bias"), False, CheckpointError, "ff_bias = False, expected True. Use an"),
+        ("transformer 0", ("transformer", "ff_bias"), None, CheckpointError, "ff_bias = None, expected true or false"),
+        (
+            "transformer 0",
+            ("transformer", "share_ff"),
+            True,
+            CheckpointError,
+            "share_ff = True, expected False. Use an",
+        ),
         (
             "transformer 0",
             ("transformer", "norm_eps"),
