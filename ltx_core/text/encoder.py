@@ -8,17 +8,19 @@ from ..transformer.attention import AttentionFunction, scaled_dot_product
 from .feature_extractor import FeatureExtractor
 from .feature_extractor_v20 import FeatureExtractorV20
 from .gemma import GemmaModel
+from .gemma4 import Gemma4Model
+from .gemma4_params import Gemma4Params
 from .gemma_params import GemmaParams
 from .params import FeatureExtractorParams, FeatureExtractorV20Params
 from .tokenizer import MAX_LENGTH
 
 
 class TextEncoder(nn.Module):
-    """`gemma` and `feature_extractor`, as submodules of these names; which projection follows from its params."""
+    """`gemma` and `feature_extractor`, as submodules of these names; which ones they are follows from their params."""
 
     def __init__(
         self,
-        gemma: GemmaParams,
+        gemma: GemmaParams | Gemma4Params,
         projection: FeatureExtractorParams | FeatureExtractorV20Params,
         *,
         attention: AttentionFunction = scaled_dot_product,
@@ -29,7 +31,8 @@ class TextEncoder(nn.Module):
     ):
         super().__init__()
         factory = {"ops": ops, "dtype": dtype, "device": device}
-        self.gemma = GemmaModel(gemma, attention=attention, compute_dtype=compute_dtype, **factory)
+        language_model = Gemma4Model if isinstance(gemma, Gemma4Params) else GemmaModel
+        self.gemma = language_model(gemma, attention=attention, compute_dtype=compute_dtype, **factory)
         extractor = FeatureExtractorV20 if isinstance(projection, FeatureExtractorV20Params) else FeatureExtractor
         self.feature_extractor = extractor(projection, **factory)
 
