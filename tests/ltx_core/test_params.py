@@ -25,6 +25,7 @@ from ltx_duo.ltx_core.text.params import ConnectorParams, FeatureExtractorParams
 from ltx_duo.ltx_core.transformer.params import StreamParams, TransformerParams
 from ltx_duo.ltx_core.upsampler import UpsamplerParams
 from ltx_duo.ltx_core.video_vae import VideoVAEParams
+from ltx_duo.ltx_core.video_vae.diffusion_params import DiffusionDecoderParams
 from ltx_duo.ltx_core.vocoder.params import BandwidthExtensionParams, GeneratorParams, VocoderParams
 
 CONFIG_23 = json.loads((Path(__file__).parents[1] / "data" / "ltx-2.3-config.json").read_text())
@@ -111,6 +112,23 @@ DURATION_HEAD = {
     "transformer": {"cross_attention_dim": 4096, "audio_cross_attention_dim": 2048},
     "duration_head": {"pooler_hidden_dim": 256, "num_queries": 2, "num_pooler_heads": 4, "mlp_hidden": 256},
 }
+DIFFUSION_DECODER = {
+    "vae": {
+        "_class_name": "CausalDiffusionVAE",
+        "model_output_type": "x0",
+        "decoder": {
+            "head_dim": 64,
+            "patch_size": 8,
+            "default_num_inference_steps": 1,
+            "timestep_scale_multiplier": 1000.0,
+            "stage_channels": [256, 128, 64, 64],
+            "stage_depths": [4, 6, 2, 8],
+            "stage_kernels": [[3, 7, 7], [3, 7, 7], [3, 5, 5]],
+            "upsamples": [[[2, 2, 2], 2], [[2, 2, 2], 2], [[2, 1, 1], 1]],
+            "stage5_kernel": [11, 11, 11],
+        },
+    },
+}
 # What reads which sections of which configs.
 READERS: dict[str, tuple[Callable[[dict], Any], tuple[str, ...], tuple[dict, ...]]] = {
     "transformer": (TransformerParams.from_config, ("transformer",), (CONFIG_23, CONFIG_20, CONFIG_25)),
@@ -125,6 +143,7 @@ READERS: dict[str, tuple[Callable[[dict], Any], tuple[str, ...], tuple[dict, ...
     "audio VAE": (AudioVAEParams.from_config, ("audio_vae",), (CONFIG_23, CONFIG_20)),
     "vocoder": (VocoderParams.from_config, ("audio_vae", "vocoder"), (CONFIG_23, CONFIG_20)),
     "duration head": (DurationHeadParams.from_config, tuple(DURATION_HEAD), (DURATION_HEAD,)),
+    "diffusion decoder": (DiffusionDecoderParams.from_config, ("vae",), (DIFFUSION_DECODER,)),
     "upsampler": (UpsamplerParams.from_config, tuple(UPSAMPLER), (UPSAMPLER,)),
     "Gemma": (GemmaParams.from_hf_config, ("model_type", "text_config"), (GEMMA,)),
     "Gemma-4": (Gemma4Params.from_hf_config, ("model_type", "text_config"), (GEMMA_4,)),
