@@ -66,6 +66,9 @@ def _sources(beside: Config, other: Checkpoint | None) -> Iterator[tuple[str, Co
     if other is not None and other.own_config:
         yield other.path.name, other.own_config
     yield "LTX-2.3", _read("ltx-2.3.json")
+    # LTX-2.5's transformer differs in what its own file says; the rest has the config of 2.3.
+    transformer = _read("ltx-2.3.json")["transformer"] | _read("ltx-2.5.json")["transformer"]
+    yield "LTX-2.5", {"transformer": transformer}
     for config in _read("ltx-2.3-upsamplers.json"):
         yield "LTX-2.3", {UPSAMPLER: config}
 
