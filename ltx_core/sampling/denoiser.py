@@ -24,7 +24,7 @@ class Denoiser:
     passes: tuple[GuidancePass, ...]
     ropes: tuple[ModalityRope | None, ModalityRope | None]
     run_blocks: BlockRunner
-    single_frames: Tensor | None = None
+    single_frames: Tensor
 
     def __call__(
         self, state: AVState, sigma: Tensor, step: int, last: Sequence[Tensor] | None = None
@@ -70,12 +70,11 @@ def guided_denoiser(
     needed = passes(guidance, contexts, model.params.num_layers, with_audio=state.audio is not None)
     positions = [m.positions for m in state.modalities]
     ropes = model.rope_tables(positions[0], positions[1] if len(positions) > 1 else None, reporter)
-    single_frames = _single_frames(state) if model.params.keyframe_embedding else None
-    return Denoiser(model, guidance, tuple(needed), ropes, run_blocks or InOrder(reporter), single_frames)
+    return Denoiser(model, guidance, tuple(needed), ropes, run_blocks or InOrder(reporter), _single_frames(state))
 
 
 def _single_frames(state: AVState) -> Tensor:
-    """The video tokens (T,) bool that stand for one pixel frame: latent frame 0.
+    """The video tokens (T,) bool that stand for one pixel frame: latent frame 0.  Only LTX-2.5 looks at them.
 
     Appended images and references stay unmarked, as in the vendor's v1.2, which marks beside it only keyframes that
     are generated.

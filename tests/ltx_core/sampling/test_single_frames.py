@@ -1,6 +1,7 @@
-"""Which tokens a stage marks as standing for one pixel frame, where the model has a mark for them (LTX-2.5)."""
+"""Which tokens a stage marks as standing for one pixel frame, for models that look at it (LTX-2.5)."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -43,9 +44,12 @@ def test_the_first_frame_is_marked_and_what_is_appended_is_not(rng, with_audio):
     assert denoise.single_frames.tolist() == [True] * 6 + [False] * (count - 6)
 
 
-def test_a_model_without_the_mark_gets_none(rng):
-    denoise, _ = denoiser(rng, False, images=images(rng))
-    assert denoise.single_frames is None
+def test_a_model_without_the_mark_does_not_look_at_it(rng):
+    denoise, state = denoiser(rng, False)
+    sigma = torch.tensor(0.7)
+    every = replace(denoise, single_frames=torch.ones_like(denoise.single_frames))
+    for one, other in zip(denoise(state, sigma, 0), every(state, sigma, 0), strict=True):
+        assert torch.equal(one, other)
 
 
 def test_the_mark_reaches_the_model(rng):
