@@ -12,7 +12,7 @@ from ltx_duo.tests.servers import WORKFLOWS
 
 PACK = Path(__file__).resolve().parents[2]
 WORDS = json.loads((PACK / "web" / "zh.json").read_text())
-ALIKE = {"bf16", "fp8"}
+ALIKE = {"bf16", "fp8", "1", "2", "3", "4"}
 """Choices that are called the same."""
 
 
