@@ -15,7 +15,6 @@ from .pieces import (
     RESULT_COLUMN,
     RESULT_WIDE,
     SAMPLING,
-    SMALL_PICTURE,
     STAGE_WIDE,
     STEP_WIDE,
     STILL,
@@ -155,11 +154,8 @@ KEYFRAMES = Workflow("keyframes", (
         )),
     )),
     Column(GIVEN_WIDE, (
-        Group("More keyframes", INPUTS, (
-            load_image("middle image", SMALL_PICTURE),
-            condition("middle condition", "middle image", 60, after="first condition"),
-            load_image("last image", SMALL_PICTURE),
-            condition("last condition", "last image", -1, after="middle condition"),
+        Group("Next keyframe", INPUTS, (
+            load_image("last image"), condition("last condition", "last image", -1, after="first condition"),
         )),
     )),
     Column(PROMPT_WIDE, (  # the table of files asks for it
