@@ -3,6 +3,7 @@
 import math
 import subprocess
 import sys
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from ltx_duo.ltx_core import sound_only
 from ltx_duo.ltx_core.checkpoint import Checkpoint, Component
 from ltx_duo.ltx_core.errors import LTXError
+from ltx_duo.ltx_core.execution import precompile
 from ltx_duo.ltx_core.generation import Generation
 from ltx_duo.ltx_core.loading import load_component, load_sound_components, load_sound_transformer
 from ltx_duo.ltx_core.lora import LoRA
@@ -193,6 +195,14 @@ class TestRuns:
             generate_sound(replace(components, device=torch.device("cuda")), request_of())
         with pytest.raises(LTXError, match=r"STG blocks \[99\] do not exist"):
             generate_sound(components, request_of(guidance=replace(LTX_2_3_DEV, stg_blocks=(99,))))
+
+    def test_kernels_are_compiled_before_it_is_made(self, components, monkeypatch):
+        compiled, seen = Future(), []
+        compiled.set_result(None)
+        monkeypatch.setattr(precompile, "can_fuse", lambda tokens: True)
+        monkeypatch.setattr(precompile, "compile_transformer", lambda *a: seen.append(a) or compiled)
+        precompile.finish_transformer(components.transformer, torch.float32, torch.device("cpu"))
+        assert seen == [(components.transformer.params, torch.float32, torch.device("cpu"), False)]
 
 
 class TestLoRAs:
