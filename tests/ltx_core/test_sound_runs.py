@@ -177,8 +177,10 @@ class TestRuns:
 
     def test_a_voice_counts(self, components):
         voice = GivenVoice(GivenSound(torch.randn(1, 16000) * 0.1, 16000), scale=2.0)
-        led, plain = (generate_sound(components, request_of(voice=own)).latent for own in (voice, None))
-        assert led.shape == plain.shape and (led - plain).abs().max() > 1e-3
+        voices = (voice, replace(voice, scale=0.0), None)
+        led, shown, plain = (generate_sound(components, request_of(voice=own)).latent for own in voices)
+        for one, other in ((led, shown), (shown, plain)):
+            assert one.shape == other.shape and (one - other).abs().max() > 1e-3
         with pytest.raises(LTXError, match="gives a voice, but the components have no audio VAE encoder"):
             generate_sound(replace(components, audio_encoder=None), request_of(voice=voice))
 
