@@ -189,8 +189,8 @@ def lora_left_on_in_stage_one(run: Run) -> None:
 
 @plant(phases=0)
 def image_in_0_to_1(run: Run) -> None:
-    fit = images.resize_and_crop
-    run.patch.setattr(images, "resize_and_crop", lambda *arguments: (fit(*arguments) + 1) / 2)
+    fit = images.fitted
+    run.patch.setattr(images, "fitted", lambda *arguments: (fit(*arguments) + 1) / 2)
 
 
 @plant(phases=0)
