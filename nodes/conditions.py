@@ -4,7 +4,7 @@ from comfy_api.latest import io
 
 from .declared import declared
 from .names import CROP, IMAGE_CONDITION, IN_PLACE, KEYFRAME, PAD, SOUND_CONDITION, STRETCH
-from .schema import CATEGORY, Conditions, advanced, audio_vae_input, fps_input
+from .schema import CATEGORY, Conditions, advanced, earlier_conditions_input, fps_input, sound_encoder_input
 from .validation import declared_only
 
 NO_CRF = -1
@@ -46,7 +46,7 @@ class ImageCondition(io.ComfyNode):
                     tooltip="H.264 compression put on the image first, since the model learned from compressed video. "
                     "-1: what the model was trained with (33 for LTX-2.3). 0: none. Clean images tend to stand still.",
                 ),
-                Conditions.Input("conditions", optional=True, tooltip="Other conditions to add this one to."),
+                earlier_conditions_input(),
                 io.Combo.Input(
                     "fit",
                     options=[CROP, PAD, STRETCH],
@@ -114,11 +114,8 @@ class SoundCondition(io.ComfyNode):
                     "two seconds of silence before the sound.",
                 ),
                 fps_input("Only for the output 'frames': the sampler's frames a second."),
-                Conditions.Input("conditions", optional=True, tooltip="Other conditions to add this one to."),
-                audio_vae_input(
-                    "What encodes the sound, where the samplers have ComfyUI's own VAE: LTXVAudioVAELoader, or LTX VAE "
-                    "Loader. Left open: the samplers' VAE does."
-                ),
+                earlier_conditions_input(),
+                sound_encoder_input("the sound"),
             ],
             outputs=[
                 Conditions.Output(display_name="conditions with sound", tooltip="For both stage samplers."),

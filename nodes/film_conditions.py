@@ -6,7 +6,7 @@ from comfy_api.latest import io
 
 from .declared import declared
 from .names import BOTH, EXTEND, FILM_SOUND, KEEP_SOUND, NEW_SOUND, PICTURE, REGION, RETAKE, SOUND
-from .schema import CATEGORY, Conditions, audio_vae_input
+from .schema import CATEGORY, Conditions, earlier_conditions_input, size_outputs, sound_encoder_input
 from .validation import Wrong, declared_only, validation
 
 _LONGEST = 100000.0
@@ -21,22 +21,13 @@ def _seconds_input(name: str, default: float, tooltip: str) -> io.Input:
 
 
 def _chain_inputs() -> list[io.Input]:
-    return [
-        Conditions.Input("conditions", optional=True, tooltip="Other conditions to add this one to."),
-        audio_vae_input(
-            "What encodes the film's sound, where the samplers have ComfyUI's own VAE: LTXVAudioVAELoader, or LTX VAE "
-            "Loader. Left open: the samplers' VAE does."
-        ),
-    ]
+    return [earlier_conditions_input(), sound_encoder_input("the film's sound")]
 
 
 def _outputs(name: str) -> list[io.Output]:
     return [
         Conditions.Output(display_name=name, tooltip="For both stage samplers."),
-        io.Int.Output(display_name="width", tooltip="The film's width in steps of 64, for LTX Stage One Sampler."),
-        io.Int.Output(display_name="height", tooltip="The film's height in steps of 64, for LTX Stage One Sampler."),
-        io.Int.Output(display_name="frames", tooltip="Frames (8n+1) of the new film, for LTX Stage One Sampler."),
-        io.Float.Output(display_name="fps", tooltip="The film's frames a second, for LTX Stage One Sampler."),
+        *size_outputs("The film's", 64, "Frames (8n+1) of the new film"),
     ]
 
 

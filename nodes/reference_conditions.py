@@ -4,10 +4,15 @@ from comfy_api.latest import io
 
 from .declared import declared
 from .names import FACTORS, FROM_LORA, REFERENCE_VIDEO, REFERENCE_VOICE, SAME, WITHOUT
-from .schema import CATEGORY, Conditions, advanced, audio_vae_input
+from .schema import (
+    CATEGORY,
+    Conditions,
+    advanced,
+    earlier_conditions_input,
+    size_outputs,
+    sound_encoder_input,
+)
 from .validation import declared_only
-
-_BEFORE = "Other conditions to add this one to."
 
 
 def _share(name: str, tooltip: str) -> io.Input:
@@ -40,7 +45,7 @@ class ReferenceVideo(io.ComfyNode):
                     tooltip="none: stage two refines without it, as Lightricks' pipeline does. same: stage two reads "
                     "it too, at its own size; the IC-LoRA needs a strength there.",
                 ),
-                Conditions.Input("conditions", optional=True, tooltip=_BEFORE),
+                earlier_conditions_input(),
                 io.Mask.Input(
                     "mask",
                     optional=True,
@@ -59,18 +64,7 @@ class ReferenceVideo(io.ComfyNode):
             ],
             outputs=[
                 Conditions.Output(display_name="conditions with reference", tooltip="For both stage samplers."),
-                io.Int.Output(
-                    display_name="width", tooltip="The reference's width in steps of 128, for LTX Stage One Sampler."
-                ),
-                io.Int.Output(
-                    display_name="height", tooltip="The reference's height in steps of 128, for LTX Stage One Sampler."
-                ),
-                io.Int.Output(
-                    display_name="frames", tooltip="The reference's frames (8n+1), for LTX Stage One Sampler."
-                ),
-                io.Float.Output(
-                    display_name="fps", tooltip="The reference's frames a second, for LTX Stage One Sampler."
-                ),
+                *size_outputs("The reference's", 128, "The reference's frames (8n+1)"),
             ],
             hidden=[io.Hidden.unique_id],
         )
@@ -119,11 +113,8 @@ class ReferenceVoice(io.ComfyNode):
                     tooltip="Identity guidance: how far stage one is led to the voice, by one more pass without it. 0: "
                     "no guidance, and no pass more.",
                 ),
-                Conditions.Input("conditions", optional=True, tooltip=_BEFORE),
-                audio_vae_input(
-                    "What encodes the voice, where the samplers have ComfyUI's own VAE: LTXVAudioVAELoader, or LTX VAE "
-                    "Loader. Left open: the samplers' VAE does."
-                ),
+                earlier_conditions_input(),
+                sound_encoder_input("the voice"),
             ],
             outputs=[Conditions.Output(display_name="conditions with voice", tooltip="For both stage samplers.")],
             hidden=[io.Hidden.unique_id],

@@ -62,6 +62,13 @@ def audio_vae_input(tooltip: str) -> io.Input:
     return io.MultiType.Input("audio_vae", [VAE, io.Vae], optional=True, tooltip=tooltip)
 
 
+def sound_encoder_input(sound: str) -> io.Input:
+    return audio_vae_input(
+        f"What encodes {sound}, where the samplers have ComfyUI's own VAE: LTXVAudioVAELoader, or LTX VAE Loader. Left "
+        "open: the samplers' VAE does."
+    )
+
+
 def upsampler_input() -> io.Input:
     tooltip = "From LTX Upsampler Loader, or Load Latent Upscale Model."
     return io.MultiType.Input("upsampler", [Upsampler, io.LatentUpscaleModel], tooltip=tooltip)
@@ -74,6 +81,22 @@ def conditions_input() -> io.Input:
         "Video or LTX Reference Voice. Leave it open for text-to-video."
     )
     return Conditions.Input("conditions", optional=True, tooltip=tooltip)
+
+
+def earlier_conditions_input() -> io.Input:
+    """Of a node that adds one to the chain."""
+    return Conditions.Input("conditions", optional=True, tooltip="Other conditions to add this one to.")
+
+
+def size_outputs(whose: str, step: int, frames: str) -> list[io.Output]:
+    """Size, length and frame rate as stage one asks for them; `frames`: what its tooltip begins with."""
+    goal = "for LTX Stage One Sampler."
+    return [
+        io.Int.Output(display_name="width", tooltip=f"{whose} width in steps of {step}, {goal}"),
+        io.Int.Output(display_name="height", tooltip=f"{whose} height in steps of {step}, {goal}"),
+        io.Int.Output(display_name="frames", tooltip=f"{frames}, {goal}"),
+        io.Float.Output(display_name="fps", tooltip=f"{whose} frames a second, {goal}"),
+    ]
 
 
 def fps_input(tooltip: str) -> io.Input:

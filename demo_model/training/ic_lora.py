@@ -17,7 +17,6 @@ from ...ltx_core.sampling.schedule import ltx2_sigmas
 from ...ltx_core.sampling.state import video_state
 from ...ltx_core.transformer.inputs import GuidancePass
 from ...ltx_core.transformer.model import AVTransformer
-from ...ltx_core.transformer.params import TransformerParams
 from ..detectors import seen
 from ..world import Scene, outline, render
 from . import given, given_flow
@@ -32,20 +31,20 @@ from .given_showing import Films, held_out
 from .latents import geometry
 from .loop import Plan
 from .lora import rates
-from .lora_layers import LoraLinear, begin, official
-from .network import Ropes, TextToAV, attention
+from .lora_layers import LoraLinear, as_learnt, new_student, official
+from .network import Ropes, TextToAV
 from .pools import SHARE, stage_sizes
 from .report import save_numbers
 from .run import Run
 from .samples import CONTEXT, contexts, judged, sample
 from .showing import sheet, video_autoencoder
-from .sizes import USED_CHANNELS, model_config
+from .sizes import USED_CHANNELS
 from .trainer import Trainer
 
 PIECE = "ic-lora"
 FACTOR = 2  # the stage's size to the reference's
 METADATA = {"reference_downscale_factor": str(FACTOR)}
-FULL, SMALL = Plan(16_000, 1e-3, warmup=50, seconds=240), Plan(12, 1e-2, warmup=2)
+FULL, SMALL = Plan(14_813, 1e-3, warmup=50), Plan(12, 1e-2, warmup=2)
 CONTEXTS = (24, 8)  # captions in a batch of each size
 LARGER = 0.25  # share of the steps at the final size
 DROPOUT = 0.1
@@ -76,11 +75,7 @@ def train(run: Run) -> None:
     data = family_pools(run)
     dtype = data.audio.dtype
     network = given.trained(run)[0].to(dtype)
-    student = AVTransformer(
-        TransformerParams.from_config(model_config(run.small)), attention=attention, ops=OutlineOps, device=run.device
-    )
-    student.load_state_dict(network.transformer.state_dict(), strict=False)
-    begin(student.to(dtype), run.generator(PIECE, "weights"))
+    student = new_student(network.transformer, OutlineOps, run.generator(PIECE, "weights"))
     plan = SMALL if run.small else FULL
     optimizer = FlatAdamW(student, dtype=dtype, rates=rates, clip=plan.clip, memory=0.99)
     beside = references(run, network, data)
@@ -105,13 +100,9 @@ def train(run: Run) -> None:
         averaged = optimizer.averaged()
         rounded = {name: tensor.bfloat16() for name, tensor in averaged.items()}
         save_tensors(weights_path(run.out, PIECE), official(rounded), METADATA)
-        shown = AVTransformer(student.params, attention=attention, ops=OutlineOps, device=run.device).to(dtype)
-        shown.load_state_dict({**student.state_dict(), **averaged})
         numbers = {"step": step}
-        for name, model in (("", shown), (" off", network.transformer)):
-            found = show(
-                run, network, model.requires_grad_(False), films, size, shown_beside, PIECE if not name else ""
-            )
+        for name, model in (("", as_learnt(student, OutlineOps, averaged)), (" off", network.transformer)):
+            found = show(run, network, model, films, size, shown_beside, PIECE if not name else "")
             numbers |= {f"{word}{name}": value for word, value in found.items()}
         save_numbers(run.out, PIECE, numbers)
 

@@ -22,7 +22,6 @@ LOGS = 100  # points of a loss curve
 class Plan:
     """How long and how fast a piece learns; the rate rises for `warmup` steps and falls to zero as a cosine.
 
-    With `seconds` it ends and the rate reaches zero after so long, if that comes before its last step.
     With a `matrix_rate` Muon takes the weights that have more than one dimension, at that rate, and AdamW the others.
     """
 
@@ -32,18 +31,13 @@ class Plan:
     weight_decay: float = 0.0
     clip: float = 1.0
     matrix_rate: float = 0.0
-    seconds: float = math.inf
 
-    def done(self, step: int, seconds: float = 0.0) -> float:
-        """How much of it is behind, 1 at the end."""
-        return min(1.0, max(step / self.steps, seconds / self.seconds))
-
-    def share(self, step: int, seconds: float = 0.0) -> float:
+    def share(self, step: int) -> float:
         """Of the full rate."""
-        return min(1.0, (step + 1) / self.warmup) * 0.5 * (1 + math.cos(math.pi * self.done(step, seconds)))
+        return min(1.0, (step + 1) / self.warmup) * 0.5 * (1 + math.cos(math.pi * step / self.steps))
 
-    def rate(self, step: int, seconds: float = 0.0) -> float:
-        return self.learning_rate * self.share(step, seconds)
+    def rate(self, step: int) -> float:
+        return self.learning_rate * self.share(step)
 
 
 def optimise(run: Run, piece: str, module: nn.Module, draw: Callable[[int], Batch], losses: Losses, plan: Plan) -> bool:

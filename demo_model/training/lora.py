@@ -17,8 +17,6 @@ from ...ltx_core.sampling.guidance import LTX_2_3_DEV, Contexts
 from ...ltx_core.sampling.patchify import patchify_video, unpatchify_audio, unpatchify_video
 from ...ltx_core.sampling.schedule import STAGE_TWO
 from ...ltx_core.transformer.inputs import GuidancePass, ModalityInput
-from ...ltx_core.transformer.model import AVTransformer
-from ...ltx_core.transformer.params import TransformerParams
 from ...ltx_core.upsampler import upsample_latent
 from . import given
 from .checkpoints import save_tensors, weights_path
@@ -29,18 +27,18 @@ from .given_flow import draw_clips
 from .given_showing import held_out
 from .latents import geometry
 from .loop import Plan
-from .lora_layers import LoraOps, begin, official
-from .network import Ropes, TextToAV, attention
+from .lora_layers import LoraOps, as_learnt, new_student, official
+from .network import Ropes, TextToAV
 from .pools import SHARE, stage_sizes
 from .run import Run
 from .runs import Chosen, ChosenTimesteps
 from .samples import CONTEXT, sample
 from .showing import show_both_stages, upsampler, video_autoencoder
-from .sizes import USED_CHANNELS, model_config
+from .sizes import USED_CHANNELS
 from .trainer import Trainer
 
 PIECE = "lora"
-FULL, SMALL = Plan(2386, 1e-3, warmup=50, seconds=75), Plan(12, 1e-2, warmup=2)
+FULL, SMALL = Plan(1715, 1e-3, warmup=50), Plan(12, 1e-2, warmup=2)
 CONTEXTS = 8  # captions in a batch
 ROUGH = (0.75, 0.6, 0.45, 0.3, 0.15, 0.0)  # how clips become like stage one's results: guided, from a middle level
 _TOGETHER = 512
@@ -73,11 +71,7 @@ def train(run: Run) -> None:
     network, _ = given.trained(run)
     network = network.to(dtype)
     begun = like_stage_one(run, network, data)
-    student = AVTransformer(
-        TransformerParams.from_config(model_config(run.small)), attention=attention, ops=LoraOps, device=run.device
-    )
-    student.load_state_dict(network.transformer.state_dict(), strict=False)
-    begin(student.to(dtype), run.generator(PIECE, "weights"))
+    student = new_student(network.transformer, LoraOps, run.generator(PIECE, "weights"))
     plan = SMALL if run.small else FULL
     optimizer = FlatAdamW(student, dtype=dtype, rates=rates, clip=plan.clip, memory=0.99)
     size = stage_sizes(run)[1]
@@ -107,9 +101,8 @@ def train(run: Run) -> None:
         save_tensors(
             weights_path(run.out, PIECE), official({name: tensor.bfloat16() for name, tensor in averaged.items()})
         )
-        refiner = AVTransformer(student.params, attention=attention, ops=LoraOps, device=run.device).to(dtype)
-        refiner.load_state_dict({**student.state_dict(), **averaged})
-        numbers = show_both_stages(run, network, refiner.requires_grad_(False), prompts, PIECE)
+        refiner = as_learnt(student, LoraOps, averaged)
+        numbers = show_both_stages(run, network, refiner, prompts, PIECE)
         sys.stdout.write(f"{PIECE} {step}: {json.dumps(numbers)}\n")
 
     trainer.train(look)

@@ -6,6 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...ltx_core.transformer.model import AVTransformer
+from .network import attention
+
 
 class LoraLinear(nn.Linear):
     """Weight W + B @ A; W and the bias stay as they are, B begins as zero."""
@@ -36,6 +39,26 @@ def begin(module: nn.Module, generator: torch.Generator) -> None:
         if name.endswith("lora_A"):
             nn.init.normal_(p, 0.0, p.shape[1] ** -0.5, generator=generator)
         p.requires_grad_(LEARNING.fullmatch(name) is not None)
+
+
+def new_student(transformer: AVTransformer, ops, generator: torch.Generator) -> AVTransformer:
+    """The transformer, in its dtype and where it lies, with layers of `ops` whose LoRA begins to learn."""
+    student = _beside(transformer, ops)
+    student.load_state_dict(transformer.state_dict(), strict=False)
+    begin(student, generator)
+    return student
+
+
+def as_learnt(student: AVTransformer, ops, averaged: dict[str, Tensor]) -> AVTransformer:
+    """A copy of the student with these A's and B's, to look at what it makes."""
+    model = _beside(student, ops)
+    model.load_state_dict({**student.state_dict(), **averaged})
+    return model.requires_grad_(False)
+
+
+def _beside(transformer: AVTransformer, ops) -> AVTransformer:
+    weight = next(transformer.parameters())
+    return AVTransformer(transformer.params, attention=attention, ops=ops, device=weight.device).to(weight.dtype)
 
 
 def official(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

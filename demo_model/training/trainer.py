@@ -46,7 +46,6 @@ class Trainer:
         self.batches: dict[Kind, Batch] = {}
         self.steps: dict[Kind, Step] = {}
         self.number, self.history = 0, {}
-        self.started = time.monotonic()
 
     def train(self, look: Callable[[int], None], logs: int = LOGS) -> bool:
         """Goes on from the saved state, if there is one, until the plan's end or the run's; saves the state.
@@ -54,29 +53,20 @@ class Trainer:
         `look(step)` is called every so many logs, and at the end.  Returns whether the plan is done.
         """
         self._load()
-        begun, first = time.monotonic(), self.number
-        while not self.complete:
+        started, first = time.monotonic(), self.number
+        while self.number < self.plan.steps:
             self.step()
-            if self.number % max(1, self.plan.steps // LOGS) == 0 or self.complete:
-                seconds = time.monotonic() - begun
+            if self.number % max(1, self.plan.steps // LOGS) == 0 or self.number == self.plan.steps:
+                seconds = time.monotonic() - started
                 self._log(1000 * seconds / (self.number - first), seconds)
-                if len(self.history["step"]) % logs == 0 and not self.complete:
+                if len(self.history["step"]) % logs == 0 and self.number < self.plan.steps:
                     look(self.number)
                 # Only here, so that a curve with a stop in it is the same as one without.
                 if self.run.out_of_time:
                     break
         look(self.number)
         self._save()
-        return self.complete
-
-    @property
-    def seconds(self) -> float:
-        """How long it has learnt, earlier calls included."""
-        return time.monotonic() - self.started
-
-    @property
-    def complete(self) -> bool:
-        return self.plan.done(self.number, self.seconds) >= 1
+        return self.number == self.plan.steps
 
     def step(self) -> None:
         kind = self.kind(self.number)
@@ -85,7 +75,7 @@ class Trainer:
             self.batches[kind] = batch
             self.steps[kind] = captured(lambda: self._learn(kind), lambda: self._warm_up(kind), self.run.device)
         refill(self.batches[kind], batch)
-        self.rate.fill_(self.plan.rate(self.number, self.seconds))
+        self.rate.fill_(self.plan.rate(self.number))
         self.steps[kind]()
         self.number += 1
 
@@ -128,11 +118,8 @@ class Trainer:
         state, metadata = load_tensors(self._path)
         self.optimizer.load_state(state)
         self.number, self.history = int(metadata["step"]), json.loads(metadata["history"])
-        self.started = time.monotonic() - float(metadata.get("seconds", 0.0))
 
     def _save(self) -> None:
         metadata = {"step": str(self.number), "history": json.dumps(self.history)}
-        if math.isfinite(self.plan.seconds):
-            metadata["seconds"] = str(self.seconds)
         save_tensors(self._path, self.optimizer.state(), metadata)
         loss_curve(self.run.out / f"{self.piece}-loss.png", self.piece, self.history)

@@ -22,6 +22,7 @@ from ltx_duo.ltx_core.sampling.geometry import LatentGeometry
 from ltx_duo.ltx_core.sampling.guidance import LTX_2_3_DEV, OFF
 from ltx_duo.ltx_core.video_vae import Tiling
 from ltx_duo.scripts.small_model_parts.write import write_small_model
+from ltx_duo.tests.watching import watch_stages
 
 TOKENIZER = Path(__file__).resolve().parents[2] / ".local" / "tokenizer"
 FPS, RATE = 25.0, 16000
@@ -36,15 +37,7 @@ def components(tmp_path_factory):
 
 @pytest.fixture
 def stages(monkeypatch) -> list:
-    """The stages that were sampled."""
-    seen, sample = [], two_stage.sample_stage
-
-    def watch(transformer, stage, *arguments, **settings):
-        seen.append(stage)
-        return sample(transformer, stage, *arguments, **settings)
-
-    monkeypatch.setattr(two_stage, "sample_stage", watch)
-    return seen
+    return watch_stages(monkeypatch, two_stage)
 
 
 def pictures(frames: int = 25, height: int = 64, width: int = 128) -> torch.Tensor:

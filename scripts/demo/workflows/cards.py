@@ -198,25 +198,13 @@ def _first_and_last_frame() -> Card:
 
 
 def _distilled() -> Card:
-    card = Card("Distilled", "8 + 3 steps, no guidance, no negative prompt")
-    card.bars((32, 180), 8, ACCENT)
-    card.text((32, 246), "stage one: 8 steps", 18)
-    card.bars((32, 310), 3, (126, 166, 255))
-    card.text((32, 376), "stage two: 3 steps", 18)
-    card.arrow((258, 260), 48)
-    _result(card, LAKE)
-    return card
+    captions = "stage one: 8 steps", "stage two: 3 steps"
+    return _few_steps(Card("Distilled", "8 + 3 steps, no guidance, no negative prompt"), captions, LAKE)
 
 
 def _distilled_lora() -> Card:
     card = Card("Distilled LoRA", "dev checkpoint, distilled LoRA at 0.5 in both stages: 8 + 3 steps")
-    card.bars((32, 180), 8, ACCENT)
-    card.text((32, 246), "8 steps, LoRA 0.5", 18)
-    card.bars((32, 310), 3, (126, 166, 255))
-    card.text((32, 376), "3 steps, LoRA 0.5", 18)
-    card.arrow((258, 260), 48)
-    _result(card, RIVER)
-    return card
+    return _few_steps(card, ("8 steps, LoRA 0.5", "3 steps, LoRA 0.5"), RIVER)
 
 
 def _high_quality() -> Card:
@@ -317,6 +305,16 @@ def _two_stages() -> Card:
         coarse = _photo(LAKE, (198, 132)).resize(detail).resize(shown, Image.Resampling.BICUBIC)
         card.picture((520, y - 12), coarse)
         card.arrow((290, y + 32), 200)
+    return card
+
+
+def _few_steps(card: Card, captions: tuple[str, str], seed: int) -> Card:
+    card.bars((32, 180), 8, ACCENT)
+    card.text((32, 246), captions[0], 18)
+    card.bars((32, 310), 3, (126, 166, 255))
+    card.text((32, 376), captions[1], 18)
+    card.arrow((258, 260), 48)
+    _result(card, seed)
     return card
 
 

@@ -311,23 +311,21 @@ FILM_SOUND = Workflow("film-sound", (
     Column(RESULT_WIDE, (Group("Result", RESULT, (decode("stage one"), save())),)),
 ))  # fmt: skip
 
-RETAKE = Workflow("retake", (
-    notes("retake"),
-    models(),
-    given_film("LTXDuoRetake", "Prompt and film", words=texts.RETAKEN),
-    Column(STAGE_WIDE, (Group("Stage one: half size", SAMPLING, (stage_one(**from_film()),)),)),
-    Column(STEP_WIDE, (Group("Stage two: final size", SAMPLING, stage_two(conditions=("given", 0))),)),
-    RESULT_COLUMN,
-))  # fmt: skip
 
-EXTEND = Workflow("extend", (
-    notes("extend"),
-    models(),
-    given_film("LTXDuoExtend", "Prompt and film", words=texts.GOING_ON),
-    Column(STAGE_WIDE, (Group("Stage one: half size", SAMPLING, (stage_one(**from_film()),)),)),
-    Column(STEP_WIDE, (Group("Stage two: final size", SAMPLING, stage_two(conditions=("given", 0))),)),
-    RESULT_COLUMN,
-))  # fmt: skip
+def of_film(name: str, kind: str, words: str) -> Workflow:
+    """A film, of which the node `kind` says what is made anew, in both stages."""
+    return Workflow(name, (
+        notes(name),
+        models(),
+        given_film(kind, "Prompt and film", words=words),
+        Column(STAGE_WIDE, (Group("Stage one: half size", SAMPLING, (stage_one(**from_film()),)),)),
+        Column(STEP_WIDE, (Group("Stage two: final size", SAMPLING, stage_two(conditions=("given", 0))),)),
+        RESULT_COLUMN,
+    ))  # fmt: skip
+
+
+RETAKE = of_film("retake", "LTXDuoRetake", texts.RETAKEN)
+EXTEND = of_film("extend", "LTXDuoExtend", texts.GOING_ON)
 
 REGION = Workflow("region", (
     models(),

@@ -210,17 +210,10 @@ def stage_two(run, vae, texts, conditions):
 
 @pytest.fixture
 def watched(monkeypatch):
-    """The stages that were sampled."""
     from ltx_duo.nodes.comfyui import stage_run
+    from ltx_duo.tests.watching import watch_stages
 
-    stages, sample = [], stage_run.sample_stage
-
-    def watch(transformer, stage, *arguments, **settings):
-        stages.append(stage)
-        return sample(transformer, stage, *arguments, **settings)
-
-    monkeypatch.setattr(stage_run, "sample_stage", watch)
-    return stages
+    return watch_stages(monkeypatch, stage_run)
 
 
 @pytest.fixture
