@@ -37,6 +37,8 @@ app.registerExtension({
 
   beforeRegisterNodeDef(nodeType, nodeData) {
     if (nodeData.name !== STAGE_TWO) return;
+    // Added under an id that was used before, a widget takes the old one's greyness from the front end's store.
+    after(nodeType.prototype, "onAdded", update);
     after(nodeType.prototype, "onConfigure", update);
     after(nodeType.prototype, "onConnectionsChange", update);
   },
