@@ -4,8 +4,9 @@
 
 Ends with an error if a test fails or is skipped, or if a figure is more than 5 % slower than the record of the same
 kind of card; then the record stays as it was (`--accept` writes it all the same, for a slowdown that is meant).  Takes
-about eight minutes on an H100.  Needs the pack's test packages and ltx-core 1.0 (scripts/setup.sh test), no server and
-no browser.
+about eight minutes on an H100; `--processes 4` lets four processes run the tests, with pytest-xdist, and times the
+cases alone afterwards.  Needs the pack's test packages and ltx-core 1.0 (scripts/setup.sh test), no server and no
+browser.
 """
 
 import argparse
@@ -28,13 +29,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--accept", action="store_true", help="write the record although something became slower")
     parser.add_argument("--commit", help="what is checked; default: git's HEAD")
+    parser.add_argument("--processes", type=int, default=1, help="how many of them run the tests")
     parser.add_argument("--out", type=Path, default=gpu_record.FILE, help="where to write the record")
     arguments = parser.parse_args()
     if not torch.cuda.is_available():
         parser.error("there is no GPU here")
     files, card = gpu_record.digests(), torch.cuda.get_device_name()
     with tempfile.TemporaryDirectory() as folder:
-        passed, failed = run_tests(Path(folder) / "tests.xml")
+        passed, failed = run_tests(Path(folder) / "tests.xml", arguments.processes)
         milliseconds = run_cases(Path(folder) / "cases.json")
     worse = gpu_record.slower(gpu_record.read(), card, milliseconds)
     print(
@@ -53,9 +55,11 @@ def main() -> int:
     return 0
 
 
-def run_tests(report: Path) -> tuple[list[str], list[str]]:
+def run_tests(report: Path, processes: int = 1) -> tuple[list[str], list[str]]:
     """Names of the GPU tests that passed, and of those that did not; a test that is skipped has not passed."""
     command = [sys.executable, "-m", "pytest", "-m", "gpu", "-q", f"--junitxml={report}", "-o", "junit_family=xunit1"]
+    if processes > 1:
+        command += ["-n", str(processes), "--dist", "loadfile"]
     subprocess.run(command, cwd=PACK, check=False)
     passed, failed = [], []
     if not report.is_file():

@@ -24,7 +24,8 @@ class Components:
     """Everything that a run needs, loaded, on one device and of one model variant.
 
     Weights are in `dtype`, which is what is computed in; the vocoder's are in float32.  The audio encoder is there
-    for sounds that are given.
+    for sounds that are given.  `replicas`: copies of the transformer on other GPUs, which share the work of both
+    stages.
     """
 
     variant: ModelVariant
@@ -41,6 +42,7 @@ class Components:
     audio_decoder: AudioDecoder
     vocoder: nn.Module
     audio_encoder: AudioEncoder | None = None
+    replicas: tuple[AVTransformer, ...] = ()
 
     def check(self) -> None:
         """LTXError unless all parts are where `device` says, in the dtype that they compute in, and fit together."""
@@ -48,6 +50,14 @@ class Components:
             if isinstance(module, nn.Module):
                 dtype = torch.float32 if name == "vocoder" else self.dtype
                 _check_placement(name.replace("_", " "), module, dtype, self.device)
+        for replica in self.replicas:
+            own = next(replica.parameters())
+            _check_placement("replica of the transformer", replica, self.dtype, own.device)
+            if replica.params != self.transformer.params:
+                raise LTXError(
+                    f"The replica on {own.device} is not of the same transformer. Load the components again, or make "
+                    "replicas of this one."
+                )
         self._check_text_widths()
         if not self.upsampler.params.doubles:
             raise CheckpointError(

@@ -1,7 +1,7 @@
 """From files to modules in plain PyTorch: for use without ComfyUI, whose nodes load through its memory manager."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -12,6 +12,7 @@ from .audio_vae import AudioDecoder, AudioEncoder, AudioVAEParams
 from .checkpoint import Checkpoint, Component, common_generation
 from .components import Components
 from .errors import CheckpointError, LTXError
+from .execution.replicas import replicate_where_it_fits
 from .gguf_file import GgufFile
 from .gguf_weights import expanded
 from .lora.names import CONNECTORS
@@ -227,14 +228,18 @@ def load_components(
     *,
     dtype: torch.dtype = torch.bfloat16,
     device: torch.device | str | None = None,
+    more_devices: Sequence[torch.device | str] = (),
 ) -> Components:
     """All of a two-stage run at once, from a single-file checkpoint, a Gemma file or folder, and an upsampler.
 
     `device` None: CUDA where there is one, else the CPU.  Everything is in memory together: the 22B model takes about
     70 GB in bfloat16, and the layers that a LoRA changes once more in host memory while it is laid over them.
-    LTXError where the files do not belong together, before weights are read.
+    `more_devices`: further GPUs, each of which takes a copy of the transformer (38 GB) and computes some of stage one's
+    guidance passes; one without room for it is named in the log and left out.
+
+    LTXError where the files do not belong together, or a device cannot be used, before weights are read.
     """
-    device = _device(device)
+    device, others = _device(device), [_device(own) for own in more_devices]
     if not dtype.is_floating_point or dtype.itemsize < 2:
         raise LTXError(f"dtype is {dtype}, expected what can be computed in: torch.bfloat16 or torch.float32.")
     main, text, upscale = map(Checkpoint.open, (checkpoint, gemma, upsampler))
@@ -249,6 +254,7 @@ def load_components(
     upscale.require(Component.UPSAMPLER)
     placement = {"dtype": dtype, "device": device}
     hears = Component.AUDIO_ENCODER in main.components
+    transformer = load_component(main, Component.TRANSFORMER, **placement)
     return Components(
         variant=variant_of(kind_of_name(main.path.name), main.generation),
         dtype=dtype,
@@ -257,13 +263,14 @@ def load_components(
         text_encoder=load_text_encoder(text, main, **placement),
         video_connector=load_component(main, Component.VIDEO_CONNECTOR, **placement),
         audio_connector=load_component(main, Component.AUDIO_CONNECTOR, **placement),
-        transformer=load_component(main, Component.TRANSFORMER, **placement),
+        transformer=transformer,
         video_encoder=load_component(main, Component.VIDEO_ENCODER, **placement),
         upsampler=load_component(upscale, Component.UPSAMPLER, **placement),
         video_decoder=load_component(main, Component.VIDEO_DECODER, **placement),
         audio_decoder=load_component(main, Component.AUDIO_DECODER, **placement),
         vocoder=load_component(main, Component.VOCODER, **placement),
         audio_encoder=load_component(main, Component.AUDIO_ENCODER, **placement) if hears else None,
+        replicas=replicate_where_it_fits(transformer, others),
     )
 
 

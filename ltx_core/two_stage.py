@@ -6,7 +6,8 @@ story in order for components that are all loaded.  Equals the vendor's TI2VidTw
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
 import torch
@@ -17,6 +18,7 @@ from .components import Components
 from .errors import CheckpointError, ConditioningError, LTXError
 from .execution.graphs import BlockGraphs
 from .execution.precompile import finish_transformer, finish_video_decoder
+from .execution.several_gpus import DividedModel, on_several_gpus
 from .image_compression import COMPRESSING, pyav
 from .lora import LoRA, ReferenceFactors, common_reference_factors, fused
 from .lora.names import CONNECTORS
@@ -46,6 +48,7 @@ from .splicing import given_sound, splice_frames, splice_sound
 from .text.connector import EmbeddingsConnector
 from .text.encoder import TextEncoder
 from .text.tokenizer import GemmaTokenizer
+from .transformer.model import AVTransformer
 from .upsampler.model import LatentUpsampler, upsample_latent
 from .video_vae.decoder import VideoDecoder
 from .video_vae.encoder import VideoEncoder
@@ -221,11 +224,10 @@ def generate(
         size, r.stage_one_sigmas, guidance, conditions=conditions, video=video, audio=audio, voice=voice,
         sampler=r.sampler,
     )  # fmt: skip
-    finish_transformer(c.transformer, c.dtype, c.device)
     contexts = _connected(c, features, one)
-    with fused(c.transformer, one):
+    with _transformer(c, one, reporter) as model:
         first = sample_stage(
-            c.transformer, stage, contexts, generator, **placement, reporter=reporter, run_blocks=BlockGraphs(reporter)
+            model, stage, contexts, generator, **placement, reporter=reporter, run_blocks=BlockGraphs(reporter)
         )
 
     if r.one_stage:
@@ -239,9 +241,9 @@ def generate(
         sampler=r.sampler,
     )  # fmt: skip
     contexts = _connected(c, features, two)
-    with fused(c.transformer, two):
+    with _transformer(c, two, reporter) as model:
         second = sample_stage(
-            c.transformer, stage, contexts, generator, **placement, reporter=reporter, run_blocks=BlockGraphs(reporter)
+            model, stage, contexts, generator, **placement, reporter=reporter, run_blocks=BlockGraphs(reporter)
         )
 
     return _decoded(c, r, first, second, reporter)
@@ -318,6 +320,16 @@ def _connected(c: Components, features: Sequence[tuple[Tensor, Tensor]], loras: 
     video, audio = c.video_connector, c.audio_connector
     with fused(video, loras, CONNECTORS[0]), fused(audio, loras, CONNECTORS[1]):
         return connect(video, audio, *features)
+
+
+@contextmanager
+def _transformer(c: Components, loras: StageLoRAs, reporter: Reporter) -> Iterator[AVTransformer | DividedModel]:
+    """The transformer of one stage with its LoRAs, on all GPUs that have it."""
+    with ExitStack() as laid:
+        for model in (c.transformer, *c.replicas):
+            finish_transformer(model, c.dtype, next(model.parameters()).device)
+            laid.enter_context(fused(model, loras))
+        yield laid.enter_context(on_several_gpus(c.transformer, c.replicas, reporter))
 
 
 def _of_stages(components: Components, loras: Sequence[StagedLoRA]) -> tuple[StageLoRAs, StageLoRAs]:

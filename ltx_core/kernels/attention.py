@@ -1,6 +1,7 @@
 """Attention through PyTorch, with the backend that is fastest for the shape."""
 
 import inspect
+import threading
 from contextlib import AbstractContextManager
 
 import torch
@@ -18,6 +19,8 @@ _PRIORITY = [
 ]
 # Few queries over many keys: the flash kernels split the keys among the GPU's processors.
 _FLASH_FIRST = [_PRIORITY[1], _PRIORITY[0], *_PRIORITY[2:]]
+# PyTorch keeps the order for the whole process, and several GPUs are served from a thread each.
+_CHOOSING = threading.Lock()
 _IN_ORDER = {"set_priority": True} if "set_priority" in inspect.signature(sdpa_kernel).parameters else {}
 
 
@@ -30,6 +33,6 @@ def scaled_dot_product(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = No
     """PyTorch's attention: q (B, H, Tq, D), k and v (B, H, Tk, D), additive or boolean mask -> (B, H, Tq, D)."""
     if q.is_cuda and mask is None and q.dtype in (torch.bfloat16, torch.float16):
         few_queries = q.shape[2] <= 256 and k.shape[2] >= 4096
-        with fastest_attention(few_queries):
+        with _CHOOSING, fastest_attention(few_queries):
             return F.scaled_dot_product_attention(q, k, v)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)

@@ -25,6 +25,7 @@ from ltx_duo.ltx_core import (
 )
 from ltx_duo.ltx_core.checkpoint import Checkpoint, Component
 from ltx_duo.ltx_core.execution import precompile
+from ltx_duo.ltx_core.execution.replicas import replicate
 from ltx_duo.ltx_core.generation import Generation
 from ltx_duo.ltx_core.loading import load_component, load_components
 from ltx_duo.ltx_core.sampling.schedule import DISTILLED_STAGE_ONE
@@ -149,6 +150,10 @@ class TestFiles:
         with pytest.raises(LTXError, match=f"device is '{device}', which cannot be used here .* Use 'cuda'"):
             load_components(CHECKPOINT, GEMMA_270M, UPSAMPLER, device=device)
 
+    def test_a_further_device_that_is_not_there(self):
+        with pytest.raises(LTXError, match="device is 'cuda:99', which cannot be used here"):
+            load_components(CHECKPOINT, GEMMA_270M, UPSAMPLER, device="cpu", more_devices=["cuda:99"])
+
     @pytest.mark.parametrize("dtype", [torch.int8, torch.float8_e4m3fn])
     def test_a_dtype_that_nothing_is_computed_in(self, dtype):
         with pytest.raises(LTXError, match=f"dtype is {dtype}, expected"):
@@ -166,6 +171,24 @@ class TestComponents:
         upsampler = LatentUpsampler(components.upsampler.params).bfloat16()
         with pytest.raises(LTXError, match="upsampler's .* is torch.bfloat16 on cpu, expected torch.float32"):
             generate(replace(components, upsampler=upsampler), Request("", SIZE))
+
+    def test_replicas_of_something_else(self, components, small_model):
+        coarse = replicate(components.transformer, "cpu").bfloat16()
+        with pytest.raises(LTXError, match="replica of the transformer's .* is torch.bfloat16 on cpu, expected"):
+            generate(replace(components, replicas=(coarse,)), Request("", SIZE))
+        other = load_component(Checkpoint.open(small_model[0]), Component.TRANSFORMER, dtype=torch.float32)
+        with pytest.raises(LTXError, match="replica on cpu is not of the same transformer"):
+            generate(replace(components, replicas=(other,)), Request("", SIZE))
+
+    def test_a_copy_of_the_transformer_on_each_further_device(self, components):
+        loaded = load_components(
+            CHECKPOINT, GEMMA_270M, UPSAMPLER, dtype=torch.float32, device="cpu", more_devices=["cpu", "cpu"]
+        )
+        for replica in loaded.replicas:
+            assert replica is not loaded.transformer
+            for own, other in zip(components.transformer.parameters(), replica.parameters(), strict=True):
+                assert torch.equal(own, other)
+        assert len(loaded.replicas) == 2
 
     def test_the_device_that_they_are_said_to_be_on(self, components):
         with pytest.raises(LTXError, match="text encoder's .* on cpu, expected torch.float32 on cuda"):
@@ -237,6 +260,28 @@ class TestLoRAs:
         torch.testing.assert_close(seen[1], product, atol=1e-6, rtol=1e-4)
         assert torch.equal(weight, original)
         assert product.abs().max() > 1e-4
+
+    def test_replicas_have_it_too(self, components, monkeypatch, computes):
+        """Two devices make the film of one, from weights that all have the LoRA and afterwards none has."""
+        lora, request = LoRA.open(LORA), Request("A red circle.", SIZE, steps=2, seed=4)
+        loras = [StagedLoRA(lora, stage_one=0.25, stage_two=1.0)]
+        replica = replicate(components.transformer, "cpu")
+        weight = replica.get_submodule(lora.target_names()[0]).weight
+        original, seen = weight.detach().clone(), []
+        forward = type(replica).forward
+
+        def watched(model, *arguments):
+            if model is replica:
+                seen.append(torch.equal(weight, original))
+            return forward(model, *arguments)
+
+        monkeypatch.setattr(type(replica), "forward", watched)
+        found = generate(replace(components, replicas=(replica,)), request, loras=loras)
+        assert seen == [False, False]  # both steps of stage one
+        assert torch.equal(weight, original)
+        expected = generate(components, request, loras=loras)
+        assert (found.frames - expected.frames).abs().max() < 1e-3
+        torch.testing.assert_close(found.waveform, expected.waveform, atol=1e-3, rtol=0)
 
     @pytest.mark.parametrize("made_for, named", [(Generation.V2_0, True), (Generation.V2_3, False)])
     def test_one_for_another_generation_is_named(self, components, made_for, named, caplog, monkeypatch):

@@ -1,0 +1,158 @@
+"""Copies of the transformer on several devices, and the threads that let them work on one evaluation together."""
+
+import copy
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import nullcontext
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..progress import SILENT, Reporter
+from ..transformer.model import AVTransformer
+from ..transformer.runner import BlockRunner
+from .graphs import BlockGraphs
+
+logger = logging.getLogger("ltx_duo")
+
+# How often the user may cancel while the first device waits for another one.
+_WAIT_SECONDS = 0.05
+
+
+def replicate(model: AVTransformer, device: torch.device | str) -> AVTransformer:
+    """A copy of the model whose weights lie on `device`; nothing is copied in between."""
+    moved: dict[int, Any] = {}
+    for tensor in (*model.parameters(), *model.buffers()):
+        own = tensor.detach().to(device, copy=True)
+        is_parameter = isinstance(tensor, nn.Parameter)
+        moved[id(tensor)] = nn.Parameter(own, requires_grad=tensor.requires_grad) if is_parameter else own
+    return copy.deepcopy(model, moved)
+
+
+def replicate_where_it_fits(model: AVTransformer, devices: Sequence[torch.device]) -> tuple[AVTransformer, ...]:
+    """A copy on each of the devices that has room for one; those that have not are named in the log and left out."""
+    size = sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
+    copies = []
+    for device in devices:
+        free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else size
+        if free < size:
+            logger.warning(
+                "LTX Duo: %s is not used: it has %.1f GiB free and the transformer takes %.1f GiB.",
+                device, free / 2**30, size / 2**30,
+            )  # fmt: skip
+        else:
+            copies.append(replicate(model, device))
+    return tuple(copies)
+
+
+class Stopped(Exception):
+    """Ends a device's work because another one's has failed."""
+
+
+class _Follower:
+    """A helping device's reporter."""
+
+    def __init__(self):
+        self.stop = threading.Event()
+
+    def check_cancel(self) -> None:
+        if self.stop.is_set():
+            raise Stopped
+
+    def step(self, done: int, total: int, video_x0: Tensor | None = None) -> None:
+        pass
+
+
+@dataclass(frozen=True)
+class Helper:
+    """A copy of the model, where it is, how its blocks are run, and the thread that does it."""
+
+    model: AVTransformer
+    device: torch.device
+    run_blocks: BlockRunner
+    thread: ThreadPoolExecutor
+
+
+class Team:
+    """The first device's model, and `helpers` with its replicas, each in a thread of its own; `close` ends these.
+
+    `runner`: makes what runs a replica's blocks, see `transformer.runner`.
+    """
+
+    def __init__(
+        self,
+        model: AVTransformer,
+        replicas: Sequence[AVTransformer],
+        reporter: Reporter = SILENT,
+        runner: Callable[[Reporter], BlockRunner] = BlockGraphs,
+    ):
+        self.model, self._reporter = model, reporter
+        self._follower = _Follower()
+        self.helpers = [
+            Helper(
+                own,
+                next(own.parameters()).device,
+                runner(self._follower),
+                ThreadPoolExecutor(1, thread_name_prefix="ltx-duo-gpu"),
+            )
+            for own in replicas
+        ]
+
+    def close(self) -> None:
+        for helper in self.helpers:
+            helper.thread.shutdown()
+
+    def run(self, own: Callable[[], Any], jobs: Sequence[Callable[[Helper], Any]]) -> list[Any]:
+        """What `own` gives here, and what each helper's job gives there; all end before this returns.
+
+        What one of them raises is raised here, and stops the others between two blocks.
+        """
+        self._follower.stop.clear()
+        modes = torch.is_inference_mode_enabled(), torch.is_grad_enabled()
+        futures = [h.thread.submit(_worked, job, h, modes) for h, job in zip(self.helpers, jobs, strict=False)]
+        try:
+            found = own()
+            while wait(futures, timeout=_WAIT_SECONDS).not_done:
+                self._reporter.check_cancel()
+        except BaseException as error:
+            self._follower.stop.set()
+            wait(futures)
+            raise _cause(error, futures) from None
+        return [found, *(future.result() for future in futures)]
+
+
+def _worked(job: Callable[[Helper], Any], helper: Helper, modes: tuple[bool, bool]) -> Any:
+    """A job in its thread; PyTorch's modes and the current device belong to threads."""
+    inference, gradients = modes
+    on_device = torch.cuda.device(helper.device) if helper.device.type == "cuda" else nullcontext()
+    with torch.inference_mode(inference), torch.set_grad_enabled(gradients), on_device:
+        return job(helper)
+
+
+def _cause(error: BaseException, futures: Sequence[Future]) -> BaseException:
+    """What made the first device fail, which may be another one's failure."""
+    if isinstance(error, Stopped):
+        errors = (future.exception() for future in futures)
+        return next((own for own in errors if own is not None and not isinstance(own, Stopped)), error)
+    return error
+
+
+def moved(value: Any, device: torch.device) -> Any:
+    """The same value with its tensors on `device`; what was one tensor stays one."""
+    return _moved(value, device, {})
+
+
+def _moved(value: Any, device: torch.device, known: dict[int, Tensor]) -> Any:
+    if isinstance(value, Tensor):
+        if id(value) not in known:
+            known[id(value)] = value.to(device)
+        return known[id(value)]
+    if is_dataclass(value):
+        return replace(value, **{own.name: _moved(getattr(value, own.name), device, known) for own in fields(value)})
+    if isinstance(value, (tuple, list)):
+        return type(value)(_moved(item, device, known) for item in value)
+    return value

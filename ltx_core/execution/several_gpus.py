@@ -1,0 +1,79 @@
+"""Stages on several GPUs of one machine, in one process: how an evaluation is divided, and the model that does it.
+
+Several guidance passes are divided as passes, which changes no pass's numbers.  A single pass, as stage two has, is
+divided by its tokens where it is long enough for that to pay.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from torch import Tensor
+
+from ..progress import SILENT, Reporter
+from ..transformer.inputs import GuidancePass, ModalityInput
+from ..transformer.model import AVTransformer, Velocities
+from ..transformer.runner import BlockRunner, one_after_another
+from .graphs import MOST_TOKENS, BlockGraphs
+from .pass_split import PassSplit
+from .replicas import Team
+from .token_split import TokenSplit
+
+
+class DividedModel:
+    """A transformer that samplers call as usual; see `on_several_gpus`."""
+
+    def __init__(self, team: Team, fewest_tokens: int = MOST_TOKENS):
+        self._team, self._fewest_tokens = team, fewest_tokens
+        model = team.model
+        self.params, self.rope_tables, self.transformer_blocks = (
+            model.params,
+            model.rope_tables,
+            model.transformer_blocks,
+        )
+        self._passes, self._tokens = PassSplit(team), TokenSplit(team)
+
+    def __call__(
+        self,
+        video: ModalityInput | None,
+        audio: ModalityInput | None,
+        passes: Sequence[GuidancePass],
+        run_blocks: BlockRunner = one_after_another,
+    ) -> list[Velocities]:
+        """As `AVTransformer.forward`; `run_blocks` is the first GPU's."""
+        if len(passes) > 1:
+            return self._passes(video, audio, passes, run_blocks)
+        if self._divides_tokens(video):
+            return self._tokens(video, audio, passes, run_blocks)
+        return self._team.model(video, audio, passes, run_blocks)
+
+    def _divides_tokens(self, video: ModalityInput | None) -> bool:
+        """Below, what is computed takes less time than launching it, and one GPU replays recordings."""
+        if video is None or not isinstance(video.timesteps, Tensor):
+            return False
+        count, params = 1 + len(self._team.helpers), self.params
+        fewest_heads = min(params.video.heads, params.audio.heads)
+        return video.tokens.shape[1] > max(self._fewest_tokens, count) and fewest_heads >= count
+
+
+@contextmanager
+def on_several_gpus(
+    model: AVTransformer,
+    replicas: Sequence[AVTransformer],
+    reporter: Reporter = SILENT,
+    *,
+    runner: Callable[[Reporter], BlockRunner] = BlockGraphs,
+    fewest_tokens: int = MOST_TOKENS,
+) -> Iterator[AVTransformer | DividedModel]:
+    """Inside, a model whose evaluations are divided between `model` and its `replicas`; `model` itself without these.
+
+    `runner`: makes what runs a replica's blocks, see `transformer.runner`.  A single pass is divided by its tokens
+    where it has more than `fewest_tokens`.
+    """
+    if not replicas:
+        yield model
+        return
+    team = Team(model, replicas, reporter, runner)
+    try:
+        yield DividedModel(team, fewest_tokens)
+    finally:
+        team.close()
