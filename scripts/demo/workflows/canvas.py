@@ -40,7 +40,7 @@ APP_INPUTS = {
     "LTXDuoStageOneSampler": ("width", "height", "frames", "seed"),
     "LTXDuoSoundSampler": ("seconds", "seed"),
 }
-APP_OUTPUTS = ("SaveVideo", "SaveAudio")
+APP_OUTPUTS = ("SaveVideo", "SaveAudioAdvanced")
 
 _UPLOAD_TYPES = {kind for slots, _ in UPLOADS.values() for _, kind in slots}
 

@@ -115,9 +115,9 @@ def _text_to_sound() -> Card:
     card.box((32, 190, 242, 330), ["Rain on a tin roof,", "thunder; an old man", "says ..."], 19)
     card.text((32, 340), "your prompt", 18)
     card.arrow((258, 260), 48)
-    for row in range(3):
-        card.sound((322, 190 + 84 * row), 366)
-    card.text((322, 420), "48 kHz stereo sound", 18)
+    for row in range(2):
+        card.sound((322, 215 + 90 * row), 366)
+    card.text((322, 355), "48 kHz stereo sound", 18)
     card.text((32, 470), "a sixth of the model's weights", 22, TEXT)
     return card
 

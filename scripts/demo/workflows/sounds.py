@@ -32,7 +32,7 @@ TEXT_TO_SOUND = Workflow("text-to-sound", (
         Group("Result", RESULT, (
             Node("decode", "LTXDuoSoundDecode", "result", {}, {"latent": ("sound", 0), "audio_vae": ("vae", 0)},
                  report=True),
-            Node("save", "SaveAudio", "result", {"filename_prefix": "audio/ltx-duo"}, {"audio": ("decode", 0)}, PLAYER),
+            Node("save", "SaveAudioAdvanced", "result", {"filename_prefix": "audio/ltx-duo"}, {"audio": ("decode", 0)}, PLAYER),
         )),
     )),
 ))  # fmt: skip
