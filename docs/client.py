@@ -1,4 +1,4 @@
-"""Runs a workflow on a ComfyUI server and saves the video, showing progress on the way.
+"""Runs a workflow on a ComfyUI server and saves the video, or the sound, showing progress on the way.
 
     python docs/client.py workflows/api/text-to-video.api.json film.mp4 --set LTXDuoTextEncode.prompt="A storm at sea"
 
@@ -37,16 +37,18 @@ async def make_video(server: str, workflow: dict, target: Path) -> None:
                 break
         async with session.get(f"/history/{queued['prompt_id']}") as answer:
             outputs = (await answer.json())[queued["prompt_id"]]["outputs"]
-        files = [file for shown in outputs.values() for file in shown.get("images", [])]
-        video = next(file for file in files if file["type"] == "output" and file["filename"].endswith(".mp4"))
-        async with session.get("/view", params=video) as answer:
+        files = [file for shown in outputs.values() for kind in ("images", "audio") for file in shown.get(kind, [])]
+        made = [file for file in files if file["type"] == "output" and file["filename"].endswith(target.suffix)]
+        if not made:
+            raise SystemExit(f"the workflow saves no {target.suffix}: {[file['filename'] for file in files]}")
+        async with session.get("/view", params=made[0]) as answer:
             target.write_bytes(await answer.read())
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("workflow", type=Path, help="an .api.json file")
-    parser.add_argument("target", type=Path, help="the .mp4 to write")
+    parser.add_argument("target", type=Path, help="the .mp4 to write; the .flac of text-to-sound")
     parser.add_argument("--server", default="127.0.0.1:8188")
     parser.add_argument("--set", action="append", default=[], metavar="NODE.INPUT=VALUE")
     options = parser.parse_args()

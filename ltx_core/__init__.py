@@ -20,9 +20,12 @@ _HOMES = {
     "LatentGeometry": "sampling.geometry",
     "LoRA": "lora",
     "Request": "request",
+    "SoundRequest": "sound_only",
     "StagedLoRA": "request",
     "generate": "two_stage",
+    "generate_sound": "sound_only",
     "load_components": "loading",
+    "load_sound_components": "loading",
     "named_sampler": "sampling.samplers",
     "write_film": "film",
 }

@@ -3,7 +3,7 @@
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -160,6 +160,11 @@ class Checkpoint:
         """The same file with the config of another place; `lacks` is what to say of sections that are not there."""
         config = sections.get(UPSAMPLER, sections) if Component.UPSAMPLER in self.components else sections
         return replace(self, _config=config or next(iter(lacks.values()), {}), _lacks=lacks)
+
+    def only(self, component: Component, wanted: Callable[[str], bool]) -> "Checkpoint":
+        """The same file, as if the component had no more than the tensors whose module names are `wanted`."""
+        keys = {key: name for key, name in self.key_maps[component].items() if wanted(name)}
+        return replace(self, key_maps=MappingProxyType({**self.key_maps, component: keys}))
 
     def as_saved(self) -> "Checkpoint":
         """The same file with the config of its own metadata alone."""

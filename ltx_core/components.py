@@ -1,5 +1,6 @@
 """The loaded parts of a model, and whether they fit together."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -46,37 +47,70 @@ class Components:
 
     def check(self) -> None:
         """LTXError unless all parts are where `device` says, in the dtype that they compute in, and fit together."""
-        for name, module in vars(self).items():
-            if isinstance(module, nn.Module):
-                dtype = torch.float32 if name == "vocoder" else self.dtype
-                _check_placement(name.replace("_", " "), module, dtype, self.device)
-        for replica in self.replicas:
-            own = next(replica.parameters())
-            _check_placement("replica of the transformer", replica, self.dtype, own.device)
-            if replica.params != self.transformer.params:
-                raise LTXError(
-                    f"The replica on {own.device} is not of the same transformer. Load the components again, or make "
-                    "replicas of this one."
-                )
-        self._check_text_widths()
+        _check_placements(self)
+        self._check_replicas()
+        _check_text_widths(self, ("video", "audio"))
         if not self.upsampler.params.doubles:
             raise CheckpointError(
                 f"The upsampler enlarges {self.upsampler.params.enlarges}; stage two expects twice the width and "
                 f"height. Use the x2 spatial upsampler, {self.variant.files.upsampler}."
             )
 
-    def _check_text_widths(self) -> None:
-        projection = self.text_encoder.feature_extractor.params
-        single = isinstance(projection, FeatureExtractorV20Params)
-        for name, wanted in self.transformer.params.text_widths.items():
-            gives = projection.hidden_size if single else getattr(projection, f"{name}_width")
-            connector = getattr(self, f"{name}_connector").params.width
-            if not gives == connector == wanted:
-                raise CheckpointError(
-                    f"The text projection gives {gives:,} values a token for the {name}, its connector takes "
-                    f"{connector:,} and the transformer {wanted:,}; expected one width. Load all three from the same "
-                    "checkpoint."
+    def _check_replicas(self) -> None:
+        for replica in self.replicas:
+            device = next(replica.parameters()).device
+            _check_placement("replica of the transformer", replica, self.dtype, device)
+            if replica.params != self.transformer.params:
+                raise LTXError(
+                    f"The replica on {device} is not of the same transformer. Load the components again, or make "
+                    "replicas of this one."
                 )
+
+
+@dataclass(frozen=True)
+class SoundComponents:
+    """What a sound without a picture needs, loaded as `Components` are.
+
+    The transformer may be all of it or, as `load_sound_components` reads it, without its video layers.
+    """
+
+    variant: ModelVariant
+    dtype: torch.dtype
+    device: torch.device
+    tokenizer: GemmaTokenizer
+    text_encoder: TextEncoder
+    audio_connector: EmbeddingsConnector
+    transformer: AVTransformer
+    audio_decoder: AudioDecoder
+    vocoder: nn.Module
+    audio_encoder: AudioEncoder | None = None
+
+    def check(self) -> None:
+        """As `Components.check`."""
+        _check_placements(self)
+        _check_text_widths(self, ("audio",))
+
+
+def _check_text_widths(components: Components | SoundComponents, modalities: Sequence[str]) -> None:
+    projection = components.text_encoder.feature_extractor.params
+    single = isinstance(projection, FeatureExtractorV20Params)
+    for name in modalities:
+        wanted = components.transformer.params.text_widths[name]
+        gives = projection.hidden_size if single else getattr(projection, f"{name}_width")
+        connector = getattr(components, f"{name}_connector").params.width
+        if not gives == connector == wanted:
+            raise CheckpointError(
+                f"The text projection gives {gives:,} values a token for the {name}, its connector takes "
+                f"{connector:,} and the transformer {wanted:,}; expected one width. Load all three from the same "
+                "checkpoint."
+            )
+
+
+def _check_placements(components: Components | SoundComponents) -> None:
+    for name, module in vars(components).items():
+        if isinstance(module, nn.Module):
+            dtype = torch.float32 if name == "vocoder" else components.dtype
+            _check_placement(name.replace("_", " "), module, dtype, components.device)
 
 
 def _check_placement(name: str, module: nn.Module, dtype: torch.dtype, device: torch.device) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from .audio_vae import AudioDecoder, AudioEncoder, AudioVAEParams
 from .checkpoint import Checkpoint, Component, common_generation
-from .components import Components
+from .components import Components, SoundComponents
 from .errors import CheckpointError, LTXError
 from .execution.replicas import replicate_where_it_fits
 from .gguf_file import GgufFile
@@ -26,6 +26,7 @@ from .text.params import ConnectorParams, FeatureExtractorParams, FeatureExtract
 from .text.tokenizer import GemmaTokenizer, tokenizer_file
 from .transformer.model import AVTransformer
 from .transformer.params import TransformerParams
+from .transformer.sound_only import of_sound, without_video
 from .upsampler import LatentUpsampler, UpsamplerParams
 from .variants import RUN_NAMES, is_run, kind_of_name, variant_of
 from .video_vae import VideoDecoder, VideoEncoder, VideoVAEParams
@@ -98,10 +99,17 @@ def load_component(
     Quantised and GGUF files are expanded.  CheckpointError when the file does not have it, or does not fit its config.
     """
     checkpoint.require(component)
-    checkpoint.check_finite(component)
-    module = build_module(checkpoint, component, device="meta")
-    weights = _plain_weights(checkpoint, component, module, dtype)
-    return _filled(module, weights, checkpoint, component, dtype, device)
+    return _loaded(build_module(checkpoint, component, device="meta"), checkpoint, component, dtype, device)
+
+
+def load_sound_transformer(
+    checkpoint: Checkpoint, *, dtype: torch.dtype = torch.bfloat16, device: torch.device | str = "cpu"
+) -> AVTransformer:
+    """The transformer for sound alone, see `without_video`; other weights are not read.  As `load_component`."""
+    component = Component.TRANSFORMER
+    checkpoint.require(component)
+    module = without_video(build_module(checkpoint, component, device="meta"))
+    return _loaded(module, checkpoint.only(component, of_sound), component, dtype, device)
 
 
 def weight_shapes(checkpoint: Checkpoint, component: Component) -> dict[str, tuple[int, ...]]:
@@ -170,9 +178,7 @@ def load_text_encoder(
     module = text_encoder_module(gemma, projection, device="meta")
     parts = ((module.gemma, gemma, Component.GEMMA), (module.feature_extractor, projection, Component.TEXT_PROJECTION))
     for part, checkpoint, component in parts:
-        checkpoint.check_finite(component)
-        weights = _plain_weights(checkpoint, component, part, dtype)
-        _filled(part, weights, checkpoint, component, dtype, device)
+        _loaded(part, checkpoint, component, dtype, device)
     return module.eval()
 
 
@@ -234,24 +240,15 @@ def load_components(
 
     `device` None: CUDA where there is one, else the CPU.  Everything is in memory together: the 22B model takes about
     70 GB in bfloat16, and the layers that a LoRA changes once more in host memory while it is laid over them.
-    `more_devices`: further GPUs, each of which takes a copy of the transformer (38 GB) and computes some of stage one's
-    guidance passes; one without room for it is named in the log and left out.
-
+    `more_devices`: further GPUs, each of which takes a copy of the transformer (38 GB) and shares the work of both
+    stages; one without room for it is named in the log and left out.
     LTXError where the files do not belong together, or a device cannot be used, before weights are read.
     """
     device, others = _device(device), [_device(own) for own in more_devices]
-    if not dtype.is_floating_point or dtype.itemsize < 2:
-        raise LTXError(f"dtype is {dtype}, expected what can be computed in: torch.bfloat16 or torch.float32.")
-    main, text, upscale = map(Checkpoint.open, (checkpoint, gemma, upsampler))
-    common_generation(main, text, upscale)
-    for file in (main, text, upscale):
-        if not is_run(file.generation):
-            raise CheckpointError(
-                f"{file.path} is of {file.generation_name}, which this engine does not run. Use one of {RUN_NAMES}."
-            )
-    main.require(*_OF_CHECKPOINT)
-    text.require(Component.GEMMA)
-    upscale.require(Component.UPSAMPLER)
+    _check_dtype(dtype)
+    main, text, upscale = _opened(
+        (checkpoint, _OF_CHECKPOINT), (gemma, (Component.GEMMA,)), (upsampler, (Component.UPSAMPLER,))
+    )
     placement = {"dtype": dtype, "device": device}
     hears = Component.AUDIO_ENCODER in main.components
     transformer = load_component(main, Component.TRANSFORMER, **placement)
@@ -274,16 +271,63 @@ def load_components(
     )
 
 
-_OF_CHECKPOINT = (
+def load_sound_components(
+    checkpoint: str | os.PathLike[str],
+    gemma: str | os.PathLike[str],
+    *,
+    dtype: torch.dtype = torch.bfloat16,
+    device: torch.device | str | None = None,
+) -> SoundComponents:
+    """What a sound without a picture needs, as `load_components`; of the transformer only the sound's layers are read.
+
+    Those take 6.6 GB of LTX-2.3 in bfloat16, instead of 38; Gemma takes 24.
+    """
+    device = _device(device)
+    _check_dtype(dtype)
+    main, text = _opened((checkpoint, _OF_SOUND), (gemma, (Component.GEMMA,)))
+    placement = {"dtype": dtype, "device": device}
+    hears = Component.AUDIO_ENCODER in main.components
+    return SoundComponents(
+        variant=variant_of(kind_of_name(main.path.name), main.generation),
+        dtype=dtype,
+        device=device,
+        tokenizer=load_tokenizer(text),
+        text_encoder=load_text_encoder(text, main, **placement),
+        audio_connector=load_component(main, Component.AUDIO_CONNECTOR, **placement),
+        transformer=load_sound_transformer(main, **placement),
+        audio_decoder=load_component(main, Component.AUDIO_DECODER, **placement),
+        vocoder=load_component(main, Component.VOCODER, **placement),
+        audio_encoder=load_component(main, Component.AUDIO_ENCODER, **placement) if hears else None,
+    )
+
+
+_OF_SOUND = (
     Component.TRANSFORMER,
     Component.TEXT_PROJECTION,
-    Component.VIDEO_CONNECTOR,
     Component.AUDIO_CONNECTOR,
-    Component.VIDEO_ENCODER,
-    Component.VIDEO_DECODER,
     Component.AUDIO_DECODER,
     Component.VOCODER,
 )
+_OF_CHECKPOINT = (*_OF_SOUND, Component.VIDEO_CONNECTOR, Component.VIDEO_ENCODER, Component.VIDEO_DECODER)
+
+
+def _check_dtype(dtype: torch.dtype) -> None:
+    if not dtype.is_floating_point or dtype.itemsize < 2:
+        raise LTXError(f"dtype is {dtype}, expected what can be computed in: torch.bfloat16 or torch.float32.")
+
+
+def _opened(*wanted: tuple[str | os.PathLike[str], Sequence[Component]]) -> list[Checkpoint]:
+    """Files that belong together, each with the components that it must have."""
+    files = [Checkpoint.open(path) for path, _ in wanted]
+    common_generation(*files)
+    for file in files:
+        if not is_run(file.generation):
+            raise CheckpointError(
+                f"{file.path} is of {file.generation_name}, which this engine does not run. Use one of {RUN_NAMES}."
+            )
+    for file, (_, components) in zip(files, wanted, strict=True):
+        file.require(*components)
+    return files
 
 
 def _device(device: torch.device | str | None) -> torch.device:
@@ -296,6 +340,14 @@ def _device(device: torch.device | str | None) -> torch.device:
             "torch sees a GPU, else 'cpu'."
         ) from None
     return device
+
+
+def _loaded(
+    module: nn.Module, checkpoint: Checkpoint, component: Component, dtype: torch.dtype, device: torch.device | str
+) -> nn.Module:
+    checkpoint.check_finite(component)
+    weights = _plain_weights(checkpoint, component, module, dtype)
+    return _filled(module, weights, checkpoint, component, dtype, device)
 
 
 def _plain_weights(

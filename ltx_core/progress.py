@@ -12,7 +12,7 @@ class Reporter(Protocol):
         """Called often (each block, tile, layer); raises to stop the work at once."""
 
     def step(self, done: int, total: int, video_x0: Tensor | None = None) -> None:
-        """`done` of `total` units finished; `video_x0` (B, 128, F, H, W) is there while sampling, for previews."""
+        """`done` of `total` units finished; `video_x0` (B, 128, F, H, W) is there while it is sampled, for previews."""
 
 
 class SilentReporter:

@@ -35,6 +35,31 @@ def check_voice_beside(sound: GivenSound | None, film: GivenFilm | None) -> None
         )
 
 
+def check_seed(seed: int) -> None:
+    """LTXError unless generators take the seed."""
+    if not 0 <= seed < 2**64:
+        raise LTXError(f"seed is {seed}, expected a whole number from 0 to 2**64 - 1.")
+
+
+def check_steps(steps: int | None, sigmas: Tensor | None, name: str) -> None:
+    """LTXError for less than a step, or for another number than the `sigmas`, which are called `name`, make."""
+    if steps is not None and steps < 1:
+        raise LTXError(f"steps is {steps}, expected at least 1: use 30 for a dev model.")
+    if steps is not None and sigmas is not None and len(sigmas) != steps + 1:
+        raise LTXError(
+            f"steps is {steps}, but the {len(sigmas)} {name} make {len(sigmas) - 1} steps. Leave one of them out."
+        )
+
+
+def check_steps_of_model(steps: int | None, variant: ModelVariant, name: str) -> None:
+    """LTXError for other steps than the fixed ones of a model, where no sigmas, called `name`, are given."""
+    if variant.fixed_sigmas is not None and steps not in (None, variant.steps):
+        raise LTXError(
+            f"steps is {steps}, but a {variant.kind} model has its own {variant.steps}. Leave steps out, or give "
+            f"{name}."
+        )
+
+
 @dataclass(frozen=True, eq=False)
 class Request:
     """What to make: `geometry` is the final one, at which stage one works where it is the only one (`one_stage`).  What
@@ -77,19 +102,12 @@ class Request:
             self.sound.check(g.frames, g.fps)
         if self.film is not None:
             self.film.check(g.frames, g.fps)
-        if not 0 <= self.seed < 2**64:
-            raise LTXError(f"seed is {self.seed}, expected a whole number from 0 to 2**64 - 1.")
-        if self.steps is not None and self.steps < 1:
-            raise LTXError(f"steps is {self.steps}, expected at least 1: use 30 for a dev model.")
+        check_seed(self.seed)
         for name in ("stage_one_sigmas", "stage_two_sigmas"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, checked_sigmas(getattr(self, name)))
         sigmas = self.stage_one_sigmas
-        if self.steps is not None and sigmas is not None and len(sigmas) != self.steps + 1:
-            raise LTXError(
-                f"steps is {self.steps}, but the {len(sigmas)} stage_one_sigmas make {len(sigmas) - 1} steps. Leave "
-                "one of them out."
-            )
+        check_steps(self.steps, sigmas, "stage_one_sigmas")
         if self.film is not None:
             from_noise = sigmas is None or begins_with_noise(sigmas)
             shown = bool(self.images or self.references)
@@ -99,12 +117,8 @@ class Request:
 
     def filled(self, variant: ModelVariant) -> "Request":
         """The same request with what it left to the variant; LTXError for steps that the model does not have."""
-        fixed = variant.fixed_sigmas is not None and self.stage_one_sigmas is None
-        if fixed and self.steps not in (None, variant.steps):
-            raise LTXError(
-                f"steps is {self.steps}, but a {variant.kind} model has its own {variant.steps}. Leave steps out, or "
-                "give stage_one_sigmas."
-            )
+        if self.stage_one_sigmas is None:
+            check_steps_of_model(self.steps, variant, "stage_one_sigmas")
         given = {
             "negative_prompt": variant.negative_prompt,
             "guidance": variant.guidance,

@@ -50,6 +50,7 @@ from .text.encoder import TextEncoder
 from .text.tokenizer import GemmaTokenizer
 from .transformer.model import AVTransformer
 from .upsampler.model import LatentUpsampler, upsample_latent
+from .variants import ModelVariant
 from .video_vae.decoder import VideoDecoder
 from .video_vae.encoder import VideoEncoder
 from .video_vae.tiling import Tiling, decode_tiled, decode_whole
@@ -345,14 +346,19 @@ def _of_stages(components: Components, loras: Sequence[StagedLoRA]) -> tuple[Sta
         lora = own.lora.fitted(shapes)
         one.append((lora, own.stage_one))
         two.append((lora, own.stage_two))
-        for unused in lora.unused:
-            log.warning("LTX Duo: %s: %s do nothing.", lora.path, unused)
-        if lora.made_for is not None and lora.made_for[0] is not components.variant.generation:
-            log.warning(
-                "LTX Duo: %s is for %s (%s), but the model is %s. Choose a LoRA for it.",
-                lora.path, *lora.made_for, components.variant.generation,
-            )  # fmt: skip
+        tell_of(lora, components.variant)
     return one, two
+
+
+def tell_of(lora: LoRA, variant: ModelVariant) -> None:
+    """Logs what of a LoRA does nothing, and that it is for another generation than the model."""
+    for unused in lora.unused:
+        log.warning("LTX Duo: %s: %s do nothing.", lora.path, unused)
+    if lora.made_for is not None and lora.made_for[0] is not variant.generation:
+        log.warning(
+            "LTX Duo: %s is for %s (%s), but the model is %s. Choose a LoRA for it.",
+            lora.path, *lora.made_for, variant.generation,
+        )  # fmt: skip
 
 
 def _check(components: Components, request: Request, loras: Sequence[StagedLoRA]) -> None:

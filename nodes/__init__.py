@@ -17,6 +17,7 @@ class LTXDuoExtension(ComfyExtension):
         from .reference_conditions import ReferenceVideo, ReferenceVoice
         from .samplers import StageOneSampler, StageTwoSampler
         from .saved_latents import LoadLatent, SaveLatent
+        from .sound_sampler import SoundDecode, SoundSampler
         from .text import TextEncode
         from .upsample import LatentUpsampler
 
@@ -42,6 +43,8 @@ class LTXDuoExtension(ComfyExtension):
             LatentUpsampler,
             StageTwoSampler,
             AVDecode,
+            SoundSampler,
+            SoundDecode,
             SaveLatent,
             LoadLatent,
         ]

@@ -18,14 +18,18 @@ from .names import (
 )
 from .schema import (
     CATEGORY,
-    MAX_SEED,
-    Guidance,
     advanced,
     conditions_input,
     fps_input,
+    guidance_input,
+    negative_input,
     noise_device_input,
     sampled_model_input,
     sampler_input,
+    schedule_input,
+    seed_input,
+    sigmas_input,
+    steps_input,
     vae_input,
 )
 from .validation import Wrong, declared_only, validation
@@ -68,39 +72,13 @@ class StageOneSampler(io.ComfyNode):
                     tooltip="Number of video frames: 8n+1, e.g. 97, 121, 241.",
                 ),
                 fps_input("Frames a second. It travels with the latent: no later node asks for it again."),
-                io.Int.Input(
-                    "steps",
-                    default=30,
-                    min=1,
-                    max=1000,
-                    tooltip="Sampling steps; 30 is the vendor's choice, 40 for LTX-2.0. Not used when sigmas are "
-                    "connected, nor by a distilled checkpoint, which has its own 8.",
-                ),
-                io.Int.Input(
-                    "seed",
-                    default=10,
-                    min=0,
-                    max=MAX_SEED,
-                    control_after_generate=True,
-                    tooltip="The same seed with the same inputs gives the same video; stage two continues from it.",
-                ),
+                steps_input(),
+                seed_input("The same seed with the same inputs gives the same video; stage two continues from it."),
                 noise_device_input(),
-                io.Conditioning.Input(
-                    "negative",
-                    optional=True,
-                    tooltip="The encoded negative prompt. Guidance with CFG needs it; distilled models do not.",
-                ),
+                negative_input(),
                 conditions_input(),
-                Guidance.Input(
-                    "guidance",
-                    optional=True,
-                    tooltip="From LTX Guidance. Left open: what the loaded model calls for.",
-                ),
-                io.Sigmas.Input(
-                    "sigmas",
-                    optional=True,
-                    tooltip="Your own noise schedule, falling to 0. Left open: the vendor's for the number of steps.",
-                ),
+                guidance_input("From LTX Guidance. Left open: what the loaded model calls for."),
+                sigmas_input(),
                 io.Latent.Input(
                     "latent",
                     optional=True,
@@ -127,15 +105,11 @@ class StageOneSampler(io.ComfyNode):
                     "two. full: at width and height themselves; its result is decoded at once.",
                 ),
                 sampler_input(),
-                advanced(
-                    io.Combo.Input(
-                        "schedule",
-                        options=[RECIPE, BY_SIZE, OF_DISTILLED],
-                        default=RECIPE,
-                        tooltip="Noise levels without sigmas of your own. recipe: the vendor's for this model. by "
-                        "size: larger videos stay noisy longer, as in the vendor's high quality. distilled: the 8 of "
-                        "distilled models, for a strong distilled LoRA.",
-                    )
+                schedule_input(
+                    [RECIPE, BY_SIZE, OF_DISTILLED],
+                    "Noise levels without sigmas of your own. recipe: the vendor's for this model. by size: larger "
+                    "videos stay noisy longer, as in the vendor's high quality. distilled: the 8 of distilled models, "
+                    "for a strong distilled LoRA.",
                 ),
             ],
             outputs=[io.Latent.Output(display_name="stage one latent", tooltip="Picture and sound; half size.")],
@@ -223,14 +197,7 @@ class StageTwoSampler(io.ComfyNode):
                     tooltip="continue stage one: random numbers go on where stage one stopped, as in the vendor's "
                     "pipeline. new seed: start from the seed below, to vary only stage two.",
                 ),
-                io.Int.Input(
-                    "seed",
-                    default=10,
-                    min=0,
-                    max=MAX_SEED,
-                    control_after_generate=True,
-                    tooltip="Used with noise 'new seed', and for latents that did not come from LTX Stage One Sampler.",
-                ),
+                seed_input("Used with noise 'new seed', and for latents that did not come from LTX Stage One Sampler."),
                 io.Combo.Input(
                     "audio",
                     options=[FROM_STAGE_ONE, FROM_STAGE_TWO],

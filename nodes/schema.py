@@ -74,12 +74,14 @@ def upsampler_input() -> io.Input:
     return io.MultiType.Input("upsampler", [Upsampler, io.LatentUpscaleModel], tooltip=tooltip)
 
 
-def conditions_input() -> io.Input:
-    tooltip = (
-        "What is given: images at frames, a sound, a film of which a part is made anew, references for a LoRA. From "
-        "LTX Image Condition, LTX Sound Condition, LTX Film Sound, LTX Retake, LTX Extend, LTX Region, LTX Reference "
-        "Video or LTX Reference Voice. Leave it open for text-to-video."
-    )
+_GIVEN = (
+    "What is given: images at frames, a sound, a film of which a part is made anew, references for a LoRA. From "
+    "LTX Image Condition, LTX Sound Condition, LTX Film Sound, LTX Retake, LTX Extend, LTX Region, LTX Reference "
+    "Video or LTX Reference Voice. Leave it open for text-to-video."
+)
+
+
+def conditions_input(tooltip: str = _GIVEN) -> io.Input:
     return Conditions.Input("conditions", optional=True, tooltip=tooltip)
 
 
@@ -101,6 +103,36 @@ def size_outputs(whose: str, step: int, frames: str) -> list[io.Output]:
 
 def fps_input(tooltip: str) -> io.Input:
     return io.Float.Input("fps", default=24.0, min=1.0, max=240.0, step=0.001, tooltip=tooltip)
+
+
+def steps_input() -> io.Input:
+    tooltip = (
+        "Sampling steps; 30 is the vendor's choice, 40 for LTX-2.0. Not used when sigmas are connected, nor by a "
+        "distilled checkpoint, which has its own 8."
+    )
+    return io.Int.Input("steps", default=30, min=1, max=1000, tooltip=tooltip)
+
+
+def seed_input(tooltip: str) -> io.Input:
+    return io.Int.Input("seed", default=10, min=0, max=MAX_SEED, control_after_generate=True, tooltip=tooltip)
+
+
+def negative_input() -> io.Input:
+    tooltip = "The encoded negative prompt. Guidance with CFG needs it; distilled models do not."
+    return io.Conditioning.Input("negative", optional=True, tooltip=tooltip)
+
+
+def guidance_input(tooltip: str) -> io.Input:
+    return Guidance.Input("guidance", optional=True, tooltip=tooltip)
+
+
+def sigmas_input() -> io.Input:
+    tooltip = "Your own noise schedule, falling to 0. Left open: the vendor's for the number of steps."
+    return io.Sigmas.Input("sigmas", optional=True, tooltip=tooltip)
+
+
+def schedule_input(choices: list[str], tooltip: str) -> io.Input:
+    return advanced(io.Combo.Input("schedule", options=choices, default=RECIPE, tooltip=tooltip))
 
 
 def noise_device_input() -> io.Input:

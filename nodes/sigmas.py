@@ -24,6 +24,17 @@ def remarks(first: float, last: float, stage: int, own: bool, picture: bool | No
             f"The sigmas begin at {first:.4g}, but without a latent stage one begins with noise alone, which is 1. "
             "Begin them with 1, or connect a latent to start from."
         )
+    yield from _keeps_noise(last)
+
+
+def sound_remarks(first: float, last: float) -> Iterator[str]:
+    """Remarks on the schedule of a sound without a picture, which is made of noise alone."""
+    if first < NEARLY_ALL_NOISE:
+        yield f"The sigmas begin at {first:.4g}, but the sound begins with noise alone, which is 1. Begin them with 1."
+    yield from _keeps_noise(last)
+
+
+def _keeps_noise(last: float) -> Iterator[str]:
     if last > 0:
         yield f"The sigmas end at {last:.4g} and not at 0: the result keeps noise. End them with 0."
 

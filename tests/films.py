@@ -16,6 +16,7 @@ from ltx_duo.scripts.demo.server import PACK, ComfyServer
 
 WORKFLOWS = PACK / "workflows"
 SMALL = {"width": 192, "height": 128, "frames": 17, "steps": 2, "seed": 3}
+SHORT_SOUND = {"seconds": 0.6, "steps": 2, "seed": 3}
 IMAGE = "lake.png"
 
 
@@ -50,7 +51,9 @@ def workflow(small_model) -> Callable[[str], dict]:
     def load(name: str, **changes) -> dict:
         prompt = json.loads((WORKFLOWS / "api" / f"{name}.api.json").read_text())
         models.choose(prompt, small_model)
-        if name != "continue-from-preview":
+        if name == "text-to-sound":
+            set_inputs(prompt, "LTXDuoSoundSampler", **{**SHORT_SOUND, **changes})
+        elif name != "continue-from-preview":
             (sampler,) = [e["inputs"] for e in prompt.values() if e["class_type"] == "LTXDuoStageOneSampler"]
             small = {**SMALL, **changes}.items()  # but for what comes from a sound or a film
             sampler.update({key: value for key, value in small if not isinstance(sampler[key], list)})

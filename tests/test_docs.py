@@ -193,6 +193,7 @@ def test_the_library_page_runs(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "torch.Size([9, 128, 128, 3]) 24.0 torch.Size([1, 2, " in done.stdout
     assert "7 steps of sampling" in done.stdout  # 4 + 3
+    assert "torch.Size([1, 2, 71520]) 48000" in done.stdout  # 1.5 s are 38 latents, of which the first is shorter
     assert "width is 100, expected a multiple of 32 pixels" in done.stdout
     assert all((tmp_path / name).stat().st_size > 1000 for name in ("film.mp4", "back.mp4", "cheaper.mp4"))
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from math import prod
 
 from ..audio_vae.params import DOWNSAMPLE_FACTOR, AudioVAEParams
-from ..sampling.geometry import AUDIO_BINS, AUDIO_CHANNELS, VIDEO_CHANNELS, LatentGeometry
+from ..sampling.geometry import AUDIO_BINS, AUDIO_CHANNELS, VIDEO_CHANNELS, LatentGeometry, SoundGeometry
 from ..text.gemma_params import GemmaParams
 from ..transformer.params import TransformerParams
 from ..upsampler.params import UpsamplerParams
@@ -87,19 +87,40 @@ def transformer(
     `biased`: with a bias of the picture's self-attention, which a recorded graph has a copy of.
     """
     c = copies
-    hidden = c.hidden_fp8 if fp8 else c.hidden
     tokens = geometry.video_tokens + extra_frames * geometry.frame_tokens
-    video = tokens * params.video.width
     audio = (geometry.audio_frames + extra_audio) * params.audio.width
     bias = tokens**2 * (2 if tokens <= MOST_TOKENS else 1) if biased else 0
-    text = TEXT_TOKENS * params.video.width
+    peak = _stream_peak(tokens, params.video.width, params.video.width + params.audio.width, rows, chunks, fp8, c)
+    return c.fixed + (peak + rows * audio * c.block + bias) * itemsize
+
+
+def sound_transformer(
+    params: TransformerParams,
+    geometry: SoundGeometry,
+    rows: int,
+    extra: int = 0,
+    itemsize: int = 2,
+    chunks: int = 1,
+    fp8: bool = False,
+    copies: Copies = COPIES,
+) -> float:
+    """As `transformer`, of a sound without a picture: its stream takes what the picture's would, with `extra` tokens
+    behind its own."""
+    width = params.audio.width
+    peak = _stream_peak(geometry.audio_frames + extra, width, width, rows, chunks, fp8, copies)
+    return copies.fixed + peak * itemsize
+
+
+def _stream_peak(tokens: int, width: int, text_widths: int, rows: int, chunks: int, fp8: bool, copies: Copies) -> float:
+    """Values of the larger stream and of its text, at their most; `text_widths`: of all streams together."""
+    c, stream = copies, tokens * width
+    hidden = c.hidden_fp8 if fp8 else c.hidden
     network = c.block + (hidden if chunks == 1 else hidden / chunks + c.result)
     # Passes have no more than two prompts.
-    peak = max(
-        rows * (video * network + TEXT_TOKENS * (params.video.width + params.audio.width) * c.text),
-        rows * video * c.attention + min(rows, 2) * text * c.text_attention,
+    return max(
+        rows * (stream * network + TEXT_TOKENS * text_widths * c.text),
+        rows * stream * c.attention + min(rows, 2) * TEXT_TOKENS * width * c.text_attention,
     )
-    return c.fixed + (peak + rows * audio * c.block + bias) * itemsize
 
 
 def sampling_state(geometry: LatentGeometry, extra_frames: int = 0, itemsize: int = 2) -> float:

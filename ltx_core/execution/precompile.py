@@ -33,7 +33,8 @@ def finish_transformer(model: AVTransformer, dtype: torch.dtype, device: torch.d
     """Compiles what the model runs for tokens of `dtype` on `device`, and returns when that is done."""
     tokens = torch.empty(0, dtype=dtype, device=device)
     if can_fuse(tokens):
-        fp8 = takes_rows(model.transformer_blocks[0].attn1.to_q, tokens)
+        block = model.transformer_blocks[0]
+        fp8 = takes_rows((block.attn1 or block.audio_attn1).to_q, tokens)  # loaded for sound alone, it has no attn1
         compile_transformer(model.params, tokens.dtype, tokens.device, fp8).result()
 
 

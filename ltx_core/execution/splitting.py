@@ -61,12 +61,15 @@ def group_passes(passes: Sequence[GuidancePass], together: int) -> list[list[int
     """Positions of the passes that run together: as few groups as `together` allows, of nearly equal size.
 
     Neighbours share most: the perturbed pass is the prompt's own up to its first perturbed block, and the isolated pass
-    still has the prompt's contexts.  So cond and perturbed come first, then isolated, then negative.
+    still has the prompt's contexts, of picture and sound or of what is there.  So cond and perturbed come first, then
+    isolated, then negative.
     """
+    first = passes[0]
 
     def kinship(index: int) -> tuple[bool, bool]:
-        other = passes[index].video_context is not passes[0].video_context
-        return other, passes[index].isolated
+        own = passes[index]
+        other = own.video_context is not first.video_context or own.audio_context is not first.audio_context
+        return other, own.isolated
 
     order = sorted(range(len(passes)), key=kinship)
     count = -(-len(order) // max(1, together))

@@ -9,7 +9,7 @@ from torch import Tensor
 from ..errors import NotFiniteError
 from ..progress import SILENT, Reporter
 from ..transformer.inputs import GuidancePass, ModalityInput, ModalityRope
-from ..transformer.model import AVTransformer
+from ..transformer.model import AVTransformer, Velocities
 from ..transformer.runner import BlockRunner, InOrder
 from .guidance import Contexts, Guidance, combine, for_made_streams, passes, towards_identity
 from .state import AVState, ModalityState
@@ -38,7 +38,7 @@ class Denoiser:
     def __call__(
         self, state: AVState, sigma: Tensor, step: int, last: Sequence[Tensor] | None = None
     ) -> tuple[Tensor, ...]:
-        """x0 (B, T, 128) of video and, if there is one, audio, in the latents' dtype; clean tokens not yet kept.
+        """x0 (B, T, 128) of video and audio, where they are there, in the latents' dtype; clean tokens not yet kept.
 
         sigma: scalar tensor; step counts from 0 and decides, by guidance's skip step, whether `last` is given back.
         Raises NotFiniteError when a prediction is not finite.
@@ -46,14 +46,16 @@ class Denoiser:
         if last is not None and self.guidance.skips(step):
             return tuple(last)
         inputs = [
-            replace(_model_input(m, sigma, rope), bias=bias)
-            for m, rope, bias in zip(state.modalities, self.ropes, self.biases, strict=False)
+            None if m is None else replace(_model_input(m, sigma, rope), bias=bias)
+            for m, rope, bias in zip((state.video, state.audio), self.ropes, self.biases, strict=True)
         ]
-        velocities = self._velocities(inputs[0], inputs[1] if len(inputs) > 1 else None)
+        velocities = self._velocities(*inputs)
         without = None if self.unreferenced is None else self._without_reference(*inputs)
         scales = (self.guidance.video, self.guidance.audio)
         result = []
-        for i, (modality, name) in enumerate(zip(inputs, ("video", "audio"), strict=False)):
+        for i, (modality, name) in enumerate(zip(inputs, ("video", "audio"), strict=True)):
+            if modality is None:
+                continue
             x0 = {p.name: _x0(modality, v[i]) for p, v in zip(self.passes, velocities, strict=True)}
             guided = combine(scales[i], x0)
             if without is not None:
@@ -61,18 +63,18 @@ class Denoiser:
             result.append(_checked_finite(guided, name, sigma, step))
         return tuple(result)
 
-    def _without_reference(self, video: ModalityInput, audio: ModalityInput) -> list[Tensor]:
+    def _without_reference(self, video: ModalityInput | None, audio: ModalityInput) -> list[Tensor | None]:
         """x0 of video and audio by the prompt's pass without the reference voice: nothing of it can be shared."""
         own = self.unreferenced.tokens
         audio = replace(
             audio, tokens=audio.tokens[:, :own], timesteps=audio.timesteps[:, :own], rope=self.unreferenced.rope
         )
         [velocities] = self.model(video, audio, self.passes[:1], self.run_blocks)
-        return [_x0(modality, v) for modality, v in zip((video, audio), velocities, strict=True)]
+        return [None if m is None else _x0(m, v) for m, v in zip((video, audio), velocities, strict=True)]
 
-    def _velocities(self, video: ModalityInput, audio: ModalityInput | None) -> list[tuple[Tensor, Tensor | None]]:
+    def _velocities(self, video: ModalityInput | None, audio: ModalityInput | None) -> list[Velocities]:
         # The model runs several passes only for a single sample.
-        batches = [self.passes] if video.tokens.shape[0] == 1 else [(p,) for p in self.passes]
+        batches = [self.passes] if (video or audio).tokens.shape[0] == 1 else [(p,) for p in self.passes]
         return [v for batch in batches for v in self.model(video, audio, batch, self.run_blocks)]
 
 
@@ -89,12 +91,13 @@ def guided_denoiser(
     A frozen stream is not guided.  `run_blocks` None: one after another, with a look at `reporter` before each whether
     to go on.
     """
-    audio_given = state.audio is not None and state.audio.frozen
-    guidance, contexts = for_made_streams(guidance, contexts, video_given=state.video.frozen, audio_given=audio_given)
-    needed = passes(guidance, contexts, model.params.num_layers, with_audio=state.audio is not None)
-    positions = [m.positions for m in state.modalities]
-    ropes = model.rope_tables(positions[0], positions[1] if len(positions) > 1 else None, reporter)
-    biases = [None if m.attention is None else m.attention.bias(m.latent.dtype) for m in state.modalities]
+    both = (state.video, state.audio)
+    there = [own is not None for own in both]
+    video_given, audio_given = (own is not None and own.frozen for own in both)
+    guidance, contexts = for_made_streams(guidance, contexts, video_given=video_given, audio_given=audio_given)
+    needed = passes(guidance, contexts, model.params.num_layers, with_video=there[0], with_audio=there[1])
+    ropes = model.rope_tables(*(None if own is None else own.positions for own in both), reporter)
+    biases = [None if m is None or m.attention is None else m.attention.bias(m.latent.dtype) for m in both]
     unreferenced = _unreferenced(model, state, guidance, reporter)
     return Denoiser(model, guidance, tuple(needed), ropes, run_blocks or InOrder(reporter), tuple(biases), unreferenced)
 

@@ -47,7 +47,7 @@ def sample_euler_ancestral(
     the run's seed + 10000.  Tokens whose denoise mask is 0 come out with the very bits of their clean tokens.
     """
     sigmas = checked_sigmas(sigmas)
-    device = state.video.latent.device
+    device = state.modalities[0].latent.device
     generator = torch.Generator(device=noise_device or device).manual_seed(noise_seed)
     steps = len(sigmas) - 1
     x0 = None

@@ -102,6 +102,38 @@ class LatentGeometry:
         return audio_bounds(self.audio_frames, device)
 
 
+@dataclass(frozen=True)
+class SoundGeometry:
+    """The length of a sound without a picture, in latents of which there are 25 a second.
+
+    GeometryError below one.
+    """
+
+    audio_frames: int
+
+    def __post_init__(self):
+        if self.audio_frames < 1:
+            raise GeometryError(f"A sound of {self.audio_frames} latents is none; expected at least 1, 0.04 s.")
+
+    @classmethod
+    def of_seconds(cls, seconds: float) -> "SoundGeometry":
+        """The length nearest to so many seconds, halves rounded to even as for a film's sound."""
+        if not (math.isfinite(seconds) and round(seconds * AUDIO_LATENTS_PER_SECOND) >= 1):
+            raise GeometryError(
+                f"The sound is to last {seconds} s, expected at least {1 / AUDIO_LATENTS_PER_SECOND:g} s: use 5."
+            )
+        return cls(round(seconds * AUDIO_LATENTS_PER_SECOND))
+
+    @property
+    def audio_shape(self) -> tuple[int, int, int]:
+        """(8, T, 16) of the audio latent."""
+        return AUDIO_CHANNELS, self.audio_frames, AUDIO_BINS
+
+    def audio_positions(self, device: torch.device | str | None = None) -> Tensor:
+        """As `LatentGeometry.audio_positions`."""
+        return audio_bounds(self.audio_frames, device)
+
+
 def pixel_frames(latent_frames: int) -> int:
     """Frames of a video whose latent has `latent_frames`: 8n+1."""
     return (latent_frames - 1) * TEMPORAL_FACTOR + 1

@@ -18,9 +18,12 @@ from ..transformer.inputs import GuidancePass
 
 @dataclass(frozen=True)
 class Contexts:
-    """Connector outputs (B, S, D) of the prompt and, when guidance asks for it, of the negative prompt."""
+    """Connector outputs (B, S, D) of the prompt and, when guidance asks for it, of the negative prompt.
 
-    video: Tensor
+    None for a modality that is left out.
+    """
+
+    video: Tensor | None
     audio: Tensor | None = None
     negative_video: Tensor | None = None
     negative_audio: Tensor | None = None
@@ -122,13 +125,17 @@ LTX_2_3_HQ = Guidance(
 )
 
 
-def passes(guidance: Guidance, contexts: Contexts, num_layers: int, *, with_audio: bool = True) -> list[GuidancePass]:
+def passes(
+    guidance: Guidance, contexts: Contexts, num_layers: int, *, with_video: bool = True, with_audio: bool = True
+) -> list[GuidancePass]:
     """The passes to run at each step, `cond` first.
 
     A pass runs if either modality needs it; the perturbed pass bypasses only the modalities whose stg is not 0.
-    Without audio its scales do not count, and the isolated pass, which would equal `cond`, is left out.
+    The scales of a modality that is left out do not count, and neither does the isolated pass then, which would equal
+    `cond`.
     """
-    video, audio = guidance.video, guidance.audio if with_audio else ModalityGuidance()
+    video = guidance.video if with_video else ModalityGuidance()
+    audio = guidance.audio if with_audio else ModalityGuidance()
     result = [GuidancePass("cond", contexts.video, contexts.audio)]
     if video.needs_negative or audio.needs_negative:
         negative = (contexts.negative_video, contexts.negative_audio)
@@ -153,7 +160,7 @@ def passes(guidance: Guidance, contexts: Contexts, num_layers: int, *, with_audi
                     perturbed_audio_blocks=blocks if audio.needs_perturbed else frozenset(),
                 )
             )
-    if with_audio and (video.needs_isolated or audio.needs_isolated):
+    if with_video and with_audio and (video.needs_isolated or audio.needs_isolated):
         result.append(GuidancePass("isolated", contexts.video, contexts.audio, isolated=True))
     return result
 

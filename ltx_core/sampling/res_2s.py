@@ -72,7 +72,7 @@ def sample_res_2s(
     from the user's seed.  Tokens whose denoise mask is 0 come out with the very bits of their clean tokens.
     """
     sigmas = checked_sigmas(sigmas)
-    device = state.video.latent.device
+    device = state.modalities[0].latent.device
     step_noise, half_step_noise = (
         torch.Generator(device=noise_device or device).manual_seed(seed)
         for seed in (noise_seed, noise_seed + _SUBSTEP_SEED_OFFSET)

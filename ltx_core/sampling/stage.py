@@ -13,7 +13,7 @@ from ..transformer.runner import BlockRunner
 from .conditions.condition import Condition
 from .denoiser import guided_denoiser
 from .euler import sample_euler
-from .geometry import LatentGeometry
+from .geometry import LatentGeometry, SoundGeometry
 from .guidance import OFF, Contexts, Guidance
 from .noise import add_noise
 from .state import AVState, ModalityState, audio_state, frozen, video_state
@@ -23,9 +23,9 @@ Sampler = Callable[..., AVState]
 
 @dataclass(frozen=True)
 class AVLatent:
-    """Normalised latents of a video (1, 128, F', H', W') and its sound (1, 8, T, 16), or None without sound."""
+    """Normalised latents of a video (1, 128, F', H', W') and its sound (1, 8, T, 16); None for what is left out."""
 
-    video: Tensor
+    video: Tensor | None
     audio: Tensor | None
 
 
@@ -52,12 +52,12 @@ class Start:
 class Stage:
     """Everything that one stage does: its size, its noise levels (steps + 1,), and how its streams begin.
 
-    audio None leaves sound out.
+    video or audio None leaves that out; without video the geometry may be that of a sound alone.
     """
 
-    geometry: LatentGeometry
+    geometry: LatentGeometry | SoundGeometry
     sigmas: Tensor
-    video: Start = Start()
+    video: Start | None = Start()
     audio: Start | None = Start()
     guidance: Guidance = OFF
     sampler: Sampler = sample_euler
@@ -98,22 +98,23 @@ def begin(
     Draws from `generator` for video (appended tokens included), then for audio, frozen streams too: what a seed means
     does not depend on them.
     """
-    geometry, starts = stage.geometry, [start for start in (stage.video, stage.audio) if start is not None]
+    geometry, both = stage.geometry, (stage.video, stage.audio)
+    starts = [start for start in both if start is not None]
     latents = [start.latent for start in starts if start.latent is not None]
     factory = {"batch": latents[0].shape[0] if latents else 1, "dtype": dtype, "device": device}
     reporter.check_cancel()
     modalities = [
-        _conditioned(make(geometry, initial=start.latent, **factory), start, geometry)
-        for make, start in zip((video_state, audio_state), starts, strict=False)
+        None if start is None else _conditioned(make(geometry, initial=start.latent, **factory), start, geometry)
+        for make, start in zip((video_state, audio_state), both, strict=True)
     ]
-    state = AVState(geometry, modalities[0], modalities[1] if len(modalities) > 1 else None)
+    state = AVState(geometry, *modalities)
     state = add_noise(state, generator, [start.noise_scale for start in starts], noise_dtype, reporter)
     return state.with_modalities(
         [frozen(own) if start.frozen else own for own, start in zip(state.modalities, starts, strict=True)]
     )
 
 
-def _conditioned(state: ModalityState, start: Start, geometry: LatentGeometry) -> ModalityState:
+def _conditioned(state: ModalityState, start: Start, geometry: LatentGeometry | SoundGeometry) -> ModalityState:
     for condition in start.conditions:
         state = condition.apply(state, geometry)
     return state

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..errors import GeometryError
 from .attention_weights import AttentionWeights
-from .geometry import LatentGeometry
+from .geometry import LatentGeometry, SoundGeometry
 from .patchify import patchify_audio, patchify_video, unpatchify_audio, unpatchify_video
 
 
@@ -40,18 +40,21 @@ class ModalityState:
 
 @dataclass(frozen=True)
 class AVState:
-    """Video, and audio unless it is left out, at one stage's geometry."""
+    """Video and audio at one stage's geometry; either of them may be left out, the other is sampled alone."""
 
-    geometry: LatentGeometry
-    video: ModalityState
+    geometry: LatentGeometry | SoundGeometry
+    video: ModalityState | None
     audio: ModalityState | None
 
     @property
     def modalities(self) -> tuple[ModalityState, ...]:
-        return (self.video,) if self.audio is None else (self.video, self.audio)
+        """Those that are there, video first."""
+        return tuple(own for own in (self.video, self.audio) if own is not None)
 
     def with_modalities(self, modalities: Sequence[ModalityState]) -> "AVState":
-        return AVState(self.geometry, modalities[0], modalities[1] if len(modalities) > 1 else None)
+        """The same state with others in the place of its modalities, in their order."""
+        names = [name for name in ("video", "audio") if getattr(self, name) is not None]
+        return replace(self, **dict(zip(names, modalities, strict=True)))
 
     def with_latents(self, latents: Sequence[Tensor]) -> "AVState":
         """The same state with other tokens: video's, then audio's."""
@@ -62,12 +65,14 @@ class AVState:
         """Blends each modality's prediction with its clean tokens."""
         return [modality.keep(prediction) for modality, prediction in zip(self.modalities, x0, strict=True)]
 
-    def latents(self) -> tuple[Tensor, Tensor | None]:
-        """Video (B, 128, F, H, W) and audio (B, 8, T, 16) or None; appended tokens are left behind."""
-        video = unpatchify_video(clear_conditioning(self.video, self.geometry.video_tokens).latent, self.geometry)
-        if self.audio is None:
-            return video, None
-        return video, unpatchify_audio(clear_conditioning(self.audio, self.geometry.audio_frames).latent)
+    def latents(self) -> tuple[Tensor | None, Tensor | None]:
+        """Video (B, 128, F, H, W) and audio (B, 8, T, 16), or None; appended tokens are left behind."""
+        video = audio = None
+        if self.video is not None:
+            video = unpatchify_video(clear_conditioning(self.video, self.geometry.video_tokens).latent, self.geometry)
+        if self.audio is not None:
+            audio = unpatchify_audio(clear_conditioning(self.audio, self.geometry.audio_frames).latent)
+        return video, audio
 
 
 def video_state(
@@ -90,7 +95,7 @@ def video_state(
 
 
 def audio_state(
-    geometry: LatentGeometry,
+    geometry: LatentGeometry | SoundGeometry,
     *,
     batch: int = 1,
     initial: Tensor | None = None,

@@ -36,12 +36,14 @@ class ModalityInput:
 class GuidancePass:
     """One of the predictions that guidance combines; contexts are (B, S, D) after the connectors.
 
+    A modality that is left out has None.
+
     Self-attention is bypassed in the perturbed blocks of each modality; an isolated pass has no audio-video attention.
     """
 
     name: str
-    video_context: Tensor
-    audio_context: Tensor
+    video_context: Tensor | None
+    audio_context: Tensor | None
     perturbed_video_blocks: frozenset[int] = frozenset()
     perturbed_audio_blocks: frozenset[int] = frozenset()
     isolated: bool = False

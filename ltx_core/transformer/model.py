@@ -115,6 +115,8 @@ class AVTransformer(nn.Module):
         A modality that is None is left out together with audio-video attention.  Several passes at once need batch
         size 1.  `run_blocks` says how the blocks are run, see `transformer.runner`.
         """
+        if video is not None and self.patchify_proj is None:
+            raise LTXError("This transformer was loaded for sound alone, but is to make a picture: load all of it.")
         batch = (video or audio).tokens.shape[0]
         if batch > 1 and len(passes) > 1:
             raise LTXError(f"{len(passes)} guidance passes with batch size {batch}: run one of them at a time.")

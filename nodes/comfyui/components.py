@@ -13,6 +13,7 @@ from ...ltx_core.gguf_blocks import BlockType
 from ...ltx_core.gguf_weights import expanded
 from ...ltx_core.loading import build_module, text_encoder_module, weight_shapes
 from ...ltx_core.quantization import dequantize, keep_fp8, keep_marked, marked_state, plain_shapes, quantization
+from ...ltx_core.transformer.sound_only import of_sound, without_video
 from . import dtypes, gguf_parts, memory
 from .attention import chosen_attention
 from .files import load_tensors
@@ -27,6 +28,7 @@ TRANSFORMER = {"transformer": Part.TRANSFORMER}
 # At work only before a stage begins, and large: under a patcher of their own they make room for the transformer.
 CONNECTORS = {"video_connector": Part.VIDEO_CONNECTOR, "audio_connector": Part.AUDIO_CONNECTOR}
 MODEL_PARTS = TRANSFORMER | CONNECTORS
+SOUND_CONNECTOR = {"audio_connector": Part.AUDIO_CONNECTOR}
 
 
 class Model(nn.Module):
@@ -81,10 +83,19 @@ def encoder_weights(
     return dequantize(state, source=checkpoint.path, shapes=plain_shapes(checkpoint, part)), {}
 
 
+def build_sound_transformer(checkpoint: Checkpoint, weight_dtype: str) -> memory.PatchedModule:
+    """The transformer with the sound's layers alone; the weights of all others are not read."""
+
+    def build(checkpoint: Checkpoint, part: Part, **how) -> nn.Module:
+        return without_video(build_module(checkpoint, part, **how))
+
+    return build_model(checkpoint.only(Part.TRANSFORMER, of_sound), weight_dtype, build=build)
+
+
 def build_model(
-    checkpoint: Checkpoint, weight_dtype: str, parts: Mapping[str, Part] = TRANSFORMER
+    checkpoint: Checkpoint, weight_dtype: str, parts: Mapping[str, Part] = TRANSFORMER, build: Factory = build_module
 ) -> memory.PatchedModule:
-    """The transformer, or the other `parts` for sampling."""
+    """The transformer, or the other `parts` for sampling; `build` makes each of its file."""
     device = mm.get_torch_device()
     choice = dtypes.for_model(weight_dtype)
     tensors = load_tensors(checkpoint)
@@ -102,7 +113,7 @@ def build_model(
             weights, own = weights_of(part, checkpoint, tensors), {}
         state.update({f"{name}.{key}": tensor for key, tensor in weights.items()})
         scales.update({f"{name}.{layer}": scale for layer, scale in own.items()})
-    factories = {name: partial(build_module, checkpoint, part) for name, part in parts.items()}
+    factories = {name: partial(build, checkpoint, part) for name, part in parts.items()}
     if "transformer" in factories:
         factories["transformer"] = partial(factories["transformer"], attention=chosen_attention())
     return memory.build(

@@ -74,14 +74,20 @@ def frame_rate(conditioning: list) -> float | None:
         ) from None
 
 
-def notes_on(texts: Mapping[str, list | None], fps: float) -> Iterator[str]:
-    """What the CONDITIONINGs, by the names of their inputs, ask for and a film at `fps` goes without."""
+def notes_on(texts: Mapping[str, list | None], fps: float | None) -> Iterator[str]:
+    """What the CONDITIONINGs, by the names of their inputs, ask for and a film at `fps`, or a sound alone, goes
+    without."""
     for name, text in texts.items():
         if text is None:
             continue
         yield from (f"'{name}': {note}" for note in unused(_only_entry(text)[1]))
         rate = frame_rate(text)
-        if rate is not None and rate != fps:
+        if rate is not None and fps is None:
+            yield (
+                f"'{name}' asks for {rate:g} frames a second (frame_rate of LTXVConditioning); a sound alone has no "
+                "frames. Take LTXVConditioning out."
+            )
+        elif rate is not None and rate != fps:
             yield (
                 f"'{name}' asks for {rate:g} frames a second (frame_rate of LTXVConditioning), the film is made at "
                 f"{fps:g}, which its latent or this node's fps says. Set both alike, or take LTXVConditioning out."

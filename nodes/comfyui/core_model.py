@@ -66,6 +66,10 @@ class CoreModelHandle(SampledModel):
     loras: tuple[LoraUse, ...] = ()
     patched: dict[str, comfy.model_patcher.ModelPatcher] = field(default_factory=dict)
 
+    note_on_sound = (
+        "All of the MODEL is made ready, since ComfyUI keeps its layers together; from LTX Model Loader a sixth"
+    )
+
     def is_dynamic(self) -> bool:
         return getattr(self.patcher, "is_dynamic", lambda: False)()
 
@@ -173,7 +177,11 @@ class CoreModelHandle(SampledModel):
         patcher = self.patched[key] if active else self.patcher
         return CoreModel(patcher, self.borrowed)
 
-    def connectors(self, component: "CoreModel", number: int) -> "CoreModel":
+    def sound(self) -> "CoreModel":
+        """All of it: ComfyUI keeps the layers of a MODEL together."""
+        return self.stage(1)
+
+    def connectors(self, component: "CoreModel", number: int, sound_alone: bool = False) -> "CoreModel":
         """ComfyUI keeps them beside the transformer."""
         return component
 

@@ -9,13 +9,14 @@ from torch import Tensor
 
 from ...ltx_core import two_stage
 from ...ltx_core.audio_vae import resample
+from ...ltx_core.errors import GeometryError
 from ...ltx_core.execution import memory_estimates
 from ...ltx_core.execution.precompile import compile_video_decoder
 from ...ltx_core.sampling.conditions import GivenFilm, GivenSound
 from ...ltx_core.sampling.geometry import geometry_of_latent, pixel_frames
 from ...ltx_core.splicing import given_sound, splice_frames, splice_sound
 from ...ltx_core.video_vae.tiling import Tiling, largest_tile
-from . import compat, latents
+from . import compat, latents, stage_info
 from .checks import custom_tiling
 from .core_vae import AudioVAE, VideoVAE, audio_vae, sound_of, video_vae
 from .fitting import with_more_room
@@ -65,14 +66,50 @@ def run_decode(
     else:
         images, fps = _film_frames(film, picture_vae, video, tiling, tile, reporter), film.fps
     wave = _decode_audio(sound_vae, sound, progress.phase(SOUND)) if made else None
-    if given is not None:
-        wave = _audio(given.part(len(images), fps) if film is None else given_sound(film, given))
-    elif film is not None:
-        wave = _film_sound(film, wave)
+    wave = _heard(wave, given, film, len(images), fps)
     components = Types.VideoComponents(
         images=images, audio=_for_video(wave), frame_rate=Fraction(fps).limit_denominator(1001)
     )
     return InputImpl.VideoFromComponents(components), images, wave
+
+
+def run_sound_decode(latent: dict, audio: Any, report: NodeReport) -> dict:
+    """AUDIO of a LATENT with a sound, alone or with its picture, which is not decoded; GeometryError without one.
+
+    A sound that was given comes out as it was.  audio: the input `audio_vae`, ours or ComfyUI's.
+    """
+    video, sound = latents.take_sound(latent)
+    vae = audio_vae(audio)
+    if video is None:
+        info, film, fps, frames = stage_info.sound_info_of(latent, sound), None, None, None
+        maker = stage_info.maker_of(latent, sound)
+    else:
+        info, film = latents.sound_info(latent), latents.film_of(latent, report)
+        fps, frames = latents.fps_of(latent, report=report), pixel_frames(video.shape[2])
+        latents.check_audio_length(sound, frames, fps)
+        maker = latents.generation_of(latent)
+    check_together(latent=maker, audio_vae=vae.generation)
+    given = None if info is None else info.waveform
+    progress = NodeProgress({READING: 1, SOUND: 2})
+    progress.phase(READING)
+    wave = None
+    if given is None and (film is None or film.new_sound):
+        wave = _decode_audio(vae, sound, progress.phase(SOUND))
+    else:
+        report.note("The sound was given and comes out as it is: nothing is decoded")
+    if video is None:
+        return wave if given is None else _audio(given)
+    wave = _heard(wave, given, film, frames, fps)
+    if wave is None:
+        raise GeometryError("The latent belongs to a film without a sound, which keeps it so: there is none to decode.")
+    return wave
+
+
+def _heard(wave: dict | None, given: GivenSound | None, film: GivenFilm | None, frames: int, fps: float) -> dict | None:
+    """The AUDIO of `frames` frames: the decoded `wave`, or what was given in its place or around it."""
+    if given is not None:
+        return _audio(given.part(frames, fps) if film is None else given_sound(film, given))
+    return wave if film is None else _film_sound(film, wave)
 
 
 def _decode_video(

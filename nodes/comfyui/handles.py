@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...ltx_core import two_stage
 from ...ltx_core.checkpoint import Checkpoint
@@ -24,19 +24,31 @@ from ...ltx_core.lora import (
 )
 from ...ltx_core.lora.names import CONNECTORS as CONNECTOR_NAMES
 from ...ltx_core.sampling.guidance import Contexts
+from ...ltx_core.sound_only import connect_sound
 from ...ltx_core.text.gemma_params import GemmaParams
 from ...ltx_core.text.tokenizer import GemmaTokenizer
 from ...ltx_core.transformer.params import TransformerParams
+from ...ltx_core.transformer.sound_only import of_sound
 from ...ltx_core.upsampler.params import UpsamplerParams
 from ...ltx_core.usable import check_part
 from ...ltx_core.variants import Kind, ModelVariant, variant_of
 from ...ltx_core.video_vae.statistics import PerChannelStatistics
 from . import conditioning
 from .attention import chosen_flag
-from .components import CONNECTORS, Part, build_model, build_text_encoder, build_vae_part
+from .components import (
+    CONNECTORS,
+    SOUND_CONNECTOR,
+    Part,
+    build_model,
+    build_sound_transformer,
+    build_text_encoder,
+    build_vae_part,
+)
 from .encoded import EncodedTexts
 from .lora import with_loras
 from .memory import PatchedModule, check_finite, release
+
+SOUND_CONNECTOR_NAME = CONNECTOR_NAMES[1]
 
 TextFeatures = tuple[Tensor, Tensor, bool]
 
@@ -84,6 +96,7 @@ class SampledModel(Handle):
     loras: tuple[LoraUse, ...]
     transformer_params: TransformerParams
     generation: Generation | None
+    note_on_sound: str | None = None  # what there is to say of `sound`
 
     def active_loras(self, number: int) -> list[tuple[LoRA, Strengths]]:
         """The LoRAs that act in stage 1 or 2, with their strengths there."""
@@ -106,28 +119,54 @@ class SampledModel(Handle):
         """Whether a LoRA that acts in this stage may be an IC-LoRA."""
         return any(lora.reference is not None for lora, _ in self.active_loras(number))
 
-    def loras_before_connectors(self, features: tuple[TextFeatures | None, ...], number: int) -> list[str]:
-        """The files of LoRAs that change the connectors in this stage, though no features go through them."""
+    def loras_before_connectors(
+        self, features: tuple[TextFeatures | None, ...], number: int, connectors: tuple[str, ...] = CONNECTOR_NAMES
+    ) -> list[str]:
+        """The files of LoRAs that change `connectors`, by the beginnings of their layers' names, in this stage, though
+        no features go through them."""
         if any(unprocessed for *_, unprocessed in filter(None, features)):
             return []
         return [
             lora.path.name
             for lora, strengths in self.active_loras(number)
-            if any(name.startswith(CONNECTOR_NAMES) and strengths.of(name) for name in lora.layers)
+            if any(name.startswith(connectors) and strengths.of(name) for name in lora.layers)
         ]
+
+    def loras_without_sound(self) -> list[str]:
+        """The files of LoRAs of stage 1 that change nothing of a sound without a picture."""
+
+        def sounds(name: str) -> bool:
+            return of_sound(name) or name.startswith(SOUND_CONNECTOR_NAME)
+
+        return [
+            lora.path.name
+            for lora, strengths in self.active_loras(1)
+            if not any(strengths.of(name) for name in filter(sounds, lora.layers))
+        ]
+
+    def sound(self) -> PatchedModule:
+        """The transformer for a sound without a picture, with the LoRAs of stage 1: as a rule its layers of sound
+        alone."""
+        raise NotImplementedError
 
     def features(self, text: list) -> TextFeatures:
         """Video and audio features of a CONDITIONING, checked against this model's widths."""
         return conditioning.take(text, self.transformer_params)
 
-    def connectors(self, component: PatchedModule, number: int) -> PatchedModule:
-        """The text connectors beside the `component` of stage 1 or 2, which itself may hold them."""
+    def connectors(self, component: PatchedModule, number: int, sound_alone: bool = False) -> PatchedModule:
+        """The text connectors, or the sound's, beside the `component` of stage 1 or 2, which itself may hold them."""
         raise NotImplementedError
 
     def contexts(
-        self, features: tuple[TextFeatures, TextFeatures | None], component: PatchedModule, room: float, number: int
+        self,
+        features: tuple[TextFeatures, TextFeatures | None],
+        component: PatchedModule,
+        room: float,
+        number: int,
+        sound_alone: bool = False,
     ) -> Contexts:
-        """Contexts of positive and negative features for the `component` of stage 1 or 2, through the connectors.
+        """Contexts of positive and negative features for the `component` of stage 1 or 2, through the connectors; with
+        `sound_alone` None for the picture.
 
         Connectors are not loaded when all features have been through them, and leave the device again.  `room`: bytes
         that the stage will want beside its weights.
@@ -135,21 +174,27 @@ class SampledModel(Handle):
         given = [feature for feature in features if feature is not None]
         connectors = None
         if any(unprocessed for *_, unprocessed in given):
-            connectors = self.connectors(component, number)
+            connectors = self.connectors(component, number, sound_alone)
             module = connectors.load(room if connectors is component else 0)
         result = []
         for video, audio, unprocessed in given:
             place = component.device, component.compute_dtype
-            pair = video.to(*place), audio.to(*place)
+            pair = None if sound_alone else video.to(*place), audio.to(*place)
             if unprocessed:
-                connected = two_stage.connect(module.video_connector, module.audio_connector, pair)
-                pair = connected.video, connected.audio
+                pair = _connected(module, pair, sound_alone)
             result.extend(pair)
-        for text in result:
+        for text in filter(lambda text: text is not None, result):
             check_finite(text, "text context", *([connectors] if connectors else []))
         if connectors not in (None, component):
             release(connectors)
         return Contexts(*result)
+
+
+def _connected(module: nn.Module, pair: tuple[Tensor | None, Tensor], sound_alone: bool) -> tuple:
+    if sound_alone:
+        return None, connect_sound(module.audio_connector, pair[1]).audio
+    connected = two_stage.connect(module.video_connector, module.audio_connector, pair)
+    return connected.video, connected.audio
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,19 +240,29 @@ class ModelHandle(SampledModel):
         base = self.built.get("model", lambda: build_model(self.checkpoint, self.weight_dtype))
         return self._with_loras("model", base, number)
 
-    def _with_loras(self, name: str, base: PatchedModule, number: int) -> PatchedModule:
+    def sound(self) -> PatchedModule:
+        self.checkpoint.check_not_written_over()
+        base = self.built.get("sound", lambda: build_sound_transformer(self.checkpoint, self.weight_dtype))
+        return self._with_loras("sound", base, 1, of_sound)
+
+    def _with_loras(
+        self, name: str, base: PatchedModule, number: int, wanted: Callable[[str], bool] = bool
+    ) -> PatchedModule:
+        """`base` with the LoRAs' `wanted` layers, by their names."""
         if not (active := self.active_loras(number)):
             return base
         for lora, _ in active:
             lora.file.check_not_written_over()
+        active = [(lora.only([*filter(wanted, lora.layers)]), strengths) for lora, strengths in active]
         key = name + repr([(str(lora.path), strength) for lora, strength in active])
         return self.patched.get(key, lambda: with_loras(base, active))
 
-    def connectors(self, component: PatchedModule, number: int) -> PatchedModule:
+    def connectors(self, component: PatchedModule, number: int, sound_alone: bool = False) -> PatchedModule:
         """Under a patcher of their own."""
         self.connectors_file.check_not_written_over()
-        build = partial(build_model, self.connectors_file, self.weight_dtype, CONNECTORS)
-        return self._with_loras("connectors", self.built.get("connectors", build), number)
+        name, parts = ("sound connector", SOUND_CONNECTOR) if sound_alone else ("connectors", CONNECTORS)
+        build = partial(build_model, self.connectors_file, self.weight_dtype, parts)
+        return self._with_loras(name, self.built.get(name, build), number)
 
 
 @dataclass(frozen=True, eq=False)

@@ -61,6 +61,29 @@ def make(
     return latent
 
 
+def make_sound(audio: Tensor, generation: Generation | None) -> dict:
+    """A LATENT of a sound (1, 8, T, 16) alone, as core's LTXVEmptyLatentAudio has it; `generation`: of its model."""
+    settled = _settled(audio)
+    return {"samples": settled, "type": "audio"} | stage_info.recorded_maker(generation, settled)
+
+
+def take_sound(latent: dict) -> tuple[Tensor | None, Tensor]:
+    """Video (1, 128, F, H, W), or None for a sound alone, and audio (1, 8, T, 16) of a LATENT.
+
+    GeometryError for one without sound, and for latents of another kind.
+    """
+    samples = latent["samples"]
+    if not getattr(samples, "is_nested", False) and samples.ndim == 4:
+        check_audio(samples)
+        return None, samples
+    video, audio = take(latent)
+    if audio is None:
+        raise GeometryError(
+            "The latent holds a picture and no sound. Connect one that has a sound, such as LTX Sound Sampler's."
+        )
+    return video, audio
+
+
 def take(latent: dict) -> tuple[Tensor, Tensor | None]:
     """Video (1, 128, F, H, W) and audio (1, 8, T, 16), or None for a latent without sound, of a LATENT.
 
@@ -82,7 +105,8 @@ def check_video(video) -> None:
     shape = tuple(video.shape)
     if len(shape) == 4 and shape[1::2] == (AUDIO_CHANNELS, AUDIO_BINS):
         raise GeometryError(
-            f"The latent holds sound alone, of shape {shape}; expected a video. Join them: LTXVConcatAVLatent."
+            f"The latent holds sound alone, of shape {shape}; expected a video. LTX Sound Decode makes it heard; "
+            "LTXVConcatAVLatent joins it with a video."
         )
     if len(shape) != 5 or shape[1] != VIDEO_CHANNELS or 0 in shape:
         raise GeometryError(

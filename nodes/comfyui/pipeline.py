@@ -77,7 +77,7 @@ def run_stage_one(
     guidance = model.variant.guidance_for(guidance)
     own = sigmas is not None
     report.warn(unused_schedule(schedule, own))
-    sigmas = checked_sigmas(sigmas) if own else _schedule(schedule, model, steps, geometry)
+    sigmas = checked_sigmas(sigmas) if own else schedule_of(schedule, model, steps, geometry)
     sigmas = partial_sigmas(sigmas, denoise)
     features = model.features(positive), None if negative is None else model.features(negative)
     film, sound = (conditions or NOTHING).film, _sound(conditions, geometry)
@@ -117,7 +117,7 @@ def run_stage_one(
     encoded += run.encode_references(vae, report)
     stage = two_stage.stage_one(
         geometry, sigmas, guidance, conditions=encoded, initial=initial, video=picture, audio=heard,
-        voice=run.encode_voice(vae), sampler=_sampler(sampler, model, generator),
+        voice=run.encode_voice(vae), sampler=sampler_of(sampler, model, generator),
     )  # fmt: skip
     result = run.sample(stage, generator, report)
     return latents.make(
@@ -180,7 +180,7 @@ def run_stage_two(
     encoded += run.encode_references(vae, report)
     stage = two_stage.stage_two(
         geometry, start, sigmas, conditions=encoded, video=picture, audio=heard, voice=run.encode_voice(vae),
-        clean_background=clean_background, sampler=_sampler(sampler, model, generator),
+        clean_background=clean_background, sampler=sampler_of(sampler, model, generator),
     )  # fmt: skip
     result = run.sample(stage, generator, report)
     audio = _bits(heard, start.audio if keep_audio else result.audio)
@@ -229,15 +229,15 @@ def noise_device_of(choice: str) -> torch.device:
     return torch.device("cpu") if choice == "cpu" else mm.get_torch_device()
 
 
-def _sampler(name: str, model: SampledModel, generator: torch.Generator) -> Sampler:
+def sampler_of(name: str, model: SampledModel, generator: torch.Generator) -> Sampler:
     """What noise a sampler makes is drawn where the stage's is, from the seed that stage one began with."""
     if name == RECIPE:
         return model.variant.sampler
     return named_sampler(name, generator.initial_seed(), generator.device)
 
 
-def _schedule(name: str, model: SampledModel, steps: int, geometry: LatentGeometry) -> Tensor:
-    """Stage one's noise levels (steps + 1,)."""
+def schedule_of(name: str, model: SampledModel, steps: int, geometry: LatentGeometry | None) -> Tensor:
+    """Stage one's noise levels (steps + 1,); only those by size ask for a `geometry`."""
     if name == BY_SIZE:
         return ltx2_sigmas(steps, geometry.video_tokens)
     return torch.tensor(DISTILLED_STAGE_ONE) if name == OF_DISTILLED else model.variant.stage_one_schedule(steps)

@@ -46,6 +46,12 @@ class _SoundRecord:
 
 
 @dataclass(frozen=True, eq=False)
+class _MadeRecord:
+    sound: str
+    generation: Generation
+
+
+@dataclass(frozen=True, eq=False)
 class _FilmRecord:
     picture: str
     film: GivenFilm
@@ -77,6 +83,21 @@ def sound_info_of(latent: dict, audio: Tensor) -> SoundInfo | None:
     return next((record.info for record in records if record.sound == name), None)
 
 
+def recorded_maker(generation: Generation | None, audio: Tensor) -> dict:
+    """The entry of a LATENT that says which generation's model made its sound `audio` (1, 8, T, 16) alone."""
+    if generation is None:
+        return {}
+    record = _MadeRecord(_name_of(audio), generation)
+    return {f"{KEY} made {record.sound}": record}
+
+
+def maker_of(latent: dict, audio: Tensor) -> Generation | None:
+    """Of which generation the model is that made the sound `audio` alone; None where that is not recorded."""
+    records = [value for value in latent.values() if isinstance(value, _MadeRecord)]
+    name = _name_of(audio) if records else None
+    return next((record.generation for record in records if record.sound == name), None)
+
+
 def recorded_film(film: GivenFilm, video: Tensor) -> dict:
     """The entry of a LATENT that says of which `film` its picture `video` (1, 128, F, H, W) is a part."""
     record = _FilmRecord(_name_of(video), film)
@@ -97,7 +118,8 @@ def of_others(latent: dict) -> dict:
     return {
         key: value
         for key, value in latent.items()
-        if key not in ("samples", "noise_mask") and not isinstance(value, (_Record, _SoundRecord, _FilmRecord))
+        if key not in ("samples", "noise_mask")
+        and not isinstance(value, (_Record, _SoundRecord, _MadeRecord, _FilmRecord))
     }
 
 

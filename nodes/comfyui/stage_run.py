@@ -1,6 +1,7 @@
 """One stage under ComfyUI's memory manager: encodes what is given, connects texts, loads the transformer, samples."""
 
 import math
+from collections.abc import Sequence
 from functools import partial
 
 import torch
@@ -8,12 +9,13 @@ import torch
 from ...ltx_core.execution import memory_estimates
 from ...ltx_core.execution.graphs import BlockGraphs
 from ...ltx_core.execution.precompile import finish_transformer
-from ...ltx_core.execution.splitting import Pieces
-from ...ltx_core.lora import ReferenceFactors
+from ...ltx_core.execution.splitting import Pieces, PiecewiseModel
+from ...ltx_core.lora import LoRA, ReferenceFactors, Strengths
 from ...ltx_core.progress import Reporter
 from ...ltx_core.sampling.conditions import (
     Condition,
     GivenFilm,
+    GivenVoice,
     Kept,
     Reference,
     Voice,
@@ -35,11 +37,11 @@ from .. import images, references
 from ..given import NOTHING, Given, ShownReference
 from ..preflight.possible import check_stage
 from . import not_finite
-from .core_vae import VideoVAE
+from .core_vae import AudioVAE, VideoVAE
 from .fitting import fit_transformer, total_memory, with_more_room
 from .generations import check_together
 from .handles import SampledModel
-from .memory import broken_weights, check_finite
+from .memory import PatchedModule, broken_weights, check_finite
 from .progress import READING, NodeProgress
 from .report import NodeReport
 from .tiles import automatic, first_that_fits
@@ -207,20 +209,7 @@ class StageRun:
         """The reference voice, by the VAE that came with it or else `vae`."""
         if self.voice is None:
             return None
-        reporter = self.progress.phase(LISTENING)
-        component = (self.sound_vae or vae).audio_encoder()
-        placement = {"dtype": component.compute_dtype, "device": component.device}
-        used = self.voice.used
-        latents = math.ceil(used.seconds * AUDIO_LATENTS_PER_SECOND) + 1
-        need = memory_estimates.audio_encoder(component.module.params, latents)
-        component.load(need)
-
-        def encode() -> Voice:
-            return encode_voice(component.module, self.voice, **placement, reporter=reporter)
-
-        voice = with_more_room(encode, [component], need, "encoding the voice")
-        check_finite(voice.latent, "encoded voice", component)
-        return voice
+        return encoded_voice(self.sound_vae or vae, self.voice, self.progress.phase(LISTENING))
 
     def encode_sound(self, vae: VideoVAE) -> Kept | None:
         """What is given of the sound, None without any; only then the VAE loads, the one that came with the sound or
@@ -246,7 +235,6 @@ class StageRun:
         """Samples `stage` with the transformer and this stage's LoRAs; says on the node how it went."""
         self.progress.phase(READING)
         component = self.model.stage(self.number)
-        dtype, device = component.compute_dtype, component.device
         for name in self.model.loras_before_connectors(self.features, self.number):
             report.warn(
                 f"{name} also changes the text connectors, which this prompt has been through before: that part of it "
@@ -265,34 +253,69 @@ class StageRun:
             need,
             f"{self.name} at {stage.geometry.width}x{stage.geometry.height}, {stage.geometry.frames} frames",
         )
-        reporter = self.progress.phase(SAMPLING)
-        explained = not_finite.explained(
-            partial(broken_weights, component), component.in_fp8, self.model.active_loras(self.number)
-        )
-        with report.sampling(stage.sigmas, self.evaluated, device), explained:
-            finish_transformer(transformer, dtype, device)
-            return sample_stage(
-                transformer, stage, contexts, generator,
-                dtype=dtype, device=device, reporter=reporter, run_blocks=BlockGraphs(reporter),
-            )  # fmt: skip
+        return sampled(
+            transformer, component, stage, contexts, generator, report, self.progress.phase(SAMPLING),
+            self.evaluated, self.model.active_loras(self.number),
+        )  # fmt: skip
 
     def _need(self, component, stage: Stage):
         """Bytes of activations by the pieces that an evaluation is cut into."""
         params, geometry = self.model.transformer_params, stage.geometry
         expanding = component.expanding_bytes
-        appended = _appended(stage.video) / geometry.frame_tokens
-        heard, biased = _appended(stage.audio), _is_biased(stage)
+        images = appended(stage.video) / geometry.frame_tokens
+        heard, biased = appended(stage.audio), _is_biased(stage)
 
         def need(pieces: Pieces) -> float:
             return expanding + memory_estimates.transformer(
-                params, geometry, pieces.together, appended, component.compute_dtype.itemsize, pieces.chunks,
+                params, geometry, pieces.together, images, component.compute_dtype.itemsize, pieces.chunks,
                 component.in_fp8, extra_audio=heard, biased=biased,
             )  # fmt: skip
 
         return need
 
 
-def _appended(start: Start | None) -> int:
+def encoded_voice(vae: AudioVAE, given: GivenVoice, reporter: Reporter) -> Voice:
+    """A reference voice, by the sound's part of `vae`."""
+    component = vae.audio_encoder()
+    placement = {"dtype": component.compute_dtype, "device": component.device}
+    latents = math.ceil(given.used.seconds * AUDIO_LATENTS_PER_SECOND) + 1
+    need = memory_estimates.audio_encoder(component.module.params, latents)
+    component.load(need)
+
+    def encode() -> Voice:
+        return encode_voice(component.module, given, **placement, reporter=reporter)
+
+    voice = with_more_room(encode, [component], need, "encoding the voice")
+    check_finite(voice.latent, "encoded voice", component)
+    return voice
+
+
+def sampled(
+    transformer: PiecewiseModel,
+    component: PatchedModule,
+    stage: Stage,
+    contexts: Contexts,
+    generator: torch.Generator,
+    report: NodeReport,
+    reporter: Reporter,
+    evaluated: int,
+    loras: Sequence[tuple[LoRA, Strengths]],
+) -> AVLatent:
+    """`stage`, sampled with the loaded `component`'s transformer; says on the node how it went.
+
+    `evaluated`: passes at each step; `loras`: the ones that act, which may be why a result is not finite.
+    """
+    dtype, device = component.compute_dtype, component.device
+    explained = not_finite.explained(partial(broken_weights, component), component.in_fp8, loras)
+    with report.sampling(stage.sigmas, evaluated, device), explained:
+        finish_transformer(transformer, dtype, device)
+        return sample_stage(
+            transformer, stage, contexts, generator,
+            dtype=dtype, device=device, reporter=reporter, run_blocks=BlockGraphs(reporter),
+        )  # fmt: skip
+
+
+def appended(start: Start | None) -> int:
     """Tokens that a stream's conditions add to it."""
     return 0 if start is None else sum(condition.appended_tokens for condition in start.conditions)
 

@@ -9,6 +9,8 @@ from ..names import (
     LATENT_UPSAMPLER,
     REFERENCE_VOICE,
     SOUND_CONDITION,
+    SOUND_DECODE,
+    SOUND_SAMPLER,
     STAGE_ONE_SAMPLER,
     STAGE_TWO_SAMPLER,
 )
@@ -28,6 +30,7 @@ from .rates import FILM_MAKERS, check_conditioning_rate, check_film_rate
 from .references import check_references
 from .report import Files, Report
 from .sigmas import check_sigmas
+from .sound_alone import check_no_picture, check_sound_alone
 from .sounds import check_sound
 from .stage_two import check_stage_two
 from .upsamplers import check_upsamplers
@@ -54,12 +57,18 @@ def check(graph: PromptGraph, files: Files, has_gpu: bool) -> Report:
         check_start(graph, sampler, files, report)
     for sampler in graph.of_type(STAGE_TWO_SAMPLER):
         check_stage_two(graph, sampler, files, has_gpu, report)
+    for sampler in graph.of_type(SOUND_SAMPLER):
+        for check_one in (check_core_loader, check_files, check_guidance):
+            check_one(graph, sampler, files, report)
+        for check_one in (check_sigmas, check_schedule, check_sound_alone):
+            check_one(graph, sampler, report)
+    check_no_picture(graph, report)
     for upsampler in graph.of_type(LATENT_UPSAMPLER):
         check_enlarged(graph, upsampler, report)
     sampling = STAGE_ONE_SAMPLER, LATENT_UPSAMPLER, STAGE_TWO_SAMPLER
-    for node in graph.of_type(SOUND_CONDITION, REFERENCE_VOICE, *FILM_CONDITIONS, *sampling, DECODE):
+    for node in graph.of_type(SOUND_CONDITION, REFERENCE_VOICE, *FILM_CONDITIONS, *sampling, DECODE, SOUND_DECODE):
         check_vaes(graph, node, files, report)
-    for node in graph.of_type(STAGE_ONE_SAMPLER, STAGE_TWO_SAMPLER, DECODE):
+    for node in graph.of_type(STAGE_ONE_SAMPLER, STAGE_TWO_SAMPLER, DECODE, SOUND_DECODE):
         check_batch(graph, node, files, report)
     for node in graph.of_type(*FILM_MAKERS):
         check_film_rate(graph, node, report)

@@ -9,6 +9,8 @@ from ..names import (
     DECODE,
     LATENT_UPSAMPLER,
     SAVE_LATENT,
+    SOUND_DECODE,
+    SOUND_SAMPLER,
     STAGE_ONE_SAMPLER,
     STAGE_TWO_SAMPLER,
     UPSAMPLER_LOADER,
@@ -70,8 +72,8 @@ def check_vaes(graph: PromptGraph, node: Node, files: Files, report: Report) -> 
 
 def _model_of(graph: PromptGraph, node: Node, files: Files) -> Checkpoint | None:
     """The file of the model that works with a node's VAEs: a sampler's own, or that which made the latent."""
-    samplers = STAGE_ONE_SAMPLER, STAGE_TWO_SAMPLER
-    if node.type not in (*samplers, LATENT_UPSAMPLER, DECODE):
+    samplers = STAGE_ONE_SAMPLER, STAGE_TWO_SAMPLER, SOUND_SAMPLER
+    if node.type not in (*samplers, LATENT_UPSAMPLER, DECODE, SOUND_DECODE):
         return None
     sampler = next((own for own in (node, *latent_chain(graph, node)) if own.type in samplers), None)
     return None if sampler is None else model_file(list(graph.chain(sampler, "model")), files)

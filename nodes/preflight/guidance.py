@@ -6,7 +6,7 @@ from ...ltx_core.checkpoint import Checkpoint
 from ...ltx_core.errors import LTXError
 from ...ltx_core.sampling.guidance import LTX_2_3_HQ, OFF, Guidance
 from ...ltx_core.variants import Kind, variant_of
-from ..names import CUSTOM, FROM_MODEL, GUIDANCE, HIGH_QUALITY, MODEL_LOADER, TEXT_ENCODE
+from ..names import CUSTOM, FROM_MODEL, GUIDANCE, HIGH_QUALITY, MODEL_LOADER, SOUND_SAMPLER, TEXT_ENCODE
 from ..prompt_graph import Node, PromptGraph
 from .core_loaders import generation_of, model_file, model_loader
 from .distilled import STRONG, file_name, is_distilled_lora, model_kind
@@ -27,6 +27,8 @@ def check_guidance(graph: PromptGraph, sampler: Node, files: Files, report: Repo
     cfg = _cfg_scales(guidance, OFF if kind is None else variant_of(kind, generation_of(model)).guidance)
     if given_sounds(graph, sampler):
         cfg = (cfg[0], 1.0)  # what is given is not guided
+    if sampler.type == SOUND_SAMPLER:
+        cfg = (1.0, cfg[1])
     if guidance is not None and guidance.value("preset") == CUSTOM:
         _check_blocks(guidance, model, report)
     if not any(not math.isclose(scale, 1.0) for scale in cfg):

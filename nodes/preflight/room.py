@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..names import MODEL_LOADER, STAGE_ONE_SAMPLER
+from ..names import MODEL_LOADER, SOUND_SAMPLER, STAGE_ONE_SAMPLER, STAGE_TWO_SAMPLER
 from ..prompt_graph import Node, PromptGraph
 from .report import Report
 
@@ -27,7 +27,7 @@ class Machine:
 def check_room(graph: PromptGraph, size_of: Callable[[Node], int | None], machine: Machine, report: Report) -> None:
     """Warns of what will not fit; `size_of` gives the bytes of a loader's file."""
     for loader in graph.of_type(MODEL_LOADER):
-        size = size_of(loader)
+        size = None if _is_for_sound_alone(graph, loader) else size_of(loader)
         if size is not None and size > machine.ram + machine.vram:
             report.warn(loader, f"The checkpoint is {size / GB:.1f} GB, this computer has {machine.ram / GB:.1f} GB of "
                         f"RAM and {machine.vram / GB:.1f} GB of VRAM: weights will be read from the disk again at each "
@@ -43,3 +43,10 @@ def check_room(graph: PromptGraph, size_of: Callable[[Node], int | None], machin
         if pixels * FILM_BYTES_PER_PIXEL > machine.free_disk:
             report.warn(sampler, f"The disk of ComfyUI's output folder has {machine.free_disk / GB:.2f} GB left, the "
                         f"video may take {pixels * FILM_BYTES_PER_PIXEL / GB:.2f} GB. Make room on it.")  # fmt: skip
+
+
+def _is_for_sound_alone(graph: PromptGraph, loader: Node) -> bool:
+    """Whether only samplers of sound take the model, of which they read a sixth."""
+    samplers = graph.of_type(STAGE_ONE_SAMPLER, STAGE_TWO_SAMPLER, SOUND_SAMPLER)
+    users = {sampler.type for sampler in samplers if loader in graph.chain(sampler, "model")}
+    return users == {SOUND_SAMPLER}

@@ -3,9 +3,9 @@
 import re
 
 from ...ltx_core.sampling.schedule import checked_sigmas
-from ..names import STAGE_ONE_SAMPLER
+from ..names import SOUND_SAMPLER, STAGE_TWO_SAMPLER
 from ..prompt_graph import Node, PromptGraph
-from ..sigmas import remarks, unused_schedule
+from ..sigmas import remarks, sound_remarks, unused_schedule
 from .latents import CONCAT, EMPTY_VIDEO, latent_chain
 from .report import Report
 
@@ -22,7 +22,7 @@ def check_sigmas(graph: PromptGraph, sampler: Node, report: Report) -> None:
         report.error(sampler, f"ManualSigmas holds {wrong!r}, which is no number. Write numbers like 0.9, with commas "
                      "between them.", input="sigmas")  # fmt: skip
         return
-    stage = 1 if sampler.type == STAGE_ONE_SAMPLER else 2
+    stage = 2 if sampler.type == STAGE_TWO_SAMPLER else 1
     if stage == 1 and (unused := unused_schedule(sampler.value("schedule", str), own)) is not None:
         report.warn(sampler, unused)
     if own and (sigmas := _known(graph.source(sampler, "sigmas"))) is not None:
@@ -32,7 +32,9 @@ def check_sigmas(graph: PromptGraph, sampler: Node, report: Report) -> None:
     else:
         sigmas = [1.0, 0.0]
     if len(sigmas) > 1:
-        for remark in remarks(sigmas[0], sigmas[-1], stage, own, _picture(graph, sampler)):
+        ends = sigmas[0], sigmas[-1]
+        alone = sampler.type == SOUND_SAMPLER
+        for remark in sound_remarks(*ends) if alone else remarks(*ends, stage, own, _picture(graph, sampler)):
             report.warn(sampler, remark)
 
 

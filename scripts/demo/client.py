@@ -56,8 +56,10 @@ class Run:
     """Node id -> how much of it is done, 0..1, as its progress bar last said."""
 
     def files(self) -> list[dict]:
-        """Entries of what the run left in the output folder; previews lie elsewhere."""
-        shown = [entry for shown in self.outputs.values() for entry in shown.get("images", [])]
+        """Entries of what the run left in the output folder, pictures, films and sounds; previews lie elsewhere."""
+        shown = [
+            entry for shown in self.outputs.values() for kind in ("images", "audio") for entry in shown.get(kind, [])
+        ]
         return [entry for entry in shown if "filename" in entry and entry.get("type") == "output"]
 
 

@@ -158,6 +158,26 @@ def test_a_film_to_a_sound_has_that_sound_and_its_length(make, workflow, server)
     assert not np.array_equal(films[0].pictures, films[1].pictures)
 
 
+def test_a_sound_alone_is_as_long_as_was_asked_and_heard(client, workflow, server, small_model, tmp_path):
+    models.link(small_model, server.base / "models")
+    sounds = []
+    for changes in ({"seconds": 1.2}, {"seconds": 1.2, "seed": 4}, {"seconds": 0.4}):
+        prompt = workflow("text-to-sound", **changes)
+        job = client.run(prompt)
+        (file,) = job.files()
+        assert file["subfolder"] == "audio"
+        with av.open(str(client.fetch(file, tmp_path / file["filename"]))) as container:
+            assert container.streams.audio[0].sample_rate == 48000 and not container.streams.video
+            frames = [frame.to_ndarray() for frame in container.decode(audio=0)]
+        sound = np.concatenate(frames, axis=1).astype(np.float32)
+        sounds.append(sound.reshape(-1, 2) if len(sound) == 1 else sound.T)
+        assert abs(len(sounds[-1]) / 48000 - changes["seconds"]) < 0.04
+        assert sounds[-1].std(axis=0).min() > 1e-4 * np.abs(sounds[-1]).max() > 0
+        (sampler,) = [node for node, entry in prompt.items() if entry["class_type"] == "LTXDuoSoundSampler"]
+        assert job.outputs[sampler]["text"][0].startswith("2 steps x 3 passes")
+    assert sounds[0].shape == sounds[1].shape and not np.array_equal(sounds[0], sounds[1])
+
+
 SAVED = {"film-sound": slice(None), "retake": [*range(4), *range(12, 17)], "extend": range(12)}
 """Frames of the film that come out as they are: all, those outside 0.2 to 0.5 s, those before the last 0.2 s."""
 

@@ -20,6 +20,8 @@ OUTPUTS = {
     "LTXDuoLatentUpsampler": ["LATENT"],
     "LTXDuoStageTwoSampler": ["LATENT"],
     "LTXDuoAVDecode": ["VIDEO", "IMAGE", "AUDIO"],
+    "LTXDuoSoundSampler": ["LATENT"],
+    "LTXDuoSoundDecode": ["AUDIO"],
     "LTXDuoSaveLatent": ["LATENT"],
     "LTXDuoLoadLatent": ["LATENT"],
 }

@@ -38,8 +38,9 @@ APP_INPUTS = {
     "LTXDuoRetake": ("start", "end", "remake"),
     "LTXDuoExtend": ("after", "before"),
     "LTXDuoStageOneSampler": ("width", "height", "frames", "seed"),
+    "LTXDuoSoundSampler": ("seconds", "seed"),
 }
-APP_OUTPUT = "SaveVideo"
+APP_OUTPUTS = ("SaveVideo", "SaveAudioAdvanced")
 
 _UPLOAD_TYPES = {kind for slots, _ in UPLOADS.values() for _, kind in slots}
 
@@ -162,7 +163,7 @@ def _app(workflow: Workflow) -> dict:
     """The front end's app: what it asks for as [node id, input], and the ids of the nodes whose results it shows."""
     ids = workflow.ids()
     inputs = [[ids[node.name], name] for node, name in few_inputs(workflow)]
-    return {"inputs": inputs, "outputs": [ids[node.name] for node in workflow.nodes if node.type == APP_OUTPUT]}
+    return {"inputs": inputs, "outputs": [ids[node.name] for node in workflow.nodes if node.type in APP_OUTPUTS]}
 
 
 def few_inputs(workflow: Workflow) -> list[tuple[Node, str]]:

@@ -110,6 +110,18 @@ def _sound_to_video() -> Card:
     return card
 
 
+def _text_to_sound() -> Card:
+    card = Card("Text to sound", "a sound without a picture: noises, voices, music")
+    card.box((32, 190, 242, 330), ["Rain on a tin roof,", "thunder; an old man", "says ..."], 19)
+    card.text((32, 340), "your prompt", 18)
+    card.arrow((258, 260), 48)
+    for row in range(2):
+        card.sound((322, 215 + 90 * row), 366)
+    card.text((322, 355), "48 kHz stereo sound", 18)
+    card.text((32, 470), "a sixth of the model's weights", 22, TEXT)
+    return card
+
+
 def _film_sound() -> Card:
     card = Card("Sound for a film", "the picture stays as it is, what is heard is made to it")
     card.film((32, 190), _photo(RIVER, (180, 120)))
@@ -355,6 +367,7 @@ _CARDS = {
     "image-to-video": _image_to_video,
     "text-to-video": _text_to_video,
     "sound-to-video": _sound_to_video,
+    "text-to-sound": _text_to_sound,
     "first-and-last-frame": _first_and_last_frame,
     "film-sound": _film_sound,
     "retake": _retake,

@@ -129,5 +129,5 @@ def cards(height: int = CARDS) -> Note:
     return Note("Which graphics card", texts.CARDS, height)
 
 
-def notes(name: str, needed: tuple[ModelFile, ...] = texts.TWO_STAGE_FILES) -> Column:
-    return Column(NOTES_WIDE, (how(name), files(needed), cards()))
+def notes(name: str, needed: tuple[ModelFile, ...] = texts.TWO_STAGE_FILES, with_cards: bool = True) -> Column:
+    return Column(NOTES_WIDE, (how(name), files(needed), *([cards()] if with_cards else [])))

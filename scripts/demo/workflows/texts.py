@@ -41,6 +41,11 @@ SPEECH = (
     'says: "Good evening, and welcome. Tonight we listen to the sea." Her lips move with every word, she blinks and '
     "tilts her head; the needles of the mixing desk behind her follow her voice. The camera stands still."
 )
+STORM = (
+    "A thunderstorm over a house with a tin roof: heavy rain drums on the metal, gusts of wind rattle a loose shutter, "
+    'thunder rolls from far left to near right and cracks once. Under it, close and calm, an old man says: "Count the '
+    'seconds, then you know how far it is." Recorded in the room, warm and clear. No music.'
+)
 FOOTSTEPS = (
     "A woman in heavy boots walks up the wooden stairs of an old empty house; a door at the top falls shut behind her. "
     "Sound: slow footsteps on creaking boards, each in time with what is seen, wind behind the windows, the door that "
@@ -129,6 +134,11 @@ HOW = {
     "disconnect it.\n"
     "- *start*: where in the sound the film begins.\n"
     "- No image: bypass LTX Image Condition (Ctrl+B).",
+    "text-to-sound": "## Text to sound\n\n"
+    "Describe **what is heard**, spoken words in quotes; press Run.\n\n"
+    "- *seconds*: up to about 20. Of the model only the layers for sound are loaded, a sixth.\n"
+    "- A voice that you give: LTX Reference Voice with its *audio_vae*, and an ID-LoRA.\n"
+    "- A film to this sound: save it, then the workflow *sound-to-video*.",
     "first-and-last-frame": "## First and last frame\n\n"
     "Load two images, describe **the way from one to the other**.\n\n"
     "- Frame 0 is the first, -1 the last.\n"

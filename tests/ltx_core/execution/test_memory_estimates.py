@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ltx_duo.ltx_core.execution import memory_estimates
-from ltx_duo.ltx_core.sampling.geometry import LatentGeometry
+from ltx_duo.ltx_core.sampling.geometry import LatentGeometry, SoundGeometry
 from ltx_duo.ltx_core.transformer.params import TransformerParams
 from ltx_duo.ltx_core.video_vae.params import VideoVAEParams
 
@@ -44,6 +44,20 @@ def test_a_reference_voice_is_sound(rows):
     plain, voice = (memory_estimates.transformer(PARAMS, FILM, rows, extra_audio=extra) for extra in (0, 125))
     stream = rows * 125 * PARAMS.audio.width * 2
     assert 4 * stream <= voice - plain <= 10 * stream
+
+
+@pytest.mark.parametrize("rows", SIZES)
+def test_a_sound_alone_grows_with_its_length(rows):
+    """Beside the text, which is as long for every sound; a voice behind it counts as its own tokens."""
+    short, long = (SoundGeometry(latents) for latents in (1000, 1375))
+
+    def need(geometry, **how):
+        return memory_estimates.sound_transformer(PARAMS, geometry, rows, **how)
+
+    stream = rows * 375 * PARAMS.audio.width * 2
+    assert 6 * stream <= need(long) - need(short) <= 14 * stream
+    assert need(short, extra=375) == need(long) > need(long, chunks=4) and need(long, fp8=True) > need(long)
+    assert need(long) < memory_estimates.transformer(PARAMS, FILM, rows) / 5
 
 
 @pytest.mark.parametrize("size", [(768, 512), (1536, 1024)])

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,16 @@ def close(one, other):
 )
 def test_passes_that_share_most_go_together(four, together, groups):
     assert [[four[i].name for i in group] for group in group_passes(four, together)] == groups
+
+
+@pytest.mark.parametrize(
+    "together, groups", [(3, [["cond", "perturbed", "negative"]]), (2, [["cond", "perturbed"], ["negative"]])]
+)
+def test_passes_of_a_sound_alone_are_told_apart_by_its_contexts(contexts, together, groups):
+    alone = replace(contexts, video=None, negative_video=None)
+    three = passes(LTX_2_3_DEV, alone, 2, with_video=False)
+    assert [own.name for own in three] == ["cond", "negative", "perturbed"]
+    assert [[three[i].name for i in group] for group in group_passes(three, together)] == groups
 
 
 def test_a_single_pass_is_one_group(four):

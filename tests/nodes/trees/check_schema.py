@@ -52,6 +52,18 @@ TABLE = {
         ["LATENT"],
     ),
     "LTXDuoAVDecode": (["LATENT", "LTXDUO_VAE,VAE", "LTXDUO_VAE,VAE"], ["VIDEO", "IMAGE", "AUDIO"]),
+    "LTXDuoSoundSampler": (
+        [
+            "LTXDUO_MODEL,MODEL",
+            "CONDITIONING",
+            "CONDITIONING",
+            "LTXDUO_CONDITIONS",
+            "LTXDUO_GUIDANCE",
+            "SIGMAS",
+        ],
+        ["LATENT"],
+    ),
+    "LTXDuoSoundDecode": (["LATENT", "LTXDUO_VAE,VAE"], ["AUDIO"]),
     "LTXDuoSaveLatent": (["LATENT"], ["LATENT"]),
     "LTXDuoLoadLatent": ([], ["LATENT"]),
 }

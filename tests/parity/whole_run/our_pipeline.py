@@ -10,8 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from ltx_duo.ltx_core import two_stage
-from ltx_duo.ltx_core.loading import load_components
+from ltx_duo.ltx_core import sound_only, two_stage
+from ltx_duo.ltx_core.loading import load_components, load_sound_components
 from ltx_duo.ltx_core.lora import LoRA
 from ltx_duo.ltx_core.request import StagedLoRA
 from ltx_duo.ltx_core.sampling import denoiser
@@ -103,6 +103,31 @@ def run(
     # The vendor cuts off the fraction.
     trace[EIGHT_BIT] = (trace["frames"] * 255).to(torch.uint8)
     return trace
+
+
+def run_sound_only(model: SmallModel, scene: Scene) -> Trace:
+    """A float32 run on the CPU of the scene's prompts, with its sound's guidance, from what is loaded for a sound."""
+    components = load_sound_components(model.checkpoint, model.gemma, dtype=torch.float32, device="cpu")
+    request = sound_only.SoundRequest(
+        scene.prompt,
+        scene.frames / scene.fps,
+        negative_prompt=scene.negative_prompt,
+        seed=scene.seed,
+        guidance=Guidance(_guidance(scene.video), _guidance(scene.audio), stg_blocks=scene.stg_blocks),
+        sigmas=ltx2_sigmas(scene.steps),
+    )
+    trace: Trace = {}
+    with pytest.MonkeyPatch.context() as patch:
+        connect = sound_only.connect_sound
+
+        def connect_recorded(*arguments):
+            contexts = connect(*arguments)
+            trace["positive audio context"], trace["negative audio context"] = contexts.audio, contexts.negative_audio
+            return contexts
+
+        patch.setattr(sound_only, "connect_sound", connect_recorded)
+        result = sound_only.generate_sound(components, request)
+    return trace | {"stage one audio latent": result.latent, "waveform": result.waveform}
 
 
 @torch.no_grad()

@@ -39,7 +39,7 @@ from torch import Tensor, nn
 
 from ltx_duo.benchmarks.real_run import vendor_on_cpu
 
-from .scene import EIGHT_BIT, GIVEN, GIVEN_VIDEO, HQ_LORA_STRENGTHS, Footage, Scene, SmallModel, Trace
+from .scene import EIGHT_BIT, GIVEN, GIVEN_VIDEO, HQ_LORA_STRENGTHS, Footage, Scales, Scene, SmallModel, Trace
 
 
 def run_two_stage(model: SmallModel, scene: Scene, *, newest: bool) -> Trace:
@@ -94,6 +94,31 @@ def run_one_stage(model: SmallModel, scene: Scene, *, newest: bool) -> Trace:
         return pipeline(**_request(scene), **_dev_request(scene))
 
     return _run(module, model, make, newest)
+
+
+def run_sound_only(model: SmallModel, scene: Scene, *, newest: bool) -> Trace:
+    """TI2VidOneStagePipeline without its picture, which is what the vendor's later t2a_one_stage does.
+
+    Noise is drawn for the sound alone, the transformer gets the sound alone, and guidance is the sound's without the
+    modality scale; zeros stand for the picture.
+    """
+    from ltx_core.model.transformer import X0Model
+    from ltx_pipelines.utils import helpers
+
+    begin, predict = helpers.noise_video_state, X0Model.forward
+
+    def begin_without_noise(*arguments, noiser, **named):
+        return begin(*arguments, noiser=lambda state, *_, **__: state, **named)
+
+    def predict_sound(self, video, audio, perturbations):
+        return torch.zeros_like(video.latent), predict(self, video=None, audio=audio, perturbations=perturbations)[1]
+
+    heard = replace(scene, video=Scales(1.0, 0.0, 0.0, 1.0), audio=replace(scene.audio, modality=1.0))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(helpers, "noise_video_state", begin_without_noise)
+        patch.setattr(X0Model, "forward", predict_sound)
+        trace = run_one_stage(model, heard, newest=newest)
+    return {name: tensor for name, tensor in trace.items() if "audio" in name or name == "waveform"}
 
 
 def run_distilled(model: SmallModel, scene: Scene, *, newest: bool) -> Trace:
