@@ -42,7 +42,7 @@ LAYERS = (
     ("variants",),
     ("components", "request", "splicing"),
     ("two_stage",),
-    ("loading", "film"),
+    ("loading", "film", "sound_only"),
     ("fit",),
     ("known_configs",),
     ("usable",),

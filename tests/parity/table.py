@@ -12,6 +12,7 @@ BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
 
 # Comparisons that differ in these words alone share a row of README.md; the terminal shows each by itself.
 SHARED = (
+    (r"(sound only.*)\baudio latent", r"\1sound's latent"),  # there is no video
     (r"\b(positive|negative) (video|audio) context", "contexts"),
     (r"\b(positive|negative) conditioning", "conditioning"),
     (r"^(whole run, [\w .-]+), .*(?=: )", r"\1"),

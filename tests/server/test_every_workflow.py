@@ -1,12 +1,17 @@
 """The workflows beyond the two basic ones, on a real server with the small model."""
 
+import json
+
 import av
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from ltx_duo.demo_model.detectors import heard
 from ltx_duo.scripts.demo import media, models, photo
 from ltx_duo.scripts.demo.client import PromptRejected, set_inputs
+from ltx_duo.tests.films import WORKFLOWS
 from ltx_duo.tests.server.drawn import STAR, save_film, save_painted
 from ltx_duo.tests.servers import PAINTED, write_tone
 
@@ -176,6 +181,24 @@ def test_a_sound_alone_is_as_long_as_was_asked_and_heard(client, workflow, serve
         (sampler,) = [node for node, entry in prompt.items() if entry["class_type"] == "LTXDuoSoundSampler"]
         assert job.outputs[sampler]["text"][0].startswith("2 steps x 3 passes")
     assert sounds[0].shape == sounds[1].shape and not np.array_equal(sounds[0], sounds[1])
+
+
+@pytest.mark.parametrize("shape", ["circle", "square"])
+def test_the_trained_model_is_heard_without_being_seen(shape, client, server, tmp_path):
+    """In its drawn world each shape that moves has a pitch of its own."""
+    trained = models.trained()
+    models.link(trained, server.base / "models")
+    prompt = json.loads((WORKFLOWS / "api" / "text-to-sound.api.json").read_text())
+    models.choose(prompt, trained)
+    set_inputs(prompt, "LTXDuoTextEncode", prompt=f"A large red {shape} moves to the right.")
+    set_inputs(prompt, "LTXDuoSoundSampler", seconds=1.4, steps=12, seed=5)
+    (file,) = client.run(prompt).files()
+    with av.open(str(client.fetch(file, tmp_path / file["filename"]))) as container:
+        rate = container.streams.audio[0].sample_rate
+        frames = [frame.to_ndarray() for frame in container.decode(audio=0)]
+    samples = torch.from_numpy(np.concatenate(frames, axis=1).reshape(-1, 2).T.astype(np.float32)) / 2**15
+    assert abs(samples.shape[1] / rate - 1.4) < 0.04
+    assert heard(samples, rate).shape == shape
 
 
 SAVED = {"film-sound": slice(None), "retake": [*range(4), *range(12, 17)], "extend": range(12)}

@@ -32,7 +32,8 @@ TEXT_TO_SOUND = Workflow("text-to-sound", (
         Group("Result", RESULT, (
             Node("decode", "LTXDuoSoundDecode", "result", {}, {"latent": ("sound", 0), "audio_vae": ("vae", 0)},
                  report=True),
-            Node("save", "SaveAudioAdvanced", "result", {"filename_prefix": "audio/ltx-duo"}, {"audio": ("decode", 0)}, PLAYER),
+            Node("save", "SaveAudioAdvanced", "result", {"filename_prefix": "audio/ltx-duo"},
+                 {"audio": ("decode", 0)}, PLAYER),
         )),
     )),
 ))  # fmt: skip

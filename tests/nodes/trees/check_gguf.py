@@ -101,6 +101,23 @@ def test_lora_as_over_the_plain_file(run, names, model_files, stage_one, streami
     assert close(stage_one(packed), expected)
 
 
+@pytest.mark.parametrize("how", ["loaded", "streamed", "made when loaded"])
+def test_sound_alone_as_with_the_plain_file(run, model_files, texts, streaming, lazy_layers, how):
+    def sound(model):
+        inputs = {"positive": texts[0], "negative": texts[1], "seconds": 0.4, "steps": 2, "seed": 1}
+        return run("SoundSampler", model=model, noise_device="cpu", **inputs)["samples"]
+
+    packed, plain = (load(run, name) for name in model_files("Q8_0"))
+    expected = sound(plain)
+    if how == "streamed":
+        streaming()
+    elif how == "made when loaded":
+        lazy_layers()
+    made = sound(packed)
+    assert (made - expected).abs().max() <= 2e-5 * expected.abs().max() and expected.std() > 0
+    assert packed.built.parts["sound"].in_blocks and "model" not in packed.built.parts
+
+
 def test_functions_come_off_again(run, names, model_files, stage_one, same):
     [packed, _] = model_files("Q8_0")
     model = load(run, packed)

@@ -162,6 +162,18 @@ def test_transformer_computes_with_what_the_layers_stand_for(
 
 @needs_layers
 @pytest.mark.parametrize("form", FORMS)
+def test_sound_alone_has_its_own_layers_as_they_lie(form, written, seed, run, measured):
+    model = run("ModelLoader", checkpoint=written(FORMS[form]).path, weight_dtype="auto")
+    velocities = draw_velocities(seed, HEADS, sound_alone=True)
+    alone, whole = model.sound(), model.stage(1)
+    ours, reference = (velocities(transformer(component))[1] for component in (alone, whole))
+    measured(f"{form} file, sound alone: audio", "all of the transformer", ours, reference, 1e-6)
+    assert 0 < len(packed.packed_layers(alone.module)) < len(packed.packed_layers(whole.module))
+    assert alone.size() < whole.size() / 2
+
+
+@needs_layers
+@pytest.mark.parametrize("form", FORMS)
 def test_engine_and_bf16_choice_expand_to_the_same_numbers(form, written, run, tmp_path):
     """The engine's own arithmetic against ComfyUI's."""
     case = written(FORMS[form])

@@ -368,3 +368,24 @@ def test_widgets_keep_their_order(nodes, name):
     kinds = {part.id: part.get_io_type() for part in nodes[name].define_schema().inputs}
     widget = [part for part in kinds if kinds[part] in ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")]
     assert [part for part in shown if part in widget] == widget
+
+
+@pytest.mark.parametrize(
+    ("inputs", "wrong", "words"),
+    [
+        ({"seconds": 0}, "seconds", ("0", "0.1")),
+        ({"seconds": 1000.0}, "seconds", ("1000", "300")),
+        ({"seconds": float("nan")}, "seconds", ("nan", "0.1 to 300")),
+        ({"seconds": "long"}, "seconds", ("long",)),
+        ({"schedule": "by size"}, "schedule", ("by size", "distilled")),
+        ({"negative": None}, "positive", ("needs a negative prompt",)),
+    ],
+)
+def test_of_a_sound_alone(prompt, inputs, wrong, words):
+    good = {"model": [MODEL, 0], "positive": [TEXT, 0], "negative": [TEXT, 1], "seconds": 1.0, "steps": 2, "seed": 1}
+    prompt["91"] = {"class_type": "LTXDuoSoundSampler", "inputs": {**good, **inputs}}
+    prompt["92"] = {"class_type": "SaveLatent", "inputs": {"samples": ["91", 0], "filename_prefix": "sound"}}
+    ((name, _, text),) = queue(prompt)["91"]
+    assert name == wrong and all(word in text for word in words), text
+    prompt["91"]["inputs"] = good
+    assert queue(prompt) == {}

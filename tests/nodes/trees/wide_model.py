@@ -73,8 +73,9 @@ class WideModel:
         return module
 
 
-def draw_velocities(seed: int, heads: int = HEADS) -> Callable[[AVTransformer], Velocities]:
-    """A function that gives a transformer's velocities of video and audio for random tokens with an image."""
+def draw_velocities(seed: int, heads: int = HEADS, sound_alone: bool = False) -> Callable[[AVTransformer], Velocities]:
+    """A function that gives a transformer's velocities of video and audio for random tokens with an image, or of audio
+    for its tokens alone."""
     generator = torch.Generator().manual_seed(seed)
     geometry = LatentGeometry(128, 64, 9, 24.0)
     sigma = torch.tensor([0.7])
@@ -86,6 +87,8 @@ def draw_velocities(seed: int, heads: int = HEADS) -> Callable[[AVTransformer], 
     def velocities(model: AVTransformer) -> Velocities:
         ropes = model.rope_tables(geometry.video_positions(), geometry.audio_positions())
         inputs = [ModalityInput(*each) for each in zip(tokens, times, (sigma, sigma), ropes, strict=True)]
+        if sound_alone:
+            inputs[0] = None
         return model(*inputs, [GuidancePass("cond", *contexts)])[0]
 
     return velocities
