@@ -152,8 +152,15 @@ def _text_encoder(tensors: Mapping[str, TensorInfo]) -> dict[Component, KeyMap]:
     return {Component.GEMMA: keys, Component.TOKENIZER: tokenizer}
 
 
+_BESIDE_GEMMA = (
+    "vision_tower.", "vision_model.", "multi_modal_projector.", "lm_head.",
+    # Gemma-4's: how images and sound enter, under Hugging Face's and ComfyUI's names, and files kept as bytes.
+    "vision_embedder.", "embed_vision.", "embed_audio.", "audio_projector.", "hf_asset__",
+)  # fmt: skip
+
+
 def _beside_gemma(name: str) -> bool:
-    return any(part in name for part in ("vision_tower.", "vision_model.", "multi_modal_projector.", "lm_head."))
+    return any(part in name for part in _BESIDE_GEMMA)
 
 
 def _upsampler(tensors: Mapping[str, TensorInfo]) -> KeyMap:

@@ -36,7 +36,7 @@ LAYERS = (
         "lora",
     ),
     ("kernels", "sampling/geometry"),
-    ("transformer", "text", "video_vae", "audio_vae", "vocoder", "upsampler"),
+    ("transformer", "text", "video_vae", "audio_vae", "vocoder", "upsampler", "duration_head"),
     ("execution",),
     ("sampling",),
     ("variants",),

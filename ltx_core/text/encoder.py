@@ -10,6 +10,8 @@ from ..transformer.attention import AttentionFunction, scaled_dot_product
 from .feature_extractor import FeatureExtractor
 from .feature_extractor_v20 import FeatureExtractorV20
 from .gemma import GemmaModel
+from .gemma4 import Gemma4Model
+from .gemma4_params import Gemma4Params
 from .gemma_params import GemmaParams
 from .params import FeatureExtractorParams, FeatureExtractorV20Params
 from .tokenizer import MAX_LENGTH
@@ -24,11 +26,11 @@ def build_feature_extractor(params: ExtractorParams, **options: Any) -> FeatureE
 
 
 class TextEncoder(nn.Module):
-    """`gemma` and `feature_extractor`, as submodules of these names; which projection follows from its params."""
+    """`gemma` and `feature_extractor`, as submodules of these names; which ones they are follows from their params."""
 
     def __init__(
         self,
-        gemma: GemmaParams,
+        gemma: GemmaParams | Gemma4Params,
         projection: ExtractorParams,
         *,
         attention: AttentionFunction = scaled_dot_product,
@@ -39,7 +41,8 @@ class TextEncoder(nn.Module):
     ):
         super().__init__()
         factory = {"ops": ops, "dtype": dtype, "device": device}
-        self.gemma = GemmaModel(gemma, attention=attention, compute_dtype=compute_dtype, **factory)
+        language_model = Gemma4Model if isinstance(gemma, Gemma4Params) else GemmaModel
+        self.gemma = language_model(gemma, attention=attention, compute_dtype=compute_dtype, **factory)
         self.feature_extractor = build_feature_extractor(projection, **factory)
 
     def features(self, ids: Tensor, reporter: Reporter = SILENT) -> tuple[Tensor, Tensor]:

@@ -203,6 +203,20 @@ def test_connector(parity, rng, randomise, config, modality):
         parity.check(f"{modality} connector {version}", VENDOR, ours(features), expected, TOLERANCE)
 
 
+def test_connector_without_biases(parity, rng, randomise):
+    """The vendor's published package knows this form not yet: there the biases are 0."""
+    theirs = Embeddings1DConnectorConfigurator.from_config({"transformer": CONNECTORS}).float().eval()
+    config = {"transformer": CONNECTORS | {"connector_ff_bias": False}}
+    ours = randomise(EmbeddingsConnector(ConnectorParams.from_config(config, "video")), rng)
+    biases = {name: torch.zeros_like(t) for name, t in theirs.state_dict().items() if ".ff." in name and "bias" in name}
+    assert len(biases) == 4
+    theirs.load_state_dict(ours.state_dict() | biases, strict=True)
+    features = torch.randn((1, 77, 32), generator=rng)
+    padded, mask = left_padded(features, 1024)
+    expected, _ = theirs(padded, convert_to_additive_mask(mask, torch.float32))
+    parity.check("video connector without biases", VENDOR, ours(features), expected, TOLERANCE)
+
+
 def test_connector_with_a_float32_grid(parity, rng, randomise):
     """Without `frequencies_precision` in its config, a checkpoint's frequencies are those of a float32 grid."""
     config = {key: value for key, value in CONNECTORS.items() if key != "frequencies_precision"}
