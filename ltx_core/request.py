@@ -40,7 +40,8 @@ class Request:
     """What to make: `geometry` is the final one, at which stage one works where it is the only one (`one_stage`).  What
     is None is as the model's variant has it; without `tiling` the video is decoded whole.  With a `sound` the video is
     made to it, and the film has that sound as it is given.  Of a `film` that part is made anew which it says, and the
-    rest comes out as it is given.  `references` are what an IC-LoRA reads, `voice` what an ID-LoRA does.
+    rest comes out as it is given.  `sampler` also samples a stage two that has none of its own.  `references` are what
+    an IC-LoRA reads, `voice` what an ID-LoRA does.
 
     LTXError for what no model could make.
     """
@@ -55,6 +56,7 @@ class Request:
     stage_one_sigmas: Tensor | None = None
     stage_two_sigmas: Tensor | None = None
     sampler: Sampler | None = None
+    stage_two_sampler: Sampler | None = None
     tiling: Tiling | None = None
     stage_one_sound: bool | None = None
     sound: GivenSound | None = None
@@ -67,10 +69,10 @@ class Request:
         g = self.geometry
         if not self.one_stage:
             check_two_stage(g.width, g.height, g.frames, g.fps)
-        elif self.stage_two_sigmas is not None or self.stage_one_sound is False:
+        elif self.stage_two_sigmas is not None or self.stage_two_sampler or self.stage_one_sound is False:
             raise LTXError(
-                "The request asks for one stage, but also for stage two's sigmas or sound. Leave stage_two_sigmas and "
-                "stage_one_sound out, or one_stage."
+                "The request asks for one stage, but also for stage two's sigmas, sampler or sound. Leave "
+                "stage_two_sigmas, stage_two_sampler and stage_one_sound out, or one_stage."
             )
         resolve_frames([given.frame for given in self.images], g.frames)
         if self.sound is not None:
@@ -105,12 +107,14 @@ class Request:
                 f"steps is {self.steps}, but a {variant.kind} model has its own {variant.steps}. Leave steps out, or "
                 "give stage_one_sigmas."
             )
+        one, two = variant.samplers(self.seed)
         given = {
             "negative_prompt": variant.negative_prompt,
             "guidance": variant.guidance,
             "stage_one_sigmas": variant.stage_one_schedule(self.steps),
             "stage_two_sigmas": None if self.one_stage else variant.stage_two_schedule(),
-            "sampler": variant.sampler,
+            "sampler": one,
+            "stage_two_sampler": None if self.one_stage else self.sampler or two,
             "stage_one_sound": variant.stage_one_sound or self.one_stage,
         }
         filled = replace(self, **{name: value for name, value in given.items() if getattr(self, name) is None})

@@ -236,7 +236,7 @@ def generate(
     conditions = _shown(c, r, r.geometry, again, loras, placement, reporter)
     stage = stage_two(
         r.geometry, larger, r.stage_two_sigmas, conditions=conditions, video=video, audio=audio, voice=voice,
-        sampler=r.sampler,
+        sampler=r.stage_two_sampler,
     )  # fmt: skip
     contexts = _connected(c, features, two)
     with fused(c.transformer, two):
