@@ -24,6 +24,7 @@ _HOMES = {
     "generate": "two_stage",
     "load_components": "loading",
     "named_sampler": "sampling.samplers",
+    "prompt_frames": "prompt_length",
     "write_film": "film",
 }
 __all__ = list(_HOMES)

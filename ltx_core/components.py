@@ -7,6 +7,7 @@ from torch import nn
 
 from .audio_vae.decoder import AudioDecoder
 from .audio_vae.encoder import AudioEncoder
+from .duration_head.model import DurationHead
 from .errors import CheckpointError, LTXError
 from .text.connector import EmbeddingsConnector
 from .text.encoder import TextEncoder
@@ -16,6 +17,7 @@ from .transformer.model import AVTransformer
 from .upsampler.model import LatentUpsampler
 from .variants import ModelVariant
 from .video_vae.decoder import VideoDecoder
+from .video_vae.diffusion_decoder import DiffusionVideoDecoder
 from .video_vae.encoder import VideoEncoder
 
 
@@ -24,7 +26,7 @@ class Components:
     """Everything that a run needs, loaded, on one device and of one model variant.
 
     Weights are in `dtype`, which is what is computed in; the vocoder's are in float32.  The audio encoder is there
-    for sounds that are given.
+    for sounds that are given.  LTX-2.5 has two video decoders, of which either may be None, and a duration head.
     """
 
     variant: ModelVariant
@@ -37,10 +39,12 @@ class Components:
     transformer: AVTransformer
     video_encoder: VideoEncoder
     upsampler: LatentUpsampler
-    video_decoder: VideoDecoder
+    video_decoder: VideoDecoder | None
     audio_decoder: AudioDecoder
     vocoder: nn.Module
     audio_encoder: AudioEncoder | None = None
+    diffusion_decoder: DiffusionVideoDecoder | None = None
+    duration_head: DurationHead | None = None
 
     def check(self) -> None:
         """LTXError unless all parts are where `device` says, in the dtype that they compute in, and fit together."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from torch import Tensor
 
@@ -41,7 +42,7 @@ class Request:
     is None is as the model's variant has it; without `tiling` the video is decoded whole.  With a `sound` the video is
     made to it, and the film has that sound as it is given.  Of a `film` that part is made anew which it says, and the
     rest comes out as it is given.  `sampler` also samples a stage two that has none of its own.  `references` are what
-    an IC-LoRA reads, `voice` what an ID-LoRA does.
+    an IC-LoRA reads, `voice` what an ID-LoRA does.  `video_decoder` None: the convolutional one where it is loaded.
 
     LTXError for what no model could make.
     """
@@ -64,6 +65,7 @@ class Request:
     one_stage: bool = False
     references: Sequence[GivenReference] = ()
     voice: GivenVoice | None = None
+    video_decoder: Literal["conv", "diffusion"] | None = None
 
     def __post_init__(self):
         g = self.geometry
@@ -74,6 +76,8 @@ class Request:
                 "The request asks for one stage, but also for stage two's sigmas, sampler or sound. Leave "
                 "stage_two_sigmas, stage_two_sampler and stage_one_sound out, or one_stage."
             )
+        if self.video_decoder not in (None, "conv", "diffusion"):
+            raise LTXError(f"video_decoder is {self.video_decoder!r}, expected 'conv', 'diffusion' or None.")
         resolve_frames([given.frame for given in self.images], g.frames)
         if self.sound is not None:
             self.sound.check(g.frames, g.fps)

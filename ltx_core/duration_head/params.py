@@ -1,6 +1,8 @@
-"""The duration head's sizes, read from a checkpoint's config."""
+"""The duration head's sizes, read from its file."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from ..config_section import AS_PUBLISHED, Section
 from ..errors import CheckpointError
@@ -25,18 +27,26 @@ class DurationHeadParams:
             )
 
     @classmethod
-    def from_config(cls, config: dict) -> "DurationHeadParams":
-        """Reads the sections `transformer` and `duration_head`; either may be missing, as may each of their keys.
+    def from_shapes(cls, shapes: Mapping[str, tuple[int, ...]], config: Mapping[str, Any]) -> "DurationHeadParams":
+        """From tensor shapes by module name, as published files say nothing of the head.
 
-        Published files say nothing of the head: what is missing takes the vendor's defaults.
+        Only the number of heads may stand in the section `duration_head` of their `config`, and is the vendor's where
+        it does not.  CheckpointError when a tensor is missing.
         """
-        whole = Section(config)
-        transformer, head = whole.section("transformer"), whole.section("duration_head")
+
+        def size(name: str, axis: int) -> int:
+            if len(shapes.get(name, ())) != 2:
+                raise CheckpointError(
+                    f"The duration head lacks its {name}, which tells a size of it: part of the file is missing. "
+                    "Download it again."
+                )
+            return shapes[name][axis]
+
         return cls(
-            video_width=transformer.whole("cross_attention_dim", 4096),
-            audio_width=transformer.whole("audio_cross_attention_dim", 2048),
-            width=head.whole("pooler_hidden_dim", 256),
-            queries=head.whole("num_queries", 1),
-            heads=head.whole("num_pooler_heads", 4),
-            hidden_width=head.whole("mlp_hidden", 256),
+            video_width=size("video_input_proj.weight", 1),
+            audio_width=size("audio_input_proj.weight", 1),
+            width=size("video_input_proj.weight", 0),
+            queries=size("attention_pooler.query_tokens", 0),
+            heads=Section(config).section("duration_head").whole("num_pooler_heads", cls.heads),
+            hidden_width=size("mlp_hidden.weight", 0),
         )

@@ -25,6 +25,11 @@ def build_feature_extractor(params: ExtractorParams, **options: Any) -> FeatureE
     return kind(params, **options)
 
 
+def build_gemma(params: GemmaParams | Gemma4Params, **options: Any) -> GemmaModel | Gemma4Model:
+    """The language model that `params` describe, called alike; `options` as those of the models."""
+    return (Gemma4Model if isinstance(params, Gemma4Params) else GemmaModel)(params, **options)
+
+
 class TextEncoder(nn.Module):
     """`gemma` and `feature_extractor`, as submodules of these names; which ones they are follows from their params."""
 
@@ -41,8 +46,7 @@ class TextEncoder(nn.Module):
     ):
         super().__init__()
         factory = {"ops": ops, "dtype": dtype, "device": device}
-        language_model = Gemma4Model if isinstance(gemma, Gemma4Params) else GemmaModel
-        self.gemma = language_model(gemma, attention=attention, compute_dtype=compute_dtype, **factory)
+        self.gemma = build_gemma(gemma, attention=attention, compute_dtype=compute_dtype, **factory)
         self.feature_extractor = build_feature_extractor(projection, **factory)
 
     def features(self, ids: Tensor, reporter: Reporter = SILENT) -> tuple[Tensor, Tensor]:

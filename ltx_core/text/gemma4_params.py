@@ -65,6 +65,16 @@ class Gemma4Params:
     def layers(self) -> int:
         return len(self.sliding)
 
+    @property
+    def size(self) -> str | None:
+        """What Google calls one of this width and depth; None for any other."""
+        return "12B" if (self.hidden_size, self.layers) == (3840, 48) else None
+
+    @property
+    def name(self) -> str | None:
+        """What messages call a known one, such as "Gemma-4 12B"."""
+        return None if self.size is None else f"Gemma-4 {self.size}"
+
     @classmethod
     def from_hf_config(cls, config: Mapping[str, Any]) -> "Gemma4Params":
         """Reads a config of Gemma-4 unified, multi-modal (nested `text_config`) or text-only.

@@ -70,6 +70,11 @@ class GemmaParams:
         """What Google calls a Gemma-3 of this width and depth, such as "12B"; None for any other."""
         return _SIZES.get((self.hidden_size, self.layers))
 
+    @property
+    def name(self) -> str | None:
+        """What messages call a known one, such as "Gemma-3 12B"."""
+        return None if self.size is None else f"Gemma-3 {self.size}"
+
     @classmethod
     def from_hf_config(cls, config: Mapping) -> "GemmaParams":
         """Reads a `config.json` of Gemma-3, multi-modal (nested `text_config`) or text-only, of any transformers.

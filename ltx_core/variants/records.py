@@ -39,6 +39,7 @@ class ModelVariant:
     None for the schedule that follows the steps.  sampler, stage_two_sampler: names, see `named_sampler`.  image_crf:
     H.264 quality of the images that the model learned with.  stage_one_sound: whether stage one's sound is kept, or
     refined in stage two.  stg_depth: see `Guidance`.
+    gemma: which generation of Gemma reads the prompts.
     """
 
     generation: Generation
@@ -54,6 +55,7 @@ class ModelVariant:
     stage_one_sound: bool = True
     negative_prompt: str = NEGATIVE_PROMPT
     stg_depth: tuple[int, int] = STG_DEPTH
+    gemma: int = 3
 
     def guidance_for(self, asked: Guidance | None) -> Guidance:
         """What was asked for, with the block that suits this model where it names none; None: the recipe's own."""
@@ -121,6 +123,7 @@ _LTX_2_5 = replace(
     _LTX_2_3,
     generation=Generation.V2_5,
     image_crf=18,
+    gemma=4,
     files=PublishedFiles(
         checkpoint="ltx-2.5-22b-dev-transformer-bf16.safetensors",
         lora="ltx-2.5-22b-distilled-lora-450-bf16.safetensors",

@@ -14,7 +14,7 @@ _THETA = 10000.0
 # Tokens that pass the gated network at once: its hidden layer is four times as wide.
 _TOKENS_AT_ONCE = 16384
 # Scale and shift for attention, its gate, the same for the network, and a gate of the context.  All gates are part of
-# the weights that follow them, see `diffusion_keys.py`.
+# the weights that follow them, see `ltx_core/diffusion_keys.py`.
 _MODULATIONS = 7
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from ..config_section import LONGEST_LIST, Section
 from ..errors import VariantError
-from .params import PIXEL_CHANNELS, SPATIAL_FACTOR, TEMPORAL_FACTOR
+from .params import DIFFUSION_VAE, PIXEL_CHANNELS, SPATIAL_FACTOR, TEMPORAL_FACTOR
 
 Extent = tuple[int, int, int]  # frames, height, width
 
@@ -80,8 +80,8 @@ class DiffusionDecoderParams:
         Missing sizes mean what they mean to the vendor's configurator, which are not those of the published file.
         """
         vae = Section.required(config, "vae", "the sizes of the video VAE")
-        if vae.values.get("_class_name") != "CausalDiffusionVAE":
-            raise vae.refusal("_class_name", "'CausalDiffusionVAE'", _OFFICIAL, VariantError)
+        if vae.values.get("_class_name") != DIFFUSION_VAE:
+            raise vae.refusal("_class_name", repr(DIFFUSION_VAE), _OFFICIAL, VariantError)
         decoder = vae.section("decoder") if "decoder" in vae.values else vae
         # To the vendor, a decoder that does not say so takes two steps and predicts a velocity.
         if vae.values.get("model_output_type") != "x0":

@@ -33,9 +33,9 @@ def test_a_transformer_without_prefix_takes_nothing_of_other_parts(tmp_path):
     assert "strange" in checkpoint.unrecognised
 
 
-def test_ltx_2_5_is_refused_before_anything_is_loaded(tmp_path):
-    metadata = {"model_version": "2.5.0", "config": json.dumps({})}
+def test_later_generations_are_refused_before_anything_is_loaded(tmp_path):
+    metadata = {"model_version": "3.1.0", "config": json.dumps({})}
     save_file({"transformer_blocks.0.attn1.to_q.weight": torch.ones(2)}, tmp_path / "new.safetensors", metadata)
     save_file({"model.layers.0.pre_feedforward_layernorm.weight": torch.ones(2)}, tmp_path / "gemma.safetensors", {})
-    with pytest.raises(CheckpointError, match=r"new\.safetensors is of LTX-2\.5"):
+    with pytest.raises(CheckpointError, match=r"new\.safetensors is of LTX-3\.1"):
         load_components(tmp_path / "new.safetensors", tmp_path / "gemma.safetensors", UPSAMPLER)

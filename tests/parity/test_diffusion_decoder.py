@@ -4,12 +4,14 @@ import math
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
+from ltx_duo.ltx_core.checkpoint import Checkpoint, Component
+from ltx_duo.ltx_core.diffusion_keys import with_gates_folded
 from ltx_duo.ltx_core.errors import CheckpointError, GeometryError, VariantError
 from ltx_duo.ltx_core.kernels.attention import scaled_dot_product
 from ltx_duo.ltx_core.video_vae import neighborhood
 from ltx_duo.ltx_core.video_vae.diffusion_decoder import DiffusionVideoDecoder
-from ltx_duo.ltx_core.video_vae.diffusion_keys import diffusion_decoder_state
 from ltx_duo.ltx_core.video_vae.diffusion_params import DiffusionDecoderParams, NeighborhoodStage, Upsampling
 from ltx_duo.ltx_core.video_vae.diffusion_tiling import DIFFUSION_TILING, decode_by_diffusion, diffusion_tiles
 from ltx_duo.ltx_core.video_vae.layers import patchify
@@ -209,7 +211,7 @@ def test_weights_of_tiles_sum_to_one(tiling, latent):
         assert tiles[-1].latent.stop == own
 
 
-def test_published_names(rng, randomise, parity):
+def test_published_names(rng, randomise, parity, tmp_path):
     """Gates, which diffusers multiplies into the weights when it converts, the time's names, and previews."""
     ours = random_decoder(rng, randomise)
     state = ours.state_dict()
@@ -224,10 +226,21 @@ def test_published_names(rng, randomise, parity):
             file[f"vae.decoder.t_embedder.mlp.{number}.{kind}"] = file.pop(
                 f"vae.decoder.t_embedder.linear_{layer}.{kind}"
             )
-    file |= {"vae.decoder.coarse_out.weight": torch.zeros(1), "vae.encoder.conv_in.conv.weight": torch.zeros(1)}
-    read = diffusion_decoder_state(file)
+    file |= {
+        "vae.decoder.coarse_out.weight": torch.zeros(1),
+        "vae.encoder.conv_in.conv.weight": torch.zeros(1, 1, 1, 1, 1),
+    }
+
+    def read_back(file: dict) -> dict:
+        save_file(file, tmp_path / "vae.safetensors")
+        checkpoint = Checkpoint.open(tmp_path / "vae.safetensors")
+        assert checkpoint.unrecognised == ()
+        assert checkpoint.tensors(Component.DIFFUSION_DECODER).keys() == state.keys()
+        return checkpoint.state_dict(Component.DIFFUSION_DECODER)
+
+    read = read_back(file)
     assert read.keys() == state.keys()
-    bare = diffusion_decoder_state({name.removeprefix("vae."): tensor for name, tensor in file.items()})
+    bare = read_back({name.removeprefix("vae."): tensor for name, tensor in file.items()})
     assert all(torch.equal(bare[name], tensor) for name, tensor in read.items())
     block = ours.diff_blocks[0]
     x = torch.randn(1, 5, 5, 7, 16, generator=rng)
@@ -238,7 +251,7 @@ def test_published_names(rng, randomise, parity):
         expected = before * gates[f"diff_blocks.0.{what}"]
         parity.check(f"diffusion decoder, {what}", "the gate itself", after, expected, TOLERANCE)
     with pytest.raises(CheckpointError, match="gate_msa has no diff_blocks.0.attn.proj.weight"):
-        diffusion_decoder_state({"decoder.diff_blocks.0.gate_msa": torch.ones(16)})
+        with_gates_folded({"diff_blocks.0.gate_msa": torch.ones(16)})
 
 
 def test_at_full_size_it_has_diffusers_tensors():

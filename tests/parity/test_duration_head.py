@@ -8,15 +8,24 @@ import torch
 from ltx_duo.ltx_core.duration_head import (
     DurationHead,
     DurationHeadParams,
-    duration_head_key_map,
     frames_of_seconds,
     predicted_frames,
 )
 from ltx_duo.ltx_core.errors import CheckpointError, GeometryError, LTXError, NotFiniteError
+from ltx_duo.ltx_core.key_maps import Component, component_keys
+from ltx_duo.ltx_core.safetensors_file import TensorInfo
 
 DIFFUSERS = "diffusers 0.42.1"
 TOLERANCE = 1e-5
 PARAMS = DurationHeadParams(video_width=48, audio_width=32, width=24, queries=3, heads=4, hidden_width=20)
+
+
+def shapes(params: DurationHeadParams) -> dict[str, tuple[int, ...]]:
+    head = DurationHead(params, device="meta")
+    return {name: tuple(tensor.shape) for name, tensor in head.state_dict().items()}
+
+
+PUBLISHED = shapes(DurationHeadParams())
 
 
 def diffusers_head(params: DurationHeadParams):
@@ -126,14 +135,16 @@ def test_refusals():
     with pytest.raises(GeometryError, match="fps"):
         frames_of_seconds(2.0, 0.0)
     with pytest.raises(CheckpointError, match="256 wide with 5 attention heads, expected"):
-        DurationHeadParams.from_config({"duration_head": {"num_pooler_heads": 5}})
+        DurationHeadParams.from_shapes(PUBLISHED, {"duration_head": {"num_pooler_heads": 5}})
+    with pytest.raises(CheckpointError, match="lacks its mlp_hidden.weight"):
+        DurationHeadParams.from_shapes({n: shape for n, shape in PUBLISHED.items() if n != "mlp_hidden.weight"}, {})
 
 
 def test_sizes_and_names_of_published_files():
     """They say nothing of the head itself."""
-    assert DurationHeadParams.from_config({}) == DurationHeadParams()
-    config = {"transformer": {"cross_attention_dim": 48}, "duration_head": {"mlp_hidden": 20, "num_queries": 3}}
-    assert DurationHeadParams.from_config(config) == DurationHeadParams(48, queries=3, hidden_width=20)
-    names = DurationHead(PARAMS, device="meta").state_dict()
-    keys = [f"duration_head.{name}" for name in names] + ["transformer_blocks.0.attn1.to_q.weight"]
-    assert list(duration_head_key_map(keys).values()) == list(names)
+    assert DurationHeadParams.from_shapes(PUBLISHED, {}) == DurationHeadParams()
+    assert DurationHeadParams.from_shapes(shapes(PARAMS), {"duration_head": {"num_pooler_heads": 4}}) == PARAMS
+    file = {f"duration_head.{name}": TensorInfo("BF16", shape) for name, shape in PUBLISHED.items()}
+    keys = component_keys(file | {"transformer_blocks.0.attn1.to_k.weight": TensorInfo("BF16", (1, 1))})
+    assert list(keys) == [Component.DURATION_HEAD]
+    assert list(keys[Component.DURATION_HEAD].values()) == list(PUBLISHED)
