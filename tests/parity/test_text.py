@@ -271,6 +271,17 @@ def test_text_to_contexts(parity, rng, randomise):
         parity.check(f"audio context of {what}", VENDOR, audio, expected.audio_encoding, TOLERANCE)
 
 
+def diffusers_name(name: str) -> str:
+    """Of a connector's tensor."""
+    for ours, theirs in (
+        ("transformer_1d_blocks", "transformer_blocks"),
+        ("q_norm", "norm_q"),
+        ("k_norm", "norm_k"),
+    ):
+        name = name.replace(ours, theirs)
+    return name
+
+
 @pytest.mark.parametrize("version", ["2.3", "2.0"])
 def test_diffusers(parity, rng, randomise, version):
     from diffusers.pipelines.ltx2.connectors import LTX2TextConnectors
@@ -295,12 +306,10 @@ def test_diffusers(parity, rng, randomise, version):
         **{f"{name}_connector_attention_head_dim": p.head_dim for name, p in params.items()},
         **{f"{name}_gated_attn": p.gated for name, p in params.items()},
     ).eval()
-    state = {f"{name}_connector.{key}": t for name, c in connectors.items() for key, t in c.state_dict().items()}
     state = {
-        key.replace("transformer_1d_blocks", "transformer_blocks")
-        .replace("q_norm", "norm_q")
-        .replace("k_norm", "norm_k"): t
-        for key, t in state.items()
+        diffusers_name(f"{name}_connector.{key}"): tensor
+        for name, connector in connectors.items()
+        for key, tensor in connector.state_dict().items()
     }
     for key, tensor in extractor.state_dict().items():
         state[key.replace("aggregate_embed", "text_proj_in")] = tensor
