@@ -24,9 +24,10 @@ _HOMES = {
     "StagedLoRA": "request",
     "generate": "two_stage",
     "generate_sound": "sound_only",
-    "load_components": "loading",
-    "load_sound_components": "loading",
+    "load_components": "loading_components",
+    "load_sound_components": "loading_components",
     "named_sampler": "sampling.samplers",
+    "prompt_frames": "prompt_length",
     "write_film": "film",
 }
 __all__ = list(_HOMES)

@@ -11,8 +11,17 @@ from typing import Any
 
 from torch import Tensor
 
+from .diffusion_keys import is_gate, with_gates_folded
 from .errors import CheckpointError, VariantError
-from .generation import Generation, guessed_generation, marked_generation, stated_version, version_tuple
+from .generation import (
+    Generation,
+    gemma_source,
+    generation_by_look,
+    guessed_generation,
+    marked_generation,
+    stated_version,
+    version_tuple,
+)
 from .gguf_file import ENDING, GgufFile
 from .key_maps import STATISTICS_ALIASES, STATISTICS_NAMES, Component, KeyMap, component_keys, unrecognised
 from .other_forms import other_file
@@ -31,6 +40,7 @@ SECTIONS = {
     Component.AUDIO_CONNECTOR: "transformer",
     Component.VIDEO_ENCODER: "vae",
     Component.VIDEO_DECODER: "vae",
+    Component.DIFFUSION_DECODER: "vae",
     Component.AUDIO_ENCODER: "audio_vae",
     Component.AUDIO_DECODER: "audio_vae",
     Component.VOCODER: "vocoder",
@@ -50,8 +60,9 @@ _ADVICE = {
     Component.AUDIO_DECODER: "Choose the model's full checkpoint, or an audio VAE file beside this one.",
     Component.VOCODER: "Choose the model's full checkpoint, or an audio VAE file that includes the vocoder.",
     Component.UPSAMPLER: "Choose ltx-2.3-spatial-upscaler-x2-1.1.safetensors from latent_upscale_models.",
-    Component.GEMMA: "Choose a Gemma-3 12B file or folder from text_encoders.",
+    Component.GEMMA: "Choose a Gemma-3 12B file or folder from text_encoders, or for LTX-2.5 its Gemma-4 12B.",
     Component.TOKENIZER: "Choose a ComfyUI file of Gemma-3 12B, or a folder that has tokenizer.json.",
+    Component.DURATION_HEAD: "Choose LTX-2.5's duration head file.",
     Component.LORA: "Choose a LoRA from loras.",
 }
 
@@ -103,7 +114,7 @@ class Checkpoint:
                 generation = marked_generation(metadata, config if isinstance(config, Mapping) else {})
             except VariantError as error:
                 raise VariantError(f"Cannot use {path}: {error}") from None
-            generation = generation or guessed_generation(maps, tensors)
+            generation = generation or generation_by_look(path.name, maps, tensors)
         return cls(
             path,
             files,
@@ -173,13 +184,22 @@ class Checkpoint:
 
     @property
     def gemma_config(self) -> dict[str, Any] | None:
-        """The Hugging Face `config.json` beside a folder's shards; None for single files, whose shapes must do."""
+        """Gemma's Hugging Face config: `config.json` beside a folder's shards, `gemma_config` in a file's metadata.
+
+        None for single files without, whose shapes must do.  CheckpointError for one that cannot be read.
+        """
         if not self.path.is_dir():
-            return None
+            return _gemma_config(self.path, self.metadata)
         try:
-            return read_json(self.path / "config.json", "the Hugging Face config of Gemma-3")
+            return read_json(self.path / "config.json", "the Hugging Face config of Gemma")
         except FileNotFoundError:
             return None
+
+    @property
+    def gemma_version(self) -> str | None:
+        """The version of Gemma that a model was trained with, as it states it; see `gemma_source`."""
+        version = gemma_source(self.metadata).get("gemma_version")
+        return version if isinstance(version, str) else None
 
     def check_not_written_over(self) -> None:
         """CheckpointError if one of the files was; see `SafetensorsFile.check_not_written_over`."""
@@ -194,6 +214,8 @@ class Checkpoint:
         for name, alias in zip(STATISTICS_NAMES, STATISTICS_ALIASES, strict=True):
             if (info := tensors.pop(alias, None)) and component in _WITH_AUDIO_STATISTICS:
                 tensors.setdefault(name, info)
+        if component is Component.DIFFUSION_DECODER:
+            return {name: info for name, info in tensors.items() if not is_gate(name)}
         return tensors
 
     def require(self, *components: Component) -> None:
@@ -254,6 +276,8 @@ class Checkpoint:
         state = {name: tensors[key] for key, name in keys.items()}
         if component in _WITH_AUDIO_STATISTICS:
             state = backfill_audio_statistics(state, self.path)
+        if component is Component.DIFFUSION_DECODER:
+            state = with_gates_folded(state)
         return {name: tensor for name, tensor in state.items() if name not in STATISTICS_ALIASES}
 
 
@@ -314,6 +338,22 @@ def _read_config(path: Path, metadata: Mapping[str, str]) -> dict[str, Any] | st
         return f"The 'config' in the metadata of {path} is not valid JSON ({error}). {to_do}"
     if not isinstance(config, dict):
         return f"The 'config' in the metadata of {path} is not a JSON table. {to_do}"
+    return config
+
+
+def _gemma_config(path: Path, metadata: Mapping[str, str]) -> dict[str, Any] | None:
+    if "gemma_config" not in metadata:
+        return None
+    try:
+        config = json.loads(metadata["gemma_config"])
+    except (ValueError, RecursionError) as error:
+        config = f"no valid JSON ({error})"
+    if not isinstance(config, dict):
+        found = config if isinstance(config, str) else "no JSON table"
+        raise CheckpointError(
+            f"The 'gemma_config' in the metadata of {path} is {found}; expected Gemma's sizes. Use the text encoder as "
+            "its publisher released it."
+        )
     return config
 
 

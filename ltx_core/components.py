@@ -8,6 +8,7 @@ from torch import nn
 
 from .audio_vae.decoder import AudioDecoder
 from .audio_vae.encoder import AudioEncoder
+from .duration_head.model import DurationHead
 from .errors import CheckpointError, LTXError
 from .text.connector import EmbeddingsConnector
 from .text.encoder import TextEncoder
@@ -17,6 +18,7 @@ from .transformer.model import AVTransformer
 from .upsampler.model import LatentUpsampler
 from .variants import ModelVariant
 from .video_vae.decoder import VideoDecoder
+from .video_vae.diffusion_decoder import DiffusionVideoDecoder
 from .video_vae.encoder import VideoEncoder
 
 
@@ -25,8 +27,8 @@ class Components:
     """Everything that a run needs, loaded, on one device and of one model variant.
 
     Weights are in `dtype`, which is what is computed in; the vocoder's are in float32.  The audio encoder is there
-    for sounds that are given.  `replicas`: copies of the transformer on other GPUs, which share the work of both
-    stages.
+    for sounds that are given.  LTX-2.5 has two video decoders, of which either may be None, and a duration head.
+    `replicas`: copies of the transformer on other GPUs, which share the work of both stages.
     """
 
     variant: ModelVariant
@@ -39,10 +41,12 @@ class Components:
     transformer: AVTransformer
     video_encoder: VideoEncoder
     upsampler: LatentUpsampler
-    video_decoder: VideoDecoder
+    video_decoder: VideoDecoder | None
     audio_decoder: AudioDecoder
     vocoder: nn.Module
     audio_encoder: AudioEncoder | None = None
+    diffusion_decoder: DiffusionVideoDecoder | None = None
+    duration_head: DurationHead | None = None
     replicas: tuple[AVTransformer, ...] = ()
 
     def check(self) -> None:

@@ -11,7 +11,7 @@ from .checkpoint import SECTIONS, UPSAMPLER, Checkpoint, Component
 from .config_section import AS_PUBLISHED
 from .errors import CheckpointError, VariantError
 from .loading import build_module, module_of_config
-from .other_forms import is_gemma_4, other_form
+from .other_forms import other_form
 from .quantization import plain_shapes
 from .weights import differences
 
@@ -22,11 +22,6 @@ def check_form(part: Component, checkpoint: Checkpoint) -> None:
     What none of this is said of may still not fit.
     """
     names = checkpoint.key_maps[part]
-    if part is Component.GEMMA and is_gemma_4(names):
-        raise VariantError(
-            f"{checkpoint.path} is Gemma-4, LTX-2.5's text encoder; LTX-2.3 takes Gemma-3 12B. Choose "
-            "gemma_3_12B_it.safetensors, or its fp8 or fp4 version."
-        )
     if found := other_form(names):
         what, to_do = found
         raise CheckpointError(f"The {part.value} in {checkpoint.path} is {what}, which LTX Duo does not read. {to_do}")

@@ -2,13 +2,14 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from enum import Enum
 from typing import Any
 
 from .errors import VariantError
 from .key_maps import Component, KeyMap
 from .safetensors_file import TensorInfo
+from .text.keys import is_gemma_4
 
 
 class Generation(Enum):
@@ -72,7 +73,7 @@ def marked_generation(metadata: Mapping[str, str], config: Mapping[str, Any]) ->
     found: dict[str, Generation] = {}
     if "model_version" in metadata and (generation := generation_of_version(metadata["model_version"])):
         found[f"model_version {metadata['model_version']!r}"] = generation
-    if generation := _generation_of_gemma_source(metadata.get("gemma_source_checkpoint", "")):
+    if generation := _generation_of_gemma_source(metadata):
         found["gemma_source_checkpoint"] = generation
     sections = {"config": config, **{f"config.{name}": value for name, value in config.items()}}
     for name, section in sections.items():
@@ -87,7 +88,7 @@ def marked_generation(metadata: Mapping[str, str], config: Mapping[str, Any]) ->
 
 def stated_version(metadata: Mapping[str, str]) -> str | None:
     """What the file calls its version, as it stands there: `model_version`, or a text encoder's `ltx_version`."""
-    version = metadata.get("model_version") or _version_of_gemma_source(metadata.get("gemma_source_checkpoint", ""))
+    version = metadata.get("model_version") or _version_of_gemma_source(metadata)
     return version if version and version_tuple(version) else None
 
 
@@ -103,19 +104,24 @@ def named_generation(text: str) -> Generation | None:
     return by_minor.get(minor) if minor else {"19": Generation.V2_0, "22": Generation.V2_3}.get(size)
 
 
-def _generation_of_gemma_source(text: str) -> Generation | None:
-    version = _version_of_gemma_source(text)
+def _generation_of_gemma_source(metadata: Mapping[str, str]) -> Generation | None:
+    version = _version_of_gemma_source(metadata)
     return None if version is None else generation_of_version(version)
 
 
-def _version_of_gemma_source(text: str) -> str | None:
-    """Text encoder files since 2.5 name the model and the Gemma that they belong to, in a JSON table."""
-    try:
-        source = json.loads(text or "{}")
-    except (ValueError, RecursionError):
-        return None
-    version = source.get("ltx_version") if isinstance(source, dict) else None
+def _version_of_gemma_source(metadata: Mapping[str, str]) -> str | None:
+    version = gemma_source(metadata).get("ltx_version")
     return version if isinstance(version, str) else None
+
+
+def gemma_source(metadata: Mapping[str, str]) -> Mapping[str, Any]:
+    """`gemma_source_checkpoint`: files since 2.5 name the model (`ltx_version`) and the Gemma (`gemma_version`) that
+    they belong to; empty where a file does not."""
+    try:
+        source = json.loads(metadata.get("gemma_source_checkpoint") or "{}")
+    except (ValueError, RecursionError):
+        return {}
+    return source if isinstance(source, dict) else {}
 
 
 def guessed_generation(maps: Mapping[Component, KeyMap], tensors: Mapping[str, TensorInfo]) -> Generation | None:
@@ -123,6 +129,9 @@ def guessed_generation(maps: Mapping[Component, KeyMap], tensors: Mapping[str, T
     shapes = {component: {name: tensors[key].shape for key, name in keys.items()} for component, keys in maps.items()}
     for component, guess in (
         (Component.TRANSFORMER, _guess_transformer),
+        (Component.GEMMA, _guess_text_encoder),
+        (Component.DIFFUSION_DECODER, lambda _: Generation.V2_5),
+        (Component.DURATION_HEAD, lambda _: Generation.V2_5),
         (Component.TEXT_PROJECTION, _guess_projection),
         (Component.VIDEO_CONNECTOR, _guess_connector),
         (Component.AUDIO_CONNECTOR, _guess_connector),
@@ -132,6 +141,21 @@ def guessed_generation(maps: Mapping[Component, KeyMap], tensors: Mapping[str, T
         if component in shapes and (generation := guess(shapes[component])):
             return generation
     return None
+
+
+def generation_by_look(
+    name: str, maps: Mapping[Component, KeyMap], tensors: Mapping[str, TensorInfo]
+) -> Generation | None:
+    """As `guessed_generation`, and by the file's name where LTX-2.5 has the same parts as LTX-2.3."""
+    looks = guessed_generation(maps, tensors)
+    if shared_with_2_5(looks, maps) and named_generation(name) is Generation.V2_5:
+        return Generation.V2_5
+    return looks
+
+
+def shared_with_2_5(looks: Generation | None, parts: Collection[Component]) -> bool:
+    """Whether parts that look like LTX-2.3's may be LTX-2.5's just as well: all but the transformer."""
+    return looks is Generation.V2_3 and Component.TRANSFORMER not in parts
 
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -145,6 +169,11 @@ def _guess_transformer(shapes: Shapes) -> Generation | None:
     if "prompt_adaln_single.linear.weight" in shapes or "transformer_blocks.0.attn1.to_gate_logits.weight" in shapes:
         return Generation.V2_3
     return Generation.V2_0
+
+
+def _guess_text_encoder(shapes: Shapes) -> Generation | None:
+    # LTX-2.3 and LTX-2.0 share Gemma-3.
+    return Generation.V2_5 if is_gemma_4(shapes) else None
 
 
 def _guess_projection(shapes: Shapes) -> Generation | None:

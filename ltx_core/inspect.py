@@ -95,8 +95,8 @@ def inspect_file(path: str | Path, model: Checkpoint | None = None) -> tuple[Fil
         notes.append(f"{len(unknown):,} {kind} not used ({', '.join(unknown[:3])})")
     if Component.GEMMA in checkpoint.components - broken and usable.tokenizer_is_beside(checkpoint):
         notes.append("the tokenizer lies beside the weights")
-    if Component.GEMMA in checkpoint.components - broken and (size := gemma_params(checkpoint).size):
-        notes.append(f"it is Gemma-3 {size}" + ("" if size == "12B" else "; LTX-2.3 as published takes 12B"))
+    if Component.GEMMA in checkpoint.components - broken and (gemma := gemma_params(checkpoint)).size:
+        notes.append(f"it is {gemma.name}" + ("" if gemma.size == "12B" else "; LTX-2.3 as published takes 12B"))
     if _is_distilled_model(checkpoint):
         notes.append("by its name a distilled model, which runs 8 steps without guidance")
     report = FileReport(

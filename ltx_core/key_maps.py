@@ -7,6 +7,7 @@ and LoRAs.  Only names and shapes are looked at.
 from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 
+from .diffusion_keys import ANCHOR, PREVIEW, decoder_name
 from .lora_keys import is_lora
 from .safetensors_file import TensorInfo
 from .text.keys import gemma_key_map
@@ -23,11 +24,13 @@ class Component(Enum):
     TEXT_PROJECTION = "text projection"
     VIDEO_ENCODER = "video VAE encoder"
     VIDEO_DECODER = "video VAE decoder"
+    DIFFUSION_DECODER = "diffusion video decoder"
     AUDIO_ENCODER = "audio VAE encoder"
     AUDIO_DECODER = "audio VAE decoder"
     VOCODER = "vocoder"
     GEMMA = "Gemma text encoder"
     TOKENIZER = "tokenizer"
+    DURATION_HEAD = "duration head"
     UPSAMPLER = "latent upsampler"
     LORA = "LoRA"
 
@@ -39,6 +42,7 @@ CONNECTOR_PREFIXES = (*TRANSFORMER_PREFIXES[:-1], "text_encoders.", "")
 VAE_PREFIXES = ("vae.", "audio_vae.", "autoencoder.", "first_stage_model.", "first_stage_model.autoencoder.", "")
 PROJECTION_PREFIXES = ("text_embedding_projection.", "text_encoders.text_embedding_projection.")
 VOCODER_PREFIXES = ("vocoder.", "audio_vae.vocoder.", "first_stage_model.vocoder.")
+_DURATION_HEAD = "duration_head."
 STATISTICS = "per_channel_statistics."
 STATISTICS_NAMES = (STATISTICS + "mean-of-means", STATISTICS + "std-of-means")
 STATISTICS_ALIASES = ("latents_mean", "latents_std")
@@ -67,6 +71,7 @@ def component_keys(tensors: Mapping[str, TensorInfo]) -> dict[Component, KeyMap]
     maps.update(_vaes(tensors))
     maps[Component.VOCODER] = _vocoder(tensors)
     maps.update(_text_encoder(tensors))
+    maps[Component.DURATION_HEAD] = _strip(tensors, _DURATION_HEAD)
     maps[Component.UPSAMPLER] = _upsampler(tensors)
     return {component: keys for component, keys in maps.items() if keys}
 
@@ -81,6 +86,7 @@ def unrecognised(tensors: Iterable[str], maps: Mapping[Component, KeyMap]) -> tu
         and STATISTICS not in name
         and not name.endswith(_QUANTIZATION_MARK)
         and not (Component.GEMMA in maps and _beside_gemma(name))
+        and not (Component.DIFFUSION_DECODER in maps and f"decoder.{PREVIEW}" in name)
     )
 
 
@@ -128,6 +134,10 @@ def _vaes(tensors: Mapping[str, TensorInfo]) -> dict[Component, KeyMap]:
             }.get((side, dimensions))
             if component is not None and not maps.get(component):
                 maps[component] = _strip(tensors, f"{prefix}{side}.") | _statistics(tensors, prefix)
+        if f"{prefix}decoder.{ANCHOR}" in tensors:
+            own = _strip(tensors, f"{prefix}decoder.", lambda name: not name.startswith(PREVIEW))
+            named = {key: decoder_name(name) for key, name in own.items()}
+            maps.setdefault(Component.DIFFUSION_DECODER, named | _statistics(tensors, prefix))
     return maps
 
 
@@ -152,8 +162,15 @@ def _text_encoder(tensors: Mapping[str, TensorInfo]) -> dict[Component, KeyMap]:
     return {Component.GEMMA: keys, Component.TOKENIZER: tokenizer}
 
 
+_BESIDE_GEMMA = (
+    "vision_tower.", "vision_model.", "multi_modal_projector.", "lm_head.",
+    # Gemma-4's: how images and sound enter, under Hugging Face's and ComfyUI's names, and files kept as bytes.
+    "vision_embedder.", "embed_vision.", "embed_audio.", "audio_projector.", "hf_asset__",
+)  # fmt: skip
+
+
 def _beside_gemma(name: str) -> bool:
-    return any(part in name for part in ("vision_tower.", "vision_model.", "multi_modal_projector.", "lm_head."))
+    return any(part in name for part in _BESIDE_GEMMA)
 
 
 def _upsampler(tensors: Mapping[str, TensorInfo]) -> KeyMap:

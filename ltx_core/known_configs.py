@@ -74,6 +74,9 @@ def _sources(beside: Config, other: Checkpoint | None, generation: Generation | 
         yield str(known), _read(f"ltx-{known.value}.json")
         for config in _read(f"ltx-{known.value}-upsamplers.json"):
             yield str(known), {UPSAMPLER: config}
+    # LTX-2.5's transformer differs in what its own file says; the rest has the config of 2.3.
+    transformer = _read("ltx-2.3.json")["transformer"] | _read("ltx-2.5.json")["transformer"]
+    yield "LTX-2.5", {"transformer": transformer}
 
 
 def _beside(checkpoint: Checkpoint) -> tuple[Config, str]:

@@ -1,7 +1,6 @@
 """From files to modules in plain PyTorch: for use without ComfyUI, whose nodes load through its memory manager."""
 
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -9,27 +8,29 @@ import torch
 from torch import Tensor, nn
 
 from .audio_vae import AudioDecoder, AudioEncoder, AudioVAEParams
-from .checkpoint import Checkpoint, Component, common_generation
-from .components import Components, SoundComponents
-from .errors import CheckpointError, LTXError
-from .execution.replicas import replicate_where_it_fits
+from .checkpoint import Checkpoint, Component
+from .duration_head import DurationHead, DurationHeadParams
+from .errors import CheckpointError, VariantError
 from .gguf_file import GgufFile
 from .gguf_weights import expanded
 from .lora.names import CONNECTORS
 from .quantization import dequantize, marked_state, plain_shapes, quantization
 from .text.connector import EmbeddingsConnector
-from .text.encoder import ExtractorParams, TextEncoder
-from .text.gemma import GemmaModel
+from .text.encoder import ExtractorParams, TextEncoder, build_gemma
+from .text.gemma4_params import Gemma4Params
 from .text.gemma_params import GemmaParams
 from .text.gguf_vocabulary import check_vocabulary, gemma_tokenizer
+from .text.keys import is_gemma_4
 from .text.params import ConnectorParams, FeatureExtractorParams, FeatureExtractorV20Params, extractor_params
 from .text.tokenizer import GemmaTokenizer, tokenizer_file
 from .transformer.model import AVTransformer
 from .transformer.params import TransformerParams
 from .transformer.sound_only import of_sound, without_video
 from .upsampler import LatentUpsampler, UpsamplerParams
-from .variants import RUN_NAMES, is_run, kind_of_name, variant_of
+from .variants import Kind, variant_of
 from .video_vae import VideoDecoder, VideoEncoder, VideoVAEParams
+from .video_vae.diffusion_decoder import DiffusionVideoDecoder
+from .video_vae.diffusion_params import DiffusionDecoderParams
 from .vocoder.model import build_vocoder
 from .vocoder.params import VocoderParams
 from .weights import load_module
@@ -44,12 +45,16 @@ def build_module(checkpoint: Checkpoint, component: Component, **options: Any) -
     file has no config, or one that is not supported.
     """
     if component is Component.GEMMA:
-        return GemmaModel(gemma_params(checkpoint), **options)
+        return build_gemma(gemma_params(checkpoint), **options)
+    if component is Component.DURATION_HEAD:
+        return DurationHead(
+            DurationHeadParams.from_shapes(_shapes_in(checkpoint, component), checkpoint.own_config), **options
+        )
     return module_of_config(component, checkpoint.config_for(component), **options)
 
 
 def module_of_config(component: Component, config: Mapping[str, Any], **options: Any) -> nn.Module:
-    """The module that a config describes; Gemma and the text projection have none there."""
+    """The module that a config describes; Gemma, the text projection and the duration head have none there."""
     if component is Component.TRANSFORMER:
         return AVTransformer(TransformerParams.from_config(config), **options)
     if component in _CONNECTORS:
@@ -58,6 +63,8 @@ def module_of_config(component: Component, config: Mapping[str, Any], **options:
     if component in (Component.VIDEO_ENCODER, Component.VIDEO_DECODER):
         kind = VideoEncoder if component is Component.VIDEO_ENCODER else VideoDecoder
         return kind(VideoVAEParams.from_config(config), **options)
+    if component is Component.DIFFUSION_DECODER:
+        return DiffusionVideoDecoder(DiffusionDecoderParams.from_config(config), **options)
     if component in (Component.AUDIO_ENCODER, Component.AUDIO_DECODER):
         kind = AudioEncoder if component is Component.AUDIO_ENCODER else AudioDecoder
         return kind(AudioVAEParams.from_config(config), **options)
@@ -120,31 +127,44 @@ def weight_shapes(checkpoint: Checkpoint, component: Component) -> dict[str, tup
     return plain_shapes(checkpoint, component, _shapes(module))
 
 
-def gemma_params(checkpoint: Checkpoint) -> GemmaParams:
-    """Gemma's sizes: from the folder's config.json, or from the shapes in a single file."""
+def gemma_params(checkpoint: Checkpoint) -> GemmaParams | Gemma4Params:
+    """Gemma's sizes: from its config, or else from the shapes in a single file."""
     checkpoint.require(Component.GEMMA)
+    shapes = _shapes_in(checkpoint, Component.GEMMA)
+    params = Gemma4Params if is_gemma_4(shapes) else GemmaParams
     config = checkpoint.gemma_config
-    if config is not None:
-        return GemmaParams.from_hf_config(config)
-    return GemmaParams.from_shapes({name: info.shape for name, info in checkpoint.tensors(Component.GEMMA).items()})
+    return params.from_shapes(shapes) if config is None else params.from_hf_config(config)
 
 
 def text_encoder_module(gemma: Checkpoint, projection: Checkpoint, **options: Any) -> TextEncoder:
     """Gemma and the text projection, without weights.  CheckpointError when they were not made for each other."""
     params = gemma_params(gemma)
     projection.require(Component.TEXT_PROJECTION)
+    _check_family(gemma, projection)
     states = params.layers + 1
     tensors = projection.tensors(Component.TEXT_PROJECTION)
     single = "aggregate_embed.weight" in tensors
     width = tensors["aggregate_embed.weight" if single else "video_aggregate_embed.weight"].shape[-1]
     if width != params.hidden_size * states:
-        what = f"Gemma-3 {params.size}" if params.size else "the text encoder"
+        what = params.name or "the text encoder"
         raise CheckpointError(
             f"The text projection in {projection.path} takes {width:,} values a token, but {what} in {gemma.path} "
             f"gives {params.hidden_size * states:,} ({states} states of {params.hidden_size:,}). Choose the text "
-            "encoder that the checkpoint was made with: Gemma-3 12B (188,160) for the official files."
+            "encoder that the checkpoint was made with: Gemma 12B (188,160) for the official files."
         )
     return TextEncoder(params, projection_params(projection, params.hidden_size, states), **options)
+
+
+def _check_family(gemma: Checkpoint, projection: Checkpoint) -> None:
+    """The same sizes are no sign: Gemma-4 12B is as wide and deep as Gemma-3 12B."""
+    wanted = variant_of(Kind.DEV, projection.generation)
+    found = 4 if is_gemma_4(gemma.tensors(Component.GEMMA)) else 3
+    if projection.generation is not None and found != wanted.gemma:
+        raise VariantError(
+            f"{gemma.path} is Gemma-{found}, but the text projection in {projection.path} is of "
+            f"{projection.generation_name}, which reads prompts with Gemma-{wanted.gemma}. Choose "
+            f"{wanted.files.text_encoder} as text encoder, or the text projection of the model that this one is for."
+        )
 
 
 def projection_params(projection: Checkpoint, hidden_size: int, states: int) -> ExtractorParams:
@@ -227,121 +247,6 @@ def _check_gguf_tokenizer(gemma: Checkpoint, file: GgufFile) -> None:
         ) from None
 
 
-def load_components(
-    checkpoint: str | os.PathLike[str],
-    gemma: str | os.PathLike[str],
-    upsampler: str | os.PathLike[str],
-    *,
-    dtype: torch.dtype = torch.bfloat16,
-    device: torch.device | str | None = None,
-    more_devices: Sequence[torch.device | str] = (),
-) -> Components:
-    """All of a two-stage run at once, from a single-file checkpoint, a Gemma file or folder, and an upsampler.
-
-    `device` None: CUDA where there is one, else the CPU.  Everything is in memory together: the 22B model takes about
-    70 GB in bfloat16, and the layers that a LoRA changes once more in host memory while it is laid over them.
-    `more_devices`: further GPUs, each of which takes a copy of the transformer (38 GB) and shares the work of both
-    stages; one without room for it is named in the log and left out.
-    LTXError where the files do not belong together, or a device cannot be used, before weights are read.
-    """
-    device, others = _device(device), [_device(own) for own in more_devices]
-    _check_dtype(dtype)
-    main, text, upscale = _opened(
-        (checkpoint, _OF_CHECKPOINT), (gemma, (Component.GEMMA,)), (upsampler, (Component.UPSAMPLER,))
-    )
-    placement = {"dtype": dtype, "device": device}
-    hears = Component.AUDIO_ENCODER in main.components
-    transformer = load_component(main, Component.TRANSFORMER, **placement)
-    return Components(
-        variant=variant_of(kind_of_name(main.path.name), main.generation),
-        dtype=dtype,
-        device=device,
-        tokenizer=load_tokenizer(text),
-        text_encoder=load_text_encoder(text, main, **placement),
-        video_connector=load_component(main, Component.VIDEO_CONNECTOR, **placement),
-        audio_connector=load_component(main, Component.AUDIO_CONNECTOR, **placement),
-        transformer=transformer,
-        video_encoder=load_component(main, Component.VIDEO_ENCODER, **placement),
-        upsampler=load_component(upscale, Component.UPSAMPLER, **placement),
-        video_decoder=load_component(main, Component.VIDEO_DECODER, **placement),
-        audio_decoder=load_component(main, Component.AUDIO_DECODER, **placement),
-        vocoder=load_component(main, Component.VOCODER, **placement),
-        audio_encoder=load_component(main, Component.AUDIO_ENCODER, **placement) if hears else None,
-        replicas=replicate_where_it_fits(transformer, others),
-    )
-
-
-def load_sound_components(
-    checkpoint: str | os.PathLike[str],
-    gemma: str | os.PathLike[str],
-    *,
-    dtype: torch.dtype = torch.bfloat16,
-    device: torch.device | str | None = None,
-) -> SoundComponents:
-    """What a sound without a picture needs, as `load_components`; of the transformer only the sound's layers are read.
-
-    Those take 6.6 GB of LTX-2.3 in bfloat16, instead of 38; Gemma takes 24.
-    """
-    device = _device(device)
-    _check_dtype(dtype)
-    main, text = _opened((checkpoint, _OF_SOUND), (gemma, (Component.GEMMA,)))
-    placement = {"dtype": dtype, "device": device}
-    hears = Component.AUDIO_ENCODER in main.components
-    return SoundComponents(
-        variant=variant_of(kind_of_name(main.path.name), main.generation),
-        dtype=dtype,
-        device=device,
-        tokenizer=load_tokenizer(text),
-        text_encoder=load_text_encoder(text, main, **placement),
-        audio_connector=load_component(main, Component.AUDIO_CONNECTOR, **placement),
-        transformer=load_sound_transformer(main, **placement),
-        audio_decoder=load_component(main, Component.AUDIO_DECODER, **placement),
-        vocoder=load_component(main, Component.VOCODER, **placement),
-        audio_encoder=load_component(main, Component.AUDIO_ENCODER, **placement) if hears else None,
-    )
-
-
-_OF_SOUND = (
-    Component.TRANSFORMER,
-    Component.TEXT_PROJECTION,
-    Component.AUDIO_CONNECTOR,
-    Component.AUDIO_DECODER,
-    Component.VOCODER,
-)
-_OF_CHECKPOINT = (*_OF_SOUND, Component.VIDEO_CONNECTOR, Component.VIDEO_ENCODER, Component.VIDEO_DECODER)
-
-
-def _check_dtype(dtype: torch.dtype) -> None:
-    if not dtype.is_floating_point or dtype.itemsize < 2:
-        raise LTXError(f"dtype is {dtype}, expected what can be computed in: torch.bfloat16 or torch.float32.")
-
-
-def _opened(*wanted: tuple[str | os.PathLike[str], Sequence[Component]]) -> list[Checkpoint]:
-    """Files that belong together, each with the components that it must have."""
-    files = [Checkpoint.open(path) for path, _ in wanted]
-    common_generation(*files)
-    for file in files:
-        if not is_run(file.generation):
-            raise CheckpointError(
-                f"{file.path} is of {file.generation_name}, which this engine does not run. Use one of {RUN_NAMES}."
-            )
-    for file, (_, components) in zip(files, wanted, strict=True):
-        file.require(*components)
-    return files
-
-
-def _device(device: torch.device | str | None) -> torch.device:
-    try:
-        device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device is None else device)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise LTXError(
-            f"device is {str(device)!r}, which cannot be used here ({str(error).splitlines()[0]}). Use 'cuda' where "
-            "torch sees a GPU, else 'cpu'."
-        ) from None
-    return device
-
-
 def _loaded(
     module: nn.Module, checkpoint: Checkpoint, component: Component, dtype: torch.dtype, device: torch.device | str
 ) -> nn.Module:
@@ -356,6 +261,10 @@ def _plain_weights(
     shapes = plain_shapes(checkpoint, component, _shapes(module))
     state = expanded(checkpoint, component, marked_state(checkpoint, component), dtype)
     return dequantize(state, dtype, source=checkpoint.path, shapes=shapes)
+
+
+def _shapes_in(checkpoint: Checkpoint, component: Component) -> dict[str, tuple[int, ...]]:
+    return {name: info.shape for name, info in checkpoint.tensors(component).items()}
 
 
 def _shapes(module: nn.Module | None) -> dict[str, tuple[int, ...]]:

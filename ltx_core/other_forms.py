@@ -71,10 +71,6 @@ def other_file(names: Collection[str]) -> tuple[str, str] | None:
     return None
 
 
-def is_gemma_4(names: Collection[str]) -> bool:
-    return _TEXT_ENCODERS[0][0](names)
-
-
 def _prefix_of_transformer(names: Collection[str]) -> str | None:
     anchor = "transformer_blocks.0.attn1.to_q.weight"
     return next((name.removesuffix(anchor) for name in names if name.endswith("." + anchor)), None)

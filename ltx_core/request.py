@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from torch import Tensor
 
@@ -65,7 +66,8 @@ class Request:
     """What to make: `geometry` is the final one, at which stage one works where it is the only one (`one_stage`).  What
     is None is as the model's variant has it; without `tiling` the video is decoded whole.  With a `sound` the video is
     made to it, and the film has that sound as it is given.  Of a `film` that part is made anew which it says, and the
-    rest comes out as it is given.  `references` are what an IC-LoRA reads, `voice` what an ID-LoRA does.
+    rest comes out as it is given.  `sampler` also samples a stage two that has none of its own.  `references` are what
+    an IC-LoRA reads, `voice` what an ID-LoRA does.  `video_decoder` None: the convolutional one where it is loaded.
 
     LTXError for what no model could make.
     """
@@ -80,6 +82,7 @@ class Request:
     stage_one_sigmas: Tensor | None = None
     stage_two_sigmas: Tensor | None = None
     sampler: Sampler | None = None
+    stage_two_sampler: Sampler | None = None
     tiling: Tiling | None = None
     stage_one_sound: bool | None = None
     sound: GivenSound | None = None
@@ -87,16 +90,19 @@ class Request:
     one_stage: bool = False
     references: Sequence[GivenReference] = ()
     voice: GivenVoice | None = None
+    video_decoder: Literal["conv", "diffusion"] | None = None
 
     def __post_init__(self):
         g = self.geometry
         if not self.one_stage:
             check_two_stage(g.width, g.height, g.frames, g.fps)
-        elif self.stage_two_sigmas is not None or self.stage_one_sound is False:
+        elif self.stage_two_sigmas is not None or self.stage_two_sampler or self.stage_one_sound is False:
             raise LTXError(
-                "The request asks for one stage, but also for stage two's sigmas or sound. Leave stage_two_sigmas and "
-                "stage_one_sound out, or one_stage."
+                "The request asks for one stage, but also for stage two's sigmas, sampler or sound. Leave "
+                "stage_two_sigmas, stage_two_sampler and stage_one_sound out, or one_stage."
             )
+        if self.video_decoder not in (None, "conv", "diffusion"):
+            raise LTXError(f"video_decoder is {self.video_decoder!r}, expected 'conv', 'diffusion' or None.")
         resolve_frames([given.frame for given in self.images], g.frames)
         if self.sound is not None:
             self.sound.check(g.frames, g.fps)
@@ -119,12 +125,14 @@ class Request:
         """The same request with what it left to the variant; LTXError for steps that the model does not have."""
         if self.stage_one_sigmas is None:
             check_steps_of_model(self.steps, variant, "stage_one_sigmas")
+        one, two = variant.samplers(self.seed)
         given = {
             "negative_prompt": variant.negative_prompt,
             "guidance": variant.guidance,
             "stage_one_sigmas": variant.stage_one_schedule(self.steps),
             "stage_two_sigmas": None if self.one_stage else variant.stage_two_schedule(),
-            "sampler": variant.sampler,
+            "sampler": one,
+            "stage_two_sampler": None if self.one_stage else self.sampler or two,
             "stage_one_sound": variant.stage_one_sound or self.one_stage,
         }
         filled = replace(self, **{name: value for name, value in given.items() if getattr(self, name) is None})

@@ -71,7 +71,7 @@ class SoundRequest:
         given = {
             "negative_prompt": variant.negative_prompt,
             "sigmas": variant.stage_one_schedule(self.steps),
-            "sampler": variant.sampler,
+            "sampler": variant.samplers(self.seed)[0],
         }
         filled = replace(self, **{name: value for name, value in given.items() if getattr(self, name) is None})
         guidance = variant.guidance_for(self.guidance)

@@ -52,6 +52,7 @@ from .transformer.model import AVTransformer
 from .upsampler.model import LatentUpsampler, upsample_latent
 from .variants import ModelVariant
 from .video_vae.decoder import VideoDecoder
+from .video_vae.diffusion_tiling import decode_by_diffusion
 from .video_vae.encoder import VideoEncoder
 from .video_vae.tiling import Tiling, decode_tiled, decode_whole
 
@@ -232,14 +233,14 @@ def generate(
         )
 
     if r.one_stage:
-        return _decoded(c, r, first, None, reporter)
+        return _decoded(c, r, first, None, generator, reporter)
     larger = upsample(c.upsampler, c.video_encoder, first, reporter)
     video = _given_video(c, r, r.geometry, placement, reporter)
     again = [given for given in r.references if given.stage_two]
     conditions = _shown(c, r, r.geometry, again, loras, placement, reporter)
     stage = stage_two(
         r.geometry, larger, r.stage_two_sigmas, conditions=conditions, video=video, audio=audio, voice=voice,
-        sampler=r.sampler,
+        sampler=r.stage_two_sampler,
     )  # fmt: skip
     contexts = _connected(c, features, two)
     with _transformer(c, two, reporter) as model:
@@ -247,18 +248,31 @@ def generate(
             model, stage, contexts, generator, **placement, reporter=reporter, run_blocks=BlockGraphs(reporter)
         )
 
-    return _decoded(c, r, first, second, reporter)
+    return _decoded(c, r, first, second, generator, reporter)
 
 
-def _decoded(c: Components, r: Request, first: AVLatent, second: AVLatent | None, reporter: Reporter) -> Result:
-    """Frames and sound of the stages' latents, with what of a film comes out as it is given."""
-    frames = decode_video(c.video_decoder, (second or first).video, r.tiling, reporter)
+def _decoded(
+    c: Components, r: Request, first: AVLatent, second: AVLatent | None, generator: torch.Generator, reporter: Reporter
+) -> Result:
+    """Frames and sound of the stages' latents, with what of a film comes out as it is given.
+
+    The diffusion decoder draws on from the stages' generator.
+    """
+    video = (second or first).video
+    if _by_diffusion(c, r):
+        frames = decode_by_diffusion(c.diffusion_decoder, video, generator, r.tiling, reporter)
+    else:
+        frames = decode_video(c.video_decoder, video, r.tiling, reporter)
     if r.film is not None:
         frames = splice_frames(r.film, frames, reporter)
     latent = first.audio if r.stage_one_sound else second.audio
     heard = _heard(c, r, latent, len(frames), reporter)
     sound = (None, None) if heard is None else (heard.waveform[None], heard.sample_rate)
     return Result(frames, r.geometry.fps, *sound, first, second)
+
+
+def _by_diffusion(c: Components, r: Request) -> bool:
+    return r.video_decoder == "diffusion" or (r.video_decoder is None and c.video_decoder is None)
 
 
 def _given_video(c: Components, r: Request, geometry: LatentGeometry, placement: dict, reporter: Reporter):
@@ -375,6 +389,11 @@ def _check(components: Components, request: Request, loras: Sequence[StagedLoRA]
         raise CheckpointError(
             "The request gives a sound, but the components have no audio VAE encoder. Load them from a checkpoint that "
             f"has one, such as {components.variant.files.checkpoint}."
+        )
+    if (components.diffusion_decoder if _by_diffusion(components, request) else components.video_decoder) is None:
+        raise CheckpointError(
+            f"The request asks for the {request.video_decoder} video decoder, which the components have not. Load the "
+            "file that has it among the parts, or leave video_decoder out."
         )
     for given in request.images:
         check_image(given.image)

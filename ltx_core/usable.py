@@ -11,6 +11,7 @@ from functools import lru_cache
 from .checkpoint import Checkpoint, Component, common_generation
 from .errors import CheckpointError, LTXError, VariantError
 from .fit import check_fit, check_form
+from .generation import Generation, shared_with_2_5
 from .gguf_file import GgufFile
 from .known_configs import completed
 from .loading import check_tokenizer, load_tokenizer, projection_params, text_encoder_module
@@ -105,9 +106,10 @@ def check_generation(checkpoint: Checkpoint) -> None:
             f"{checkpoint.path} is of {checkpoint.generation_name}, which these nodes do not run: they run "
             f"{RUN_NAMES}. Choose a file of one of them, such as {variant_of(Kind.DEV).files.checkpoint}."
         )
-    # Parts of LTX-2.5 look like those of 2.3.
-    looks = checkpoint.look_of_tensors
-    if looks in RUN and checkpoint.generation not in (None, looks):
+    looks, stated = checkpoint.look_of_tensors, checkpoint.generation
+    if stated is Generation.V2_5 and shared_with_2_5(looks, checkpoint.components):
+        return
+    if looks in RUN and stated not in (None, looks):
         raise VariantError(
             f"{checkpoint.path} says that it is of {checkpoint.generation_name}, but its tensors are those of {looks}. "
             "Use the file as its publisher released it."
@@ -228,6 +230,7 @@ _CHECKS: Mapping[Component, Callable[[Checkpoint, Component], None]] = {
     Component.TEXT_PROJECTION: _check_projection,
     Component.VIDEO_ENCODER: _check_vae,
     Component.VIDEO_DECODER: _check_vae,
+    Component.DIFFUSION_DECODER: _check_vae,
     Component.AUDIO_ENCODER: _check_vae,
     Component.AUDIO_DECODER: _check_vae,
     Component.UPSAMPLER: _check_upsampler,

@@ -1,10 +1,10 @@
 """Writes a small LTX-2.3: random weights, fixed seed, the official files' layout and metadata.
 
-    python scripts/small_model.py OUT_DIR --tokenizer DIR [--seed N] [--also-2.0]
+    python scripts/small_model.py OUT_DIR --tokenizer DIR [--seed N] [--also-2.0] [--also-2.5]
 
 OUT_DIR gets the folders of ComfyUI's models folder: checkpoints, latent_upscale_models, loras, text_encoders.  DIR
 holds Gemma-3's tokenizer.json and tokenizer_config.json.  With --also-2.0 a small LTX-2.0 lies beside it, for the same
-text encoder.  The same seed gives the same bytes.
+text encoder, with --also-2.5 a small LTX-2.5, in a file for each part.  The same seed gives the same bytes.
 """
 
 import argparse
@@ -33,15 +33,19 @@ def main() -> int:
     parser.add_argument("--tokenizer", type=Path, required=True, metavar="DIR", help="folder with tokenizer.json")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--also-2.0", dest="also_2_0", action="store_true", help="a small LTX-2.0 beside it")
+    parser.add_argument("--also-2.5", dest="also_2_5", action="store_true", help="a small LTX-2.5 beside it")
     options = parser.parse_args()
     load_pack()
     write = importlib.import_module("ltx_duo.scripts.small_model_parts.write")
+    split = importlib.import_module("ltx_duo.scripts.small_model_parts.write_split")
     sizes = importlib.import_module("ltx_duo.scripts.small_model_parts.sizes")
     start = time.monotonic()
     try:
         paths = write.write_small_model(options.folder, options.tokenizer, options.seed)
         if options.also_2_0:
             paths += write.write_model_files(options.folder, sizes.ltx_2_0(), options.seed)
+        if options.also_2_5:
+            paths += split.write_split_files(options.folder, sizes.ltx_2_5(), options.tokenizer, options.seed)
     except FileNotFoundError as error:
         parser.error(str(error))
     for path in paths:

@@ -149,9 +149,11 @@ class TokenSplit:
 def divide_tokens(video: ModalityInput, count: int) -> list[ModalityInput]:
     """The input in `count` parts of nearly as many tokens; timesteps are (B, T).  A bias is of all tokens and stays."""
     tokens, times = (x.tensor_split(count, dim=1) for x in (video.tokens, video.timesteps))
+    marked = video.single_frames
+    marks = (None,) * count if marked is None else marked.tensor_split(count)
     return [
-        replace(video, tokens=own, timesteps=time, rope=rope)
-        for own, time, rope in zip(tokens, times, _divided_rope(video.rope, count), strict=True)
+        replace(video, tokens=own, timesteps=time, rope=rope, single_frames=marks_of_own)
+        for own, time, rope, marks_of_own in zip(tokens, times, _divided_rope(video.rope, count), marks, strict=True)
     ]
 
 

@@ -14,7 +14,9 @@ def linear_gelu(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
     In half precision on a GPU the matrix product's own epilogue applies it, before anything is rounded.
     """
-    if x.is_cuda and bias is not None and x.dtype in (torch.bfloat16, torch.float16) and not torch.is_grad_enabled():
+    if x.is_cuda and x.dtype in (torch.bfloat16, torch.float16) and not torch.is_grad_enabled():
+        if bias is None:
+            bias = weight.new_zeros(weight.shape[0])  # the epilogue has no form without
         flat = torch._addmm_activation(bias, x.flatten(0, -2), weight.t(), use_gelu=True)
         return flat.view(*x.shape[:-1], -1)
     return F.gelu(F.linear(x, weight, bias), approximate="tanh")

@@ -32,6 +32,7 @@ class Denoiser:
     passes: tuple[GuidancePass, ...]
     ropes: tuple[ModalityRope | None, ModalityRope | None]
     run_blocks: BlockRunner
+    single_frames: Tensor | None
     biases: tuple[Tensor | None, ...] = (None, None)
     unreferenced: Unreferenced | None = None
 
@@ -45,9 +46,10 @@ class Denoiser:
         """
         if last is not None and self.guidance.skips(step):
             return tuple(last)
+        marks = (self.single_frames, None)
         inputs = [
-            None if m is None else replace(_model_input(m, sigma, rope), bias=bias)
-            for m, rope, bias in zip((state.video, state.audio), self.ropes, self.biases, strict=True)
+            None if m is None else replace(_model_input(m, sigma, rope, mark), bias=bias)
+            for m, rope, mark, bias in zip((state.video, state.audio), self.ropes, marks, self.biases, strict=True)
         ]
         velocities = self._velocities(*inputs)
         without = None if self.unreferenced is None else self._without_reference(*inputs)
@@ -99,7 +101,16 @@ def guided_denoiser(
     ropes = model.rope_tables(*(None if own is None else own.positions for own in both), reporter)
     biases = [None if m is None or m.attention is None else m.attention.bias(m.latent.dtype) for m in both]
     unreferenced = _unreferenced(model, state, guidance, reporter)
-    return Denoiser(model, guidance, tuple(needed), ropes, run_blocks or InOrder(reporter), tuple(biases), unreferenced)
+    return Denoiser(
+        model,
+        guidance,
+        tuple(needed),
+        ropes,
+        run_blocks or InOrder(reporter),
+        _single_frames(state),
+        tuple(biases),
+        unreferenced,
+    )
 
 
 def _unreferenced(model: AVTransformer, state: AVState, guidance: Guidance, reporter: Reporter) -> Unreferenced | None:
@@ -109,11 +120,25 @@ def _unreferenced(model: AVTransformer, state: AVState, guidance: Guidance, repo
     return Unreferenced(own, model.rope_tables(None, state.audio.positions[:, :, :own], reporter)[1])
 
 
-def _model_input(state: ModalityState, sigma: Tensor, rope: ModalityRope) -> ModalityInput:
+def _single_frames(state: AVState) -> Tensor | None:
+    """The video tokens (T,) bool that stand for one pixel frame: latent frame 0.  Only LTX-2.5 looks at them.
+
+    Appended images and references stay unmarked, as in the vendor's v1.2, which marks beside it only keyframes that
+    are generated.
+    """
+    if state.video is None:
+        return None
+    places = torch.arange(state.video.latent.shape[1], device=state.video.latent.device)
+    return places < state.geometry.frame_tokens
+
+
+def _model_input(
+    state: ModalityState, sigma: Tensor, rope: ModalityRope, single_frames: Tensor | None
+) -> ModalityInput:
     # What is given as a whole has no noise anywhere: the other modality reads its sigma too.
     sigma = torch.zeros_like(sigma) if state.frozen else sigma
     sigmas = sigma.to(state.latent.device).expand(state.latent.shape[0])
-    return ModalityInput(tokens=state.latent, timesteps=state.timesteps(sigmas), sigma=sigmas.float(), rope=rope)
+    return ModalityInput(state.latent, state.timesteps(sigmas), sigmas.float(), rope, single_frames=single_frames)
 
 
 def _x0(modality: ModalityInput, velocity: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ class ConnectorBlock(nn.Module):
             dtype=dtype,
             device=device,
         )
-        self.ff = FeedForward(params.width, ops=ops, dtype=dtype, device=device)
+        self.ff = FeedForward(params.width, bias=params.feed_forward_bias, ops=ops, dtype=dtype, device=device)
 
     def forward(self, x: Tensor, rope: RotaryTable) -> Tensor:
         x = x + self.attn1(rms_norm(x, self.norm_eps), rope=rope)

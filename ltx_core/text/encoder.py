@@ -10,6 +10,8 @@ from ..transformer.attention import AttentionFunction, scaled_dot_product
 from .feature_extractor import FeatureExtractor
 from .feature_extractor_v20 import FeatureExtractorV20
 from .gemma import GemmaModel
+from .gemma4 import Gemma4Model
+from .gemma4_params import Gemma4Params
 from .gemma_params import GemmaParams
 from .params import FeatureExtractorParams, FeatureExtractorV20Params
 from .tokenizer import MAX_LENGTH
@@ -23,12 +25,17 @@ def build_feature_extractor(params: ExtractorParams, **options: Any) -> FeatureE
     return kind(params, **options)
 
 
+def build_gemma(params: GemmaParams | Gemma4Params, **options: Any) -> GemmaModel | Gemma4Model:
+    """The language model that `params` describe, called alike; `options` as those of the models."""
+    return (Gemma4Model if isinstance(params, Gemma4Params) else GemmaModel)(params, **options)
+
+
 class TextEncoder(nn.Module):
-    """`gemma` and `feature_extractor`, as submodules of these names; which projection follows from its params."""
+    """`gemma` and `feature_extractor`, as submodules of these names; which ones they are follows from their params."""
 
     def __init__(
         self,
-        gemma: GemmaParams,
+        gemma: GemmaParams | Gemma4Params,
         projection: ExtractorParams,
         *,
         attention: AttentionFunction = scaled_dot_product,
@@ -39,7 +46,7 @@ class TextEncoder(nn.Module):
     ):
         super().__init__()
         factory = {"ops": ops, "dtype": dtype, "device": device}
-        self.gemma = GemmaModel(gemma, attention=attention, compute_dtype=compute_dtype, **factory)
+        self.gemma = build_gemma(gemma, attention=attention, compute_dtype=compute_dtype, **factory)
         self.feature_extractor = build_feature_extractor(projection, **factory)
 
     def features(self, ids: Tensor, reporter: Reporter = SILENT) -> tuple[Tensor, Tensor]:

@@ -63,12 +63,12 @@ class GemmaAttention(nn.Module):
 class GemmaMLP(nn.Module):
     """GELU-gated network (tanh form of GELU)."""
 
-    def __init__(self, params: GemmaParams, *, ops, dtype, device):
+    def __init__(self, hidden_size: int, intermediate_size: int, *, ops, dtype, device):
         super().__init__()
         factory = {"bias": False, "dtype": dtype, "device": device}
-        self.gate_proj = ops.Linear(params.hidden_size, params.intermediate_size, **factory)
-        self.up_proj = ops.Linear(params.hidden_size, params.intermediate_size, **factory)
-        self.down_proj = ops.Linear(params.intermediate_size, params.hidden_size, **factory)
+        self.gate_proj = ops.Linear(hidden_size, intermediate_size, **factory)
+        self.up_proj = ops.Linear(hidden_size, intermediate_size, **factory)
+        self.down_proj = ops.Linear(intermediate_size, hidden_size, **factory)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.down_proj(F.gelu(self.gate_proj(x), approximate="tanh") * self.up_proj(x))
@@ -81,7 +81,7 @@ class GemmaLayer(nn.Module):
         super().__init__()
         factory = {"dtype": dtype, "device": device}
         self.self_attn = GemmaAttention(params, attention=attention, ops=ops, **factory)
-        self.mlp = GemmaMLP(params, ops=ops, **factory)
+        self.mlp = GemmaMLP(params.hidden_size, params.intermediate_size, ops=ops, **factory)
         self.input_layernorm = GemmaRMSNorm(params.hidden_size, eps=params.norm_eps, **factory)
         self.post_attention_layernorm = GemmaRMSNorm(params.hidden_size, eps=params.norm_eps, **factory)
         self.pre_feedforward_layernorm = GemmaRMSNorm(params.hidden_size, eps=params.norm_eps, **factory)
@@ -125,10 +125,7 @@ class GemmaModel(nn.Module):
         Only distances between positions matter, but their rounding depends on where they begin: `first_position` sets
         them where a padded reference has them.
         """
-        x = self.embed_tokens(ids)
-        x = x.to(self.compute_dtype or x.dtype)
-        # Rounded to the activations' dtype as in the reference: 62.0, not 61.97, for the 12B model in bfloat16.
-        x = x * torch.tensor(self.params.hidden_size**0.5, dtype=x.dtype).item()
+        x = scaled_embeddings(self.embed_tokens(ids), self.compute_dtype)
         tokens = ids.shape[1]
         positions = torch.arange(first_position, first_position + tokens, dtype=torch.float32, device=x.device)
         global_rope = gemma_rope(self.params.global_rope, positions, self.params.head_dim)
@@ -144,13 +141,22 @@ class GemmaModel(nn.Module):
         return states
 
 
+def scaled_embeddings(embeddings: Tensor, dtype: torch.dtype | None) -> Tensor:
+    """Embeddings (B, T, hidden) times sqrt(hidden), in `dtype` or else their own."""
+    x = embeddings.to(dtype or embeddings.dtype)
+    # Rounded to the activations' dtype as in the reference: 62.0, not 61.97, for the 12B model in bfloat16.
+    return x * torch.tensor(x.shape[-1] ** 0.5, dtype=x.dtype).item()
+
+
 def gemma_rope(rope: GemmaRope, positions: Tensor, head_dim: int) -> Rotation:
-    """Table (1, 1, T, head_dim/2) float32: the angle at position p is p / (factor * theta^(2k / head_dim)).
+    """Table (1, 1, T, head_dim/2) float32: the angle at position p is p / (factor * theta^(2k / head_dim)), and 0 for
+    channels that do not turn.
 
     In float32 throughout: angles reach a thousand radians, where other rounding than the reference's would show.
     """
     exponents = torch.arange(0, head_dim, 2, dtype=torch.float32, device=positions.device) / head_dim
     frequencies = 1.0 / rope.theta**exponents / rope.factor
+    frequencies[int(rope.turned * head_dim // 2) :] = 0
     angles = positions[:, None] * frequencies
     return Rotation(angles.cos()[None, None], angles.sin()[None, None])
 

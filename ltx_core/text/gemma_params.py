@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 from ..config_section import AS_PUBLISHED, Section
 from ..errors import CheckpointError
@@ -16,16 +17,20 @@ _FIXED = {
 }
 # Width and layers of the Gemma-3 models.
 _SIZES = {(640, 18): "270M", (1152, 26): "1B", (2560, 34): "4B", (3840, 48): "12B", (5376, 62): "27B"}
-_FILE = "The text encoder's config.json"
+CONFIG_FILE = "The text encoder's config.json"
 _OTHER_GEMMA = "LTX-2 was trained with Gemma-3 12B as Google released it: use that."
 
 
 @dataclass(frozen=True)
 class GemmaRope:
-    """Rotary positions of one kind of layer: base frequency, and the factor that positions are divided by."""
+    """Rotary positions of one kind of layer: base frequency, and the factor that positions are divided by.
+
+    turned: the share of a head's channels that turn at all; the rest, of the lowest frequencies, stay (Gemma-4).
+    """
 
     theta: float
     factor: float = 1.0
+    turned: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,11 @@ class GemmaParams:
         """What Google calls a Gemma-3 of this width and depth, such as "12B"; None for any other."""
         return _SIZES.get((self.hidden_size, self.layers))
 
+    @property
+    def name(self) -> str | None:
+        """What messages call a known one, such as "Gemma-3 12B"."""
+        return None if self.size is None else f"Gemma-3 {self.size}"
+
     @classmethod
     def from_hf_config(cls, config: Mapping) -> "GemmaParams":
         """Reads a `config.json` of Gemma-3, multi-modal (nested `text_config`) or text-only, of any transformers.
@@ -72,7 +82,7 @@ class GemmaParams:
         Missing keys take transformers' `Gemma3TextConfig` defaults, as published configs leave out values that equal
         them.  Raises CheckpointError when it is another model or has values that are not supported.
         """
-        whole = Section(config, _FILE).without_nulls()
+        whole = Section(config, CONFIG_FILE).without_nulls()
         if whole.values.get("model_type") not in ("gemma3", "gemma3_text"):
             raise whole.refusal(
                 "model_type",
@@ -89,7 +99,7 @@ class GemmaParams:
             heads=text.whole("num_attention_heads", 8),
             kv_heads=text.whole("num_key_value_heads", 4),
             head_dim=text.whole("head_dim", 256),
-            sliding=_sliding_layers(text, text.layers("num_hidden_layers", 26)),
+            sliding=sliding_layers(text, text.layers("num_hidden_layers", 26)),
             sliding_window=text.whole("sliding_window", 4096),
             global_rope=global_rope,
             local_rope=local_rope,
@@ -104,23 +114,8 @@ class GemmaParams:
         Only the first dimension of matrices is used: the second is packed in 4-bit files.  What shapes do not tell is
         what Gemma-3 models of that size have in common.  Raises CheckpointError when a tensor or a layer is missing.
         """
-        numbers = {int(found[1]) for name in shapes if (found := re.match(r"layers\.(\d+)\.", name))}
-        layers = len(numbers)
-        if not numbers or numbers != set(range(layers)):
-            raise CheckpointError(
-                f"The text encoder file holds {layers} Gemma layers"
-                + (f", but the last is number {max(numbers)}" if numbers else "")
-                + ": expected all of them, numbered from 0. Part of the model is missing: use the whole file."
-            )
-
-        def rows(name: str) -> int:
-            if not shapes.get(name) or not shapes[name][0]:
-                raise CheckpointError(
-                    f"The text encoder file has no tensor {name!r} that tells a size of Gemma-3. It is not a Gemma-3 "
-                    "language model, or part of it is missing."
-                )
-            return shapes[name][0]
-
+        layers = count_layers(shapes)
+        rows = partial(first_side, shapes, "Gemma-3")
         head_dim = rows("layers.0.self_attn.q_norm.weight")
         hidden_size = rows("norm.weight")
         # Gemma-3 270M and 1B were trained on short texts only: a shorter window, no scaled positions.
@@ -132,14 +127,37 @@ class GemmaParams:
             heads=rows("layers.0.self_attn.q_proj.weight") // head_dim,
             kv_heads=rows("layers.0.self_attn.k_proj.weight") // head_dim,
             head_dim=head_dim,
-            sliding=_sliding_layers(Section({}, _FILE), layers),
+            sliding=sliding_layers(Section({}, CONFIG_FILE), layers),
             sliding_window=512 if short else 1024,
             global_rope=GemmaRope(1_000_000.0, 1.0 if short else 8.0),
             local_rope=GemmaRope(10_000.0),
         )
 
 
-def _sliding_layers(text: Section, layers: int) -> tuple[bool, ...]:
+def count_layers(shapes: Mapping[str, tuple[int, ...]]) -> int:
+    """How many layers the tensors are of; CheckpointError unless these are numbered from 0 without a gap."""
+    numbers = {int(found[1]) for name in shapes if (found := re.match(r"layers\.(\d+)\.", name))}
+    layers = len(numbers)
+    if not numbers or numbers != set(range(layers)):
+        raise CheckpointError(
+            f"The text encoder file holds {layers} Gemma layers"
+            + (f", but the last is number {max(numbers)}" if numbers else "")
+            + ": expected all of them, numbered from 0. Part of the model is missing: use the whole file."
+        )
+    return layers
+
+
+def first_side(shapes: Mapping[str, tuple[int, ...]], model: str, name: str) -> int:
+    """The first dimension of a tensor; CheckpointError if it is missing."""
+    if not shapes.get(name) or not shapes[name][0]:
+        raise CheckpointError(
+            f"The text encoder file has no tensor {name!r} that tells a size of {model}. It is not a {model} "
+            "language model, or part of it is missing."
+        )
+    return shapes[name][0]
+
+
+def sliding_layers(text: Section, layers: int) -> tuple[bool, ...]:
     """`layer_types` where the config has them, else sliding layers with a global one at every so many."""
     if "layer_types" not in text.values:
         pattern = text.whole("sliding_window_pattern", text.whole("_sliding_window_pattern", 6))

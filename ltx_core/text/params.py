@@ -77,6 +77,7 @@ class ConnectorParams:
     context_length: int = 1024
     rope_theta: float = 10000.0
     norm_eps: float = 1e-6
+    feed_forward_bias: bool = True
 
     @property
     def width(self) -> int:
@@ -93,7 +94,7 @@ class ConnectorParams:
             raise ValueError(f'modality must be "video" or "audio", got {modality!r}')
         transformer = _transformer(config)
         transformer.fixed(
-            {"rope_type": "split", "connector_ff_bias": True},
+            {"rope_type": "split"},
             "These text connectors are not supported: use an official LTX-2 checkpoint.",
         )
 
@@ -108,6 +109,7 @@ class ConnectorParams:
             gated=transformer.boolean("connector_apply_gated_attention", False),
             max_position=transformer.numbers("connector_positional_embedding_max_pos", (1,))[0],
             frequencies_float64=transformer.values.get("frequencies_precision") == "float64",
+            feed_forward_bias=transformer.boolean("connector_ff_bias", True),
         )
 
 

@@ -1,4 +1,4 @@
-"""Gemma-3's tokenizer as LTX-2 uses it: the plain prompt after a begin-of-text token, no chat template."""
+"""Gemma's tokenizer as LTX-2 uses it: the plain prompt after a begin-of-text token, no chat template."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,8 +20,8 @@ class GemmaTokenizer:
     def __init__(self, split: Callable[[str], list[int]], bos_id: int | None):
         if bos_id != BOS_ID:
             raise CheckpointError(
-                f"This is not Gemma-3's tokenizer: its begin-of-text token has the id {bos_id}, expected {BOS_ID}. "
-                "Use the tokenizer that belongs to the Gemma-3 text encoder."
+                f"This is not Gemma's tokenizer: its begin-of-text token has the id {bos_id}, expected {BOS_ID}. "
+                "Use the tokenizer that belongs to the text encoder."
             )
         self._split = split
 
@@ -40,7 +40,7 @@ class GemmaTokenizer:
                 return read(tensors[name].cpu().numpy().tobytes())
         raise CheckpointError(
             "The text encoder file holds no tokenizer: expected a tensor tokenizer_json or spiece_model in it. Use a "
-            "ComfyUI text encoder file of Gemma-3, or the Hugging Face folder."
+            "ComfyUI text encoder file of Gemma-3, LTX-2.5's text encoder, or the Hugging Face folder."
         )
 
     @classmethod

@@ -62,8 +62,8 @@ class AVTransformerBlock(nn.Module):
         self.audio_attn2 = Attention(audio.width, audio.context_dim, audio.heads, audio.head_dim, **shared)
         self.audio_to_video_attn = Attention(video.width, audio.width, audio.heads, audio.head_dim, **shared)
         self.video_to_audio_attn = Attention(audio.width, video.width, audio.heads, audio.head_dim, **shared)
-        self.ff = FeedForward(video.width, **factory)
-        self.audio_ff = FeedForward(audio.width, **factory)
+        self.ff = FeedForward(video.width, bias=video.feed_forward_bias, **factory)
+        self.audio_ff = FeedForward(audio.width, bias=audio.feed_forward_bias, **factory)
 
         def table(count: int, width: int) -> nn.Parameter:
             return nn.Parameter(torch.empty(count, width, dtype=dtype, device=device))

@@ -22,7 +22,8 @@ class ModalityInput:
 
     tokens: (B, T, 128); timesteps: (B, T) float32, denoise mask times sigma, or where the distinct ones are known
     beforehand these and their index; sigma: (B,) float32.  bias: (1, 1, T, T) in the tokens' dtype, added to the logits
-    of self-attention; None leaves them to the faster kernels.
+    of self-attention; None leaves them to the faster kernels.  single_frames: (T,) bool, the tokens of latents that
+    stand for one pixel frame, which LTX-2.5 marks; None for none, and in audio.
     """
 
     tokens: Tensor
@@ -30,6 +31,7 @@ class ModalityInput:
     sigma: Tensor
     rope: ModalityRope
     bias: Tensor | None = None
+    single_frames: Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ class CaptionProjection(nn.Module):
 
 
 class AVTransformer(nn.Module):
-    """The LTX-2.3 (and 2.0) diffusion transformer; parameter names are those of the official files."""
+    """The diffusion transformer of LTX-2.3, 2.0 and 2.5; parameter names are those of the official files."""
 
     def __init__(
         self,
@@ -50,6 +50,7 @@ class AVTransformer(nn.Module):
         factory = {"dtype": dtype, "device": device}
         video, audio = params.video, params.audio
         count = 9 if params.text_adaln else 6
+        prompt_timestep = params.text_adaln and params.prompt_timestep
 
         def adaln(width: int, count: int) -> AdaLayerNormSingle:
             return AdaLayerNormSingle(width, count, ops=ops, **factory)
@@ -58,12 +59,14 @@ class AVTransformer(nn.Module):
         self.audio_patchify_proj = ops.Linear(audio.in_channels, audio.width, **factory)
         self.adaln_single = adaln(video.width, count)
         self.audio_adaln_single = adaln(audio.width, count)
-        self.prompt_adaln_single = adaln(video.width, 2) if params.text_adaln else None
-        self.audio_prompt_adaln_single = adaln(audio.width, 2) if params.text_adaln else None
+        self.prompt_adaln_single = adaln(video.width, 2) if prompt_timestep else None
+        self.audio_prompt_adaln_single = adaln(audio.width, 2) if prompt_timestep else None
         self.av_ca_video_scale_shift_adaln_single = adaln(video.width, 4)
         self.av_ca_audio_scale_shift_adaln_single = adaln(audio.width, 4)
         self.av_ca_a2v_gate_adaln_single = adaln(video.width, 1)
         self.av_ca_v2a_gate_adaln_single = adaln(audio.width, 1)
+        if params.keyframe_embedding:
+            self.keyframes_abs_pos_embedding = nn.Parameter(torch.empty(1, video.width, **factory))
         if params.caption_channels is not None:
             self.caption_projection = CaptionProjection(params.caption_channels, video.width, ops=ops, **factory)
             self.audio_caption_projection = CaptionProjection(params.caption_channels, audio.width, ops=ops, **factory)
@@ -156,9 +159,12 @@ class AVTransformer(nn.Module):
         timesteps = TokenTimesteps.of(own.timesteps)
         modulation, embedded = adaln(timesteps.values * p.timestep_scale, dtype)
         prompt = None
-        if prompt_adaln is None:
+        if not p.text_adaln:
             block = self.transformer_blocks[0]
             context = Activation.made_for((block.attn2 if of_video else block.audio_attn2).to_k, contexts)
+        elif prompt_adaln is None:
+            context = Activation(contexts)
+            prompt = Modulation(contexts.new_zeros(1, 2, contexts.shape[-1]), None)  # the tables alone
         else:
             context = Activation(contexts)
             # Neighbouring samples may share a context, and with it their sigma.
@@ -175,7 +181,11 @@ class AVTransformer(nn.Module):
         conditioning = StreamConditioning(
             timesteps.by_token(modulation), prompt, cross, gate, own.rope, context, own.bias
         )
-        return patchify(own.tokens), conditioning, timesteps.by_token(embedded[:, None])
+        stream = patchify(own.tokens)
+        if p.keyframe_embedding and own.single_frames is not None:
+            # A product, as the vendor's: the shapes do not depend on how many tokens are marked.
+            stream = stream + own.single_frames[:, None].to(dtype) * self.keyframes_abs_pos_embedding.to(stream)
+        return stream, conditioning, timesteps.by_token(embedded[:, None])
 
     def _leave(self, stream: Tensor | None, embedded: Modulation | None, table: Tensor, projection) -> Tensor | None:
         if stream is None:

@@ -22,7 +22,9 @@ def timestep_embedding(t: Tensor) -> Tensor:
     return torch.cat((angles.cos(), angles.sin()), dim=-1)
 
 
-class _TimestepEmbedder(nn.Module):
+class TimestepEmbedder(nn.Module):
+    """Sinusoids (N, 256) of `timestep_embedding` -> (N, width)."""
+
     def __init__(self, width: int, *, ops, dtype, device):
         super().__init__()
         self.linear_1 = ops.Linear(2 * _FREQUENCIES, width, dtype=dtype, device=device)
@@ -35,7 +37,7 @@ class _TimestepEmbedder(nn.Module):
 class _Embedding(nn.Module):
     def __init__(self, width: int, *, ops, dtype, device):
         super().__init__()
-        self.timestep_embedder = _TimestepEmbedder(width, ops=ops, dtype=dtype, device=device)
+        self.timestep_embedder = TimestepEmbedder(width, ops=ops, dtype=dtype, device=device)
 
 
 class AdaLayerNormSingle(nn.Module):

@@ -24,16 +24,13 @@ _FIXED = {
     "share_ff": False,
     "av_cross_ada_norm": True,
     "use_middle_indices_grid": True,
-    "ff_bias": True,
-    "audio_ff_bias": True,
-    "use_keyframes_abs_pos_embedding": False,
 }
-_OFFICIAL = "Use an official checkpoint of LTX-2.3 or LTX-2.0."
+_OFFICIAL = "Use an official checkpoint of LTX-2."
 
 
 @dataclass(frozen=True)
 class StreamParams:
-    """Sizes of one modality's stream through the transformer."""
+    """Sizes of one modality's stream through the transformer; LTX-2.5's video has no biases in its feed-forward."""
 
     heads: int
     head_dim: int
@@ -41,6 +38,7 @@ class StreamParams:
     out_channels: int
     context_dim: int
     max_positions: tuple[float, ...]
+    feed_forward_bias: bool = True
 
     @property
     def width(self) -> int:
@@ -54,6 +52,8 @@ class TransformerParams:
     caption_channels is None when the text projection lies before the connectors (LTX-2.3); a width means that the
     transformer projects text itself (LTX-2.0).  cross_timestep says which timestep modulates audio-video attention:
     "own" is the modality's own, per token (the vendor since 1.1), "other" the other modality's sigma (vendor 1.0).
+    prompt_timestep: whether the noise level modulates the text context too; without, each block's own table does alone.
+    keyframe_embedding: whether tokens of a single pixel frame carry a learned mark (LTX-2.5).
     """
 
     num_layers: int
@@ -68,6 +68,8 @@ class TransformerParams:
     text_adaln: bool
     caption_channels: int | None
     cross_timestep: Literal["own", "other"] = "own"
+    prompt_timestep: bool = True
+    keyframe_embedding: bool = False
 
     @property
     def text_widths(self) -> dict[str, int]:
@@ -94,6 +96,7 @@ class TransformerParams:
             out_channels=section.whole("out_channels", 128),
             context_dim=section.whole("cross_attention_dim", 4096),
             max_positions=section.numbers("positional_embedding_max_pos", (20, 2048, 2048)),
+            feed_forward_bias=section.boolean("ff_bias", True),
         )
         audio = StreamParams(
             heads=section.whole("audio_num_attention_heads", 32),
@@ -102,6 +105,7 @@ class TransformerParams:
             out_channels=section.whole("audio_out_channels", 128),
             context_dim=section.whole("audio_cross_attention_dim", 2048),
             max_positions=section.numbers("audio_positional_embedding_max_pos", (20,)),
+            feed_forward_bias=section.boolean("audio_ff_bias", True),
         )
         projected = section.boolean("caption_proj_before_connector", False)
         return cls(
@@ -116,4 +120,6 @@ class TransformerParams:
             gated=section.boolean("apply_gated_attention", False),
             text_adaln=section.boolean("cross_attention_adaln", False),
             caption_channels=None if projected else section.whole("caption_channels"),
+            prompt_timestep=section.boolean("use_prompt_adaln_single", True),
+            keyframe_embedding=section.boolean("use_keyframes_abs_pos_embedding", False),
         )

@@ -19,7 +19,8 @@ _FIXED = {
     "norm_layer": "pixel_norm",
     "latent_log_var": "uniform",
 }
-_OFFICIAL = "Use the video VAE of LTX-2.3 or LTX-2.0."
+_OFFICIAL = "Use the video VAE of LTX-2 as it was published."
+DIFFUSION_VAE = "CausalDiffusionVAE"
 
 
 @dataclass(frozen=True)
@@ -71,9 +72,12 @@ class VideoVAEParams:
         """Reads the whole `config` of a checkpoint; CheckpointError if it describes another kind of VAE.
 
         Missing keys mean what they mean to the vendor's configurator; its default for `timestep_conditioning` is
-        true, a decoder that no LTX-2 file has.
+        true, a decoder that no LTX-2 file has.  Of LTX-2.5's diffusion VAE these are the sizes of the encoder alone,
+        and there are no decoder blocks: see `DiffusionDecoderParams`.
         """
         vae = Section.required(config, "vae", "the sizes of the video VAE")
+        if vae.values.get("_class_name") == DIFFUSION_VAE:
+            return _encoder_of_diffusion_vae(vae)
         _check_kind(vae)
         params = cls(
             encoder_blocks=tuple(map(_encoder_block, _blocks(vae, "encoder_blocks"))),
@@ -92,12 +96,29 @@ class VideoVAEParams:
         return params
 
 
-def _check_kind(vae: Section) -> None:
-    vae.fixed(
-        {"_class_name": "CausalVideoAutoencoder"},
-        "LTX-2.5 also ships a diffusion decoder, which this engine does not run. " + _OFFICIAL,
-        VariantError,
+def _encoder_of_diffusion_vae(vae: Section) -> VideoVAEParams:
+    """Its sizes stand in a table `encoder`, partly under other names, or beside the decoder's."""
+    own = vae.section("encoder") if "encoder" in vae.values else vae
+    key = "blocks" if "blocks" in own.values else "encoder_blocks"
+    own.fixed({name: value for name, value in _FIXED.items() if name != "out_channels"}, _OFFICIAL)
+    latent = vae.whole("latent_channels", 128)
+    padding = vae.choice("encoder_spatial_padding_mode", _PADDING_MODES, "zeros", _OFFICIAL)
+    if own is not vae:
+        latent = own.whole("out_channels", latent)
+    params = VideoVAEParams(
+        encoder_blocks=tuple(map(_encoder_block, _blocks(own, key))),
+        decoder_blocks=(),
+        latent_channels=latent,
+        encoder_base_channels=latent,
+        patch_size=own.whole("patch_size", 4),
+        encoder_padding=own.choice("spatial_padding_mode", _PADDING_MODES, padding, _OFFICIAL),
     )
+    _check_compression(own, key, params.encoder_blocks, params.patch_size)
+    return params
+
+
+def _check_kind(vae: Section) -> None:
+    vae.fixed({"_class_name": "CausalVideoAutoencoder"}, _OFFICIAL, VariantError)
     if vae.boolean("timestep_conditioning", True):
         expected = "False (True, or no entry, is of models before LTX-2)"
         raise vae.refusal("timestep_conditioning", expected, _OFFICIAL, VariantError)

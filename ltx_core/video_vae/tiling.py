@@ -72,6 +72,9 @@ class AxisTile:
     weight: Tensor  # (output length,) float32; over all tiles of the axis they sum to 1 everywhere
 
 
+Plan = tuple[list[AxisTile], list[AxisTile], list[AxisTile]]  # along frames, height and width
+
+
 def _intervals(length: int, size: int, overlap: int) -> list[tuple[int, int]]:
     """[start, stop) of tiles of `size` cells that share `overlap` cells; the last one ends at `length`."""
     if length <= size:
@@ -136,7 +139,7 @@ def temporal_tiles(length: int, tiling: Tiling) -> list[AxisTile]:
     return _sum_to_one(1 + (length - 1) * TEMPORAL_FACTOR, parts)
 
 
-def _plan(shape: tuple[int, ...], tiling: Tiling) -> tuple[list[AxisTile], list[AxisTile], list[AxisTile]]:
+def _plan(shape: tuple[int, ...], tiling: Tiling) -> Plan:
     """The tiles along frames, height and width of a latent of `shape` (..., F, H, W)."""
     frames, height, width = shape[-3:]
     longer = max(height, width)
@@ -191,27 +194,46 @@ def decode_tiled(
     go straight into the result.  Reports one step per tile.
     """
     writer = _writer(latent)
-    _, height, width, _ = writer.frames.shape
-    in_time, in_height, in_width = _plan(latent.shape, tiling)
+    blend_tiles(
+        _plan(latent.shape, tiling),
+        lambda t, y, x: decoder(latent[:, :, t.latent, y.latent, x.latent])[0],
+        writer.write,
+        latent.device,
+        reporter,
+    )
+    return writer.finish()
+
+
+def blend_tiles(
+    plan: Plan,
+    decode: Callable[[AxisTile, AxisTile, AxisTile], Tensor],
+    write: Callable[[Tensor, int], None],
+    device: torch.device,
+    reporter: Reporter = SILENT,
+) -> None:
+    """Decodes each tile of a plan to pixels (3, frames, height, width) and blends them by its weights.
+
+    `write` is given finished frames (3, n, height, width), float32, and the number of the first.
+    """
+    in_time, in_height, in_width = plan
+    height, width = (tiles[-1].output.stop for tiles in (in_height, in_width))
     done, total = 0, len(in_time) * len(in_height) * len(in_width)
     carried = None
     for index, t in enumerate(in_time):
         frames = t.output.stop - t.output.start
-        blended = torch.zeros((PIXEL_CHANNELS, frames, height, width), dtype=torch.float32, device=latent.device)
+        blended = torch.zeros((PIXEL_CHANNELS, frames, height, width), dtype=torch.float32, device=device)
         if carried is not None:
             blended[:, : carried.shape[1]] = carried
         for y in in_height:
             for x in in_width:
                 reporter.check_cancel()
-                pixels = decoder(latent[:, :, t.latent, y.latent, x.latent])[0]
-                pixels = pixels * t.weight.to(latent.device)[:, None, None]
-                pixels.mul_(y.weight.to(latent.device)[:, None]).mul_(x.weight.to(latent.device))
+                pixels = decode(t, y, x) * t.weight.to(device)[:, None, None]
+                pixels.mul_(y.weight.to(device)[:, None]).mul_(x.weight.to(device))
                 blended[:, :, y.output, x.output] += pixels
                 done += 1
                 reporter.step(done, total)
         # Frames from the next tiles' start on are still to be blended with those.
         finished = in_time[index + 1].output.start - t.output.start if index + 1 < len(in_time) else frames
-        writer.write(blended[:, :finished], t.output.start)
+        write(blended[:, :finished], t.output.start)
         carried = blended[:, finished:].clone()
         del blended, pixels
-    return writer.finish()

@@ -117,7 +117,7 @@ def run_stage_one(
     encoded += run.encode_references(vae, report)
     stage = two_stage.stage_one(
         geometry, sigmas, guidance, conditions=encoded, initial=initial, video=picture, audio=heard,
-        voice=run.encode_voice(vae), sampler=sampler_of(sampler, model, generator),
+        voice=run.encode_voice(vae), sampler=samplers_of(sampler, model, generator)[0],
     )  # fmt: skip
     result = run.sample(stage, generator, report)
     return latents.make(
@@ -180,7 +180,7 @@ def run_stage_two(
     encoded += run.encode_references(vae, report)
     stage = two_stage.stage_two(
         geometry, start, sigmas, conditions=encoded, video=picture, audio=heard, voice=run.encode_voice(vae),
-        clean_background=clean_background, sampler=sampler_of(sampler, model, generator),
+        clean_background=clean_background, sampler=samplers_of(sampler, model, generator)[1],
     )  # fmt: skip
     result = run.sample(stage, generator, report)
     audio = _bits(heard, start.audio if keep_audio else result.audio)
@@ -229,11 +229,12 @@ def noise_device_of(choice: str) -> torch.device:
     return torch.device("cpu") if choice == "cpu" else mm.get_torch_device()
 
 
-def sampler_of(name: str, model: SampledModel, generator: torch.Generator) -> Sampler:
-    """What noise a sampler makes is drawn where the stage's is, from the seed that stage one began with."""
+def samplers_of(name: str, model: SampledModel, generator: torch.Generator) -> tuple[Sampler, Sampler]:
+    """Of both stages.  What noise they make is drawn where a stage's is, from the seed that stage one began with."""
+    seed, device = generator.initial_seed(), generator.device
     if name == RECIPE:
-        return model.variant.sampler
-    return named_sampler(name, generator.initial_seed(), generator.device)
+        return model.variant.samplers(seed, device)
+    return (named_sampler(name, seed, device),) * 2
 
 
 def schedule_of(name: str, model: SampledModel, steps: int, geometry: LatentGeometry | None) -> Tensor:

@@ -22,7 +22,7 @@ from .conditioning import notes_on
 from .fitting import fit_transformer
 from .generations import check_together
 from .handles import SOUND_CONNECTOR_NAME, SampledModel
-from .pipeline import noise_device_of, sampler_of, schedule_of
+from .pipeline import noise_device_of, samplers_of, schedule_of
 from .progress import READING, NodeProgress
 from .report import NodeReport
 from .stage_run import LISTENING, SAMPLING, appended, encoded_voice, sampled
@@ -81,7 +81,7 @@ def run_sound(
     if given.voice is not None:
         voice = encoded_voice(given.sound_vae, given.voice, progress.phase(LISTENING))
     generator = torch.Generator(noise_device_of(noise_device)).manual_seed(seed)
-    how = {"voice": voice, "sampler": sampler_of(sampler, model, generator)}
+    how = {"voice": voice, "sampler": samplers_of(sampler, model, generator)[0]}
     stage = sound_stage(geometry, sigmas, guidance, **how)
     made = _sampled(model, stage, features, needed, generator, progress, report)
     return latents.make_sound(made, model.generation)

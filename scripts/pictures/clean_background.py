@@ -21,7 +21,7 @@ import small_model  # noqa: E402
 small_model.load_pack()
 from ltx_duo.demo_model import write_given  # noqa: E402
 from ltx_duo.ltx_core import two_stage  # noqa: E402
-from ltx_duo.ltx_core.loading import load_components  # noqa: E402
+from ltx_duo.ltx_core.loading_components import load_components  # noqa: E402
 from ltx_duo.ltx_core.lora import LoRA  # noqa: E402
 from ltx_duo.ltx_core.request import StagedLoRA  # noqa: E402
 from ltx_duo.ltx_core.sampling.conditions import GivenFilm, GivenSound  # noqa: E402

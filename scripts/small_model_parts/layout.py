@@ -34,11 +34,11 @@ def stored_dtype(name: str) -> torch.dtype:
 
 
 def checkpoint_tensors(parts: Mapping[str, Tensors]) -> Tensors:
-    """The single file's tensors from the state dicts of all its parts (PREFIXES)."""
+    """The single file's tensors from the state dicts of its parts (PREFIXES), or of some of them."""
     tensors = {}
     for part, prefix in PREFIXES.items():
         outside = prefix.removesuffix("encoder.").removesuffix("decoder.")
-        for name, tensor in parts[part].items():
+        for name, tensor in parts.get(part, {}).items():
             tensors[(outside if name.startswith(STATISTICS) else prefix) + name] = tensor
     return tensors
 

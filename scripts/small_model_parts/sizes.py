@@ -5,12 +5,13 @@ fixes the audio VAE at 8 channels, 64 mel bands and a width of 128), 128 registe
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 PACK = Path(__file__).resolve().parents[2]
 OFFICIAL_CONFIG = PACK / "tests" / "data" / "ltx-2.3-config.json"
 OFFICIAL_CONFIG_2_0 = PACK / "ltx_core" / "variants" / "configs" / "ltx-2.0.json"
+OFFICIAL_CHANGES_2_5 = PACK / "ltx_core" / "variants" / "configs" / "ltx-2.5.json"
 MODEL_VERSION = "2.3.0-small"
 LORA_RANK = 16
 
@@ -71,11 +72,37 @@ GEMMA_CONFIG = {
 }
 
 
+# The form without encoders of its own; the last layer sees all tokens.
+GEMMA_4_CONFIG = {
+    "architectures": ["Gemma4UnifiedForConditionalGeneration"],
+    "model_type": "gemma4_unified",
+    "gemma_version": "gemma4-small-ltx",
+    "text_config": {
+        "model_type": "gemma4_unified_text",
+        "vocab_size": 262208,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 6,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "num_global_key_value_heads": 1,
+        "head_dim": 16,
+        "global_head_dim": 32,
+        "attention_k_eq_v": True,
+        "sliding_window": 1024,
+        "rms_norm_eps": 1e-06,
+        "hidden_activation": "gelu_pytorch_tanh",
+    },
+}
+DURATION_HEAD_SIZES = {"width": 32, "queries": 2, "heads": 4, "hidden_width": 24}
+
+
 @dataclass(frozen=True)
 class Sizes:
     """A small model: what its files are called, which version it calls itself, and its configs.
 
     keeps_picture: whether its video VAE gets the weights of `picture`, which are made for the layers of LTX-2.3.
+    gemma: its text encoder's config.
     """
 
     name: str
@@ -83,6 +110,7 @@ class Sizes:
     config: dict
     upsampler: dict
     keeps_picture: bool = True
+    gemma: dict = field(default_factory=lambda: GEMMA_CONFIG)
 
 
 def ltx_2_3() -> Sizes:
@@ -96,6 +124,38 @@ def ltx_2_0() -> Sizes:
     config["vocoder"]["upsample_initial_channel"] = 64
     upsampler = UPSAMPLER_CONFIG | {"rational_resampler": True}
     return Sizes("ltx-2.0-small", "2.0.0-small", config, upsampler, keeps_picture=False)
+
+
+def ltx_2_5() -> Sizes:
+    """As LTX-2.3, but for what the transformer's config and the text encoder have of their own."""
+    config = model_config()
+    config["transformer"] |= json.loads(OFFICIAL_CHANGES_2_5.read_text())["transformer"]
+    return Sizes("ltx-2.5-small", "2.5.0-small", config, UPSAMPLER_CONFIG, gemma=GEMMA_4_CONFIG)
+
+
+def diffusion_vae_config(vae: dict) -> dict:
+    """The section `vae` of the file with the diffusion decoder, beside the same encoder as in that of `vae`."""
+    own = ("in_channels", "patch_size", "norm_layer", "latent_log_var", "spatial_padding_mode", "dims")
+    return {
+        "_class_name": "CausalDiffusionVAE",
+        "model_output_type": "x0",
+        "latent_channels": 128,
+        "encoder": {name: vae[name] for name in own} | {"blocks": vae["encoder_blocks"], "out_channels": 128},
+        "decoder": {
+            "in_channels": 128,
+            "out_channels": 3,
+            "patch_size": 4,
+            "head_dim": 16,
+            "t_emb_dim": 32,
+            "default_num_inference_steps": 1,
+            "timestep_scale_multiplier": 1000.0,
+            "stage_channels": [128, 64, 32, 32, 16],
+            "stage_depths": [1, 1, 1, 1, 2],
+            "stage_kernels": [[3, 3, 3], [3, 3, 3], [3, 5, 5], [3, 5, 5]],
+            "upsamples": [[[1, 2, 2], 2], [[2, 1, 1], 2], [[2, 2, 2], 1], [[2, 2, 2], 2]],
+            "stage5_kernel": [5, 5, 5],
+        },
+    }
 
 
 def model_config() -> dict:

@@ -93,8 +93,8 @@ def text_values(random: RandomValues, prefix: str) -> Values:
         if name == "learnable_registers":
             return random.normal(key, shape)
         if len(shape) == 1:
-            # Gemma's norms count from one, the connectors' from zero.
-            one = 1.0 if prefix != "gemma" and name.endswith("norm.weight") else 0.0
+            # Gemma-3's norms count from one, all others from zero, as the numbers of Gemma-4's layers.
+            one = 1.0 if prefix != "gemma" and name.endswith(("norm.weight", "layer_scalar")) else 0.0
             return one + random.normal(key, shape, 0.1)
         return random.matrix(key, shape, 1.5 if "q_proj" in name or "k_proj" in name else 1.0)
 
@@ -142,6 +142,36 @@ def plain_video_values(random: RandomValues, side: str) -> Values:
         if len(shape) == 1:
             return random.normal(key, shape, 0.05)
         return random.smooth_convolution(key, shape, 0.5 if ".conv2." in name else 1.0)
+
+    return values
+
+
+def diffusion_values(random: RandomValues) -> Values:
+    """LTX-2.5's other video decoder; its latent statistics are those of the video VAE."""
+    statistics = video_values(random, "decoder")
+
+    def values(name: str, shape: Shape) -> Tensor:
+        key = f"vae.diffusion.{name}"
+        if name.startswith("per_channel_statistics."):
+            return statistics(name, shape)
+        if name.endswith("scale_shift_table"):
+            return random.normal(key, shape, 0.3)
+        if len(shape) == 1:
+            norm = "norm" in name.rpartition(".")[0].rpartition(".")[2]
+            return random.normal(key, shape, 0.1) + (1.0 if norm else 0.0)
+        return random.matrix(key, shape, 0.7)
+
+    return values
+
+
+def duration_values(random: RandomValues) -> Values:
+    """A head whose films are a few seconds long."""
+
+    def values(name: str, shape: Shape) -> Tensor:
+        key = f"duration_head.{name}"
+        if name == "mlp_out.bias":
+            return torch.full(shape, 0.5)
+        return random.normal(key, shape, 0.1) if len(shape) == 1 else random.matrix(key, shape)
 
     return values
 

@@ -12,6 +12,7 @@ from ...ltx_core.audio_vae import AudioDecoder, AudioEncoder, AudioVAEParams
 from ...ltx_core.text.connector import EmbeddingsConnector
 from ...ltx_core.text.encoder import build_feature_extractor
 from ...ltx_core.text.gemma import GemmaModel
+from ...ltx_core.text.gemma4_params import Gemma4Params
 from ...ltx_core.text.gemma_params import GemmaParams
 from ...ltx_core.text.params import ConnectorParams, extractor_params
 from ...ltx_core.transformer.model import AVTransformer
@@ -62,29 +63,38 @@ def write_small_model(folder: Path, tokenizer: Path, seed: int = 0, gemma: dict 
     return [*written, root, folder / GEMMA_FILE]
 
 
-def write_model_files(folder: Path, sizes: Sizes, seed: int = 0, gemma: dict = GEMMA_CONFIG) -> list[Path]:
+def write_model_files(folder: Path, sizes: Sizes, seed: int = 0, gemma: dict | None = None) -> list[Path]:
     """Writes what belongs to one generation, checkpoint, upsampler and LoRA, below `folder`, and returns them.
 
-    The text encoder is one for all.
+    The text encoder is one for all; `gemma`: its config, if it is not that of `sizes`.
     """
     random, config = values.RandomValues(seed), sizes.config
-    transformer = _transformer(random, config)
-    parts = {
-        "transformer": transformer,
+    parts = model_parts(random, sizes, GemmaParams.from_hf_config(gemma or sizes.gemma))
+    checkpoint, upsampler, lora = (folder / path for path in files_of(sizes.name))
+    save(checkpoint, checkpoint_tensors(parts), {"config": json.dumps(config), "model_version": sizes.version})
+    write_upsampler(upsampler, random, sizes)
+    write_lora(lora, random, config, parts["transformer"])
+    return [checkpoint, upsampler, lora]
+
+
+def model_parts(random: values.RandomValues, sizes: Sizes, gemma: GemmaParams | Gemma4Params) -> dict[str, Tensors]:
+    """Tensors of all that a checkpoint holds, for a text encoder of that kind."""
+    config = sizes.config
+    return {
+        "transformer": _transformer(random, config),
         **_connectors(random, config),
         "text_projection": _projection(random, config, gemma),
         **_video_vae(random, sizes),
         **_audio_vae(random, config),
         "vocoder": _vocoder(random, config),
     }
-    checkpoint, upsampler, lora = (folder / path for path in files_of(sizes.name))
-    save(checkpoint, checkpoint_tensors(parts), {"config": json.dumps(config), "model_version": sizes.version})
-    save(upsampler, _upsampler(random, sizes.upsampler), {"config": json.dumps(sizes.upsampler)})
-    save(lora, _lora(random, config, transformer), {"format": "pt"})
-    return [checkpoint, upsampler, lora]
 
 
-def _filled(module: nn.Module, draw: values.Values) -> Tensors:
+def write_upsampler(path: Path, random: values.RandomValues, sizes: Sizes) -> None:
+    save(path, _upsampler(random, sizes.upsampler), {"config": json.dumps(sizes.upsampler)})
+
+
+def filled(module: nn.Module, draw: values.Values) -> Tensors:
     """Tensors for a module's names and shapes."""
     tensors = {}
     for name, tensor in module.state_dict().items():
@@ -94,28 +104,27 @@ def _filled(module: nn.Module, draw: values.Values) -> Tensors:
 
 def _transformer(random: values.RandomValues, config: dict) -> Tensors:
     module = AVTransformer(TransformerParams.from_config(config), device="meta")
-    return _filled(module, values.transformer_values(random))
+    return filled(module, values.transformer_values(random))
 
 
 def _connectors(random: values.RandomValues, config: dict) -> dict[str, Tensors]:
     parts = {}
     for modality in ("video", "audio"):
         module = EmbeddingsConnector(ConnectorParams.from_config(config, modality), device="meta")
-        parts[f"{modality}_connector"] = _filled(module, values.text_values(random, f"{modality}_connector"))
+        parts[f"{modality}_connector"] = filled(module, values.text_values(random, f"{modality}_connector"))
     return parts
 
 
-def _projection(random: values.RandomValues, config: dict, gemma_config: dict) -> Tensors:
-    gemma = GemmaParams.from_hf_config(gemma_config)
+def _projection(random: values.RandomValues, config: dict, gemma: GemmaParams | Gemma4Params) -> Tensors:
     params = extractor_params(config, gemma.hidden_size, gemma.layers + 1)
-    return _filled(build_feature_extractor(params, device="meta"), values.text_values(random, "projection"))
+    return filled(build_feature_extractor(params, device="meta"), values.text_values(random, "projection"))
 
 
 def _video_vae(random: values.RandomValues, sizes: Sizes) -> dict[str, Tensors]:
     params = VideoVAEParams.from_config(sizes.config)
     draws = values.video_values if sizes.keeps_picture else values.plain_video_values
     return {
-        f"video_{side}": _filled(kind(params, device="meta"), draws(random, side))
+        f"video_{side}": filled(kind(params, device="meta"), draws(random, side))
         for side, kind in (("encoder", VideoEncoder), ("decoder", VideoDecoder))
     }
 
@@ -123,7 +132,7 @@ def _video_vae(random: values.RandomValues, sizes: Sizes) -> dict[str, Tensors]:
 def _audio_vae(random: values.RandomValues, config: dict) -> dict[str, Tensors]:
     params = AudioVAEParams.from_config(config)
     return {
-        f"audio_{side}": _filled(kind(params, device="meta"), values.audio_values(random, side))
+        f"audio_{side}": filled(kind(params, device="meta"), values.audio_values(random, side))
         for side, kind in (("encoder", AudioEncoder), ("decoder", AudioDecoder))
     }
 
@@ -141,21 +150,21 @@ def _vocoder(random: values.RandomValues, config: dict) -> Tensors:
         for name, network in networks.items()
         for i, rate in enumerate(network.upsample_rates)
     }
-    return _filled(module, values.vocoder_values(random, module, strides))
+    return filled(module, values.vocoder_values(random, module, strides))
 
 
 def _upsampler(random: values.RandomValues, config: dict) -> Tensors:
     # On the CPU, as its blur is computed.
     module = LatentUpsampler(UpsamplerParams.from_config(config))
-    return _filled(module, values.upsampler_values(random, module))
+    return filled(module, values.upsampler_values(random, module))
 
 
 def _gemma(random: values.RandomValues, config: dict) -> Tensors:
     module = GemmaModel(GemmaParams.from_hf_config(config), device="meta")
-    return _filled(module, values.text_values(random, "gemma"))
+    return filled(module, values.text_values(random, "gemma"))
 
 
-def _lora(random: values.RandomValues, config: dict, transformer: Tensors) -> Tensors:
+def write_lora(path: Path, random: values.RandomValues, config: dict, transformer: Tensors) -> None:
     """A pair for each Linear layer of the transformer, as in the official distilled LoRA."""
     module = AVTransformer(TransformerParams.from_config(config), device="meta")
     tensors = {}
@@ -164,4 +173,4 @@ def _lora(random: values.RandomValues, config: dict, transformer: Tensors) -> Te
             down, up = values.lora_pair(random, name, tuple(transformer[f"{name}.weight"].shape), LORA_RANK)
             tensors[f"diffusion_model.{name}.lora_A.weight"] = down.bfloat16()
             tensors[f"diffusion_model.{name}.lora_B.weight"] = up.bfloat16()
-    return tensors
+    save(path, tensors, {"format": "pt"})

@@ -196,6 +196,23 @@ def test_gemma_layouts(root, tmp_path):
     assert checkpoint.unrecognised == ()
 
 
+@pytest.mark.parametrize("root", ["model.", "model.language_model."])
+def test_gemma_4_layouts(root, tmp_path):
+    """With the projection and the tokenizer in one file, and what reads images and sound under either set of names."""
+    names = ["embed_tokens.weight", "norm.weight", "layers.0.pre_feedforward_layernorm.weight", "layers.0.layer_scalar"]
+    beside = ["tokenizer_json", "hf_asset__tokenizer_config.json"]
+    if root == "model.":
+        beside += ["vision_model.x", "multi_modal_projector.embedding_projection.weight", "audio_projector.y"]
+    else:
+        beside += ["model.vision_embedder.x", "model.embed_vision.embedding_projection.weight", "model.embed_audio.y"]
+    projection = [f"text_embedding_projection.{name}" for name in PROJECTION]
+    keys = [*(root + name for name in names), *beside, *projection]
+    checkpoint = Checkpoint.open(save(tmp_path / "x.safetensors", keys))
+    assert set(checkpoint.tensors(Component.GEMMA)) == set(names)
+    assert checkpoint.components == {Component.GEMMA, Component.TOKENIZER, Component.TEXT_PROJECTION}
+    assert checkpoint.unrecognised == ()
+
+
 def test_another_language_model_is_not_gemma(tmp_path):
     names = ["model.embed_tokens.weight", "model.norm.weight", "model.layers.0.self_attn.q_norm.weight"]
     with pytest.raises(CheckpointError, match="x.safetensors is another language model than Gemma-3"):
@@ -210,8 +227,8 @@ def test_gemma_under_other_names_is_not_called_another_model(tmp_path):
 
 
 def test_unknown_tensors_are_listed(tmp_path):
-    names = ["text_embedding_projection.video_aggregate_embed.bias", "duration_head.weight"]
-    assert Checkpoint.open(save(tmp_path / "x.safetensors", names)).unrecognised == ("duration_head.weight",)
+    names = ["text_embedding_projection.video_aggregate_embed.bias", "strange_head.weight"]
+    assert Checkpoint.open(save(tmp_path / "x.safetensors", names)).unrecognised == ("strange_head.weight",)
 
 
 @pytest.mark.parametrize(

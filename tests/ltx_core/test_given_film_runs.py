@@ -8,7 +8,7 @@ import torch
 
 from ltx_duo.ltx_core import two_stage
 from ltx_duo.ltx_core.errors import LTXError
-from ltx_duo.ltx_core.loading import load_components
+from ltx_duo.ltx_core.loading_components import load_components
 from ltx_duo.ltx_core.request import Request, Result
 from ltx_duo.ltx_core.sampling.conditions import (
     GivenFilm,

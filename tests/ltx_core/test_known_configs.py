@@ -1,7 +1,9 @@
 """Files without a config: that of a known model where names and shapes are its own, or the config.json beside."""
 
 import json
+import re
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from ltx_duo.ltx_core.errors import CheckpointError
 from ltx_duo.ltx_core.generation import Generation
 from ltx_duo.ltx_core.known_configs import completed
 from ltx_duo.ltx_core.loading import module_of_config
+from ltx_duo.ltx_core.transformer.params import TransformerParams
 from ltx_duo.ltx_core.upsampler import UpsamplerParams
 from ltx_duo.ltx_core.usable import Use, check, check_part, uses, with_connectors
 
@@ -149,6 +152,34 @@ def test_what_does_not_fit_is_said_of_the_files_own_generation(write):
     checkpoint = completed(Checkpoint.open(write("part.safetensors", more=changed)))
     with pytest.raises(CheckpointError, match="and its vocoder is not that of LTX-2.0 "):
         checkpoint.config_for(Component.VOCODER)
+
+
+def ltx_2_5(shapes):
+    """LTX-2.3's tensors as LTX-2.5 has them."""
+    ff = re.compile(r"\.transformer_blocks\.\d+\.ff\.net\.(?:0\.proj|2)\.bias$")
+    kept = {name: shape for name, shape in shapes.items() if not ff.search(name)}
+    return kept | {"model.diffusion_model.keyframes_abs_pos_embedding": (1, 4096)}
+
+
+def test_the_transformer_of_2_5_without_metadata(write):
+    """4349 tensors with its connectors, as the published file has them."""
+    parts = ("transformer", "video_connector", "audio_connector")
+    checkpoint = completed(Checkpoint.open(write("model.safetensors", *parts, change=ltx_2_5)))
+    assert sum(map(len, (checkpoint.tensors(component) for component in checkpoint.components))) == 4349
+    params = TransformerParams.from_config({"transformer": checkpoint.config_for(Component.TRANSFORMER)["transformer"]})
+    expected = TransformerParams.from_config(OFFICIAL)
+    expected = replace(expected, video=replace(expected.video, feed_forward_bias=False), keyframe_embedding=True)
+    assert params == expected
+    assert checkpoint.generation is Generation.V2_5
+
+
+def test_half_of_2_5_is_no_known_model(write):
+    def changed(shapes):
+        return shapes | {"model.diffusion_model.keyframes_abs_pos_embedding": (1, 4096)}
+
+    checkpoint = completed(Checkpoint.open(write("model.safetensors", "transformer", change=changed)))
+    with pytest.raises(CheckpointError, match="its transformer is not that of LTX-2.3"):
+        checkpoint.config_for(Component.TRANSFORMER)
 
 
 @pytest.mark.parametrize(

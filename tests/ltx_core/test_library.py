@@ -27,7 +27,8 @@ from ltx_duo.ltx_core.checkpoint import Checkpoint, Component
 from ltx_duo.ltx_core.execution import precompile
 from ltx_duo.ltx_core.execution.replicas import replicate
 from ltx_duo.ltx_core.generation import Generation
-from ltx_duo.ltx_core.loading import load_component, load_components
+from ltx_duo.ltx_core.loading import load_component
+from ltx_duo.ltx_core.loading_components import load_components
 from ltx_duo.ltx_core.sampling.schedule import DISTILLED_STAGE_ONE
 from ltx_duo.ltx_core.upsampler import LatentUpsampler
 from ltx_duo.ltx_core.variants import Kind, variant_of

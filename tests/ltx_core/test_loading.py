@@ -9,7 +9,8 @@ from safetensors.torch import save_file
 
 from ltx_duo.ltx_core.checkpoint import Checkpoint, Component
 from ltx_duo.ltx_core.errors import CheckpointError
-from ltx_duo.ltx_core.loading import load_component, load_components
+from ltx_duo.ltx_core.loading import load_component
+from ltx_duo.ltx_core.loading_components import load_components
 
 DEMO = Path(__file__).resolve().parents[2] / "demo_model" / "files"
 CHECKPOINT = DEMO / "checkpoints" / "ltx-2.3-demo-dev.safetensors"
@@ -33,9 +34,9 @@ def test_a_transformer_without_prefix_takes_nothing_of_other_parts(tmp_path):
     assert "strange" in checkpoint.unrecognised
 
 
-def test_ltx_2_5_is_refused_before_anything_is_loaded(tmp_path):
-    metadata = {"model_version": "2.5.0", "config": json.dumps({})}
+def test_later_generations_are_refused_before_anything_is_loaded(tmp_path):
+    metadata = {"model_version": "3.1.0", "config": json.dumps({})}
     save_file({"transformer_blocks.0.attn1.to_q.weight": torch.ones(2)}, tmp_path / "new.safetensors", metadata)
     save_file({"model.layers.0.pre_feedforward_layernorm.weight": torch.ones(2)}, tmp_path / "gemma.safetensors", {})
-    with pytest.raises(CheckpointError, match=r"new\.safetensors is of LTX-2\.5"):
+    with pytest.raises(CheckpointError, match=r"new\.safetensors is of LTX-3\.1"):
         load_components(tmp_path / "new.safetensors", tmp_path / "gemma.safetensors", UPSAMPLER)

@@ -1,16 +1,18 @@
 """Which record a model gets, and what sets the records apart.  The vendor's numbers: tests/parity/sampling."""
 
-from dataclasses import fields, replace
+from dataclasses import asdict, replace
 
 import pytest
 import torch
 
-from ltx_duo.ltx_core.generation import Generation
+from ltx_duo.ltx_core.generation import Generation, named_generation
+from ltx_duo.ltx_core.sampling.euler import sample_euler
+from ltx_duo.ltx_core.sampling.euler_ancestral import sample_euler_ancestral
 from ltx_duo.ltx_core.sampling.guidance import OFF, Guidance, ModalityGuidance
 from ltx_duo.ltx_core.sampling.schedule import ltx2_sigmas
-from ltx_duo.ltx_core.variants import MODEL_VARIANTS, RUN_NAMES, Kind, is_run, variant_of
+from ltx_duo.ltx_core.variants import MODEL_VARIANTS, RUN_NAMES, Kind, is_run, kind_of_name, variant_of
 
-GENERATIONS = [Generation.V2_0, Generation.V2_3]
+GENERATIONS = [Generation.V2_0, Generation.V2_3, Generation.V2_5]
 
 
 def test_each_generation_has_both_kinds():
@@ -42,19 +44,49 @@ def test_a_distilled_model_needs_no_guidance_and_no_lora(generation):
     dev, distilled = variant_of(Kind.DEV, generation), variant_of(Kind.DISTILLED, generation)
     assert distilled.guidance == OFF != dev.guidance
     assert distilled.files.lora is None and "distilled-lora" in dev.files.lora
-    assert distilled.files.checkpoint.endswith("distilled.safetensors")
-    assert dev.files.checkpoint.endswith("dev.safetensors")
+    assert "-distilled" in distilled.files.checkpoint and kind_of_name(distilled.files.checkpoint) is Kind.DISTILLED
+    assert distilled.files.checkpoint == dev.files.checkpoint.replace("-dev", "-distilled")
     # The other files are one and the same.
     assert replace(distilled.files, checkpoint="", lora="") == replace(dev.files, checkpoint="", lora="")
 
 
-def test_generations_share_the_text_encoder_alone():
-    old, new = (variant_of(Kind.DEV, generation).files for generation in GENERATIONS)
-    same = {field.name for field in fields(old) if getattr(old, field.name) == getattr(new, field.name)}
-    assert same == {"text_encoder"}
+def test_generations_share_the_text_encoder_until_2_5_and_nothing_else():
+    for old, new, shared in ((*GENERATIONS[:2], {"text_encoder"}), (*GENERATIONS[1:], set())):
+        old, new = (asdict(variant_of(Kind.DEV, generation).files) for generation in (old, new))
+        assert {name for name, file in old.items() if file is not None and file == new[name]} == shared
 
 
-@pytest.mark.parametrize(("generation", "block"), zip(GENERATIONS, (29, 28), strict=True))
+def test_2_5_is_published_as_a_file_for_each_part():
+    assert None not in asdict(variant_of(Kind.DEV, Generation.V2_5).files).values()
+    parts = ("video_vae", "diffusion_vae", "audio_vae", "duration_head")
+    for generation in GENERATIONS[:2]:
+        assert [getattr(variant_of(Kind.DEV, generation).files, part) for part in parts] == [None] * 4
+    for kind in Kind:
+        for name in filter(None, asdict(variant_of(kind, Generation.V2_5).files).values()):
+            assert named_generation(name) is Generation.V2_5 and kind_of_name(name) is (
+                Kind.DISTILLED if "distilled" in name else Kind.DEV
+            )
+
+
+def test_images_of_2_5_are_compressed_less():
+    """As the vendor's v1.2.0 has it since 2.4."""
+    found = [variant_of(kind, generation).image_crf for generation in GENERATIONS for kind in Kind]
+    assert found == [33] * 4 + [18] * 2
+
+
+def test_only_distilled_2_5_makes_noise_on_its_way_and_only_in_stage_one():
+    """As the vendor's v1.2.0: ancestral Euler from 2.5 on, seeded 10000 after the run."""
+    for record in MODEL_VARIANTS.values():
+        one, two = record.samplers(seed=7, noise_device="cpu")
+        assert two is sample_euler
+        if (record.generation, record.kind) == (Generation.V2_5, Kind.DISTILLED):
+            assert one.func is sample_euler_ancestral
+            assert one.keywords == {"noise_seed": 10007, "noise_device": "cpu"}
+        else:
+            assert one is sample_euler
+
+
+@pytest.mark.parametrize(("generation", "block"), zip(GENERATIONS, (29, 28, 28), strict=True))
 @pytest.mark.parametrize("kind", Kind)
 def test_guidance_that_names_no_block_takes_the_models(kind, generation, block):
     record, asked = variant_of(kind, generation), Guidance(audio=ModalityGuidance(stg=1.0), skip_step=1)
@@ -68,11 +100,11 @@ def test_guidance_that_names_no_block_takes_the_models(kind, generation, block):
 
 def test_what_has_a_record_is_run():
     assert [generation for generation in Generation if is_run(generation)] == GENERATIONS
-    assert is_run(None) and RUN_NAMES == "LTX-2.3 and LTX-2.0"
+    assert is_run(None) and RUN_NAMES == "LTX-2.5, LTX-2.3 and LTX-2.0"
 
 
 @pytest.mark.parametrize("kind", Kind)
-@pytest.mark.parametrize("generation", [None, Generation.V2_5, Generation.LATER])
+@pytest.mark.parametrize("generation", [None, Generation.LATER])
 def test_what_is_not_known_counts_as_2_3(kind, generation):
     assert variant_of(kind, generation) is MODEL_VARIANTS[Generation.V2_3, kind]
     assert variant_of(kind) is MODEL_VARIANTS[Generation.V2_3, kind]

@@ -17,15 +17,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ltx_duo.ltx_core.audio_vae import AudioVAEParams
+from ltx_duo.ltx_core.duration_head import DurationHeadParams
 from ltx_duo.ltx_core.errors import CheckpointError, VariantError
+from ltx_duo.ltx_core.text.gemma4_params import Gemma4Heads, Gemma4Params
 from ltx_duo.ltx_core.text.gemma_params import GemmaParams, GemmaRope
 from ltx_duo.ltx_core.text.params import ConnectorParams, FeatureExtractorParams
 from ltx_duo.ltx_core.transformer.params import StreamParams, TransformerParams
 from ltx_duo.ltx_core.upsampler import UpsamplerParams
 from ltx_duo.ltx_core.video_vae import VideoVAEParams
+from ltx_duo.ltx_core.video_vae.diffusion_params import DiffusionDecoderParams
 from ltx_duo.ltx_core.vocoder.params import BandwidthExtensionParams, GeneratorParams, VocoderParams
 
 CONFIG_23 = json.loads((Path(__file__).parents[1] / "data" / "ltx-2.3-config.json").read_text())
+CONFIG_25 = {
+    "transformer": CONFIG_23["transformer"] | {"ff_bias": False, "use_keyframes_abs_pos_embedding": True},
+}
 CONFIG_20 = {
     "transformer": {"rope_type": "split", "caption_channels": 3840, "connector_num_layers": 2},
     "audio_vae": {"model": {"params": {"ddconfig": {"mel_bins": None}}}},
@@ -72,9 +78,63 @@ NEWER_GEMMA = {
         "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
     },
 }
+GEMMA_4 = {
+    "model_type": "gemma4_unified",
+    "text_config": {
+        "attention_bias": False,
+        "attention_k_eq_v": True,
+        "global_head_dim": 512,
+        "head_dim": 256,
+        "hidden_size": 3840,
+        "intermediate_size": 15360,
+        "num_attention_heads": 16,
+        "num_global_key_value_heads": 1,
+        "num_hidden_layers": 6,
+        "num_key_value_heads": 8,
+        "num_kv_shared_layers": 0,
+        "rms_norm_eps": 1e-06,
+        "rope_parameters": {
+            "full_attention": {"rope_type": "proportional", "partial_rotary_factor": 0.25, "rope_theta": 1e6},
+            "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
+        },
+        "sliding_window": 1024,
+        "use_bidirectional_attention": "vision",
+        "vocab_size": 262144,
+    },
+}
+NEWER_GEMMA_4 = {
+    "model_type": "gemma4_unified_text",
+    "num_hidden_layers": 2,
+    "layer_types": ["sliding_attention", "full_attention"],
+    "per_layer_config": {"01": {"head_dim": 128}},
+}
+DURATION_HEAD = {"duration_head": {"num_pooler_heads": 8}}
+HEAD_SHAPES = {
+    "video_input_proj.weight": (256, 4096),
+    "audio_input_proj.weight": (256, 2048),
+    "attention_pooler.query_tokens": (2, 256),
+    "mlp_hidden.weight": (256, 512),
+}
+DIFFUSION_DECODER = {
+    "vae": {
+        "_class_name": "CausalDiffusionVAE",
+        "model_output_type": "x0",
+        "decoder": {
+            "head_dim": 64,
+            "patch_size": 8,
+            "default_num_inference_steps": 1,
+            "timestep_scale_multiplier": 1000.0,
+            "stage_channels": [256, 128, 64, 64],
+            "stage_depths": [4, 6, 2, 8],
+            "stage_kernels": [[3, 7, 7], [3, 7, 7], [3, 5, 5]],
+            "upsamples": [[[2, 2, 2], 2], [[2, 2, 2], 2], [[2, 1, 1], 1]],
+            "stage5_kernel": [11, 11, 11],
+        },
+    },
+}
 # What reads which sections of which configs.
 READERS: dict[str, tuple[Callable[[dict], Any], tuple[str, ...], tuple[dict, ...]]] = {
-    "transformer": (TransformerParams.from_config, ("transformer",), (CONFIG_23, CONFIG_20)),
+    "transformer": (TransformerParams.from_config, ("transformer",), (CONFIG_23, CONFIG_20, CONFIG_25)),
     "video connector": (partial(ConnectorParams.from_config, modality="video"), ("transformer",), (CONFIG_23,)),
     "audio connector": (partial(ConnectorParams.from_config, modality="audio"), ("transformer",), (CONFIG_23,)),
     "projection": (
@@ -85,8 +145,12 @@ READERS: dict[str, tuple[Callable[[dict], Any], tuple[str, ...], tuple[dict, ...
     "video VAE": (VideoVAEParams.from_config, ("vae",), (CONFIG_23,)),
     "audio VAE": (AudioVAEParams.from_config, ("audio_vae",), (CONFIG_23, CONFIG_20)),
     "vocoder": (VocoderParams.from_config, ("audio_vae", "vocoder"), (CONFIG_23, CONFIG_20)),
+    "duration head": (partial(DurationHeadParams.from_shapes, HEAD_SHAPES), ("duration_head",), (DURATION_HEAD,)),
+    "diffusion decoder": (DiffusionDecoderParams.from_config, ("vae",), (DIFFUSION_DECODER,)),
     "upsampler": (UpsamplerParams.from_config, tuple(UPSAMPLER), (UPSAMPLER,)),
     "Gemma": (GemmaParams.from_hf_config, ("model_type", "text_config"), (GEMMA,)),
+    "Gemma-4": (Gemma4Params.from_hf_config, ("model_type", "text_config"), (GEMMA_4,)),
+    "newer Gemma-4": (Gemma4Params.from_hf_config, tuple(NEWER_GEMMA_4), (NEWER_GEMMA_4,)),
     "newer Gemma": (GemmaParams.from_hf_config, tuple(NEWER_GEMMA), (NEWER_GEMMA,)),
 }
 CASES = [
@@ -182,6 +246,7 @@ STAGES_BWE = ((6, 5, 2, 2, 2), (12, 11, 4, 4, 4))
 STAGES_20 = ((6, 5, 2, 2, 2), (16, 15, 8, 4, 4))
 RESBLOCKS = ((3, 7, 11), ((1, 3, 5),) * 3)
 AUDIO_VAE = AudioVAEParams(2, 2, 128, (1, 2, 4), 2, 8, 64, 16000, 160, 1024)
+GEMMA_4_ROPES = (GemmaRope(1e4), GemmaRope(1e6, 1.0, 0.25))
 GEMMA_ROPES = (GemmaRope(1e6, 8.0), GemmaRope(1e4, 1.0))
 PUBLISHED = TransformerParams(
     48,
@@ -196,6 +261,7 @@ PUBLISHED = TransformerParams(
     text_adaln=True,
     caption_channels=None,
 )
+VIDEO_25 = replace(PUBLISHED.video, feed_forward_bias=False)
 DEFAULTS = {
     "frequencies_float64": False,
     "cross_gate_timestep_scale": 1,
@@ -210,6 +276,7 @@ DEFAULTS = {
     [
         ("transformer 0", PUBLISHED),
         ("transformer 1", replace(PUBLISHED, **DEFAULTS)),
+        ("transformer 2", replace(PUBLISHED, video=VIDEO_25, keyframe_embedding=True)),
         ("video connector 0", ConnectorParams(32, 128, 8, True, 4096)),
         ("audio connector 0", ConnectorParams(32, 64, 8, True, 4096)),
         ("projection 0", FeatureExtractorParams(3840, 49, 4096, 2048)),
@@ -226,8 +293,35 @@ DEFAULTS = {
             ),
         ),
         ("vocoder 1", VocoderParams(GeneratorParams(64, 1024, *STAGES_20, *RESBLOCKS, True, "tanh"), None, 24000)),
+        ("duration head 0", DurationHeadParams(queries=2, heads=8)),
         ("upsampler 0", UpsamplerParams(128, 1024, 4, Fraction(3, 2), 1, True)),
         ("Gemma 0", GemmaParams(262208, 3840, 15360, 16, 8, 256, (True,) * 5 + (False,), 1024, *GEMMA_ROPES)),
+        (
+            "Gemma-4 0",
+            Gemma4Params(
+                262144,
+                3840,
+                15360,
+                16,
+                (True,) * 5 + (False,),
+                1024,
+                Gemma4Heads(256, 8, GEMMA_4_ROPES[0]),
+                Gemma4Heads(512, 1, GEMMA_4_ROPES[1], keys_are_values=True),
+            ),  # fmt: skip
+        ),
+        (
+            "newer Gemma-4 0",
+            Gemma4Params(
+                262144,
+                2304,
+                9216,
+                8,
+                (True, False),
+                1024,
+                Gemma4Heads(256, 4, GEMMA_4_ROPES[0]),
+                Gemma4Heads(128, 4, GEMMA_4_ROPES[1]),
+            ),  # fmt: skip
+        ),
         ("newer Gemma 0", GemmaParams(262208, 2304, 9216, 8, 4, 256, (True,) * 5 + (False,), 4096, *GEMMA_ROPES)),
     ],
 )
@@ -248,7 +342,14 @@ def test_published_configs(case, params):
             "caption_channels = None, expected",
         ),
         ("transformer 0", ("transformer", "num_layers"), 10**6, CheckpointError, "from 1 to 1,000"),
-        ("transformer 0", ("transformer", "ff_bias"), False, CheckpointError, "ff_bias = False, expected True. Use an"),
+        ("transformer 0", ("transformer", "ff_bias"), None, CheckpointError, "ff_bias = None, expected true or false"),
+        (
+            "transformer 0",
+            ("transformer", "share_ff"),
+            True,
+            CheckpointError,
+            "share_ff = True, expected False. Use an",
+        ),
         (
             "transformer 0",
             ("transformer", "norm_eps"),
@@ -257,7 +358,7 @@ def test_published_configs(case, params):
             "norm_eps = nan, expected a number",
         ),
         ("video VAE 0", ("vae", "timestep_conditioning"), True, VariantError, "timestep_conditioning = True"),
-        ("video VAE 0", ("vae", "_class_name"), [], VariantError, "LTX-2.5 also ships a diffusion decoder"),
+        ("video VAE 0", ("vae", "_class_name"), [], VariantError, "expected 'CausalVideoAutoencoder'"),
         (
             "video VAE 0",
             ("vae", "encoder_blocks", 1, 0),

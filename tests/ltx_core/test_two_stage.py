@@ -1,6 +1,7 @@
 """What a request leaves open, and what the two stages are as data."""
 
 from dataclasses import fields, replace
+from functools import partial
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from ltx_duo.ltx_core.errors import ConditioningError, LTXError
 from ltx_duo.ltx_core.generation import Generation
 from ltx_duo.ltx_core.request import Request
 from ltx_duo.ltx_core.sampling.conditions import FirstFrame, Kept
+from ltx_duo.ltx_core.sampling.euler import sample_euler
 from ltx_duo.ltx_core.sampling.geometry import LatentGeometry
 from ltx_duo.ltx_core.sampling.guidance import LTX_2_3_DEV, LTX_2_3_HQ, OFF, Guidance, ModalityGuidance
 from ltx_duo.ltx_core.sampling.res_2s import sample_res_2s
@@ -41,13 +43,29 @@ def same(one, other) -> bool:
     return torch.equal(one, other) if isinstance(one, torch.Tensor) else one is other or one == other
 
 
+def described(sampler) -> tuple:
+    """A sampler with its own settings, which compares by what it is."""
+    return (sampler.func, sampler.keywords) if isinstance(sampler, partial) else (sampler, {})
+
+
+@pytest.mark.parametrize("sampler", [sample_res_2s, sample_euler])
+def test_a_sampler_that_is_asked_for_samples_both_stages(sampler):
+    for record in RECORDS:
+        filled = Request("", FINAL, sampler=sampler).filled(record)
+        assert filled.sampler is filled.stage_two_sampler is sampler
+        own = Request("", FINAL, stage_two_sampler=sampler).filled(record)
+        assert own.stage_two_sampler is sampler and described(own.sampler) == described(record.samplers(10)[0])
+
+
 @pytest.mark.parametrize("record", RECORDS, ids=lambda record: f"{record.generation} {record.kind}")
 def test_what_a_request_leaves_open_is_as_the_model_has_it(record):
     request = Request("a lake", FINAL).filled(record)
     assert request.guidance == record.guidance and request.negative_prompt == record.negative_prompt
     assert torch.equal(request.stage_one_sigmas, record.stage_one_schedule())
     assert torch.equal(request.stage_two_sigmas, record.stage_two_schedule())
-    assert request.sampler is record.sampler and request.stage_one_sound is record.stage_one_sound
+    assert request.stage_one_sound is record.stage_one_sound
+    samplers = zip((request.sampler, request.stage_two_sampler), record.samplers(10), strict=True)
+    assert all(described(one) == described(other) for one, other in samplers)
     assert (request.prompt, request.geometry, request.seed, request.images) == ("a lake", FINAL, 10, ())
 
 
@@ -69,6 +87,7 @@ def test_what_a_request_says_stays(record):
         stage_one_sigmas=SIGMAS,
         stage_two_sigmas=SIGMAS / 2,
         sampler=sample_res_2s,
+        stage_two_sampler=sample_euler,
         stage_one_sound=not record.stage_one_sound,
     )
     filled = said.filled(record)
@@ -93,8 +112,8 @@ def test_a_request_for_one_stage_has_nothing_of_stage_two():
         filled = Request("", odd, one_stage=True).filled(record)
         assert filled.stage_two_sigmas is None and filled.stage_one_sound is True
         assert torch.equal(filled.stage_one_sigmas, record.stage_one_schedule())
-    for wrong in ({"stage_two_sigmas": SIGMAS}, {"stage_one_sound": False}):
-        with pytest.raises(LTXError, match="stage two's sigmas or sound"):
+    for wrong in ({"stage_two_sigmas": SIGMAS}, {"stage_one_sound": False}, {"stage_two_sampler": sample_euler}):
+        with pytest.raises(LTXError, match="stage two's sigmas, sampler or sound"):
             Request("", odd, one_stage=True, **wrong)
 
 

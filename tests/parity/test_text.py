@@ -203,6 +203,20 @@ def test_connector(parity, rng, randomise, config, modality):
         parity.check(f"{modality} connector {version}", VENDOR, ours(features), expected, TOLERANCE)
 
 
+def test_connector_without_biases(parity, rng, randomise):
+    """The vendor's published package knows this form not yet: there the biases are 0."""
+    theirs = Embeddings1DConnectorConfigurator.from_config({"transformer": CONNECTORS}).float().eval()
+    config = {"transformer": CONNECTORS | {"connector_ff_bias": False}}
+    ours = randomise(EmbeddingsConnector(ConnectorParams.from_config(config, "video")), rng)
+    biases = {name: torch.zeros_like(t) for name, t in theirs.state_dict().items() if ".ff." in name and "bias" in name}
+    assert len(biases) == 4
+    theirs.load_state_dict(ours.state_dict() | biases, strict=True)
+    features = torch.randn((1, 77, 32), generator=rng)
+    padded, mask = left_padded(features, 1024)
+    expected, _ = theirs(padded, convert_to_additive_mask(mask, torch.float32))
+    parity.check("video connector without biases", VENDOR, ours(features), expected, TOLERANCE)
+
+
 def test_connector_with_a_float32_grid(parity, rng, randomise):
     """Without `frequencies_precision` in its config, a checkpoint's frequencies are those of a float32 grid."""
     config = {key: value for key, value in CONNECTORS.items() if key != "frequencies_precision"}
@@ -257,6 +271,17 @@ def test_text_to_contexts(parity, rng, randomise):
         parity.check(f"audio context of {what}", VENDOR, audio, expected.audio_encoding, TOLERANCE)
 
 
+def diffusers_name(name: str) -> str:
+    """Of a connector's tensor."""
+    for ours, theirs in (
+        ("transformer_1d_blocks", "transformer_blocks"),
+        ("q_norm", "norm_q"),
+        ("k_norm", "norm_k"),
+    ):
+        name = name.replace(ours, theirs)
+    return name
+
+
 @pytest.mark.parametrize("version", ["2.3", "2.0"])
 def test_diffusers(parity, rng, randomise, version):
     from diffusers.pipelines.ltx2.connectors import LTX2TextConnectors
@@ -281,12 +306,10 @@ def test_diffusers(parity, rng, randomise, version):
         **{f"{name}_connector_attention_head_dim": p.head_dim for name, p in params.items()},
         **{f"{name}_gated_attn": p.gated for name, p in params.items()},
     ).eval()
-    state = {f"{name}_connector.{key}": t for name, c in connectors.items() for key, t in c.state_dict().items()}
     state = {
-        key.replace("transformer_1d_blocks", "transformer_blocks")
-        .replace("q_norm", "norm_q")
-        .replace("k_norm", "norm_k"): t
-        for key, t in state.items()
+        diffusers_name(f"{name}_connector.{key}"): tensor
+        for name, connector in connectors.items()
+        for key, tensor in connector.state_dict().items()
     }
     for key, tensor in extractor.state_dict().items():
         state[key.replace("aggregate_embed", "text_proj_in")] = tensor

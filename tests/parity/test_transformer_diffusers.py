@@ -1,4 +1,4 @@
-"""The transformer against diffusers': every guidance pass, image tokens, keyframes, LTX-2.3 and LTX-2.0."""
+"""The transformer against diffusers': every guidance pass, image tokens, keyframes, LTX-2.3, 2.0 and 2.5."""
 
 import copy
 import dataclasses
@@ -43,6 +43,10 @@ def small_params(version: str) -> TransformerParams:
             "caption_proj_before_connector": False,
             "caption_channels": 48,
         }
+    if version.startswith("2.5"):
+        config["transformer"] |= {"ff_bias": False, "use_keyframes_abs_pos_embedding": True}
+    if version == "2.5's form without prompt timesteps":
+        config["transformer"] |= {"audio_ff_bias": False, "use_prompt_adaln_single": False}
     return TransformerParams.from_config(config)
 
 
@@ -63,6 +67,10 @@ def diffusers_model(params: TransformerParams) -> torch.nn.Module:
         audio_cross_attn_mod=params.text_adaln,
         use_prompt_embeddings=params.caption_channels is not None,
         caption_channels=params.caption_channels,
+        ff_bias=params.video.feed_forward_bias,
+        audio_ff_bias=params.audio.feed_forward_bias,
+        use_prompt_adaln_single=params.prompt_timestep,
+        use_keyframes_abs_pos_embedding=params.keyframe_embedding,
         rope_type="split",
         perturbed_attn=True,
     ).eval()
@@ -89,6 +97,9 @@ class Scene:
             torch.randn(1, tokens, 128, generator=rng),
             torch.randn(1, audio_tokens, 128, generator=rng),
         )
+        # Of 2.5: the first frame, and with an image half of the keyframe, as if that were generated.
+        self.single_frames = torch.arange(tokens) < frame
+        self.single_frames[tokens - frame // 2 :] |= image
         widths = [params.caption_channels or stream.context_dim for stream in (params.video, params.audio)]
         positive, negative = ([torch.randn(1, 9, w, generator=rng) for w in widths] for _ in range(2))
         blocks = frozenset({PERTURBED})
@@ -101,8 +112,10 @@ class Scene:
 
     def ours(self, model: AVTransformer):
         ropes = model.rope_tables(*self.positions)
-        modalities = zip(self.tokens, self.timesteps, self.sigmas, ropes, strict=True)
-        return model(*(ModalityInput(*modality) for modality in modalities), self.passes)
+        marks = (self.single_frames, None)
+        modalities = zip(self.tokens, self.timesteps, self.sigmas, ropes, marks, strict=True)
+        inputs = (ModalityInput(*own, single_frames=mark) for *own, mark in modalities)
+        return model(*inputs, self.passes)
 
     def theirs(self, model, guidance_pass: GuidancePass, *, cross_timestep: bool):
         return model(
@@ -116,6 +129,7 @@ class Scene:
             audio_sigma=self.sigmas[1] * SCALE,
             video_coords=self.positions[0],
             audio_coords=self.positions[1],
+            video_keyframes_mask=self.single_frames[None, :, None].float(),
             isolate_modalities=guidance_pass.isolated,
             spatio_temporal_guidance_blocks=sorted(guidance_pass.perturbed_video_blocks),
             use_cross_timestep=cross_timestep,
@@ -132,6 +146,9 @@ class Scene:
         # Diffusers' rule for 2.0 takes even the gate from the modality's own timestep: no difference without images.
         ("2.0", "own", False),
         ("2.0", "other", True),
+        ("2.5", "other", False),
+        ("2.5", "other", True),
+        ("2.5's form without prompt timesteps", "other", True),
     ],
 )
 def test_velocity_of_every_pass(version, timestep, image, rng, parity, randomise):

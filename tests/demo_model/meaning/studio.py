@@ -13,7 +13,7 @@ from ltx_duo.demo_model.detectors import Heard, Seen, heard, seen
 from ltx_duo.demo_model.world import Scene, render, sound
 from ltx_duo.demo_model.world.scenes import FPS, FRAMES
 from ltx_duo.ltx_core import two_stage
-from ltx_duo.ltx_core.loading import load_components
+from ltx_duo.ltx_core.loading_components import load_components
 from ltx_duo.ltx_core.lora import LoRA
 from ltx_duo.ltx_core.request import StagedLoRA
 from ltx_duo.ltx_core.sampling.conditions import (

@@ -13,7 +13,7 @@ from ltx_duo.ltx_core.execution.token_split import divide_tokens
 from ltx_duo.ltx_core.kernels.rotary import RotaryTable
 from ltx_duo.ltx_core.transformer.inputs import GuidancePass, ModalityInput, ModalityRope
 from ltx_duo.tests.ltx_core.execution.teams import FURTHER, RUNNER, helpers_alive
-from ltx_duo.tests.ltx_core.transformer.scenes import GEOMETRY, LAYERS, Scene
+from ltx_duo.tests.ltx_core.transformer.scenes import DEVICE, GEOMETRY, LAYERS, Scene
 
 # Sums of products in another order.
 ROUNDING = {torch.float32: 2e-5, torch.bfloat16: 0.03}
@@ -28,6 +28,8 @@ def drawn(rng, dtype: torch.dtype, bias: bool = False, held: bool = True, **conf
     if bias:
         weaker = scene.draw(1, 1, TOKENS, TOKENS, dtype=torch.float32).abs().neg().to(dtype)
         video = replace(video, bias=weaker)
+    if scene.params.keyframe_embedding:
+        video = replace(video, single_frames=torch.arange(TOKENS, device=DEVICE) < GEOMETRY.frame_tokens)
     context = [own.to(dtype) for own in scene.prompts[0]]
     return scene, (video, audio), context
 
@@ -68,6 +70,18 @@ def test_float8(rng):
     with on_several_gpus(scene.model, [replicate(scene.model, FURTHER)], runner=RUNNER, fewest_tokens=0) as model:
         [found] = model(*inputs, only)
     assert max(distances(found, expected)) < 0.06
+
+
+def test_ltx_2_5(rng):
+    """Whose first latent frame is marked, and whose feed-forward networks have no bias."""
+    scene, inputs, context = drawn(rng, torch.float32, ff_bias=False, use_keyframes_abs_pos_embedding=True)
+    only = [GuidancePass("cond", *context)]
+    [expected] = scene.model(*inputs, only)
+    unmarked = (replace(inputs[0], single_frames=None), inputs[1])
+    assert min(distances(scene.model(*unmarked, only)[0], expected)) > 100 * ROUNDING[torch.float32]
+    with on_several_gpus(scene.model, [replicate(scene.model, FURTHER)], runner=RUNNER, fewest_tokens=0) as model:
+        [found] = model(*inputs, only)
+    assert max(distances(found, expected)) < ROUNDING[torch.float32]
 
 
 @pytest.mark.parametrize("kind", ["isolated", "perturbed", "without sound"])

@@ -205,7 +205,7 @@ def test_lacking_keys_describe_a_2_0_connector():
     ("change", "message"),
     [
         ({"rope_type": "interleaved"}, "rope_type = 'interleaved', expected 'split'"),
-        ({"connector_ff_bias": False}, "connector_ff_bias = False"),
+        ({"connector_ff_bias": 3}, "connector_ff_bias = 3, expected true or false"),
         ({"connector_positional_embedding_max_pos": [1, 2]}, r"max_pos = \[1, 2\], expected a list of one number"),
     ],
 )

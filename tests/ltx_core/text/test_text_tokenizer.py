@@ -122,7 +122,7 @@ def test_padding_and_truncation_settings_of_the_file_are_ignored():
     }
     assert GemmaTokenizer.from_tokenizer_json(json.dumps(document).encode()).encode("cat dog cat") == [2, 4, 3, 4]
     vocabulary["<bos>"] = 5
-    with pytest.raises(CheckpointError, match="not Gemma-3's tokenizer.*id 5, expected 2"):
+    with pytest.raises(CheckpointError, match="not Gemma's tokenizer.*id 5, expected 2"):
         GemmaTokenizer.from_tokenizer_json(json.dumps(document).encode())
 
 
@@ -138,7 +138,7 @@ def test_missing_and_damaged_files_are_named(tmp_path):
         GemmaTokenizer.from_tokenizer_json(b"\xff\xfe")
     with pytest.raises(CheckpointError, match="SentencePiece model cannot be read"):
         GemmaTokenizer.from_sentencepiece(b"not a protobuf")
-    with pytest.raises(CheckpointError, match="not Gemma-3's tokenizer"):
+    with pytest.raises(CheckpointError, match="not Gemma's tokenizer"):
         GemmaTokenizer.from_sentencepiece(b"")
 
 

@@ -8,7 +8,7 @@ import torch
 from ltx_duo.ltx_core import two_stage
 from ltx_duo.ltx_core.errors import LTXError, VariantError
 from ltx_duo.ltx_core.generation import Generation
-from ltx_duo.ltx_core.loading import load_components
+from ltx_duo.ltx_core.loading_components import load_components
 from ltx_duo.ltx_core.lora import LoRA
 from ltx_duo.ltx_core.request import Request, StagedLoRA
 from ltx_duo.ltx_core.safetensors_file import TensorInfo

@@ -9,7 +9,7 @@ import torch
 from ltx_duo.ltx_core import SoundRequest, generate_sound
 from ltx_duo.ltx_core.errors import ConditioningError, GeometryError, LTXError, VariantError
 from ltx_duo.ltx_core.generation import Generation
-from ltx_duo.ltx_core.loading import load_sound_components
+from ltx_duo.ltx_core.loading_components import load_sound_components
 from ltx_duo.ltx_core.lora import LoRA
 from ltx_duo.ltx_core.sampling.geometry import SoundGeometry
 from ltx_duo.ltx_core.sampling.guidance import OFF, Guidance, ModalityGuidance

@@ -47,4 +47,4 @@ def test_what_all_models_have_of_the_vendor(vendor, generation, kind):
     record, constants = variant_of(kind, generation), vendor.constants
     assert record.image_crf == constants.DEFAULT_IMAGE_CRF
     assert torch.equal(record.stage_two_schedule(), torch.tensor(constants.STAGE_2_DISTILLED_SIGMA_VALUES))
-    assert record.sampler is sample_euler
+    assert record.samplers(0) == (sample_euler, sample_euler)

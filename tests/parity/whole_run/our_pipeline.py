@@ -3,7 +3,7 @@
 import wave
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from ltx_duo.ltx_core import sound_only, two_stage
-from ltx_duo.ltx_core.loading import load_components, load_sound_components
+from ltx_duo.ltx_core.loading_components import load_components, load_sound_components
 from ltx_duo.ltx_core.lora import LoRA
 from ltx_duo.ltx_core.request import StagedLoRA
 from ltx_duo.ltx_core.sampling import denoiser
@@ -81,7 +81,7 @@ def run(
     """
     trace: Trace = {}
     with pytest.MonkeyPatch.context() as patch:
-        _record(patch, trace)
+        record(patch, trace)
         params = replace(components.transformer.params, cross_timestep=cross_timestep)
         patch.setattr(components.transformer, "params", params)
         if given_sigma != "0":
@@ -163,15 +163,13 @@ def _request(scene: Scene, pipeline: Pipeline, stage_one_sound: bool) -> two_sta
     geometry = LatentGeometry(scene.width, scene.height, scene.frames, scene.fps)
     request = two_stage.Request(
         prompt=scene.prompt,
-        negative_prompt=scene.negative_prompt,
         geometry=geometry,
         seed=scene.seed,
-        images=tuple(_image(picture, pipeline == "keyframes") for picture in scene.images),
+        images=tuple(given_image(picture, pipeline == "keyframes") for picture in scene.images),
         sound=None if scene.sound is None else _sound(scene.sound),
         references=tuple(_reference(guide, scene) for guide in scene.guides),
-        guidance=Guidance(_guidance(scene.video), _guidance(scene.audio), stg_blocks=scene.stg_blocks),
-        stage_one_sigmas=ltx2_sigmas(scene.steps),
         stage_one_sound=stage_one_sound,
+        **dev_request(scene),
     )
     if pipeline == "one stage":
         return replace(request, one_stage=True, stage_one_sound=None)
@@ -183,11 +181,20 @@ def _request(scene: Scene, pipeline: Pipeline, stage_one_sound: bool) -> two_sta
     return request
 
 
+def dev_request(scene: Scene) -> dict[str, Any]:
+    """What a scene says of stage one with guidance."""
+    return {
+        "negative_prompt": scene.negative_prompt,
+        "guidance": Guidance(_guidance(scene.video), _guidance(scene.audio), stg_blocks=scene.stg_blocks),
+        "stage_one_sigmas": ltx2_sigmas(scene.steps),
+    }
+
+
 def _guidance(scales: Scales) -> ModalityGuidance:
     return ModalityGuidance(cfg=scales.cfg, stg=scales.stg, modality=scales.modality, rescale=scales.rescale)
 
 
-def _image(picture: Picture, keyframe: bool) -> GivenImage:
+def given_image(picture: Picture, keyframe: bool = False) -> GivenImage:
     with Image.open(picture.path) as image:
         pixels = torch.from_numpy(np.array(image.convert("RGB"))).float() / 255
     return GivenImage(pixels, picture.frame, picture.strength, crf=0, keyframe=keyframe)
@@ -205,7 +212,7 @@ def _sound(recording: Recording) -> GivenSound:
     return GivenSound(torch.from_numpy(samples.copy()), rate, recording.start)
 
 
-def _record(patch: pytest.MonkeyPatch, trace: Trace) -> None:
+def record(patch: pytest.MonkeyPatch, trace: Trace) -> None:
     """Keeps contexts, the given sound's latent and the upsampled one, which `generate` does not give back."""
     connect, upsample, encode_sound = two_stage.connect, two_stage.upsample, two_stage.encode_sound
 
