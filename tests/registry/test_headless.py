@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import av
 import pytest
 
 from ltx_duo.scripts.demo import media
@@ -76,6 +77,17 @@ def test_example_client_shows_progress_and_saves_the_video(furnished_server, api
     assert "LTXDuoStageOneSampler: 100%" in ran.stdout
     info = media.probe(film)
     assert (info.frames, info.fps, info.sample_rate) == (17, 12.0, 48000)
+
+
+def test_example_client_saves_a_sound(furnished_server, tmp_path):
+    (path,) = WORKFLOWS.rglob("text-to-sound.api.json")
+    sound = tmp_path / "sound.flac"
+    changes = ["LTXDuoSoundSampler.seconds=0.6", "LTXDuoSoundSampler.steps=2"]
+    ran = run_client(furnished_server, str(path), str(sound), *(word for c in changes for word in ("--set", c)))
+    assert ran.returncode == 0, ran.stderr
+    with av.open(str(sound)) as container:
+        samples = sum(frame.samples for frame in container.decode(audio=0))
+    assert abs(samples / 48000 - 0.6) < 0.04
 
 
 def test_example_client_prints_what_the_server_refuses(furnished_server, api_file, tmp_path):

@@ -71,6 +71,19 @@ def test_a_retake_in_one_stage_at_the_films_own_size(run, model, stage_one, deco
     assert (changed[10:18] > 0.9).all() and (changed[:10] == 0).all() and (changed[18:] == 0).all()
 
 
+@pytest.mark.parametrize("remake", ["picture and sound", "picture", "sound"])
+def test_the_films_sound_is_decoded_alone_as_beside_its_picture(run, model, stage_one, decoded, sizes, vae, remake):
+    """Spliced into the film's own where it is made anew, else the film's own; a silent film that stays so has none."""
+    given = run("Retake", video=video(frames=33), **{**RETAKE, "remake": remake})
+    latent = stage_one(model, conditions=given[0], **sizes(given))
+    alone, (_, _, beside) = run("SoundDecode", latent=latent, audio_vae=vae), decoded(latent)
+    assert alone["sample_rate"] == beside["sample_rate"] and torch.equal(alone["waveform"], beside["waveform"])
+    if remake == "picture":
+        given = run("Retake", video=video(frames=33, rate=None), **{**RETAKE, "remake": remake})
+        with pytest.raises(LTXError, match="film without a sound"):
+            run("SoundDecode", latent=stage_one(model, conditions=given[0], **sizes(given)), audio_vae=vae)
+
+
 def test_a_retake_changes_what_is_inside_the_window_alone(run, made, decoded, watched, vae):
     source = video(frames=33)
     given = run("Retake", video=source, **RETAKE)
