@@ -134,6 +134,8 @@ def text_encoder_module(gemma: Checkpoint, projection: Checkpoint, **options: An
     """Gemma and the text projection, without weights.  CheckpointError when they were not made for each other."""
     params = gemma_params(gemma)
     projection.require(Component.TEXT_PROJECTION)
+    if None not in (gemma.generation, projection.generation):
+        common_generation(gemma, projection)
     _check_family(gemma, projection)
     states = params.layers + 1
     tensors = projection.tensors(Component.TEXT_PROJECTION)
