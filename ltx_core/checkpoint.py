@@ -56,7 +56,9 @@ _ADVICE = {
     Component.AUDIO_CONNECTOR: "Choose the file that has it as connectors of LTX Model Loader (an advanced input), or "
     "the model's full checkpoint.",
     Component.TEXT_PROJECTION: "The text projection lies in the model's checkpoint (or in a text projection file), not "
-    "in the Gemma file: choose the checkpoint as the projection.",
+    "in the Gemma-3 file: choose the checkpoint as the projection; LTX-2.5's lies in its text encoder file.",
+    Component.VIDEO_DECODER: "Choose the model's full checkpoint, or the file with this part of it: of LTX-2.5 "
+    "ltx-2.5-video-vae-conv-bf16.safetensors.",
     Component.AUDIO_DECODER: "Choose the model's full checkpoint, or an audio VAE file beside this one.",
     Component.VOCODER: "Choose the model's full checkpoint, or an audio VAE file that includes the vocoder.",
     Component.UPSAMPLER: "Choose ltx-2.3-spatial-upscaler-x2-1.1.safetensors from latent_upscale_models.",

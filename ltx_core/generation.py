@@ -164,7 +164,8 @@ Shapes = Mapping[str, tuple[int, ...]]
 def _guess_transformer(shapes: Shapes) -> Generation | None:
     if "audio_adaln_single.linear.weight" not in shapes:
         return None
-    if "keyframes_abs_pos_embedding" in shapes or "transformer_blocks.0.ff.net.2.bias" not in shapes:
+    biases = (f"transformer_blocks.0.ff.net.{layer}.bias" for layer in ("0.proj", "2"))
+    if "keyframes_abs_pos_embedding" in shapes or not any(bias in shapes for bias in biases):
         return Generation.V2_5
     if "prompt_adaln_single.linear.weight" in shapes or "transformer_blocks.0.attn1.to_gate_logits.weight" in shapes:
         return Generation.V2_3

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from .audio_vae import AudioDecoder, AudioEncoder, AudioVAEParams
-from .checkpoint import Checkpoint, Component
+from .checkpoint import Checkpoint, Component, common_generation
 from .duration_head import DurationHead, DurationHeadParams
 from .errors import CheckpointError, VariantError
 from .gguf_file import GgufFile
@@ -140,6 +140,8 @@ def text_encoder_module(gemma: Checkpoint, projection: Checkpoint, **options: An
     """Gemma and the text projection, without weights.  CheckpointError when they were not made for each other."""
     params = gemma_params(gemma)
     projection.require(Component.TEXT_PROJECTION)
+    if None not in (gemma.generation, projection.generation):
+        common_generation(gemma, projection)
     _check_family(gemma, projection)
     states = params.layers + 1
     tensors = projection.tensors(Component.TEXT_PROJECTION)

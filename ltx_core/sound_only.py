@@ -25,10 +25,11 @@ from .sampling.geometry import SoundGeometry
 from .sampling.guidance import Contexts, Guidance
 from .sampling.schedule import checked_sigmas
 from .sampling.stage import Sampler, Stage, Start, sample_stage
+from .stage_weights import tell_of
 from .text.connector import EmbeddingsConnector
 from .transformer.model import AVTransformer
 from .transformer.sound_only import of_sound
-from .two_stage import decode_audio, encode_prompt, tell_of
+from .two_stage import decode_audio, encode_prompt
 from .variants import ModelVariant
 
 _CONNECTOR = CONNECTORS[1]

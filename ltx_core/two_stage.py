@@ -6,8 +6,7 @@ story in order for components that are all loaded.  Equals the vendor's TI2VidTw
 """
 
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -17,10 +16,9 @@ from .audio_vae.decoder import AudioDecoder
 from .components import Components
 from .errors import CheckpointError, ConditioningError, LTXError
 from .execution.graphs import BlockGraphs
-from .execution.precompile import finish_transformer, finish_video_decoder
-from .execution.several_gpus import DividedModel, on_several_gpus
+from .execution.precompile import finish_video_decoder
 from .image_compression import COMPRESSING, pyav
-from .lora import LoRA, ReferenceFactors, common_reference_factors, fused
+from .lora import ReferenceFactors, common_reference_factors, fused
 from .lora.names import CONNECTORS
 from .progress import SILENT, Reporter
 from .request import Request, Result, StagedLoRA
@@ -45,12 +43,11 @@ from .sampling.guidance import OFF, Contexts, Guidance
 from .sampling.schedule import STAGE_TWO, begins_with_noise
 from .sampling.stage import AVLatent, Sampler, Stage, Start, sample_stage
 from .splicing import given_sound, splice_frames, splice_sound
+from .stage_weights import StageLoRAs, loras_of_stages, transformer_with
 from .text.connector import EmbeddingsConnector
 from .text.encoder import TextEncoder
 from .text.tokenizer import GemmaTokenizer
-from .transformer.model import AVTransformer
 from .upsampler.model import LatentUpsampler, upsample_latent
-from .variants import ModelVariant
 from .video_vae.decoder import VideoDecoder
 from .video_vae.diffusion_tiling import decode_by_diffusion
 from .video_vae.encoder import VideoEncoder
@@ -209,7 +206,7 @@ def generate(
     """
     c, r = components, request.filled(components.variant)
     _check(c, r, loras)
-    one, two = _of_stages(c, loras)
+    one, two = loras_of_stages(c, loras)
     placement = {"dtype": c.dtype, "device": c.device}
     generator = torch.Generator(c.device).manual_seed(r.seed)
     guided = r.guidance.video.needs_negative or r.guidance.audio.needs_negative
@@ -227,7 +224,7 @@ def generate(
         sampler=r.sampler,
     )  # fmt: skip
     contexts = _connected(c, features, one)
-    with _transformer(c, one, reporter) as model:
+    with transformer_with(c, one, reporter) as model:
         first = sample_stage(
             model, stage, contexts, generator, **placement, reporter=reporter, run_blocks=BlockGraphs(reporter)
         )
@@ -243,7 +240,7 @@ def generate(
         sampler=r.stage_two_sampler,
     )  # fmt: skip
     contexts = _connected(c, features, two)
-    with _transformer(c, two, reporter) as model:
+    with transformer_with(c, two, reporter) as model:
         second = sample_stage(
             model, stage, contexts, generator, **placement, reporter=reporter, run_blocks=BlockGraphs(reporter)
         )
@@ -327,52 +324,11 @@ def _heard(c: Components, r: Request, latent: Tensor, frames: int, reporter: Rep
     return made if r.film is None else splice_sound(r.film, made)
 
 
-StageLoRAs = list[tuple[LoRA, float]]
-
-
 def _connected(c: Components, features: Sequence[tuple[Tensor, Tensor]], loras: StageLoRAs) -> Contexts:
     """The contexts of one stage, through connectors with its LoRAs."""
     video, audio = c.video_connector, c.audio_connector
     with fused(video, loras, CONNECTORS[0]), fused(audio, loras, CONNECTORS[1]):
         return connect(video, audio, *features)
-
-
-@contextmanager
-def _transformer(c: Components, loras: StageLoRAs, reporter: Reporter) -> Iterator[AVTransformer | DividedModel]:
-    """The transformer of one stage with its LoRAs, on all GPUs that have it."""
-    with ExitStack() as laid:
-        for model in (c.transformer, *c.replicas):
-            finish_transformer(model, c.dtype, next(model.parameters()).device)
-            laid.enter_context(fused(model, loras))
-        yield laid.enter_context(on_several_gpus(c.transformer, c.replicas, reporter))
-
-
-def _of_stages(components: Components, loras: Sequence[StagedLoRA]) -> tuple[StageLoRAs, StageLoRAs]:
-    """What of the LoRAs fits the model, with the strengths of each stage; VariantError if nothing does."""
-    modules = components.transformer, components.video_connector, components.audio_connector
-    shapes = {
-        below + name: weight.shape
-        for below, module in zip(("", *CONNECTORS), modules, strict=True)
-        for name, weight in module.named_parameters()
-    }
-    one, two = [], []
-    for own in loras:
-        lora = own.lora.fitted(shapes)
-        one.append((lora, own.stage_one))
-        two.append((lora, own.stage_two))
-        tell_of(lora, components.variant)
-    return one, two
-
-
-def tell_of(lora: LoRA, variant: ModelVariant) -> None:
-    """Logs what of a LoRA does nothing, and that it is for another generation than the model."""
-    for unused in lora.unused:
-        log.warning("LTX Duo: %s: %s do nothing.", lora.path, unused)
-    if lora.made_for is not None and lora.made_for[0] is not variant.generation:
-        log.warning(
-            "LTX Duo: %s is for %s (%s), but the model is %s. Choose a LoRA for it.",
-            lora.path, *lora.made_for, variant.generation,
-        )  # fmt: skip
 
 
 def _check(components: Components, request: Request, loras: Sequence[StagedLoRA]) -> None:

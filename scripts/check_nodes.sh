@@ -16,7 +16,7 @@ base=$(mktemp -d)
 trap 'rm -rf "$base"' EXIT
 
 models=${LTXDUO_SMALL_MODELS:-$base/models}
-[ -d "$models" ] || "$python" "$root/scripts/small_model.py" "$models" --tokenizer "$local/tokenizer" --also-2.0 >/dev/null
+[ -d "$models" ] || "$python" "$root/scripts/small_model.py" "$models" --tokenizer "$local/tokenizer" --also-2.0 --also-2.5 >/dev/null
 [ "$models" = "$base/models" ] || ln -s "$(realpath "$models")" "$base/models"
 
 arguments=()

@@ -42,6 +42,7 @@ LAYERS = (
     ("sampling",),
     ("variants",),
     ("components", "request", "splicing"),
+    ("stage_weights",),
     ("two_stage",),
     ("loading", "film", "prompt_length", "sound_only"),
     ("loading_components",),

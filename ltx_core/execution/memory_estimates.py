@@ -9,6 +9,7 @@ from math import prod
 
 from ..audio_vae.params import DOWNSAMPLE_FACTOR, AudioVAEParams
 from ..sampling.geometry import AUDIO_BINS, AUDIO_CHANNELS, VIDEO_CHANNELS, LatentGeometry, SoundGeometry
+from ..text.gemma4_params import Gemma4Params
 from ..text.gemma_params import GemmaParams
 from ..transformer.params import TransformerParams
 from ..upsampler.params import UpsamplerParams
@@ -131,7 +132,7 @@ def sampling_state(geometry: LatentGeometry, extra_frames: int = 0, itemsize: in
     return 3 * values * itemsize + 64 * (video + geometry.audio_frames)
 
 
-def text_encoder(params: GemmaParams, tokens: int, itemsize: int = 2, copies: Copies = COPIES) -> float:
+def text_encoder(params: GemmaParams | Gemma4Params, tokens: int, itemsize: int = 2, copies: Copies = COPIES) -> float:
     """A prompt of `tokens`: all hidden states, one flattened copy of them, and a layer at work."""
     states = 2 * (params.layers + 1)
     return tokens * params.hidden_size * (states + copies.language_layer) * itemsize

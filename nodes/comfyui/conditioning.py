@@ -15,26 +15,37 @@ from ...ltx_core.errors import ConditioningError, GeometryError, VariantError
 from ...ltx_core.generation import Generation
 from ...ltx_core.sampling.geometry import check_fps
 from ...ltx_core.transformer.params import TransformerParams
-from .conditioning_keys import FRAME_RATE, UNPROCESSED, refuse, unused
+from .conditioning_keys import FRAME_RATE, GENERATION, UNPROCESSED, refuse, unused
 
 # How wide the texts of the official models are: of LTX-2.0 before and after its connectors, of LTX-2.3 both.
 OFFICIAL_WIDTHS = {3840: Generation.V2_0, 7680: Generation.V2_0, 6144: Generation.V2_3}
 
 
-def make(video: Tensor, audio: Tensor) -> list:
-    """CONDITIONING from features of real tokens, video (1, T, Dv) and audio (1, T, Da), or one tensor for both."""
+def make(video: Tensor, audio: Tensor, generation: Generation | None = None) -> list:
+    """CONDITIONING from features of real tokens, video (1, T, Dv) and audio (1, T, Da), or one tensor for both, of a
+    text projection of that generation."""
     features = video if audio is video else torch.cat((video, audio), dim=-1)
     features = features.detach().to(device="cpu", dtype=torch.float32)
-    return [[features, {UNPROCESSED: True, "pooled_output": None}]]
+    told = {} if generation is None else {GENERATION: generation.value}
+    return [[features, {UNPROCESSED: True, "pooled_output": None, **told}]]
 
 
-def take(conditioning: list, params: TransformerParams) -> tuple[Tensor, Tensor, bool]:
-    """Video (1, T, Dv) and audio (1, T, Da) of a CONDITIONING, and whether the connectors still have to run.
+def take(
+    conditioning: list, params: TransformerParams, generation: Generation | None = None
+) -> tuple[Tensor, Tensor, bool]:
+    """Video (1, T, Dv) and audio (1, T, Da) of a CONDITIONING for a model of that generation, and whether the
+    connectors still have to run.
 
     VariantError for the text encoding of another generation; ConditioningError for what else does not fit, or asks for
     what these samplers do not do.
     """
     features, extra = _only_entry(conditioning)
+    made_for = extra.get(GENERATION)
+    if generation is not None and made_for not in (None, generation.value):
+        raise VariantError(
+            f"The text was encoded for LTX-{made_for}, but the model is {generation}, which reads other words as wide. "
+            "Encode it with the text encoder and the projection of the model's own generation."
+        )
     width, widths = features.shape[-1], tuple(params.text_widths.values())
     shared = params.shares_text and width == widths[0]
     if not shared and width != sum(widths):

@@ -14,10 +14,12 @@ from ...ltx_core.errors import ConditioningError
 
 UNPROCESSED = "unprocessed_ltxav_embeds"
 FRAME_RATE = "frame_rate"
+GENERATION = "ltxduo_generation"
 
 PASSES = {
     UNPROCESSED,  # acts: the connectors run
     FRAME_RATE,  # acts where the latent has no rate; conditioning.notes_on tells where it has another one
+    GENERATION,  # acts: which model the text is for
     "pooled_output",  # LTX-2's text has none, and its model takes none
     "set_area_to_bounds",  # how to read an area or a mask, which are refused themselves
     "mask_strength",  # how strong a mask is, which is refused itself; beside no other prompt it does nothing

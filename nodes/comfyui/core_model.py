@@ -18,7 +18,8 @@ from ...ltx_core.lora.names import CONNECTORS
 from ...ltx_core.safetensors_file import TensorInfo
 from ...ltx_core.text.params import ConnectorParams
 from ...ltx_core.transformer.params import TransformerParams
-from ...ltx_core.variants import RUN_NAMES, Kind, ModelVariant, is_run, kind_of_name, variant_of
+from ...ltx_core.variants import Kind, ModelVariant, kind_of_name, variant_of
+from .. import from_core
 from . import compat, core_options, dtypes
 from .core_layers import BorrowedModel
 from .handles import LoraUse, ModelHandle, SampledModel
@@ -29,8 +30,8 @@ from .packed import EXPANDING
 from .report import NodeReport
 
 EXPECTED = (
-    f"Connect an audio-video model of {RUN_NAMES}, such as ltx-2.3-22b-dev.safetensors, from LTX Model Loader or one "
-    "of ComfyUI's loaders."
+    f"Connect an audio-video model of {from_core.NAMES}, such as ltx-2.3-22b-dev.safetensors, from LTX Model Loader or "
+    "one of ComfyUI's loaders."
 )
 # Where ComfyUI's model has the layers whose official names begin like this.
 ROOTS = {start: f"diffusion_model.{start}" for start in ("", *CONNECTORS)}
@@ -129,8 +130,9 @@ class CoreModelHandle(SampledModel):
 
     def check(self) -> None:
         """VariantError for another generation, LTXError where the layers are not those that its config describes."""
-        if not is_run(self.generation):
-            raise VariantError(f"This MODEL is {self.generation}, which LTX Duo does not run. {EXPECTED}")
+        if not from_core.is_taken(self.generation):
+            why = from_core.refusal(self.generation)
+            raise VariantError(f"This MODEL is {self.generation}, which {why}. {EXPECTED}")
         if differences := self.borrowed.differences(self.network):
             raise LTXError(
                 f"This MODEL does not have the layers of LTX-2 that its config describes: {'; '.join(differences)}. "

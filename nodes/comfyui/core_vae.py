@@ -13,10 +13,10 @@ from torch import nn
 from ...ltx_core.audio_vae import AudioDecoder, AudioEncoder, AudioVAEParams
 from ...ltx_core.errors import LTXError, VariantError
 from ...ltx_core.generation import Generation, guessed_generation
-from ...ltx_core.variants import RUN_NAMES, is_run
 from ...ltx_core.video_vae import PerChannelStatistics, VideoDecoder, VideoEncoder, VideoVAEParams
 from ...ltx_core.vocoder.model import build_vocoder
 from ...ltx_core.vocoder.params import STEREO, VocoderParams
+from .. import from_core
 from . import dtypes
 from .borrowed import BorrowedModule, borrow
 from .components import Part
@@ -189,9 +189,10 @@ def _generation(part: Part, module: nn.Module, name: str, to_do: str) -> Generat
     """By names of weights: ComfyUI's object keeps nothing else that tells.  VariantError for one that is not run."""
     tensors = module.state_dict()
     generation = guessed_generation({part: {key: key for key in tensors}}, tensors)
-    if not is_run(generation):
+    if not from_core.is_taken(generation):
         raise VariantError(
-            f"{name} is the {part.value} of {generation}, which these nodes do not run; expected one of {RUN_NAMES}. "
+            f"{name} is the {part.value} of {generation}, which {from_core.refusal(generation)}; expected one of "
+            f"{from_core.NAMES}. "
             f"{to_do}"
         )
     return generation

@@ -25,6 +25,7 @@ from ...ltx_core.lora import (
 from ...ltx_core.lora.names import CONNECTORS as CONNECTOR_NAMES
 from ...ltx_core.sampling.guidance import Contexts
 from ...ltx_core.sound_only import connect_sound
+from ...ltx_core.text.gemma4_params import Gemma4Params
 from ...ltx_core.text.gemma_params import GemmaParams
 from ...ltx_core.text.tokenizer import GemmaTokenizer
 from ...ltx_core.transformer.params import TransformerParams
@@ -151,7 +152,7 @@ class SampledModel(Handle):
 
     def features(self, text: list) -> TextFeatures:
         """Video and audio features of a CONDITIONING, checked against this model's widths."""
-        return conditioning.take(text, self.transformer_params)
+        return conditioning.take(text, self.transformer_params, self.generation)
 
     def connectors(self, component: PatchedModule, number: int, sound_alone: bool = False) -> PatchedModule:
         """The text connectors, or the sound's, beside the `component` of stage 1 or 2, which itself may hold them."""
@@ -335,7 +336,7 @@ class TextEncoderHandle(Handle):
         return self.built.get("text", lambda: build_text_encoder(self.gemma, self.projection, self.device))
 
     @cached_property
-    def params(self) -> GemmaParams:
+    def params(self) -> GemmaParams | Gemma4Params:
         return gemma_params(self.gemma)
 
     @cached_property

@@ -26,7 +26,8 @@ def encode_texts(handle: TextEncoderHandle, prompts: Mapping[str, str], report: 
             report.warn(f"In the {name}: {sentence}")
     features = {text: handle.encoded.get(text) for text in texts.values()}
     features |= _encode(handle, [text for text, known in features.items() if known is None])
-    return [conditioning.make(*features[text]) for text in texts.values()]
+    generation = handle.projection.generation
+    return [conditioning.make(*features[text], generation) for text in texts.values()]
 
 
 def _without_effect(handle: TextEncoderHandle, text: str) -> Iterator[str]:

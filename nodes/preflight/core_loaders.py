@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from ...ltx_core.checkpoint import Checkpoint, Component
 from ...ltx_core.generation import Generation
-from ...ltx_core.variants import RUN_NAMES, is_run
+from .. import from_core
 from ..names import CORE_MODEL_LOADERS, MODEL_LOADER
 from ..prompt_graph import Node, PromptGraph
 from .report import Files, Report
@@ -23,10 +23,10 @@ def check_core_loader(graph: PromptGraph, sampler: Node, files: Files, report: R
         return
     if Component.TRANSFORMER not in checkpoint.components:
         return
-    if not is_run(checkpoint.generation):
+    if not from_core.is_taken(checkpoint.generation):
         report.error(sampler, f"{checkpoint.path.name}, from {loader.type}, is of {checkpoint.generation_name}, which "
-                     f"LTX Duo does not run. Choose a file of {RUN_NAMES}, such as ltx-2.3-22b-dev.safetensors.",
-                     input="model")  # fmt: skip
+                     f"{from_core.refusal(checkpoint.generation)}. Open it with LTX Model Loader, or choose a file of "
+                     f"{from_core.NAMES}, such as ltx-2.3-22b-dev.safetensors.", input="model")  # fmt: skip
     elif not checkpoint.components >= CONNECTORS:
         report.error(sampler, f"{checkpoint.path.name}, from {loader.type}, lacks text connectors, and ComfyUI would "
                      "go on with weights that were never set: the film would not be that of the prompt. Open it with "
@@ -54,6 +54,6 @@ def model_file(loaders: Sequence[Node], files: Files) -> Checkpoint | None:
     """The model's opened file; None for one that is not known, or that the model is refused for."""
     loader = model_loader(loaders)
     checkpoint = None if loader is None else files.checkpoint(loader)
-    if checkpoint is None or (loader.type in CORE_MODEL_LOADERS and not is_run(checkpoint.generation)):
+    if checkpoint is None or (loader.type in CORE_MODEL_LOADERS and not from_core.is_taken(checkpoint.generation)):
         return None
     return checkpoint

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from ...ltx_core.checkpoint import Checkpoint
-from ...ltx_core.variants import RUN_NAMES, is_run
+from .. import from_core
 from ..names import (
     CORE_PICTURE_VAES,
     DECODE,
@@ -86,9 +86,10 @@ def _check_generation(
     file = files.opened(loader, name, (folder,))
     if file is None or file.generation is None:
         return
-    if not is_run(file.generation):
-        report.error(node, f"{slot} comes from {file.path.name}, which is of {file.generation_name}; these nodes run "
-                     f"{RUN_NAMES}. Choose the model's file in the loader.", input=slot)  # fmt: skip
+    if not from_core.is_taken(file.generation):
+        report.error(node, f"{slot} comes from {file.path.name}, which is of {file.generation_name}; these nodes take "
+                     f"{from_core.NAMES} from ComfyUI's loaders. Choose the model's file in LTX VAE Loader.",
+                     input=slot)  # fmt: skip
     elif model is not None and model.generation not in (None, file.generation):
         report.error(node, f"{slot} comes from {file.path.name}, which is of {file.generation_name}, but the model, "
                      f"{model.path.name}, is of {model.generation_name}. Choose the model's file in the loader.",

@@ -155,7 +155,7 @@ def judge_all(plants: Iterable[Plant], jobs: int, limit: float) -> Iterator[Verd
     with tempfile.TemporaryDirectory(prefix="ltxduo-mutations-") as folder:
         root, script = Path(folder), PACK / "scripts" / "small_model.py"
         models, tokenizer = root / "models", PACK / ".local" / "tokenizer"
-        make = [sys.executable, str(script), str(models), "--tokenizer", str(tokenizer), "--also-2.0"]
+        make = [sys.executable, str(script), str(models), "--tokenizer", str(tokenizer), "--also-2.0", "--also-2.5"]
         subprocess.run(make, check=True, stdout=subprocess.DEVNULL)
         free: queue.Queue[Bed] = queue.Queue()
         beds = [Bed(root / str(number), models, limit) for number in range(jobs)]

@@ -24,7 +24,15 @@ def small_models(tmp_path_factory) -> Path:
     """A models folder with the small models."""
     folder = tmp_path_factory.mktemp("small") / "models"
     script = HERE.parents[1] / "scripts" / "small_model.py"
-    command = [sys.executable, str(script), str(folder), "--tokenizer", str(LOCAL / "tokenizer"), "--also-2.0"]
+    command = [
+        sys.executable,
+        str(script),
+        str(folder),
+        "--tokenizer",
+        str(LOCAL / "tokenizer"),
+        "--also-2.0",
+        "--also-2.5",
+    ]
     subprocess.run(command, check=True)
     return folder
 

@@ -125,7 +125,9 @@ def test_sound_of_ltx20(config):
 def test_what_no_record_knows_is_refused(config, monkeypatch):
     monkeypatch.setattr(core_vae, "guessed_generation", lambda *_: Generation.V2_5)
     for take, given in ((video_vae, of_ltx20()), (audio_vae, audio(config, config["vocoder"]))):
-        with pytest.raises(LTXError, match=r" of LTX-2\.5, which these nodes do not run; expected one of LTX-2\.3 and"):
+        with pytest.raises(
+            LTXError, match=r" of LTX-2\.5, which LTX Duo takes from its own loaders alone; expected one of LTX-2\.3"
+        ):
             take(given)
 
 

@@ -53,7 +53,14 @@ def test_lists_show_weight_files_and_whole_folders_once(models, folder):
     (deep / "model-00002-of-00002.safetensors").touch()
     listed = files.names("text_encoders")
     assert listed == sorted(
-        {"a.safetensors", "b.gguf", "gemma-3-small", "gemma-3-small.safetensors", os.path.join("sub", "gemma")}
+        {
+            "a.safetensors",
+            "b.gguf",
+            "gemma-3-small",
+            "gemma-3-small.safetensors",
+            "gemma4-with-proj-ltx-2.5-small.safetensors",
+            os.path.join("sub", "gemma"),
+        }
     )
     assert files.path(os.path.join("sub", "gemma"), ("text_encoders",)) == str(deep)
 

@@ -212,7 +212,8 @@ ROWS = [
         "connectors of LTX-2.5",
         "ModelLoader",
         _connectors_of_a_newer_model,
-        ("connectors", "other.safetensors is of LTX-2.5"),
+        ("connectors", "is of LTX-2.3, but .*other.safetensors is of LTX-2.5; files of one generation belong together"),
+        together=True,
     ),
     FileKind(
         "connectors of LTX-2.0",

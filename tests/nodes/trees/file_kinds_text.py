@@ -149,13 +149,15 @@ ROWS = [
         "Gemma-4",
         "TextEncoderLoader",
         _gemma(extra=lambda _: {f"model.layers.{i}.layer_scalar": torch.ones(1) for i in range(6)}),
-        ("text_encoder", "is Gemma-4, LTX-2.5's text encoder; LTX-2.3 takes Gemma-3 12B"),
+        ("text_encoder", "is of LTX-2.5, but .* is of LTX-2.3; files of one generation belong together"),
+        together=True,
     ),
     FileKind(
         "LTX-2.5's text encoder by its metadata",
         "TextEncoderLoader",
         _gemma(metadata={"gemma_source_checkpoint": json.dumps({"ltx_version": "2.5.0"})}),
-        ("text_encoder", "is of LTX-2.5"),
+        ("text_encoder", "is of LTX-2.5, but .* is of LTX-2.3"),
+        together=True,
     ),
     FileKind(
         "Gemma-3 4B",

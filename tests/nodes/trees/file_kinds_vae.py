@@ -193,7 +193,12 @@ ROWS = [
         _official_upsampler(2),
         ("upsampler", "enlarges in time"),
     ),
-    FileKind("checkpoint of LTX-2.5", "VAELoader", version("2.5.0"), ("checkpoint", "is of LTX-2.5, which these")),
+    FileKind(
+        "checkpoint of LTX-2.5",
+        "VAELoader",
+        version("2.5.0"),
+        ("checkpoint", "says that it is of LTX-2.5, but its tensors are those of LTX-2.3"),
+    ),
     FileKind(
         "VAE of diffusers",
         "VAELoader",
