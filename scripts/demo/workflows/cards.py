@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont, ImageOps
 from .. import photo
 
 SIZE = (720, 540)
+GREEN = (102, 255, 0)
 ACCENT, TEXT, FAINT, EDGE, BOX = (255, 178, 107), (246, 246, 250), (205, 200, 198), (20, 20, 30), (38, 44, 62)
 FRAME, STILL = (324, 216), (74, 112)
 LAKE, RIVER = 7, 11  # seeds of the drawn pictures
@@ -146,17 +147,22 @@ def _extend() -> Card:
 
 
 def _region() -> Card:
-    card = Card("Region", "a part of a film's picture made anew, where you paint")
-    size = (240, 160)
-    given = _photo(LAKE, size)
-    mask = Image.new("L", size)
-    ImageDraw.Draw(mask).ellipse((76, 60, 168, 138), fill=255)
-    painted = Image.composite(Image.blend(given, Image.new("RGB", size, ACCENT), 0.8), given, mask)
-    card.film((32, 160), painted)
-    card.arrow((336, 266), 46)
-    card.film((394, 160), _with_boat(given))
-    card.sound((32, 450), 656)
-    card.text((32, 490), "everything that is not painted stays as it is", 18)
+    return _painted(Card("Region", "a part of a film's picture made anew, where you paint"), ACCENT, 0.8)
+
+
+def _reference_inpaint() -> Card:
+    return _painted(Card("Reference: inpaint", "an IC-LoRA fills what you paint, or a margin"), GREEN, 1.0)
+
+
+def _reference_voice() -> Card:
+    card = Card("Reference: voice", "a film that speaks with a voice that you give")
+    card.sound((32, 190), 210)
+    card.text((32, 230), "a voice, about 5 s", 18)
+    card.box((32, 276, 242, 372), ["[SPEECH]:", "your words"], 20)
+    card.arrow((258, 260), 48)
+    card.film((320, 138), _photo(RIVER, FRAME))
+    card.sound((322, 450), 366)
+    card.text((322, 490), "your words in that voice", 18)
     return card
 
 
@@ -308,6 +314,21 @@ def _two_stages() -> Card:
     return card
 
 
+def _painted(card: Card, colour, share: float) -> Card:
+    """A film, of which a part is painted over, and what is made of it."""
+    size = (240, 160)
+    given = _photo(LAKE, size)
+    mask = Image.new("L", size)
+    ImageDraw.Draw(mask).ellipse((76, 60, 168, 138), fill=255)
+    painted = Image.composite(Image.blend(given, Image.new("RGB", size, colour), share), given, mask)
+    card.film((32, 160), painted)
+    card.arrow((336, 266), 46)
+    card.film((394, 160), _with_boat(given))
+    card.sound((32, 450), 656)
+    card.text((32, 490), "everything that is not painted stays as it is", 18)
+    return card
+
+
 def _few_steps(card: Card, captions: tuple[str, str], seed: int) -> Card:
     card.bars((32, 180), 8, ACCENT)
     card.text((32, 246), captions[0], 18)
@@ -362,6 +383,8 @@ _CARDS = {
     "region": _region,
     "reference-control": _reference_control,
     "reference-edit": _reference_edit,
+    "reference-inpaint": _reference_inpaint,
+    "reference-voice": _reference_voice,
     "distilled": _distilled,
     "distilled-lora": _distilled_lora,
     "high-quality": _high_quality,
