@@ -36,30 +36,37 @@ def test_the_published_addresses_are_those_of_the_tag():
     assert 'skip_checkout: "true"' in publish
 
 
+PLACES = ("tests/ltx_core", "tests/registry", "tests/of_another_day", "tests/test_of_another_day.py")
+
+
 @pytest.fixture
 def checkout(tmp_path) -> Path:
-    """A checkout whose set-up does nothing and whose Python ends as SERVERS and ENGINE say, after naming its run."""
-    for name in ("ltx_core", "registry"):
-        (tmp_path / "tests" / name).mkdir(parents=True)
+    """A checkout whose set-up does nothing, and whose Python says what it is asked for and fails where FAILS is."""
+    for name in PLACES:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch() if name.endswith(".py") else (tmp_path / name).mkdir()
     (tmp_path / "scripts").mkdir()
     shutil.copy(ROOT / "scripts" / "test.sh", tmp_path / "scripts")
     (tmp_path / "scripts" / "setup.sh").write_text("exit 0\n")
     python = tmp_path / ".local" / "venv" / "bin" / "python"
     python.parent.mkdir(parents=True)
-    python.write_text(
-        "#!/usr/bin/env bash\n"
-        'case "$*" in *tests/ltx_core*) echo engine; exit $ENGINE ;; *) echo servers; exit $SERVERS ;; esac\n'
-    )
+    python.write_text('#!/usr/bin/env bash\necho "$@"\ncase " $* " in *" $FAILS "*) exit 1 ;; esac\n')
     python.chmod(0o755)
     return tmp_path
 
 
-@pytest.mark.parametrize(("engine", "servers"), [(0, 0), (1, 0), (0, 1), (2, 1)])
-def test_the_tests_pass_when_both_runs_do(checkout, engine, servers):
-    command = ["bash", "scripts/test.sh"]
-    environment = os.environ | {"ENGINE": str(engine), "SERVERS": str(servers)}
+@pytest.mark.parametrize("fails", ["nothing", *PLACES])
+def test_all_tests_run_once_and_pass_when_every_part_does(checkout, fails):
+    environment = os.environ | {"FAILS": fails}
     environment.pop("LTXDUO_LOCAL", None)
+    command = ["bash", "scripts/test.sh"]
     done = subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True, timeout=60)
-    assert (done.returncode == 0) == (engine == servers == 0)
-    assert done.stdout.split() == ["engine", "servers"]
+    assert (done.returncode == 0) == (fails == "nothing")
+    asked = done.stdout.split()
+    assert [asked.count(place) for place in PLACES] == [1] * len(PLACES)
     assert done.stderr == ""
+
+
+def test_what_test_sh_names_is_there():
+    named = re.search(r"^parts=\((.*)\)$", (ROOT / "scripts" / "test.sh").read_text(), re.MULTILINE)[1]
+    assert all((ROOT / place).is_dir() for place in named.replace('"', "").split())

@@ -111,9 +111,7 @@ def link(found: dict[str, Path], models: Path, names: dict[str, str] | None = No
 
 
 def choose(prompt: dict, found: dict[str, Path]) -> None:
-    """Sets the loaders that a workflow in API format has to the found files."""
-    from .client import set_inputs  # needs a websocket, which finding files does not
-
+    """Sets the loaders that a workflow in API format has to the found files: any LoRA to the distilled one."""
     name = {what: path.name for what, path in found.items()}
     loaders = {
         "LTXDuoModelLoader": {"checkpoint": name["checkpoint"]},
@@ -123,7 +121,5 @@ def choose(prompt: dict, found: dict[str, Path]) -> None:
         "LTXDuoTextEncoderLoader": {"text_encoder": name["text encoder"], "projection": name["checkpoint"]},
         "LTXVAudioVAELoader": {"ckpt_name": name["checkpoint"]},
     }
-    present = {node["class_type"] for node in prompt.values()}
-    for loader, files in loaders.items():
-        if loader in present:
-            set_inputs(prompt, loader, **files)
+    for entry in prompt.values():
+        entry["inputs"].update(loaders.get(entry["class_type"], {}))

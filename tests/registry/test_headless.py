@@ -14,6 +14,8 @@ from ltx_duo.scripts.demo.client import set_inputs
 from ltx_duo.scripts.demo.server import PACK
 from ltx_duo.tests.servers import NAMES, WORKFLOWS, shipped_words
 
+VALIDATE_ALL = Path(__file__).with_name("validate_all.py")
+WRONG = "wrong.api.json"
 SMALL = {"width": 128, "height": 128, "frames": 9, "steps": 2}
 
 
@@ -32,12 +34,31 @@ def object_info_file(furnished_server, client, tmp_path_factory) -> Path:
     return file
 
 
+@pytest.fixture(scope="session")
+def validated(command, object_info_file, tmp_path_factory) -> dict[str, tuple[int, str]]:
+    """Of each file of a workflow, and of one with a wrong value, the exit code of `comfy workflow validate` and its
+    output."""
+    wrong = tmp_path_factory.mktemp("wrong") / WRONG
+    (right,) = WORKFLOWS.rglob("text-to-video.api.json")
+    prompt = json.loads(right.read_text())
+    set_inputs(prompt, "LTXDuoTextEncoderLoader", text_encoder="nowhere.safetensors")
+    wrong.write_text(json.dumps(prompt))
+    files = [*WORKFLOWS.rglob("*.json"), wrong]
+    ran = command("python", str(VALIDATE_ALL), str(object_info_file), *map(str, files))
+    assert ran.returncode == 0, ran.stdout
+    return {Path(path).name: verdict for path, verdict in json.loads(ran.stdout).items()}
+
+
 @pytest.mark.parametrize("ending", [".json", ".api.json"])
 @pytest.mark.parametrize("name", NAMES)
-def test_workflow_validates_offline(name, ending, command, object_info_file):
-    (path,) = WORKFLOWS.rglob(name + ending)
-    checked = command("comfy", "workflow", "validate", "--workflow", str(path), "--input", str(object_info_file))
-    assert checked.returncode == 0, checked.stdout
+def test_workflow_validates_offline(name, ending, validated):
+    code, said = validated[name + ending]
+    assert code == 0, said
+
+
+def test_a_wrong_value_does_not_validate(validated):
+    code, said = validated[WRONG]
+    assert code == 1 and "nowhere.safetensors" in said
 
 
 @pytest.fixture

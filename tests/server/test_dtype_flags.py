@@ -1,11 +1,11 @@
-"""A ComfyUI that was started with flags which LTX-2.3 cannot follow: runs go to their end, and the nodes say so."""
+"""Another ComfyUI, started with flags which LTX-2.3 cannot follow: it makes the same films, and the nodes say so."""
 
 import pytest
 
 from ltx_duo.scripts.demo.client import Client, set_inputs
 from ltx_duo.scripts.demo.server import ComfyServer, make_base
 
-FLAGS = ["--fp16-vae", "--fp16-unet", "--fp16-text-enc"]
+FLAGS = ["--fp16-vae", "--fp16-unet", "--fp16-text-enc", "--cache-none"]
 SAID_BY = {
     "LTXDuoVAELoader": "--fp16-vae, but the LTX-2.3 VAE is computed in",
     "LTXDuoUpsamplerLoader": "--fp16-vae, but the LTX-2.3 upsampler is computed in",
@@ -30,6 +30,10 @@ def test_float16_for_every_part_gives_the_film_without_it(half_server, film_on, 
     for node, words in SAID_BY.items():
         assert words in notes[node]
         assert log.count(notes[node]) == 1
+
+
+def test_same_inputs_give_the_same_film_in_another_process(half_server, film, film_on, workflow, tmp_path):
+    assert film_on(half_server, workflow("image-to-video"), tmp_path).same_as(film)
 
 
 def test_a_prompt_cut_inside_an_emoji_and_weighted_is_a_film(half_server, film_on, workflow, tmp_path):

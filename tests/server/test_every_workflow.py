@@ -1,6 +1,7 @@
 """The workflows beyond the two basic ones, on a real server with the small model."""
 
 import json
+from pathlib import Path
 
 import av
 import numpy as np
@@ -201,8 +202,38 @@ def test_the_trained_model_is_heard_without_being_seen(shape, client, server, tm
     assert heard(samples, rate).shape == shape
 
 
+def test_a_film_speaks_with_the_voice_that_is_given(make, workflow, server, two_images):
+    """Another voice, another sound; identity guidance leads further to it."""
+
+    def film(voice: str, **inputs):
+        prompt = workflow("reference-voice", **SHORT)
+        set_inputs(prompt, "LoadAudio", audio=voice)
+        set_inputs(prompt, "LoadImage", image=two_images[0])
+        set_inputs(prompt, "LTXDuoReferenceVoice", **inputs)
+        return make(prompt)
+
+    for hertz in (220, 880):
+        write_tone(server.base / "input" / f"voice-{hertz}.wav", 2.0, 22050, hertz)
+    low, high, unled = film("voice-220.wav"), film("voice-880.wav"), film("voice-220.wav", scale=0.0)
+    for one in (low, high, unled):
+        assert one.pictures.shape == (9, 64, 128, 3) and np.abs(one.sound).max() > 1e-4
+    assert not np.array_equal(low.sound, high.sound) and not np.array_equal(low.sound, unled.sound)
+
+
 SAVED = {"film-sound": slice(None), "retake": [*range(4), *range(12, 17)], "extend": range(12)}
 """Frames of the film that come out as they are: all, those outside 0.2 to 0.5 s, those before the last 0.2 s."""
+
+
+def saved_frames(client, prompt: dict, node: str, folder: Path) -> np.ndarray:
+    """(frames, height, width, 3): the first output of `node`, of which the prompt runs no more than it needs."""
+    needed, asked = {}, [node]
+    while asked:
+        name = asked.pop()
+        needed[name] = prompt[name]
+        asked += [value[0] for value in prompt[name]["inputs"].values() if isinstance(value, list)]
+    save = {"class_type": "SaveImage", "inputs": {"images": [node, 0], "filename_prefix": "frames"}}
+    paths = [client.fetch(file, folder / file["filename"]) for file in client.run({**needed, "save": save}).files()]
+    return np.stack([np.asarray(Image.open(path)) for path in sorted(paths)])
 
 
 @pytest.fixture
@@ -213,10 +244,8 @@ def given_film(server, client, tmp_path) -> np.ndarray:
     read = {
         "film": {"class_type": "LoadVideo", "inputs": {"file": "film.mp4"}},
         "parts": {"class_type": "GetVideoComponents", "inputs": {"video": ["film", 0]}},
-        "save": {"class_type": "SaveImage", "inputs": {"images": ["parts", 0], "filename_prefix": "given"}},
     }
-    paths = [client.fetch(file, tmp_path / file["filename"]) for file in client.run(read).files()]
-    return np.stack([np.asarray(Image.open(path)) for path in sorted(paths)])
+    return saved_frames(client, read, "parts", tmp_path)
 
 
 def differs(one: np.ndarray, other: np.ndarray) -> np.ndarray:
@@ -243,17 +272,26 @@ def test_what_is_not_made_anew_of_a_film_comes_out_as_it_is(name, make, workflow
     assert abs(info.sound_seconds - info.video_seconds) < 0.06
 
 
-@pytest.mark.parametrize("name", ["reference-control", "reference-edit"])
-def test_the_reference_leads(name, make, workflow, given_film, server, small_model):
-    """Another film, another result; the edit keeps the film's own sound."""
+@pytest.fixture
+def distilled(server, small_model):
+    """Sets a prompt's loaders to the small model under the name of a distilled one."""
     models.link(small_model, server.base / "models", {"checkpoint": DISTILLED})
 
-    def film():
-        prompt = workflow(name)
+    def choose(prompt: dict) -> dict:
         for node_type in ("LTXDuoModelLoader", "LTXDuoVAELoader"):
             set_inputs(prompt, node_type, checkpoint=DISTILLED)
         set_inputs(prompt, "LTXDuoTextEncoderLoader", projection=DISTILLED)
-        return make(prompt)
+        return prompt
+
+    return choose
+
+
+@pytest.mark.parametrize("name", ["reference-control", "reference-edit"])
+def test_the_reference_leads(name, make, workflow, given_film, server, distilled):
+    """Another film, another result; the edit keeps the film's own sound."""
+
+    def film():
+        return make(distilled(workflow(name)))
 
     made = film()
     assert made.pictures.shape == (17, 128, 128, 3)
@@ -265,12 +303,29 @@ def test_the_reference_leads(name, make, workflow, given_film, server, small_mod
     assert not np.array_equal(other.pictures[:17], made.pictures)
 
 
-def test_a_region_of_a_film_changes_where_it_is_painted(make, workflow, given_film):
-    changed = differs(make(workflow("region", steps=1)).pictures, given_film)
+@pytest.mark.parametrize("name", ["region", "reference-inpaint"])
+def test_a_region_of_a_film_changes_where_it_is_painted(name, make, workflow, given_film, distilled):
+    prompt = workflow(name, steps=1)
+    changed = differs(make(distilled(prompt) if name == "reference-inpaint" else prompt).pictures, given_film)
     left, top, right, bottom = PAINTED
     assert changed[:, top + 8 : bottom - 8, left + 8 : right - 8].mean() > 0.5
     changed[:, top:bottom, left:right] = False
     assert not changed.any()
+
+
+def test_what_is_painted_and_a_margin_are_green_for_the_ic_lora(client, workflow, given_film, tmp_path):
+    prompt = workflow("reference-inpaint")
+    set_inputs(prompt, "ImagePadForOutpaint", left=64, bottom=128)
+    (painted,) = [node for node, entry in prompt.items() if entry["class_type"] == "ImageCompositeMasked"]
+    shown = saved_frames(client, prompt, painted, tmp_path)
+    green = np.zeros(shown.shape[1:3], bool)
+    left, top, right, bottom = PAINTED
+    green[top:bottom, left:right] = green[128:] = green[:, :64] = True
+    assert shown.shape == (17, 256, 192, 3)
+    assert (shown[:, green] == (102, 255, 0)).all()
+    given = np.zeros_like(shown)
+    given[:, :128, 64:] = given_film
+    assert (shown == given).all(axis=-1)[:, ~green].all()
 
 
 def test_mixing_with_cores_nodes_changes_nothing_in_the_picture(make, workflow, text_film):

@@ -34,6 +34,8 @@ PLACES = {
     "fp8": "Lightricks/LTX-2.3-fp8/resolve/main",
     "union-control": "Lightricks/LTX-2.3-22b-IC-LoRA-Union-Control/resolve/main",
     "day-to-night": "Lightricks/LTX-2.3-22b-IC-LoRA-Day-To-Night/resolve/main",
+    "in-outpainting": "Lightricks/LTX-2.3-22b-IC-LoRA-In-Outpainting/resolve/main",
+    "talkvid": "Comfy-Org/ltx-2.3/resolve/main/split_files/loras",
 }
 
 

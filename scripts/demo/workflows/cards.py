@@ -1,76 +1,16 @@
 """Draws the thumbnails of the shipped workflows: a title and a sketch of what goes in and what comes out."""
 
-import tempfile
-from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
-from PIL import Image, ImageDraw, ImageFilter, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageFilter, ImageOps
 
-from .. import photo
+from .card import ACCENT, FRAME, LAKE, TEXT, Card, night, photo, with_boat
 
-SIZE = (720, 540)
-ACCENT, TEXT, FAINT, EDGE, BOX = (255, 178, 107), (246, 246, 250), (205, 200, 198), (20, 20, 30), (38, 44, 62)
-FRAME, STILL = (324, 216), (74, 112)
-LAKE, RIVER = 7, 11  # seeds of the drawn pictures
+GREEN = (102, 255, 0)
+STILL = (74, 112)
+RIVER = 11
 
 HELP_PICTURES = ("two-stages", "image-conditions")
-
-
-class Card:
-    def __init__(self, title: str, line: str):
-        self.image = _background()
-        self.draw = ImageDraw.Draw(self.image)
-        self.text((32, 24), title, 40, TEXT, bold=True)
-        self.text((32, 76), line, 20, FAINT)
-
-    def text(self, pos, text: str, size: int, colour=FAINT, bold: bool = False, anchor: str = "la") -> None:
-        font = ImageFont.load_default(size)
-        self.draw.text(pos, text, colour, font, anchor, stroke_width=1 if bold else 0, stroke_fill=colour)
-
-    def picture(self, pos: tuple[int, int], picture: Image.Image) -> None:
-        mask = Image.new("L", picture.size)
-        ImageDraw.Draw(mask).rounded_rectangle((0, 0, picture.width - 1, picture.height - 1), 10, fill=255)
-        x, y = pos
-        box = (x - 3, y - 3, x + picture.width + 2, y + picture.height + 2)
-        self.draw.rounded_rectangle(box, 12, fill=EDGE)
-        self.image.paste(picture, pos, mask)
-
-    def film(self, pos: tuple[int, int], picture: Image.Image) -> None:
-        """A stack of three frames."""
-        for step in range(3):
-            self.picture((pos[0] + 26 * step, pos[1] + 26 * step), picture)
-
-    def sound(self, pos: tuple[int, int], width: int) -> None:
-        x, y = pos
-        for step in range(width // 6):
-            height = 8 + 22 * abs(np.sin(step * 0.37) * np.cos(step * 0.11)) + 6 * (step * 7 % 5) / 5
-            left = x + 6 * step
-            self.draw.rectangle((left, y - height, left + 2, y + height), fill=ACCENT)
-
-    def strip(self, y: int, frames: str, old: Image.Image, new: Image.Image) -> None:
-        """A strip of stills: O an old one, N a new one."""
-        for number, kind in enumerate(frames):
-            self.picture((34 + 82 * number, y), old if kind == "O" else new)
-
-    def window(self, start: tuple[int, int], end: tuple[int, int]) -> None:
-        self.draw.rounded_rectangle((*start, *end), 12, outline=ACCENT, width=4)
-
-    def arrow(self, start: tuple[int, int], length: int) -> None:
-        x, y = start
-        self.draw.rectangle((x, y - 3, x + length - 18, y + 2), fill=ACCENT)
-        self.draw.polygon([(x + length - 20, y - 13), (x + length, y), (x + length - 20, y + 12)], fill=ACCENT)
-
-    def box(self, area: tuple[int, int, int, int], lines: list[str], size: int = 20) -> None:
-        self.draw.rounded_rectangle(area, 12, fill=BOX, outline=ACCENT, width=2)
-        middle, top = (area[0] + area[2]) // 2, (area[1] + area[3]) // 2 - (len(lines) - 1) * (size + 6) // 2
-        for number, line in enumerate(lines):
-            self.text((middle, top + number * (size + 6)), line, size, TEXT, anchor="mm")
-
-    def bars(self, pos: tuple[int, int], count: int, colour) -> None:
-        for step in range(count):
-            left = pos[0] + 26 * step
-            self.draw.rounded_rectangle((left, pos[1], left + 18, pos[1] + 54), 5, fill=colour)
 
 
 def draw(name: str, target: Path) -> None:
@@ -81,7 +21,7 @@ def draw(name: str, target: Path) -> None:
 
 def _image_to_video() -> Card:
     card = Card("Image to video", "two stages, picture and sound, LTX-2.3")
-    card.picture((32, 190), _photo(LAKE, (210, 140)))
+    card.picture((32, 190), photo(LAKE, (210, 140)))
     card.text((32, 340), "your image", 18)
     card.arrow((258, 260), 48)
     _result(card, LAKE)
@@ -101,10 +41,10 @@ def _sound_to_video() -> Card:
     card = Card("Sound to video", "speech, music, effects: the picture is made to them")
     card.sound((32, 200), 210)
     card.text((32, 246), "your sound", 18)
-    card.picture((32, 290), _photo(LAKE, (150, 100)))
+    card.picture((32, 290), photo(LAKE, (150, 100)))
     card.text((32, 400), "and an image, if you like", 18)
     card.arrow((258, 260), 48)
-    card.film((320, 138), _photo(LAKE, FRAME))
+    card.film((320, 138), photo(LAKE, FRAME))
     card.sound((322, 450), 366)
     card.text((322, 490), "your sound, as it is", 18)
     return card
@@ -124,10 +64,10 @@ def _text_to_sound() -> Card:
 
 def _film_sound() -> Card:
     card = Card("Sound for a film", "the picture stays as it is, what is heard is made to it")
-    card.film((32, 190), _photo(RIVER, (180, 120)))
+    card.film((32, 190), photo(RIVER, (180, 120)))
     card.text((32, 372), "your film", 18)
     card.arrow((274, 260), 32)
-    card.film((320, 138), _photo(RIVER, FRAME))
+    card.film((320, 138), photo(RIVER, FRAME))
     card.sound((322, 450), 366)
     card.text((322, 490), "the picture as it is, and a new sound", 18)
     return card
@@ -135,7 +75,7 @@ def _film_sound() -> Card:
 
 def _retake() -> Card:
     card = Card("Retake", "a few seconds of a film made anew; the rest stays as it is")
-    card.strip(200, "OOONNNOO", _photo(LAKE, STILL), _night(_photo(LAKE, STILL)))
+    card.strip(200, "OOONNNOO", photo(LAKE, STILL), night(photo(LAKE, STILL)))
     card.sound((32, 356), 656)
     card.window((276, 180), (276 + 3 * 82 - 4, 396))
     card.text((274, 408), "start", 18)
@@ -146,7 +86,7 @@ def _retake() -> Card:
 
 def _extend() -> Card:
     card = Card("Extend", "a film goes on, or begins earlier, with its sound")
-    card.strip(200, "NOOOONNN", _photo(RIVER, STILL), _night(_photo(RIVER, STILL)))
+    card.strip(200, "NOOOONNN", photo(RIVER, STILL), night(photo(RIVER, STILL)))
     card.sound((32, 356), 656)
     card.window((440, 180), (690, 396))
     card.window((30, 180), (112, 396))
@@ -158,23 +98,28 @@ def _extend() -> Card:
 
 
 def _region() -> Card:
-    card = Card("Region", "a part of a film's picture made anew, where you paint")
-    size = (240, 160)
-    given = _photo(LAKE, size)
-    mask = Image.new("L", size)
-    ImageDraw.Draw(mask).ellipse((76, 60, 168, 138), fill=255)
-    painted = Image.composite(Image.blend(given, Image.new("RGB", size, ACCENT), 0.8), given, mask)
-    card.film((32, 160), painted)
-    card.arrow((336, 266), 46)
-    card.film((394, 160), _with_boat(given))
-    card.sound((32, 450), 656)
-    card.text((32, 490), "everything that is not painted stays as it is", 18)
+    return _painted(Card("Region", "a part of a film's picture made anew, where you paint"), ACCENT, 0.8)
+
+
+def _reference_inpaint() -> Card:
+    return _painted(Card("Reference: inpaint", "an IC-LoRA fills what you paint, or a margin"), GREEN, 1.0)
+
+
+def _reference_voice() -> Card:
+    card = Card("Reference: voice", "a film that speaks with a voice that you give")
+    card.sound((32, 190), 210)
+    card.text((32, 230), "a voice, about 5 s", 18)
+    card.box((32, 276, 242, 372), ["[SPEECH]:", "your words"], 20)
+    card.arrow((258, 260), 48)
+    card.film((320, 138), photo(RIVER, FRAME))
+    card.sound((322, 450), 366)
+    card.text((322, 490), "your words in that voice", 18)
     return card
 
 
 def _reference_control() -> Card:
     card = Card("Reference: control", "a film that follows the edges, depth or poses of yours")
-    given = _photo(RIVER, (180, 120))
+    given = photo(RIVER, (180, 120))
     edges = ImageOps.autocontrast(given.convert("L").filter(ImageFilter.FIND_EDGES)).convert("RGB")
     card.film((32, 190), edges)
     card.text((32, 372), "what leads", 18)
@@ -185,10 +130,10 @@ def _reference_control() -> Card:
 
 def _reference_edit() -> Card:
     card = Card("Reference: edit", "a film changed by an IC-LoRA, with its own sound")
-    card.film((32, 190), _photo(LAKE, (180, 120)))
+    card.film((32, 190), photo(LAKE, (180, 120)))
     card.text((32, 372), "your film", 18)
     card.arrow((274, 260), 32)
-    card.film((320, 138), _night(_photo(LAKE, FRAME)))
+    card.film((320, 138), night(photo(LAKE, FRAME)))
     card.sound((322, 450), 366)
     card.text((322, 490), "its own sound", 18)
     return card
@@ -196,7 +141,7 @@ def _reference_edit() -> Card:
 
 def _first_and_last_frame() -> Card:
     card = Card("First and last frame", "a film between two images, with sound")
-    first, last = _photo(LAKE, (198, 132)), _night(_photo(RIVER, (198, 132)))
+    first, last = photo(LAKE, (198, 132)), night(photo(RIVER, (198, 132)))
     card.picture((32, 190), first)
     card.picture((490, 190), last)
     for step, x in enumerate((244, 322, 400)):
@@ -233,12 +178,12 @@ def _high_quality() -> Card:
 
 def _keyframes() -> Card:
     card = Card("Keyframes", "images beside the film, which moves from one to the next")
-    lake = _photo(LAKE, STILL)
-    for number, image in enumerate((lake, _with_boat(_photo(LAKE, FRAME)).resize(STILL), _night(lake))):
+    lake = photo(LAKE, STILL)
+    for number, image in enumerate((lake, with_boat(photo(LAKE, FRAME)).resize(STILL), night(lake))):
         x = 34 + 287 * number
         card.picture((x, 140), image)
         card.draw.line((x + 37, 260, x + 37, 318), fill=ACCENT, width=4)
-    card.strip(330, "OOOONNNN", lake, _night(lake))
+    card.strip(330, "OOOONNNN", lake, night(lake))
     card.sound((32, 490), 656)
     return card
 
@@ -254,7 +199,7 @@ def _one_stage() -> Card:
 def _preview_first() -> Card:
     card = Card("Preview first", "stage one alone: look at several, keep the best")
     for number, seed in enumerate((RIVER, LAKE, 3)):
-        small = _photo(seed, (198, 132)).resize((66, 44)).resize((198, 132), Image.Resampling.BICUBIC)
+        small = photo(seed, (198, 132)).resize((66, 44)).resize((198, 132), Image.Resampling.BICUBIC)
         x = 32 + 229 * number
         card.picture((x, 170), small.filter(ImageFilter.GaussianBlur(1)))
         card.text((x, 312), f"seed {number + 10}", 18)
@@ -297,7 +242,7 @@ def _from_core_loaders() -> Card:
     card.text((38, 456), "core", 16, (126, 166, 255))
     card.arrow((258, 260), 48)
     card.text((322, 490), "LTX Duo: picture and 48 kHz stereo sound", 18)
-    card.film((320, 138), _photo(LAKE, FRAME))
+    card.film((320, 138), photo(LAKE, FRAME))
     card.sound((322, 450), 366)
     return card
 
@@ -314,9 +259,24 @@ def _two_stages() -> Card:
         card.box((32, y, 262, y + 64), [name], 22)
         card.text((32, y + 72), line, 17)
         shown = (120, 80) if number == 0 else (168, 112)
-        coarse = _photo(LAKE, (198, 132)).resize(detail).resize(shown, Image.Resampling.BICUBIC)
+        coarse = photo(LAKE, (198, 132)).resize(detail).resize(shown, Image.Resampling.BICUBIC)
         card.picture((520, y - 12), coarse)
         card.arrow((290, y + 32), 200)
+    return card
+
+
+def _painted(card: Card, colour, share: float) -> Card:
+    """A film, of which a part is painted over, and what is made of it."""
+    size = (240, 160)
+    given = photo(LAKE, size)
+    mask = Image.new("L", size)
+    ImageDraw.Draw(mask).ellipse((76, 60, 168, 138), fill=255)
+    painted = Image.composite(Image.blend(given, Image.new("RGB", size, colour), share), given, mask)
+    card.film((32, 160), painted)
+    card.arrow((336, 266), 46)
+    card.film((394, 160), with_boat(given))
+    card.sound((32, 450), 656)
+    card.text((32, 490), "everything that is not painted stays as it is", 18)
     return card
 
 
@@ -331,36 +291,9 @@ def _few_steps(card: Card, captions: tuple[str, str], seed: int) -> Card:
 
 
 def _result(card: Card, seed: int) -> None:
-    card.film((320, 138), _photo(seed, FRAME))
+    card.film((320, 138), photo(seed, FRAME))
     card.sound((322, 450), 366)
     card.text((322, 490), "48 kHz stereo sound", 18)
-
-
-@lru_cache
-def _photo(seed: int, size: tuple[int, int]) -> Image.Image:
-    with tempfile.TemporaryDirectory() as folder:
-        path = photo.draw(Path(folder) / "photo.png", 2 * size[0], 2 * size[1], seed)
-        return Image.open(path).convert("RGB").resize(size, Image.Resampling.LANCZOS)
-
-
-def _night(picture: Image.Image) -> Image.Image:
-    """The picture from the other side, in the blue of a late hour."""
-    return Image.blend(ImageOps.mirror(picture), Image.new("RGB", picture.size, (18, 30, 90)), 0.55)
-
-
-def _with_boat(picture: Image.Image) -> Image.Image:
-    """The picture with a sailing boat on its lake."""
-    picture = picture.copy()
-    pen = ImageDraw.Draw(picture)
-    pen.polygon([(120, 66), (120, 112), (150, 112)], fill=TEXT)
-    pen.polygon([(116, 76), (116, 112), (96, 112)], fill=FAINT)
-    pen.polygon([(88, 116), (156, 116), (146, 128), (98, 128)], fill=EDGE)
-    return picture
-
-
-def _background() -> Image.Image:
-    dusk = _photo(LAKE, FRAME).resize(SIZE).filter(ImageFilter.GaussianBlur(60))
-    return Image.blend(Image.new("RGB", SIZE, (12, 14, 24)), dusk, 0.22)
 
 
 _CARDS = {
@@ -375,6 +308,8 @@ _CARDS = {
     "region": _region,
     "reference-control": _reference_control,
     "reference-edit": _reference_edit,
+    "reference-inpaint": _reference_inpaint,
+    "reference-voice": _reference_voice,
     "distilled": _distilled,
     "distilled-lora": _distilled_lora,
     "high-quality": _high_quality,

@@ -8,7 +8,7 @@ from .pieces import (
     GIVEN_WIDE,
     GUIDANCE,
     INPUTS,
-    PICTURE,
+    PARTS,
     PREVIEW,
     PROMPT_WIDE,
     RESULT,
@@ -17,7 +17,6 @@ from .pieces import (
     SAMPLING,
     STAGE_WIDE,
     STEP_WIDE,
-    STILL,
     WIDE,
     cards,
     condition,
@@ -31,12 +30,13 @@ from .pieces import (
     load_image,
     models,
     notes,
+    painting,
     prompt,
     save,
     stage_one,
     stage_two,
 )
-from .references import REFERENCE_CONTROL, REFERENCE_EDIT
+from .references import REFERENCE_CONTROL, REFERENCE_EDIT, REFERENCE_INPAINT, REFERENCE_VOICE
 from .sounds import TEXT_TO_SOUND
 
 IMAGE_TO_VIDEO = Workflow("image-to-video", (
@@ -331,14 +331,7 @@ EXTEND = of_film("extend", "LTXDuoExtend", texts.GOING_ON)
 REGION = Workflow("region", (
     models(),
     given_film("LTXDuoRegion", "Prompt and film", words=texts.PAINTED, mask=("mask", 1)),
-    Column(GIVEN_WIDE, (
-        Group("What changes: paint it", INPUTS, (
-            Node("parts", "GetVideoComponents", "core", {}, {"video": ("film", 0)}),
-            Node("frame", "ImageFromBatch", "core", {}, {"image": ("parts", 0)}),
-            Node("still", "PreviewImage", "core", {}, {"images": ("frame", 0)}, height=STILL),
-            Node("mask", "LoadImage", "inputs", {"image": "painted.png"}, height=PICTURE),
-        )),
-    )),
+    Column(GIVEN_WIDE, (painting("parts", PARTS),)),
     Column(PROMPT_WIDE, (  # the table of files asks for it
         Group("Stage one: half size", SAMPLING, (stage_one(**from_film()),)),
         files(),
@@ -352,6 +345,6 @@ REGION = Workflow("region", (
 
 WORKFLOWS = (
     IMAGE_TO_VIDEO, TEXT_TO_VIDEO, SOUND_TO_VIDEO, TEXT_TO_SOUND, FIRST_AND_LAST_FRAME, FILM_SOUND, RETAKE, EXTEND,
-    REGION, REFERENCE_CONTROL, REFERENCE_EDIT, DISTILLED_MODEL, DISTILLED_LORA, HIGH_QUALITY, KEYFRAMES, ONE_STAGE,
-    PREVIEW_FIRST, CONTINUE_FROM_PREVIEW, MIXED_WITH_NATIVE, FROM_CORE_LOADERS,
+    REGION, REFERENCE_CONTROL, REFERENCE_EDIT, REFERENCE_INPAINT, REFERENCE_VOICE, DISTILLED_MODEL, DISTILLED_LORA,
+    HIGH_QUALITY, KEYFRAMES, ONE_STAGE, PREVIEW_FIRST, CONTINUE_FROM_PREVIEW, MIXED_WITH_NATIVE, FROM_CORE_LOADERS,
 )  # fmt: skip

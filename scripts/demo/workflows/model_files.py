@@ -44,7 +44,13 @@ CONTROL = ModelFile(
 NIGHT = ModelFile(
     "ltx-2.3-22b-ic-lora-day-to-night-0.9.safetensors", "loras", "0.3 GB", f"{LIGHTRICKS}-22b-IC-LoRA-Day-To-Night"
 )
-FILES = (DEV, DISTILLED, LORA, UPSAMPLER, GEMMA, CONTROL, NIGHT)
+INPAINT = ModelFile(
+    "ltx-2.3-22b-ic-lora-in-outpainting-0.9.safetensors", "loras", "1.3 GB", f"{LIGHTRICKS}-22b-IC-LoRA-In-Outpainting"
+)
+VOICE = ModelFile(
+    "ltx-2.3-id-lora-talkvid-3k.safetensors", "loras", "1.2 GB", "Comfy-Org/ltx-2.3", "split_files/loras/"
+)
+FILES = (DEV, DISTILLED, LORA, UPSAMPLER, GEMMA, CONTROL, NIGHT, INPAINT, VOICE)
 
 # What notes name besides: the publisher's own files, in bf16.
 DEV_BF16 = ModelFile("ltx-2.3-22b-dev.safetensors", "checkpoints", "46.1 GB")

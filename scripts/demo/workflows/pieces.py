@@ -52,6 +52,19 @@ def load_video() -> Node:
     return Node("film", "LoadVideo", "inputs", {"file": "film.mp4"}, height=CLIP)
 
 
+PARTS = Node("parts", "GetVideoComponents", "core", {}, {"video": ("film", 0)})
+
+
+def painting(source: str, *before: Node) -> Group:
+    """The first frame of `source`, and the image on which is painted what changes."""
+    return Group("What changes: paint it", INPUTS, (
+        *before,
+        Node("frame", "ImageFromBatch", "core", {}, {"image": (source, 0)}),
+        Node("still", "PreviewImage", "core", {}, {"images": ("frame", 0)}, height=STILL),
+        Node("mask", "LoadImage", "inputs", {"image": "painted.png"}, height=PICTURE),
+    ))  # fmt: skip
+
+
 def given_film(kind: str, title: str, *, words: str, **links: tuple[str, int]) -> Column:
     """A prompt, a film, and the node that says what of the film is made anew; `from_film` has what it gives."""
     node = Node("given", kind, "inputs", {}, {"video": ("film", 0), **links}, report=True)

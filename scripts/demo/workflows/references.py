@@ -1,11 +1,13 @@
-"""The workflows in which an IC-LoRA reads a film."""
+"""The workflows in which a LoRA reads something beside the film: an IC-LoRA a film, an ID-LoRA a voice."""
 
 from . import texts
 from .canvas import Column, Group, Node, Workflow
-from .model_files import CONTROL, DISTILLED, NIGHT, ModelFile
+from .model_files import CONTROL, DISTILLED, INPAINT, NIGHT, VOICE, ModelFile
 from .pieces import (
     GIVEN_WIDE,
+    GUIDANCE,
     INPUTS,
+    PARTS,
     PROMPT_WIDE,
     RESULT,
     RESULT_COLUMN,
@@ -15,16 +17,22 @@ from .pieces import (
     STAGE_WIDE,
     STEP_WIDE,
     WIDE,
+    condition,
     decode,
     from_film,
+    load_audio,
+    load_image,
     load_video,
     models,
     notes,
+    painting,
     prompt,
     save,
     stage_one,
     stage_two,
 )
+
+GREEN = 0x66FF00
 
 
 def reading(lora: ModelFile, upsampler: bool = True) -> Column:
@@ -36,7 +44,18 @@ def reading(lora: ModelFile, upsampler: bool = True) -> Column:
     return Column(WIDE, (Group(group.title, group.colour, (model, reads, *rest)),))
 
 
-PARTS = Node("parts", "GetVideoComponents", "core", {}, {"video": ("film", 0)})
+def green_over(source: str) -> tuple[Node, ...]:
+    """The frames of `source` with what is masked in the green that the IC-LoRA for it knows, as a film."""
+    over = {"destination": (source, 0), "source": ("green", 0), "mask": ("masked", 0)}
+    return (
+        # The margin's mask, and the painted one on top of it.
+        Node("masked", "MaskComposite", "core", {"operation": "add"},
+             {"destination": (source, 1), "source": ("mask", 1)}),
+        Node("green", "EmptyImage", "core", {"width": 64, "height": 64, "color": GREEN}),
+        Node("painted", "ImageCompositeMasked", "core", {"resize_source": True}, over),
+        Node("read", "CreateVideo", "core", {}, {"images": ("painted", 0), "fps": ("parts", 2)}),
+    )  # fmt: skip
+
 
 REFERENCE_CONTROL = Workflow("reference-control", (
     notes("reference-control", texts.CONTROL_FILES),
@@ -80,4 +99,65 @@ REFERENCE_EDIT = Workflow("reference-edit", (
         )),
     )),
     Column(RESULT_WIDE, (Group("Result", RESULT, (decode("stage one"), save())),)),
+))  # fmt: skip
+
+REFERENCE_INPAINT = Workflow("reference-inpaint", (
+    notes("reference-inpaint", texts.INPAINT_FILES),
+    reading(INPAINT, upsampler=False),
+    Column(PROMPT_WIDE, (
+        Group("Prompt and film", INPUTS, (prompt(texts.PAINTED, SHORT_PROMPT, negative_prompt=""), load_video())),
+    )),
+    Column(GIVEN_WIDE, (
+        painting(
+            "margin",
+            PARTS,
+            Node("margin", "ImagePadForOutpaint", "core", {"feathering": 0}, {"image": ("parts", 0)}),
+        ),
+    )),
+    Column(GIVEN_WIDE, (
+        Group("In green, for the IC-LoRA", INPUTS, green_over("margin")),
+    )),
+    Column(GIVEN_WIDE, (
+        Group("What stays, and what is read", INPUTS, (
+            Node("whole", "CreateVideo", "core", {},
+                 {"images": ("margin", 0), "audio": ("parts", 1), "fps": ("parts", 2)}),
+            Node("given", "LTXDuoRegion", "inputs", {}, {"video": ("whole", 0), "mask": ("masked", 0)}, report=True),
+            Node("reference", "LTXDuoReferenceVideo", "inputs", {}, {"video": ("read", 0), "conditions": ("given", 0)}),
+        )),
+    )),
+    Column(STAGE_WIDE, (
+        Group("One stage at the asked size", SAMPLING, (
+            stage_one(negative=None, values={"size": "full"}, **{**from_film(), "conditions": ("reference", 0)}),
+        )),
+    )),
+    Column(RESULT_WIDE, (Group("Result", RESULT, (decode("stage one"), save())),)),
+))  # fmt: skip
+
+REFERENCE_VOICE = Workflow("reference-voice", (
+    notes("reference-voice", texts.VOICE_FILES),
+    models(),
+    Column(PROMPT_WIDE, (
+        Group("Prompt and image", INPUTS, (
+            prompt(texts.SPOKEN, 300), load_image(), condition("condition", "image", 0),
+        )),
+    )),
+    Column(GIVEN_WIDE, (
+        Group("A voice, and the LoRA that hears it", INPUTS, (
+            load_audio(),
+            Node("voice", "LTXDuoReferenceVoice", "inputs", {},
+                 {"audio": ("audio", 0), "conditions": ("condition", 0)}, report=True),
+            Node("voice lora", "LTXDuoLoraLoader", "models",
+                 {"lora": VOICE.name, "strength_stage_one": 1.0, "strength_stage_two": 0.0},
+                 {"model": ("lora", 0)}, report=True),
+        )),
+    )),
+    Column(STAGE_WIDE, (
+        Group("Stage one: half size", SAMPLING, (
+            stage_one("voice lora", conditions=("voice", 0), guidance=("guidance", 0)), GUIDANCE,
+        )),
+    )),
+    Column(STEP_WIDE, (
+        Group("Stage two: final size", SAMPLING, stage_two("voice lora", conditions=("condition", 0))),
+    )),
+    RESULT_COLUMN,
 ))  # fmt: skip

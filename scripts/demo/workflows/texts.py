@@ -8,9 +8,11 @@ from .model_files import (
     DISTILLED_BF16,
     GEMMA,
     GEMMA_FOLDER_PAGE,
+    INPAINT,
     LORA,
     NIGHT,
     UPSAMPLER,
+    VOICE,
     ModelFile,
 )
 
@@ -74,6 +76,13 @@ NIGHT_FALLS = (
     "The same scene at night: a deep blue sky with a few stars, lamps that are lit and throw warm pools of light, "
     "windows that glow, long soft shadows. Everything moves as it did by day."
 )
+SPOKEN = (
+    "[VISUAL]: Medium close shot of an old fisherman with a white beard and a blue woollen cap on a jetty at dawn. He "
+    "speaks into the camera, calm and friendly, and nods; masts and gulls are out of focus behind him. The camera "
+    "stands still. "
+    "[SPEECH]: The sea is quiet today. We go out at six, and by noon we are home again. "
+    "[SOUNDS]: A calm voice at moderate volume, close to the microphone; small waves against the jetty, a gull far off."
+)
 NEGATIVE = (
     "blurry, low quality, overexposed, still image, flicker, watermark, subtitles, distorted shapes, muffled or "
     "distorted sound, hiss"
@@ -84,6 +93,8 @@ DISTILLED_FILES = (DISTILLED, UPSAMPLER, GEMMA)
 PREVIEW_FILES = (DEV, GEMMA)
 CONTROL_FILES = (DISTILLED, CONTROL, UPSAMPLER, GEMMA)
 EDIT_FILES = (DISTILLED, NIGHT, GEMMA)
+INPAINT_FILES = (DISTILLED, INPAINT, GEMMA)
+VOICE_FILES = (DEV, LORA, VOICE, UPSAMPLER, GEMMA)
 
 
 def files(needed: tuple[ModelFile, ...], loaders: str = "model, VAE, projection") -> str:
@@ -116,6 +127,14 @@ CARDS = (
 _SIZES = (
     "- Width and height: multiples of 64. Frames: 8n+1 (97, 121, 241).\n"
     "- Stage one makes picture and sound at half size, stage two refines the picture at the size you asked for.\n"
+)
+
+_PAINT = (
+    "1. Load a film. Select *Preview Image*, press the triangle: it shows the first frame. Right click, *Copy Image*; "
+    "select Load Image, Ctrl+V.\n"
+    "2. Right click on it, *Open in Mask Editor*: paint **what is to change**.\n"
+    "3. Describe **what is to be there**, press Run.\n\n"
+    "- What is not painted comes out as it is.\n"
 )
 
 HOW = {
@@ -161,13 +180,7 @@ HOW = {
     "- Longer: load the result and run again. *context* 5: only the last 5 s are seen, so that each run costs the "
     "same.\n"
     "- Size and frame rate come from the film; what exceeds whole steps of 64 pixels is cropped.",
-    "region": "## Region\n\n"
-    "1. Load a film. Select *Preview Image*, press the triangle: it shows the first frame. Right click, *Copy Image*; "
-    "select Load Image, Ctrl+V.\n"
-    "2. Right click on it, *Open in Mask Editor*: paint **what is to change**.\n"
-    "3. Describe **what is to be there**, press Run.\n\n"
-    "- What is not painted comes out as it is.\n"
-    "- What moves: paint all places that it passes.",
+    "region": f"## Region\n\n{_PAINT}- What moves: paint all places that it passes.",
     "reference-control": "## Control by a reference film\n\n"
     "Load a film, describe **what is to be seen in its shapes**, press Run.\n\n"
     "- The edges of the film lead; depth or poses do too: put another node in the place of Canny.\n"
@@ -180,6 +193,19 @@ HOW = {
     "- One stage at the film's own size (*size* full): stage two would take the edit back.\n"
     "- The film's own sound is kept. A silent film: bypass LTX Sound Condition (Ctrl+B).\n"
     "- Size, length and frame rate come from the film, in steps of 128 pixels.",
+    "reference-inpaint": "## Inpaint and outpaint\n\n"
+    f"{_PAINT}"
+    "- A margin: set *left*, *top*, *right*, *bottom* of Pad Image for Outpainting; it is made anew, nothing has to be "
+    "painted.\n"
+    "- The IC-LoRA reads the film with the painted part in green (#66FF00).",
+    "reference-voice": "## A voice for the film\n\n"
+    "Load about five seconds of one clear voice and an image of **who speaks**, write the prompt in three parts, press "
+    "Run.\n\n"
+    "- *[VISUAL]*: what is seen, and that somebody speaks. *[SPEECH]*: the words. *[SOUNDS]*: how the voice sounds, "
+    "and what else is heard.\n"
+    "- Stage one makes the sound and hears the voice; stage two refines the picture.\n"
+    "- Another voice comes out: *scale* 4 to 5. It sounds harsh: *scale* 2.\n"
+    "- No image: bypass LTX Image Condition (Ctrl+B).",
     "distilled": "## Distilled checkpoint: 8 + 3 steps\n\n"
     "The fastest way: one pass a step, **no guidance and no negative prompt**. Stage one runs the model 8 times, not "
     "120.\n\n"

@@ -31,7 +31,7 @@ def test_without_a_prompt_nothing_that_was_asked_for_is_there(studio, measured):
 
 def test_cfg_makes_edges_sharper(studio, measured):
     with_cfg, without = (
-        mean(edge_sharpness(studio.sketch(take, with_scales(OFF, cfg=scale)).frames) for take in TEXTS)
+        mean(edge_sharpness(studio.sketch(take, with_scales(OFF, cfg=scale)).frames) for take in FEW)
         for scale in (3.0, 1.0)
     )
     measured.compare("edge sharpness, CFG 3 over CFG 1", with_cfg, without, CFG_HELPS)

@@ -103,6 +103,14 @@ def test_the_node_says_a_factor_where_the_file_says_none(with_ic_lora, reference
         assert watched[-1].video.conditions[0].downscale_factor == expected
 
 
+def test_a_lora_that_is_off_has_no_say(with_ic_lora, reference, stage_one, watched):
+    """Not even where the one that acts says another factor, and where it says nonsense."""
+    for said in ("4", "x"):
+        off = with_ic_lora(one=0.0, name="off.safetensors", **{FACTOR: said})
+        stage_one(with_ic_lora(base=off, **{FACTOR: "2"}), conditions=reference()[0], **SIZE)
+        assert watched[-1].video.conditions[0].downscale_factor == 2
+
+
 def test_comfyuis_own_lora_loader_tells_the_factor(ic_lora, names, reference, stage_one, watched):
     """Where it keeps the metadata: in newer ones on the MODEL."""
     if not hasattr(comfy.latent_formats, "LTXAV"):
