@@ -29,7 +29,7 @@ from .transformer import trained as begun
 
 PIECE = "given"
 FULL = Course(Plan(6011, 4e-4, warmup=100, weight_decay=0.01), 0.6, (32, 16))
-SMALL = Course(Plan(30, 5e-3, warmup=2), 0.6, (2, 2))
+SMALL = Course(Plan(12, 5e-3, warmup=2), 0.6, (2, 2))
 
 
 def train(run: Run) -> None:

@@ -14,6 +14,7 @@ from ltx_duo.tests.servers import NAMES, PREVIEWS, WORKFLOWS, running
 
 # What Hugging Face answers when it is asked how large a file is.
 SIZES = {file.name: int(float(file.size.removesuffix(" GB")) * 1e9) for file in model_files.FILES}
+MOST_FILES = "reference-voice"
 ROWS = """buttons => buttons.map(button => {
     const row = button.closest('div').parentElement;
     return [button.getAttribute('aria-label').replace('Download ', ''), row.innerText];
@@ -60,6 +61,8 @@ def test_each_missing_file_is_offered_once(canvas_without_models, name):
     canvas.load(json.loads((WORKFLOWS / f"{name}.json").read_text()), name)
     assert room.faults(canvas) == []
     canvas.screenshot(SCREENSHOTS / f"files-missing-{name}-{canvas.kind}.png")
+    if canvas.kind.nodes2 and name != MOST_FILES:
+        return  # the panel is the same beside both kinds of canvas
     canvas.error_overlay().get_by_role("button", name="View details").click()
     rows = canvas.page.get_by_test_id("missing-model-download")
     rows.last.wait_for()

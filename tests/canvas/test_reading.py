@@ -30,6 +30,7 @@ def test_help_panel_shows_the_page_of_the_node(canvas):
     assert page.get_by_role("row").count() > 5
 
 
+@pytest.mark.parametrize("tab", [Kind(False, False), Kind(True, True)], ids=str, indirect=True)
 def test_templates_show_a_picture_and_open(canvas):
     canvas.page.get_by_label("Templates", exact=True).click()
     for name in NAMES:

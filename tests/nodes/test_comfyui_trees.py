@@ -3,6 +3,7 @@
 And against the one that LTXDUO_NEWER_COMFYUI names, with the packages that it asks for.
 """
 
+import json
 import os
 import subprocess
 import sys
@@ -16,6 +17,8 @@ HERE = Path(__file__).parent
 TREES = {"comfyui-0.30.0": LOCAL / "comfyui-0.30.0", "comfyui-0.3.75": OLDEST_COMFYUI}
 if NEWER_COMFYUI:
     TREES["newer"] = NEWER_COMFYUI
+MEASURED = ("latent", "conditioning", "LoRA", "fp8")
+"""What has to be compared with ComfyUI's own nodes in the pinned one; tests/parity has the table of it."""
 CHECKS = sorted(map(str, (HERE / "trees").glob("check_*.py")))
 
 
@@ -42,15 +45,20 @@ def test_tree(name, small_models, tmp_path):
     tree = TREES[name]
     assert (tree / "comfy").is_dir(), f"{tree} is not installed; run scripts/setup.sh"
     (tmp_path / "models").symlink_to(small_models, target_is_directory=True)
+    rows = tmp_path / "rows.jsonl"
     environment = {
         **os.environ,
         "LTXDUO_COMFYUI_TREE": str(tree),
         "LTXDUO_BASE_DIRECTORY": str(tmp_path),
         "OMP_NUM_THREADS": "1",
         "PYTHONPATH": search_path(tree),
+        "LTXDUO_PARITY_ROWS": str(rows),
     }
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *CHECKS]
     result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=3000)
     assert result.returncode == 0, result.stdout[-8000:] + result.stderr[-2000:]
     # What the oldest one lacks is skipped there; in a newer one a skip would hide that a name has changed.
     assert tree == OLDEST_COMFYUI or " skipped" not in result.stdout.splitlines()[-1], result.stdout[-2000:]
+    if name == "comfyui-0.30.0":
+        measured = [json.loads(line)[0] for line in rows.read_text().splitlines()]
+        assert [subject for subject in MEASURED if not any(subject in what for what in measured)] == []

@@ -1,6 +1,7 @@
 """Our nodes inside a real ComfyUI: together with its native LTX-2 nodes, and with its LoRA patches and fp8 files.
 
-The measuring is done by tests/nodes/trees/check_*.py in a process of its own; here their figures join the table.
+The measuring is done by tests/nodes/trees/check_*.py, which tests/nodes runs with all others.  Their figures join the
+table where it is written: without --write-table this file is left out (see conftest.py).
 """
 
 import json
@@ -39,5 +40,3 @@ def measured_rows(tmp_path) -> list:
 def test_nodes_in_comfyui(measured_rows, parity):
     for what, reference, error, tolerance in measured_rows:
         parity.add(what, reference, error, tolerance)
-    for subject in ("latent", "conditioning", "LoRA", "fp8"):
-        assert any(subject in what for what, *_ in measured_rows), f"nothing was measured about {subject}"

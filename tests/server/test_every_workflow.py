@@ -322,7 +322,8 @@ def test_what_is_painted_and_a_margin_are_green_for_the_ic_lora(client, workflow
     left, top, right, bottom = PAINTED
     green[top:bottom, left:right] = green[128:] = green[:, :64] = True
     assert shown.shape == (17, 256, 192, 3)
-    assert (shown[:, green] == (102, 255, 0)).all()
+    # ComfyUI stretches the colour over the picture, which rounds it, and cuts what is behind the point when it saves.
+    assert (np.abs(shown[:, green] - np.array([102.0, 255.0, 0.0])) <= 1).all()
     given = np.zeros_like(shown)
     given[:, :128, 64:] = given_film
     assert (shown == given).all(axis=-1)[:, ~green].all()
