@@ -151,8 +151,8 @@ def give_up(what: str, error: BaseException, advice: str = "") -> OutOfMemory:
     return OutOfMemory(
         f"The device has not enough memory for {what}, even in the smallest pieces ({str(error).split(chr(10))[0]}). "
         f"{advice}"
-        "Choose fewer frames or a smaller size, close other programs that use the GPU, or load the model with weight "
-        "dtype fp8; if other models share the GPU, start ComfyUI with --lowvram or --reserve-vram."
+        "Choose fewer frames, a smaller size or a shorter sound, close other programs that use the GPU, or load the "
+        "model with weight dtype fp8; if other models share the GPU, start ComfyUI with --lowvram or --reserve-vram."
     )
 
 
