@@ -26,4 +26,4 @@ for entry in tests/*/ tests/test_*.py; do
   [[ " ${parts[*]} " == *" ${entry%/} "* ]] || others+=("${entry%/}")
 done
 run='log=$(mktemp); code=0; "$0" -m pytest $1 >"$log" 2>&1 || code=$?; cat "$log"; rm "$log"; exit $code'
-printf '%s\n' "${parts[@]}" "${others[*]}" | xargs -P $(($(getconf _NPROCESSORS_ONLN) + 1)) -I{} bash -c "$run" "$python" {}
+printf '%s\n' "${parts[@]}" "${others[*]}" | xargs -P "$(getconf _NPROCESSORS_ONLN)" -I{} bash -c "$run" "$python" {}
