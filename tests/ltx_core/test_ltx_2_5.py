@@ -83,6 +83,19 @@ def test_all_parts_are_loaded(components):
     assert components.tokenizer.encode("a fox")[0] == 2
 
 
+def test_the_file_that_has_a_part_first_counts_first(files, tmp_path):
+    def change(tensors, _):
+        tensors["vae.encoder.conv_in.conv.bias"] += 1
+
+    other = saved(files.diffusion_vae, tmp_path / files.diffusion_vae.name, change)
+    changed = replace(files, diffusion_vae=other)
+    first, second = (
+        load(changed, *order, "audio_vae").video_encoder.conv_in.conv.bias
+        for order in (("video_vae", "diffusion_vae"), ("diffusion_vae", "video_vae"))
+    )
+    assert torch.allclose(first + 1, second, atol=0.05) and not torch.equal(first, second)
+
+
 def test_the_name_tells_a_distilled_model(files, tmp_path):
     shutil.copy(files.transformer, tmp_path / "ltx-2.5-22b-distilled-transformer.safetensors")
     renamed = replace(files, transformer=tmp_path / "ltx-2.5-22b-distilled-transformer.safetensors")
