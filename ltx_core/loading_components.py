@@ -11,6 +11,7 @@ from .components import Components, SoundComponents
 from .errors import CheckpointError, LTXError, VariantError
 from .execution.replicas import replicate_where_it_fits
 from .loading import load_component, load_sound_transformer, load_text_encoder, load_tokenizer
+from .text.keys import is_gemma_4
 from .variants import RUN_NAMES, Kind, is_run, kind_of_name, variant_of
 
 
@@ -141,12 +142,13 @@ def _sources(
 
 
 def check_gemma_version(model: Checkpoint, gemma: Checkpoint) -> None:
-    """VariantError if the model was trained with another version of Gemma; what does not tell goes with any.
+    """VariantError if the model was trained with another version of Gemma-4; what does not tell goes with any.
 
     Since LTX-2.5 that is one that its publisher trained on: Google's own looks the same.
     """
     wanted, config = model.gemma_version, gemma.gemma_config
-    if wanted is not None and config is not None and config.get("gemma_version") != wanted:
+    known = config is not None and is_gemma_4(gemma.tensors(Component.GEMMA))
+    if wanted is not None and known and config.get("gemma_version") != wanted:
         own = variant_of(Kind.DEV, model.generation).files.text_encoder
         raise VariantError(
             f"{model.path} was trained with the text encoder {wanted!r}, but {gemma.path} is "

@@ -344,7 +344,7 @@ def _check(components: Components, request: Request, loras: Sequence[StagedLoRA]
     if sounds and components.audio_encoder is None:
         raise CheckpointError(
             "The request gives a sound, but the components have no audio VAE encoder. Load them from a checkpoint that "
-            f"has one, such as {components.variant.files.checkpoint}."
+            f"has one, such as {components.variant.files.audio_vae or components.variant.files.checkpoint}."
         )
     if (components.diffusion_decoder if _by_diffusion(components, request) else components.video_decoder) is None:
         raise CheckpointError(

@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
 # Runs all tests, preparing what they need first.  Arguments go to pytest: `bash scripts/test.sh -k schedule`.
-# Without any, the folders are run in parts, one more at a time than there are processors, since servers and browsers
-# wait much of their time; each part tells of itself at its end.
+# Without any, the folders are run in parts, as many at a time as there are processors; each tells of itself at its end.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
