@@ -282,7 +282,7 @@ def test_a_tokenizer_beside_it_is_looked_at_and_read_again(nodes, names, text_fi
     beside.unlink()
     assert "tokenizer" in refusal(nodes, "TextEncoderLoader", **ask)
     beside.write_text(good.replace("<bos>", "<s>"))
-    assert "not Gemma-3's tokenizer" in refusal(nodes, "TextEncoderLoader", **ask)
+    assert "not Gemma's tokenizer" in refusal(nodes, "TextEncoderLoader", **ask)
     beside.write_text(good)
     assert nodes["LTXDuoTextEncoderLoader"].validate_inputs(**ask) is True
 
