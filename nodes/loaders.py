@@ -35,13 +35,13 @@ class ModelLoader(io.ComfyNode):
             node_id=MODEL_LOADER,
             display_name="LTX Model Loader",
             category=CATEGORY,
-            description="Opens an LTX-2.3 or LTX-2.0 checkpoint for both stages. Weights are read when a sampler needs "
-            "them.",
+            description="Opens an LTX-2.5, LTX-2.3 or LTX-2.0 checkpoint for both stages. Weights are read when a "
+            "sampler needs them.",
             inputs=[
                 file_input(
                     "checkpoint",
                     MODEL_FOLDERS,
-                    "The LTX-2.3 or LTX-2.0 file with the transformer and its text connectors, e.g. "
+                    "The LTX-2.5, LTX-2.3 or LTX-2.0 file with the transformer and its text connectors, e.g. "
                     "ltx-2.3-22b-dev.safetensors in models/checkpoints; also a GGUF.",
                 ),
                 io.Combo.Input(
@@ -124,8 +124,8 @@ class LoraLoader(io.ComfyNode):
                 file_input(
                     "lora",
                     LORA_FOLDERS,
-                    "A LoRA for LTX-2.3 or LTX-2.0 from models/loras, in the official, diffusers', PEFT's or kohya's "
-                    "key layout, e.g. ltx-2.3-22b-distilled-lora-384.safetensors.",
+                    "A LoRA for LTX-2.5, LTX-2.3 or LTX-2.0 from models/loras, in the official, diffusers', PEFT's or "
+                    "kohya's key layout, e.g. ltx-2.3-22b-distilled-lora-384.safetensors.",
                 ),
                 _strength("strength_stage_one", 0.0, "Strength in stage one. 0 is exactly the model without the LoRA."),
                 _strength("strength_stage_two", 1.0, "Strength in stage two. 0 is exactly the model without the LoRA."),
@@ -211,8 +211,8 @@ class VAELoader(io.ComfyNode):
                 file_input(
                     "checkpoint",
                     VAE_FOLDERS,
-                    "The file with the video VAE: the LTX-2.3 or LTX-2.0 checkpoint itself, or a video VAE file in "
-                    "models/vae.",
+                    "The file with the video VAE: the LTX-2.5, LTX-2.3 or LTX-2.0 checkpoint itself, or a video VAE "
+                    "file in models/vae.",
                 ),
                 file_input(
                     "audio_file",
@@ -256,18 +256,19 @@ class TextEncoderLoader(io.ComfyNode):
             node_id=TEXT_ENCODER_LOADER,
             display_name="LTX Text Encoder Loader",
             category=CATEGORY,
-            description="Opens the Gemma-3 text encoder and the text projection that belongs to the model.",
+            description="Opens the Gemma text encoder and the text projection that belongs to the model.",
             inputs=[
                 file_input(
                     "text_encoder",
                     ENCODER_FOLDERS,
-                    "Gemma-3 12B: a single file (also a GGUF), or a folder with model files and tokenizer, in "
-                    "models/text_encoders.",
+                    "Gemma-3 12B (LTX-2.5: Gemma-4 12B): a single file (also a GGUF), or a folder with model files and "
+                    "tokenizer, in models/text_encoders.",
                 ),
                 file_input(
                     "projection",
                     PROJECTION_FOLDERS,
-                    "The file with the text projection, normally the LTX-2.3 or LTX-2.0 checkpoint itself.",
+                    "The file with the text projection, normally the LTX-2.3 or LTX-2.0 checkpoint itself; for LTX-2.5 "
+                    "the text encoder's file once more.",
                 ),
                 advanced(
                     io.Combo.Input(
