@@ -70,6 +70,23 @@ def test_decoder_of_2_0(official_config):
     assert blocks[1] == Resample((2, 2, 2), 2, residual=True)
 
 
+@pytest.mark.parametrize("nested", [True, False])
+def test_the_diffusion_vaes_encoder_is_the_convolutional_ones(official_config, nested):
+    """Its sizes stand in a table of their own, where blocks and the latent's channels are called otherwise, or not."""
+    vae, expected = official_config["vae"], VideoVAEParams.from_config(official_config)
+    names = {"encoder_blocks": "blocks", "latent_channels": "out_channels"}
+    own = ("encoder_blocks", "latent_channels", "patch_size", "norm_layer", "latent_log_var", "spatial_padding_mode")
+    table = {names.get(name, name) if nested else name: vae[name] for name in own}
+    config = {"_class_name": "CausalDiffusionVAE", **({"encoder": table} if nested else table | {"out_channels": 3})}
+    params = VideoVAEParams.from_config({"vae": config})
+    assert params.decoder_blocks == ()
+    for name in ("encoder_blocks", "latent_channels", "encoder_base_channels", "patch_size", "encoder_padding"):
+        assert getattr(params, name) == getattr(expected, name)
+    (table if nested else config)["patch_size"] = 2
+    with pytest.raises(CheckpointError, match=r"\(8, 16, 16\)"):
+        VideoVAEParams.from_config({"vae": config})
+
+
 @pytest.mark.parametrize(
     ("change", "error", "words"),
     [
@@ -79,7 +96,7 @@ def test_decoder_of_2_0(official_config):
             VariantError,
             "timestep_conditioning",
         ),  # absent: the vendor's default is true
-        ({"_class_name": "CausalDiffusionVAE"}, VariantError, "CausalDiffusionVAE"),
+        ({"_class_name": "AutoencoderKL"}, VariantError, "AutoencoderKL"),
         ({"norm_layer": "group_norm"}, CheckpointError, "norm_layer"),
         ({"latent_log_var": "per_channel"}, CheckpointError, "latent_log_var"),
         ({"dims": 2}, CheckpointError, "dims"),
