@@ -4,18 +4,20 @@
 
 Ends with an error if a test fails or is skipped, or if a figure is more than 5 % slower than the record of the same
 kind of card; then the record stays as it was (`--accept` writes it all the same, for a slowdown that is meant).  Takes
-about eight minutes on an H100; `--processes 4` lets four processes run the tests, with pytest-xdist, and times the
-cases alone afterwards.  Needs the pack's test packages and ltx-core 1.0 (scripts/setup.sh test), no server and no
-browser.
+about eight minutes on an H100.  `--processes 4` lets four processes run the tests, with pytest-xdist.  Where there are
+two GPUs, the tests run on the second one while the first one runs the cases.  Needs the pack's test packages and
+ltx-core 1.0 (scripts/setup.sh test), no server and no browser.
 """
 
 import argparse
 import datetime
 import json
+import os
 import subprocess
 import sys
 import tempfile
 import xml.etree.ElementTree as ElementTree
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import gpu_record
@@ -35,9 +37,13 @@ def main() -> int:
     if not torch.cuda.is_available():
         parser.error("there is no GPU here")
     files, card = gpu_record.digests(), torch.cuda.get_device_name()
-    with tempfile.TemporaryDirectory() as folder:
-        passed, failed = run_tests(Path(folder) / "tests.xml", arguments.processes)
-        milliseconds = run_cases(Path(folder) / "cases.json")
+    gpus = visible_gpus()
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(1) as beside:
+        tests = beside.submit(run_tests, Path(folder) / "tests.xml", arguments.processes, gpus[-1])
+        if len(gpus) == 1:
+            wait([tests])
+        milliseconds = run_cases(Path(folder) / "cases.json", gpus[0])
+        passed, failed = tests.result()
     worse = gpu_record.slower(gpu_record.read(), card, milliseconds)
     print(
         f"{len(passed)} tests passed, {len(failed)} did not", *failed, *(f"slower: {line}" for line in worse), sep="\n"
@@ -55,12 +61,18 @@ def main() -> int:
     return 0
 
 
-def run_tests(report: Path, processes: int = 1) -> tuple[list[str], list[str]]:
+def visible_gpus() -> list[str]:
+    """Two of the GPUs that there are, or the only one, as CUDA_VISIBLE_DEVICES names them."""
+    count = torch.cuda.device_count()
+    return os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(count)))).split(",")[: min(2, count)]
+
+
+def run_tests(report: Path, processes: int, gpu: str) -> tuple[list[str], list[str]]:
     """Names of the GPU tests that passed, and of those that did not; a test that is skipped has not passed."""
     command = [sys.executable, "-m", "pytest", "-m", "gpu", "-q", f"--junitxml={report}", "-o", "junit_family=xunit1"]
     if processes > 1:
         command += ["-n", str(processes), "--dist", "loadfile"]
-    subprocess.run(command, cwd=PACK, check=False)
+    subprocess.run(command, cwd=PACK, check=False, env=os.environ | {"CUDA_VISIBLE_DEVICES": gpu})
     passed, failed = [], []
     if not report.is_file():
         return [], ["pytest did not run"]
@@ -70,10 +82,10 @@ def run_tests(report: Path, processes: int = 1) -> tuple[list[str], list[str]]:
     return sorted(passed), sorted(failed)
 
 
-def run_cases(report: Path) -> dict[str, float]:
+def run_cases(report: Path, gpu: str) -> dict[str, float]:
     """Milliseconds of every case of gpu.py, ours alone, in a process of its own."""
     command = [sys.executable, str(PACK / "benchmarks" / "gpu.py"), "--rounds", ROUNDS, "--out", str(report)]
-    subprocess.run(command, cwd=PACK, check=True)
+    subprocess.run(command, cwd=PACK, check=True, env=os.environ | {"CUDA_VISIBLE_DEVICES": gpu})
     return gpu_record.figures(json.loads(report.read_text()))
 
 
