@@ -109,7 +109,7 @@ def test_the_model_answers_as_theirs(lt, theirs, model, texts, measured):
     words = GuidancePass("cond", contexts.video, contexts.audio)
     positions = [modality.positions for modality in state.modalities]
     inputs = [
-        denoiser._model_input(modality, sigma, rope)
+        denoiser._model_input(modality, sigma, rope, None)
         for modality, rope in zip(state.modalities, transformer.rope_tables(*positions), strict=True)
     ]
     own = GEOMETRY.audio_frames

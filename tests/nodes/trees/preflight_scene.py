@@ -29,6 +29,7 @@ class OfficialFiles:
     ic_loras = {  # metadata of IC-LoRAs, by the file that a loader names
         "ltx-2.3-22b-ic-lora-union-control-ref0.5.safetensors": {"reference_downscale_factor": "2"},
         "ltx-2.3-22b-ic-lora-day-to-night-0.9.safetensors": {},
+        "ltx-2.3-22b-ic-lora-in-outpainting-0.9.safetensors": {},
     }
     more = {}  # tensors of every file, by name
     connected = True  # whether model files have their text connectors
