@@ -187,7 +187,7 @@ def _weights(blocks: Sequence[nn.Module], device: torch.device) -> Hashable | No
                 if tensor.device != device:
                     return None
                 marks += (tensor.data_ptr(), tensor.dtype)
-        waiting += own["_modules"].values()
+        waiting += [part for part in own["_modules"].values() if part is not None]
     return tuple(marks)
 
 
