@@ -23,7 +23,8 @@ TOKENS = GEOMETRY.video_tokens
 def drawn(rng, dtype: torch.dtype, bias: bool = False, held: bool = True, **config):
     """A model, its inputs and the prompt's own pass."""
     scene = Scene(rng, **config)
-    scene.model.to(dtype)
+    if not config.get("fp8"):
+        scene.model.to(dtype)
     video, audio = (replace(own, tokens=own.tokens.to(dtype)) for own in scene.inputs(0.6, held))
     if bias:
         weaker = scene.draw(1, 1, TOKENS, TOKENS, dtype=torch.float32).abs().neg().to(dtype)
