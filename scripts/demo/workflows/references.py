@@ -142,7 +142,7 @@ REFERENCE_VOICE = Workflow("reference-voice", (
         )),
     )),
     Column(GIVEN_WIDE, (
-        Group("A voice, and the LoRA that hears it", INPUTS, (
+        Group("A voice and its LoRA", INPUTS, (
             load_audio(),
             Node("voice", "LTXDuoReferenceVoice", "inputs", {},
                  {"audio": ("audio", 0), "conditions": ("condition", 0)}, report=True),
