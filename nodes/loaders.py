@@ -211,8 +211,8 @@ class VAELoader(io.ComfyNode):
                 file_input(
                     "checkpoint",
                     VAE_FOLDERS,
-                    "The file with the video VAE: the LTX-2.5, LTX-2.3 or LTX-2.0 checkpoint itself, or a video VAE "
-                    "file in models/vae.",
+                    "The file with the video VAE: the LTX-2.3 or LTX-2.0 checkpoint itself, or a video VAE file in "
+                    "models/vae, as LTX-2.5 has one.",
                 ),
                 file_input(
                     "audio_file",

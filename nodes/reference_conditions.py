@@ -116,7 +116,11 @@ class ReferenceVoice(io.ComfyNode):
                 earlier_conditions_input(),
                 sound_encoder_input("the voice"),
             ],
-            outputs=[Conditions.Output(display_name="conditions with voice", tooltip="For both stage samplers.")],
+            outputs=[
+                Conditions.Output(
+                    display_name="conditions with voice", tooltip="For LTX Stage One Sampler or LTX Sound Sampler."
+                )
+            ],
             hidden=[io.Hidden.unique_id],
         )
 
