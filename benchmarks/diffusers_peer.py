@@ -1,4 +1,4 @@
-"""Diffusers' LTX-2.3 transformer and video decoder (PyPI diffusers) on the same weights and inputs as ours."""
+"""Diffusers' LTX-2 transformer (2.3, 2.5 and 2.0) and video decoder (PyPI diffusers) on the same weights and inputs as ours."""
 
 import re
 
@@ -33,11 +33,16 @@ def build(params, weights: dict[str, Tensor]) -> nn.Module:
             audio_num_attention_heads=params.audio.heads,
             audio_attention_head_dim=params.audio.head_dim,
             audio_cross_attention_dim=params.audio.context_dim,
-            gated_attn=True,
-            audio_gated_attn=True,
-            cross_attn_mod=True,
-            audio_cross_attn_mod=True,
-            use_prompt_embeddings=False,
+            gated_attn=params.gated,
+            audio_gated_attn=params.gated,
+            cross_attn_mod=params.text_adaln,
+            audio_cross_attn_mod=params.text_adaln,
+            use_prompt_embeddings=params.caption_channels is not None,
+            caption_channels=params.caption_channels,
+            ff_bias=params.video.feed_forward_bias,
+            audio_ff_bias=params.audio.feed_forward_bias,
+            use_prompt_adaln_single=params.prompt_timestep,
+            use_keyframes_abs_pos_embedding=params.keyframe_embedding,
             rope_type="split",
             perturbed_attn=True,
         )
@@ -58,6 +63,7 @@ def run(model: nn.Module, scene: Scene) -> list[tuple[Tensor, Tensor]]:
     video_positions, audio_positions = scene.positions()
     audio_times = torch.ones(1, scene.audio.shape[1], device=device) * scene.sigma
     sigma = scene.sigma * _TIMESTEP_SCALE
+    first = (torch.arange(scene.video.shape[1], device=device) < scene.case.geometry.frame_tokens)[None, :, None]
     return [
         model(
             hidden_states=scene.video,
@@ -70,6 +76,7 @@ def run(model: nn.Module, scene: Scene) -> list[tuple[Tensor, Tensor]]:
             audio_sigma=sigma,
             video_coords=video_positions,
             audio_coords=audio_positions,
+            video_keyframes_mask=first.to(scene.video.dtype),
             isolate_modalities=guidance_pass.isolated,
             spatio_temporal_guidance_blocks=sorted(guidance_pass.perturbed_video_blocks),
             use_cross_timestep=True,

@@ -29,7 +29,7 @@ import given  # noqa: E402
 import gpu_record  # noqa: E402
 import vendor  # noqa: E402
 from measure import Timing, compare, gpu_milliseconds, kernel_table  # noqa: E402
-from workload import CASES, TINY, Case, Scene, config, randomise  # noqa: E402
+from workload import CASES, GENERATIONS, TINY, Case, Scene, config, randomise  # noqa: E402
 
 from ltx_duo.ltx_core.transformer.model import AVTransformer  # noqa: E402
 from ltx_duo.ltx_core.transformer.params import TransformerParams  # noqa: E402
@@ -139,6 +139,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--case", action="append", choices=[*CASES, *GIVEN, DECODE, DENOISE], help="default: all")
     parser.add_argument("--peers", nargs="*", choices=contenders.PEERS, help="peers to time too; without names: all")
     parser.add_argument("--error", action="store_true", help="also measure errors against float32 (needs ltx-core)")
+    parser.add_argument("--generation", choices=GENERATIONS, default=GENERATIONS[0], help="of LTX-2, the transformer")
     parser.add_argument("--layers", type=int, help="fewer blocks than the 48 of the real model")
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--seed", type=int, default=1)
@@ -154,7 +155,7 @@ def parse() -> argparse.Namespace:
 def main() -> None:
     arguments = parse()
     device, dtype = ("cpu", torch.float32) if arguments.cpu else ("cuda", torch.bfloat16)
-    settings = config(arguments.layers or (2 if arguments.cpu else None), small=arguments.cpu)
+    settings = config(arguments.layers or (2 if arguments.cpu else None), arguments.cpu, arguments.generation)
     # The vendor's 1.0 takes audio-video timesteps from the other modality; its successors, and our default, do not.
     params = dataclasses.replace(TransformerParams.from_config(settings), cross_timestep="other")
     report = {
@@ -184,6 +185,8 @@ def main() -> None:
                 report["cases"][name] = rows
                 print(name, table(rows), sep="\n", flush=True)
             save()
+    if arguments.generation != GENERATIONS[0]:  # the record is of the first
+        return
     for line in gpu_record.slower(gpu_record.read(), report["machine"], gpu_record.figures(report)):
         print("slower:", line)
 

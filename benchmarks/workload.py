@@ -30,6 +30,8 @@ from ltx_duo.ltx_core.sampling.geometry import LatentGeometry  # noqa: E402
 from ltx_duo.ltx_core.transformer.inputs import GuidancePass, ModalityInput  # noqa: E402
 
 TEXT_TOKENS = 1024
+GENERATIONS = ("2.3", "2.5", "2.0")
+CONFIGS = PACK / "ltx_core" / "variants" / "configs"
 
 
 @dataclass(frozen=True)
@@ -73,10 +75,14 @@ CASES = {
 TINY = Case("proof that the script works", 64, 64, 9, guided=True)
 
 
-def config(num_layers: int | None = None, small: bool = False) -> dict:
+def config(num_layers: int | None = None, small: bool = False, generation: str = GENERATIONS[0]) -> dict:
     """The official configuration, with fewer blocks or (for a quick run on a CPU) smaller everywhere."""
-    path = PACK / "tests" / "data" / "ltx-2.3-config.json"
-    result = json.loads(path.read_text())
+    if generation == "2.0":
+        result = json.loads((CONFIGS / "ltx-2.0.json").read_text())
+    else:
+        result = json.loads((PACK / "tests" / "data" / "ltx-2.3-config.json").read_text())
+    if generation == "2.5":
+        result["transformer"] |= json.loads((CONFIGS / "ltx-2.5.json").read_text())["transformer"]
     if small:
         result["transformer"] |= {"num_attention_heads": 2, "attention_head_dim": 48, "cross_attention_dim": 96,
                                   "audio_num_attention_heads": 2, "audio_attention_head_dim": 16,
@@ -125,10 +131,8 @@ class Scene:
         geometry = case.geometry
         mask = torch.ones(1, case.video_tokens, device=device)
         mask[:, : geometry.frame_tokens] = mask[:, geometry.video_tokens :] = 0.0
-        prompts = [
-            (normal(1, text_tokens, params.video.context_dim), normal(1, text_tokens, params.audio.context_dim))
-            for _ in range(2)
-        ]
+        widths = [params.caption_channels or stream.context_dim for stream in (params.video, params.audio)]
+        prompts = [tuple(normal(1, text_tokens, width) for width in widths) for _ in range(2)]
         return cls(
             case,
             normal(1, case.video_tokens, 128),
@@ -174,7 +178,9 @@ class Scene:
 
     def inputs(self, ropes) -> tuple[ModalityInput, ModalityInput]:
         audio_times = torch.ones(1, self.audio.shape[1], device=self.audio.device)
+        # LTX-2.5 marks what is a frame of its own; the other generations take no notice.
+        first = torch.arange(self.video.shape[1], device=self.video.device) < self.case.geometry.frame_tokens
         return (
-            ModalityInput(self.video, self.mask * self.sigma, self.sigma, ropes[0]),
+            ModalityInput(self.video, self.mask * self.sigma, self.sigma, ropes[0], single_frames=first),
             ModalityInput(self.audio, audio_times * self.sigma, self.sigma, ropes[1]),
         )
