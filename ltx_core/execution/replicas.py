@@ -1,4 +1,4 @@
-"""Copies of the transformer on several devices, and the threads that let them work on one evaluation together."""
+"""Copies of a module on several devices, and the threads that let those of the transformer work on one evaluation."""
 
 import copy
 import logging
@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import nullcontext
 from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -19,12 +20,15 @@ from .graphs import BlockGraphs
 
 logger = logging.getLogger("ltx_duo")
 
+M = TypeVar("M", bound=nn.Module)
+T = TypeVar("T")
+
 # How often the user may cancel while the first device waits for another one.
-_WAIT_SECONDS = 0.05
+WAIT_SECONDS = 0.05
 
 
-def replicate(model: AVTransformer, device: torch.device | str) -> AVTransformer:
-    """A copy of the model whose weights lie on `device`; nothing is copied in between."""
+def replicate(model: M, device: torch.device | str) -> M:
+    """A copy of the module whose weights lie on `device`; nothing is copied in between."""
     moved: dict[int, Any] = {}
     for tensor in (*model.parameters(), *model.buffers()):
         own = tensor.detach().to(device, copy=True)
@@ -33,20 +37,23 @@ def replicate(model: AVTransformer, device: torch.device | str) -> AVTransformer
     return copy.deepcopy(model, moved)
 
 
-def replicate_where_it_fits(model: AVTransformer, devices: Sequence[torch.device]) -> tuple[AVTransformer, ...]:
-    """A copy on each of the devices that has room for one; those that have not are named in the log and left out."""
-    size = sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
-    copies = []
+def fitting_devices(
+    modules: Sequence[nn.Module | None], devices: Sequence[torch.device], what: str
+) -> list[torch.device]:
+    """The devices that have room for a copy of all modules, `what` in words; the others are named in the log."""
+    tensors = (tensor for own in modules if own is not None for tensor in (*own.parameters(), *own.buffers()))
+    size = sum(tensor.nbytes for tensor in tensors)
+    fitting = []
     for device in devices:
         free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else size
         if free < size:
             logger.warning(
-                "LTX Duo: %s is not used: it has %.1f GiB free and the transformer takes %.1f GiB.",
-                device, free / 2**30, size / 2**30,
+                "LTX Duo: %s is not used: it has %.1f GiB free and the %s takes %.1f GiB.",
+                device, free / 2**30, what, size / 2**30,
             )  # fmt: skip
         else:
-            copies.append(replicate(model, device))
-    return tuple(copies)
+            fitting.append(device)
+    return fitting
 
 
 class Stopped(Exception):
@@ -112,11 +119,10 @@ class Team:
         What one of them raises is raised here, and stops the others between two blocks.
         """
         self._follower.stop.clear()
-        modes = torch.is_inference_mode_enabled(), torch.is_grad_enabled()
-        futures = [h.thread.submit(_worked, job, h, modes) for h, job in zip(self.helpers, jobs, strict=False)]
+        futures = [submit(h.thread, partial(job, h), h.device) for h, job in zip(self.helpers, jobs, strict=False)]
         try:
             found = own()
-            while wait(futures, timeout=_WAIT_SECONDS).not_done:
+            while wait(futures, timeout=WAIT_SECONDS).not_done:
                 self._reporter.check_cancel()
         except BaseException as error:
             self._follower.stop.set()
@@ -125,12 +131,15 @@ class Team:
         return [found, *(future.result() for future in futures)]
 
 
-def _worked(job: Callable[[Helper], Any], helper: Helper, modes: tuple[bool, bool]) -> Any:
-    """A job in its thread; PyTorch's modes and the current device belong to threads."""
-    inference, gradients = modes
-    on_device = torch.cuda.device(helper.device) if helper.device.type == "cuda" else nullcontext()
+def submit(thread: ThreadPoolExecutor, work: Callable[[], T], device: torch.device) -> Future[T]:
+    """Has a thread do work on `device`; PyTorch's modes, which belong to threads, are there what they are here."""
+    return thread.submit(_worked, work, device, torch.is_inference_mode_enabled(), torch.is_grad_enabled())
+
+
+def _worked(work: Callable[[], T], device: torch.device, inference: bool, gradients: bool) -> T:
+    on_device = torch.cuda.device(device) if device.type == "cuda" else nullcontext()
     with torch.inference_mode(inference), torch.set_grad_enabled(gradients), on_device:
-        return job(helper)
+        return work()
 
 
 def _cause(error: BaseException, futures: Sequence[Future]) -> BaseException:
