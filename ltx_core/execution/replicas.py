@@ -3,8 +3,9 @@
 import copy
 import logging
 import threading
+import traceback
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import nullcontext
 from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import partial
@@ -87,7 +88,8 @@ class Helper:
 class Team:
     """The first device's model, and `helpers` with its replicas, each in a thread of its own; `close` ends these.
 
-    `runner`: makes what runs a replica's blocks, see `transformer.runner`.
+    `devices`: where each replica computes; None: where its weights lie.  `runner`: makes what runs a replica's blocks,
+    see `transformer.runner`.  `failed`: the device of which the last failure was, None where that was the first one.
     """
 
     def __init__(
@@ -96,18 +98,16 @@ class Team:
         replicas: Sequence[AVTransformer],
         reporter: Reporter = SILENT,
         runner: Callable[[Reporter], BlockRunner] = BlockGraphs,
+        devices: Sequence[torch.device] | None = None,
     ):
         self.model, self._reporter = model, reporter
         self._follower = _Follower()
+        devices = [next(own.parameters()).device for own in replicas] if devices is None else devices
         self.helpers = [
-            Helper(
-                own,
-                next(own.parameters()).device,
-                runner(self._follower),
-                ThreadPoolExecutor(1, thread_name_prefix="ltx-duo-gpu"),
-            )
-            for own in replicas
+            Helper(own, device, runner(self._follower), ThreadPoolExecutor(1, thread_name_prefix="ltx-duo-gpu"))
+            for own, device in zip(replicas, devices, strict=True)
         ]
+        self.failed: torch.device | None = None
 
     def close(self) -> None:
         for helper in self.helpers:
@@ -119,16 +119,34 @@ class Team:
         What one of them raises is raised here, and stops the others between two blocks.
         """
         self._follower.stop.clear()
+        self.failed = None
         futures = [submit(h.thread, partial(job, h), h.device) for h, job in zip(self.helpers, jobs, strict=False)]
         try:
             found = own()
-            while wait(futures, timeout=WAIT_SECONDS).not_done:
+            while (state := wait(futures, WAIT_SECONDS, FIRST_EXCEPTION)).not_done:
+                for future in state.done:
+                    future.result()  # raises what a helper has raised
                 self._reporter.check_cancel()
+            return [found, *(future.result() for future in futures)]
         except BaseException as error:
             self._follower.stop.set()
             wait(futures)
-            raise _cause(error, futures) from None
-        return [found, *(future.result() for future in futures)]
+            raise self._cause(error, futures) from None
+
+    def _cause(self, error: BaseException, futures: Sequence[Future]) -> BaseException:
+        """What made the evaluation fail: `error`, or where that only says that others stopped, what stopped them.
+
+        All other errors let go of the tensors of their frames: whoever tries again needs the memory.
+        """
+        errors = [future.exception() for future in futures]
+        failures = [own for own in errors if own is not None and not isinstance(own, Stopped)]
+        cause = failures[0] if failures and isinstance(error, Stopped) else error
+        places = zip(errors, self.helpers, strict=False)
+        self.failed = next((helper.device for own, helper in places if own is cause), None)
+        for other in (error, *errors):
+            if other is not None and other is not cause:
+                traceback.clear_frames(other.__traceback__)
+        return cause
 
 
 def submit(thread: ThreadPoolExecutor, work: Callable[[], T], device: torch.device) -> Future[T]:
@@ -140,14 +158,6 @@ def _worked(work: Callable[[], T], device: torch.device, inference: bool, gradie
     on_device = torch.cuda.device(device) if device.type == "cuda" else nullcontext()
     with torch.inference_mode(inference), torch.set_grad_enabled(gradients), on_device:
         return work()
-
-
-def _cause(error: BaseException, futures: Sequence[Future]) -> BaseException:
-    """What made the first device fail, which may be another one's failure."""
-    if isinstance(error, Stopped):
-        errors = (future.exception() for future in futures)
-        return next((own for own in errors if own is not None and not isinstance(own, Stopped)), error)
-    return error
 
 
 def moved(value: Any, device: torch.device) -> Any:
