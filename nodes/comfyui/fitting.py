@@ -141,8 +141,8 @@ def ladder(components: Sequence[PatchedModule], need: Need, what: str) -> Retry:
         # The error keeps the tensors of its frames alive, which must not count as used.
         traceback.clear_frames(error.__traceback__)
         drop_fetched()
-        for component in components:
-            make_room(component, MORE_ROOM * need(smaller))
+        for own in components:
+            make_room(own, MORE_ROOM * need(smaller))
         return True
 
     return retry

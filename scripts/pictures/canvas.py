@@ -1,8 +1,8 @@
 """Takes pictures of the canvas of a real ComfyUI: README's workflow, and the help pages' nodes.
 
-    .local/venv/bin/python scripts/pictures/canvas.py [WORKFLOW_NAME]
+    .local/venv/bin/python scripts/pictures/canvas.py [WORKFLOW_NAME or NODE_ID]
 
-Writes docs/image-to-video.jpg and web/docs/nodes/*.jpg, or only docs/WORKFLOW_NAME.jpg.
+Writes docs/image-to-video.jpg and web/docs/nodes/*.jpg, or only docs/WORKFLOW_NAME.jpg or web/docs/nodes/NODE_ID.jpg.
 Needs what `bash scripts/setup.sh test` prepares.
 """
 
@@ -29,6 +29,9 @@ from ltx_duo.tests.canvas.canvas import SCREEN, SETTLE_MS, Box, Canvas, Kind, la
 from ltx_duo.tests.servers import NAMES, furnish  # noqa: E402
 
 README_WORKFLOW = "image-to-video"
+NODES = PACK / "web" / "docs" / "nodes"
+NODE_TYPES = json.loads((PACK / "locales" / "en" / "nodeDefs.json").read_text()).keys()
+FAR_AWAY = -9000, -9000
 MOST_BYTES = 300_000
 MOST_BYTES_OF_A_NODE = 30_000
 WITHOUT = {"Minimap__Visible": False, "Graph__CanvasInfo": False, "Graph__CanvasMenu": False}
@@ -89,11 +92,23 @@ def photograph_nodes(canvas: Canvas) -> Iterator[tuple[str, Image.Image]]:
         if new:
             canvas.load(graph, name)
         for node_type, identifier in new.items():
-            canvas.page.evaluate(SHOW_IN_THE_MIDDLE, identifier)
-            canvas.page.wait_for_timeout(SETTLE_MS)
-            box = canvas.boxes()[f"{node_type} {identifier}"]
-            yield node_type, photograph(canvas, replace(box, top=box.top - BADGE))
+            yield node_type, photograph_node(canvas, node_type, identifier)
         seen.update(new)
+    for node_type in sorted(NODE_TYPES - seen):
+        yield node_type, photograph_new_node(canvas, node_type)
+
+
+def photograph_new_node(canvas: Canvas, node_type: str) -> Image.Image:
+    """A node that no workflow has, beside README's."""
+    canvas.load(read(README_WORKFLOW), README_WORKFLOW)
+    return photograph_node(canvas, node_type, canvas.add(node_type, *FAR_AWAY))
+
+
+def photograph_node(canvas: Canvas, node_type: str, identifier: int | str) -> Image.Image:
+    canvas.page.evaluate(SHOW_IN_THE_MIDDLE, identifier)
+    canvas.page.wait_for_timeout(SETTLE_MS)
+    box = canvas.boxes()[f"{node_type} {identifier}"]
+    return photograph(canvas, replace(box, top=box.top - BADGE))
 
 
 def save(picture: Image.Image, target: Path, most_bytes: int) -> None:
@@ -108,10 +123,13 @@ def save(picture: Image.Image, target: Path, most_bytes: int) -> None:
 def main() -> None:
     name = sys.argv[1] if len(sys.argv) > 1 else README_WORKFLOW
     with open_canvas() as canvas:
+        if name in NODE_TYPES:
+            save(photograph_new_node(canvas, name), NODES / f"{name}.jpg", MOST_BYTES_OF_A_NODE)
+            return
         save(photograph_workflow(canvas, name), PACK / "docs" / f"{name}.jpg", MOST_BYTES)
         if len(sys.argv) == 1:
             for node_type, picture in photograph_nodes(canvas):
-                save(picture, PACK / "web" / "docs" / "nodes" / f"{node_type}.jpg", MOST_BYTES_OF_A_NODE)
+                save(picture, NODES / f"{node_type}.jpg", MOST_BYTES_OF_A_NODE)
 
 
 if __name__ == "__main__":
