@@ -104,17 +104,15 @@ def weights_on(component: PatchedModule) -> float:
     return 0 if mm.is_device_cpu(component.device) else component.size()
 
 
-def ready_transformer(component: PatchedModule, room: float, ahead: bool = True) -> AVTransformer:
-    """The component's transformer, loaded beside `room` bytes.
-
-    ahead: whether streamed blocks are fetched ahead, which only one device can have at a time: ComfyUI has one list.
-    """
+def ready_transformer(component: PatchedModule, room: float) -> AVTransformer:
+    """The component's transformer, loaded beside `room` bytes."""
     if component.device.type == "cuda":
         # Compiles in threads while weights are read.
         fp8 = component.in_fp8 and fp8_matmul_works(component.device)
         compile_transformer(component.module.transformer.params, component.compute_dtype, component.device, fp8)
     module = component.load(room)
-    if ahead and component.is_dynamic():
+    if component.is_dynamic():
+        drop_fetched()  # of a run that broke off
         fetch_ahead(module.transformer.transformer_blocks, component.device)
     return module.transformer
 

@@ -13,7 +13,7 @@ def further(count: int) -> list[torch.device]:
 
 
 def told(count: int) -> str:
-    """What a node says that asks for `count` GPUs, e.g. "2 GPUs share the work: cuda:0 NVIDIA H200, ...\"."""
+    """What a node says that asks for `count` GPUs, such as "2 GPUs share the work: cuda:0 NVIDIA H200, cuda:1 ..."."""
     devices = [mm.get_torch_device(), *further(count)]
     if len(devices) == 1:
         here = "no GPU" if mm.is_device_cpu(devices[0]) else "one GPU"

@@ -26,10 +26,12 @@ def fetch_ahead(blocks: nn.ModuleList, device: torch.device) -> None:
 
 
 def drop_fetched() -> None:
-    """Lets go of what was fetched for an evaluation that broke off."""
+    """Lets go of what was fetched for evaluations that broke off; while none runs, on any device."""
     module = compat.prefetch_module()
     if module is not None:
         module.cleanup_prefetch_queues()
+        for fetcher in _FETCHERS:
+            fetcher.forget()
 
 
 class _Fetcher:
@@ -37,15 +39,24 @@ class _Fetcher:
         # The blocks' hooks hold this object: they would never be freed if it held them.
         self._module, self._blocks, self._device = module, weakref.ref(blocks), device
         self._queue: list | None = None
+        _FETCHERS.add(self)
 
     def before(self, block: nn.Module, inputs: tuple) -> None:
         blocks = self._blocks()
         if block is blocks[0]:
-            self._module.cleanup_prefetch_queues()
+            # ComfyUI has one list of queues, for all devices: it is cleared here only where an evaluation broke off.
+            if self._queue is not None:
+                self._module.cleanup_prefetch_queues()
             options = {"prefetch_dynamic_vbars": True}
             self._queue = self._module.make_prefetch_queue(list(blocks), self._device, options)
         self._module.prefetch_queue_pop(self._queue, self._device, block)
 
     def after(self, block: nn.Module, inputs: tuple, outputs) -> None:
         self._module.prefetch_queue_pop(self._queue, self._device, None)
+        self.forget()
+
+    def forget(self) -> None:
         self._queue = None
+
+
+_FETCHERS: "weakref.WeakSet[_Fetcher]" = weakref.WeakSet()

@@ -112,7 +112,7 @@ def _loaded(component: PatchedModule, room: float, report: NodeReport) -> AVTran
     device = component.device
     try:
         with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
-            return ready_transformer(component, room, ahead=False)
+            return ready_transformer(component, room)
     except BaseException as error:
         if not compat.is_out_of_memory(error):
             raise

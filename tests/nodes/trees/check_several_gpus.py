@@ -112,6 +112,23 @@ def test_a_lora_behind_the_node_lies_on_all(run, model, on_two, names, stage_one
     assert same(found, stage_one(run("LoraLoader", model=model, **how)))
 
 
+@pytest.mark.parametrize("how", ["fp8", "streamed", "dynamic"])
+def test_weights_in_other_forms(run, names, stage_one, same, streaming, lazy_layers, monkeypatch, how):
+    """In float8, streamed under a LoRA beside them, and in layers as dynamic VRAM makes them."""
+    if how == "dynamic":
+        lazy_layers()
+    model = run("ModelLoader", checkpoint=names.checkpoint, weight_dtype="fp8" if how == "fp8" else "auto")
+    model = run("LoraLoader", model=model, lora=names.lora, strength_stage_one=0.7, strength_stage_two=1.0)
+    several = run("SeveralGPUs", model=model, max_gpus=2)
+    if how == "streamed":
+        streaming()
+    found = stage_one(several)
+    if how == "fp8":
+        assert {several.stage(1).in_fp8, several.further(1)[SECOND]().in_fp8} == {True}
+    in_groups(model, monkeypatch)
+    assert same(found, stage_one(model))
+
+
 def test_stage_two_is_that_of_one_gpu(model, on_two, with_lora, stage_two, upsampled, on_tokens, computed):
     found = latents.take(stage_two(on_two, upsampled))
     assert len(computed[False]) == len(computed[True]) > 0
@@ -295,6 +312,12 @@ def test_the_weights_of_all_gpus_are_comfyuis(on_two, stage_one):
     assert len(loaded) == 1 and loaded[0].model in on_two.get_models()
     mm.unload_all_models()
     assert mm.current_loaded_models == []
+
+
+def test_weights_of_a_further_gpu_never_wait_on_the_first(on_two, monkeypatch):
+    """As ComfyUI has it with --highvram for its own device."""
+    monkeypatch.setattr(mm, "unet_offload_device", lambda: FIRST if ON_GPU else torch.device("meta"))
+    assert on_two.further(1)[SECOND]().patcher.offload_device == torch.device("cpu")
 
 
 def test_nothing_keeps_the_weights_alive(run, model, stage_one, names):
