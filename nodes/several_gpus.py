@@ -31,7 +31,9 @@ class SeveralGPUs(io.ComfyNode):
                     "named and left out. More than four gain nothing in stage one.",
                 ),
             ],
-            outputs=[Model.Output(display_name="model", tooltip="The same model, for LoRA loader and samplers.")],
+            outputs=[
+                Model.Output(display_name="shared model", tooltip="The same model, for LoRA loader and samplers.")
+            ],
             hidden=[io.Hidden.unique_id],
         )
 
