@@ -70,9 +70,15 @@ class Row:
     native: bool = False
     on_core: bool = False
     small: bool = False
+    clip: bool = False
     flags: tuple[str, ...] = ()
     runs: int = 2
     cancel: bool = False
+
+    @property
+    def kind(self) -> str:
+        """Of its files."""
+        return "small" if self.small else "clip" if self.clip else self.weights
 
 
 class RowTooLong(Exception):
@@ -80,7 +86,9 @@ class RowTooLong(Exception):
 
 
 LEGACY = ("--disable-dynamic-vram",)
-KINDS = ("bf16", "fp8", "nvfp4", *graphs.GGUF, "small")  # of files; one at a time
+KINDS = ("bf16", "clip", "fp8", "nvfp4", *graphs.GGUF, "small")  # of files; one at a time
+# What people make first: a second of film from an image.
+CLIP = {"cap": None, "clip": True, "width": 768, "height": 512, "frames": 25, "runs": 4}
 ROWS = {row.name: row for row in (
     Row("none", None, cancel=True),
     Row("24", 24),
@@ -102,7 +110,11 @@ ROWS = {row.name: row for row in (
     Row("native-12-nvfp4", 12, weights="nvfp4", native=True, runs=1),
     Row("none-q4_k", None, weights="q4_k", runs=1),
     Row("12-q4_k", 12, weights="q4_k", runs=1),
+    Row("clip", **CLIP),
+    Row("clip-legacy", **CLIP, flags=LEGACY),
+    Row("clip-native-allocator", **CLIP, flags=("--disable-cuda-malloc",)),
     Row("small", None, small=True, width=128, height=128, frames=9, runs=10, cancel=True),
+    Row("clip-small", None, small=True, clip=True, width=128, height=128, frames=9),
     Row("core-small", None, small=True, on_core=True, runs=2, width=128, height=128, frames=9),
     Row("native-small", None, small=True, native=True, runs=1, width=128, height=128, frames=9),
 )}  # fmt: skip
@@ -198,7 +210,7 @@ def time_limit(seconds: float | None) -> Iterator[None]:
 
 def write_files(row: Row, arguments) -> None:
     """Makes the row's files, in a process that gives its memory back; files of another kind go."""
-    kind = "small" if row.small else row.weights
+    kind = row.kind
     marker = arguments.work / kind
     if marker.exists():
         return
@@ -214,13 +226,15 @@ def write_files(row: Row, arguments) -> None:
 
 
 def write(arguments) -> None:
-    from random_model import write_models
+    from random_model import PROJECTION, TEXT_ENCODER, write_models, write_text_encoder
 
     kind = arguments.write
     folder, small = arguments.work / "models", kind == "small"
     # Beside a GGUF file, which holds the transformer alone, the smallest checkpoint.
-    weights = "bf16" if small else "nvfp4" if kind in graphs.GGUF else kind
+    weights = "bf16" if small or kind == "clip" else "nvfp4" if kind in graphs.GGUF else kind
     write_models(folder, weights=weights, small=small, layers=arguments.layers)
+    if small or kind == "clip":
+        write_text_encoder(folder / TEXT_ENCODER, folder / PROJECTION, small=small, layers=arguments.layers)
     if kind in graphs.GGUF:
         from random_gguf import write_gguf
 
@@ -290,7 +304,9 @@ class Session:
     def prompt(self, **changes) -> dict:
         self.seed += 1
         row = dataclasses.replace(self.row, **changes)
-        graph = graphs.native if row.native else graphs.on_core_objects if row.on_core else graphs.ours
+        graph = graphs.ours
+        if row.native or row.on_core or row.clip:
+            graph = graphs.native if row.native else graphs.on_core_objects if row.on_core else graphs.clip
         # The small model's text is narrower.
         return graph(row, text_width() if row.small else TEXT_WIDTH, self.steps, self.seed, self.stg_block)
 
@@ -300,16 +316,18 @@ class Session:
     def run(self) -> dict:
         """One prompt: figures by node, the peaks of the whole run, and what is in use after it."""
         self.client.post("/probe/start", {})
-        self.client.run(self.prompt())
+        begin = time.monotonic()
+        run = self.client.run(self.prompt())
+        seconds = time.monotonic() - begin
         recorded = self.figures()
         windows = {node: (begin, end) for (begin, node), (end, _) in pairwise(recorded["nodes"])}
         self.described = {name: recorded[name] for name in ("device", "torch")}
-        result = {}
+        result = {"seconds": round(seconds, 2), "nodes": {node: round(own, 2) for node, own in run.seconds.items()}}
         for node in (graphs.STAGE_ONE, graphs.UPSAMPLE, graphs.STAGE_TWO, graphs.DECODE):
             window = windows[node]
             result[node] = {"seconds": round(window[1] - window[0], 2), **peaks(recorded["samples"], window)}
             if node in STAGES:
-                result[node] |= stage_times(recorded, window)
+                result[node] |= stage_times(recorded, window) | {"said": run.outputs.get(node, {}).get("text", [])}
         one, two = (result[stage] for stage in STAGES)
         more_steps = (FULL_STEPS - self.steps) * one["step"]
         result["denoise_30"] = round(one["denoise"] + more_steps + two["denoise"], 2)

@@ -4,9 +4,13 @@ from pathlib import Path
 
 import random_model
 
-CHECKPOINT, LORA, UPSAMPLER = (
-    path.name for path in (random_model.CHECKPOINT, random_model.LORA, random_model.UPSAMPLER)
-)
+CHECKPOINT, LORA, UPSAMPLER, TEXT_ENCODER, PROJECTION = (
+    path.name
+    for path in (
+        random_model.CHECKPOINT, random_model.LORA, random_model.UPSAMPLER, random_model.TEXT_ENCODER,
+        random_model.PROJECTION,
+    )
+)  # fmt: skip
 GGUF, GGUF_FILE = ("q4_k", "q8_0"), Path("diffusion_models", "transformer.gguf")
 STAGE_TWO_SIGMAS = "0.909375, 0.725, 0.421875, 0.0"
 FPS = 24.0
@@ -49,6 +53,28 @@ def ours(row, text_width: int, steps: int, seed: int, stg_block: int) -> dict:
         ),
         "end": _node("ProbeEnd", result=_from(DECODE, 1), more=_from(DECODE, 2)),
     }  # fmt: skip
+
+
+def clip(row, text_width: int, steps: int, seed: int, stg_block: int) -> dict:
+    """`ours` as people run it: from an image and a prompt of 100 words, which is another one each time, to an MP4."""
+    graph = ours(row, text_width, steps, seed, stg_block)
+    del graph["negative"], graph["end"]
+    prompt = " ".join(f"word{seed}" for _ in range(100))
+    graph |= {
+        "text encoder": _node(
+            "LTXDuoTextEncoderLoader", text_encoder=TEXT_ENCODER, projection=PROJECTION, device="default"
+        ),
+        "positive": _node(
+            "LTXDuoTextEncode", text_encoder=_from("text encoder"), prompt=prompt, negative_prompt="blurry, still",
+        ),
+        "picture": _node("EmptyImage", width=row.width, height=row.height, batch_size=1, color=0x336699),
+        "image": _node("LTXDuoImageCondition", image=_from("picture"), frame=0, strength=1.0, crf=-1),
+        "end": _node("SaveVideo", video=_from(DECODE), filename_prefix="clip", format="auto", codec="auto"),
+    }  # fmt: skip
+    for stage in (STAGE_ONE, STAGE_TWO):
+        graph[stage]["inputs"]["conditions"] = _from("image")
+    graph[STAGE_ONE]["inputs"]["negative"] = _from("positive", 1)
+    return graph
 
 
 def on_core_objects(row, text_width: int, steps: int, seed: int, stg_block: int) -> dict:

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import torch
 from tensor_writer import Draw, Entry, write_safetensors
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
 from torch import Tensor, nn
 from workload import config
 
@@ -29,6 +32,8 @@ from ltx_duo.scripts.small_model_parts.sizes import GEMMA_CONFIG, UPSAMPLER_CONF
 
 CHECKPOINT = Path("checkpoints", "ltx-2.3-22b-dev.safetensors")
 LORA = Path("loras", "ltx-2.3-22b-distilled-lora-384.safetensors")
+TEXT_ENCODER = Path("text_encoders", "gemma_3_12B_it_fp4_mixed.safetensors")
+PROJECTION = Path("text_encoders", "ltx-2.3-projection.safetensors")
 UPSAMPLER = Path("latent_upscale_models", "ltx-2.3-spatial-upscaler-x2-1.1.safetensors")
 RANK = 384
 GEMMA_12B = {"hidden_size": 3840, "intermediate_size": 15360, "num_hidden_layers": 48, "num_attention_heads": 16,
@@ -61,8 +66,8 @@ def write_lora(path: Path, *, small: bool, layers: int | None = None) -> None:
 
 
 def write_text_encoder(gemma: Path, projection: Path, *, small: bool, layers: int | None = None) -> None:
-    """Writes Gemma-3 12B as in gemma_3_12B_it_fp4_mixed (feed-forwards in nvfp4, some of the rest in fp8), without a
-    tokenizer, and the text projection of a model of the same kind."""
+    """Writes Gemma-3 12B as in gemma_3_12B_it_fp4_mixed (feed-forwards in nvfp4, some of the rest in fp8), with a
+    tokenizer that knows no word but counts them, and the text projection of a model of the same kind."""
     settings, text = settings_of_model(small), copy.deepcopy(GEMMA_CONFIG)
     if not small:
         text["text_config"] |= GEMMA_12B
@@ -79,13 +84,22 @@ def write_text_encoder(gemma: Path, projection: Path, *, small: bool, layers: in
         else:
             entries.append(entry)
     layers_in = json.loads(_marks(entries)["_quantization_metadata"])["layers"]
-    for layer, mark in layers_in.items():
-        text_of_mark = torch.tensor(list(json.dumps(mark).encode()), dtype=torch.uint8)
-        entries.append((f"{layer}.comfy_quant", text_of_mark.shape, torch.uint8, _given(text_of_mark)))
+    texts = {f"{layer}.comfy_quant": json.dumps(mark) for layer, mark in layers_in.items()}
+    for name, content in (texts | {"tokenizer_json": _tokenizer()}).items():
+        written = torch.tensor(list(content.encode()), dtype=torch.uint8)
+        entries.append((name, written.shape, torch.uint8, _given(written)))
     write_safetensors(gemma, entries, {})
     extractor = FeatureExtractorParams.from_config(settings, params.hidden_size, params.layers + 1)
     module = FeatureExtractor(extractor, device="meta")
     write_safetensors(projection, list(_entries("text_embedding_projection.", module)), metadata_of_model(settings))
+
+
+def _tokenizer() -> str:
+    """A tokenizer.json: every word is one token, the unknown one."""
+    vocabulary = {name: index for index, name in enumerate(("<pad>", "<eos>", "<bos>", "<unk>"))}
+    tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = Whitespace()
+    return tokenizer.to_str()
 
 
 def settings_of_model(small: bool, layers: int | None = None) -> dict:

@@ -5,16 +5,17 @@ capture is underway, and the device's random generator that it belongs to a grap
 whoever uses the GPU next, so both are put right here.
 """
 
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
-from functools import cache
+from functools import cache, partial
 
 import torch
 from torch import Tensor
 
 from ..kernels.dispatch import can_fuse
 from ..transformer.arrangement import Arrangement
-from .streams import TwoStreams
+from .streams import TwoStreams, audio_stream
 
 Outputs = tuple[Tensor | None, ...]
 Capture = Callable[[Callable[[], Outputs]], tuple[Callable[[], None], Outputs]]
@@ -54,12 +55,9 @@ class CudaRecorder:
         """A function that records another one: how to replay it, and where its result then appears.
 
         What it records shares memory, so that it has to be replayed in the order of recording.  It raises what the
-        function raises, and RuntimeError for what CUDA cannot record.  RuntimeError too under an allocator that cannot:
-        memory that `cudaMallocAsync` gives inside a recording is refused by Triton, and freeing it before a replay ends
-        the process.
+        function raises, and RuntimeError for what CUDA cannot record.  Under `cudaMallocAsync`, waiting for the GPU
+        inside a recording ends the process: PyTorch cannot free what was allocated there any more.
         """
-        if (backend := torch.cuda.get_allocator_backend()) != "native":
-            raise RuntimeError(f"PyTorch's allocator is {backend} (in ComfyUI, --disable-cuda-malloc chooses its own)")
         pool, stream = torch.cuda.graph_pool_handle(), _capture_stream(device)
 
         def capture(function: Callable[[], Outputs]) -> tuple[Callable[[], None], Outputs]:
@@ -69,10 +67,10 @@ class CudaRecorder:
                 with torch.cuda.stream(stream):
                     # Run as usual first: what libraries make at their first use has to outlive the recording.  The
                     # results lie in memory of their own, so that nothing allocated inside is left when the recording
-                    # ends.
+                    # ends: with `cudaMallocAsync`, freeing that before a replay would end the process.
                     outputs = function()
                     with _restored_generator(device):
-                        graph = _recorded(lambda: _copy(function(), outputs), device, pool)
+                        graph = _recorded(partial(_copied, function, outputs, stream), device, pool)
             finally:
                 current.wait_stream(stream)
             return graph.replay, outputs
@@ -87,14 +85,26 @@ def _recorded(function: Callable[[], None], device: torch.device, pool: tuple[in
         graph.capture_begin(pool, capture_error_mode="thread_local")
         try:
             function()
-        finally:
-            graph.capture_end()
+        except BaseException as error:
+            with suppress(RuntimeError):
+                _let_go(error)
+                torch.cuda.current_stream(device).wait_stream(audio_stream(device))
+                graph.capture_end()
+            raise
+        graph.capture_end()
     except BaseException:
         with suppress(RuntimeError):  # raised where the allocator's part has ended already
             torch._C._cuda_endAllocateToPool(_index(device), pool)
             torch._C._cuda_releasePool(_index(device), pool)
         raise
     return graph
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Frees what an error's frames hold: memory of a recording that never runs has to go while it is recorded."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
 
 
 @contextmanager
@@ -109,10 +119,18 @@ def _restored_generator(device: torch.device) -> Iterator[None]:
         generator.graphsafe_set_state(own)
 
 
-def _copy(sources: Outputs, targets: Outputs) -> None:
+def _copied(function: Callable[[], Outputs], targets: Outputs, stream: torch.cuda.Stream) -> None:
+    """Copies what the function gives to the targets, and lets go of it where the recording still notices.
+
+    `cudaMallocAsync` frees memory on the stream that it was made for, which is work that a recording has to wait for.
+    """
+    side, sources = audio_stream(stream.device), function()
     for source, target in zip(sources, targets, strict=True):
         if target is not None:
             target.copy_(source)
+    side.wait_stream(stream)
+    del source, sources
+    stream.wait_stream(side)
 
 
 def _index(device: torch.device) -> int:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -51,16 +51,29 @@ class _Recording:
     pieces: list[_Piece]
 
 
+class Holder(Protocol):
+    """Whoever moves weights about, and can let them be."""
+
+    def hold(self, blocks: nn.ModuleList) -> bool:
+        """Whether the blocks' weights, all on their device, stay where they are from now on."""
+
+    def release(self) -> None:
+        """They may be moved again."""
+
+
 class BlockGraphs:
     """Runs the blocks of one stage's evaluations (a `BlockRunner`); what is small is recorded and replayed.
 
-    The recordings' memory is free again when this object goes, or when a run of it raises.
+    `holder`: asked to hold weights that are moved about, and to release them when a run raises.  The recordings' memory
+    is free again when this object goes, or when a run of it raises.  `replayed` of the `evaluations` so far were;
+    `reason`: why the last that could gain from it was not.
     """
 
     def __init__(
         self,
         reporter: Reporter = SILENT,
         *,
+        holder: Holder | None = None,
         recorder: CudaRecorder | None = None,
         blocks_per_graph: int = BLOCKS_PER_GRAPH,
         most_tokens: int = MOST_TOKENS,
@@ -70,7 +83,9 @@ class BlockGraphs:
         self._blocks_per_graph, self._most_tokens = blocks_per_graph, most_tokens
         self._seen: set[Hashable] = set()
         self._recordings: dict[Hashable, _Recording] = {}
-        self._broken = False
+        self._holder, self._broken = holder, False
+        self.evaluations = self.replayed = 0
+        self.reason: str | None = None
 
     def __call__(
         self,
@@ -81,12 +96,15 @@ class BlockGraphs:
         arrangement: Arrangement = IN_ORDER,
     ) -> Streams:
         """Both streams after all blocks, as one after another; the reporter is asked between them whether to go on."""
+        self.evaluations += 1
         try:
             if self._may_be_recorded(streams, plans):
                 return self._replayed(blocks, plans, streams, conditionings, arrangement)
             return self._in_order(blocks, plans, streams, conditionings, arrangement)
         except BaseException:
             self._recordings.clear()  # whoever tries again needs the memory
+            if self._holder is not None:
+                self._holder.release()
             raise
 
     def _may_be_recorded(self, streams: Streams, plans: Sequence[BlockPlan]) -> bool:
@@ -120,17 +138,22 @@ class BlockGraphs:
             piece.replay()
             done.append(self._recorder.mark())
             streams = piece.outputs
+        self.replayed += 1
         return streams
 
     def _record(
         self, key: Hashable, blocks, plans, inputs: tuple, tensors: list[Tensor], arrangement: Arrangement
     ) -> None:
         device = tensors[0].device
-        if self._broken or not self._recorder.has_room(device):
+        if self._broken:
+            return
+        if not self._recorder.has_room(device):
+            self.reason = "too little memory is free"
             return
         starts = range(0, len(blocks), self._blocks_per_graph)
-        weights = [_weights(blocks[start : start + self._blocks_per_graph], device) for start in starts]
+        weights = self._held_weights(blocks, starts, device)
         if None in weights:
+            self.reason = "weights are moved, cast or patched at each use"
             return
         own = [torch.empty_like(tensor).copy_(tensor) for tensor in tensors]
         streams, conditionings = _rebuilt(inputs, iter(own))
@@ -147,10 +170,22 @@ class BlockGraphs:
                 replay, streams = capture(some)
                 pieces.append(_Piece(start, stop, replay, streams, marks))
         except RuntimeError as error:  # whatever CUDA cannot record: the blocks run as usual
-            _tell(str(error).partition("\n")[0])  # the error itself would hold tensors wherever logs are kept
+            self.reason = str(error).partition("\n")[0]  # the error itself would hold tensors wherever logs are kept
+            _tell(self.reason)
             self._broken = True
             return
         self._recordings[key] = _Recording(own, conditionings, pieces)
+
+    def _held_weights(self, blocks, starts: range, device: torch.device) -> list[Hashable | None]:
+        """Where the weights of each piece are to stay, with the holder's help if there is need and it can."""
+
+        def found() -> list[Hashable | None]:
+            return [_weights(blocks[start : start + self._blocks_per_graph], device) for start in starts]
+
+        weights = found()
+        if None in weights and self._holder is not None and self._holder.hold(blocks):
+            return found()
+        return weights
 
     def _side_by_side(
         self, blocks, plans, streams: Streams, conditionings: Conditionings, arrangement: Arrangement
@@ -174,21 +209,27 @@ def _weights(blocks: Sequence[nn.Module], device: torch.device) -> Hashable | No
         own = module.__dict__
         if own["_forward_hooks"] or own["_forward_pre_hooks"] or "forward" in own:
             return None
-        if offers(module, TellsFixedWeights):
-            if not module.fixed_weights():
-                return None
-        elif not _computes_plainly(type(module)):
+        tensors = _own_tensors(module)
+        if tensors is None:
             return None
         if own.get("attention", scaled_dot_product) is not scaled_dot_product:
             return None
         # Float8 layers keep their scales beside the weight.
-        for tensor in (*own["_parameters"].values(), *own["_buffers"].values(), own.get("_scales")):
+        for tensor in (*tensors, own.get("_scales")):
             if tensor is not None:
                 if tensor.device != device:
                     return None
                 marks += (tensor.data_ptr(), tensor.dtype)
         waiting += [part for part in own["_modules"].values() if part is not None]
     return tuple(marks)
+
+
+def _own_tensors(module: nn.Module) -> tuple[Tensor | None, ...] | None:
+    """What the module itself computes with; None where that is not to stay, or it is not known."""
+    if offers(module, TellsFixedWeights):
+        return module.fixed_weights()
+    own = module.__dict__
+    return (*own["_parameters"].values(), *own["_buffers"].values()) if _computes_plainly(type(module)) else None
 
 
 @cache

@@ -20,7 +20,7 @@ class TwoStreams(Arrangement):
     """
 
     def __init__(self, device: torch.device, inner: Arrangement):
-        self._video, self._audio = torch.cuda.current_stream(device), _audio_stream(device)
+        self._video, self._audio = torch.cuda.current_stream(device), audio_stream(device)
         self._inner = inner
         self._held: tuple[Activation, ...] = ()
 
@@ -45,5 +45,5 @@ class TwoStreams(Arrangement):
 
 
 @cache
-def _audio_stream(device: torch.device) -> torch.cuda.Stream:
+def audio_stream(device: torch.device) -> torch.cuda.Stream:
     return torch.cuda.Stream(device)

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 
 import torch
 from torch import Tensor
@@ -30,24 +30,27 @@ class _Meeting:
         self._barrier = threading.Barrier(len(devices))
         # Two sets of boxes, in turn: who comes first fills the next ones while others still empty these.
         self._boxes = [[[None] * len(devices) for _ in devices] for _ in range(2)]
-        self._turns = [0] * len(devices)
+        self._exchanges = [0] * len(devices)
 
     def exchange(self, rank: int, parcels: Sequence[Sequence[Tensor]]) -> list[Sequence[Tensor]]:
-        """Gives every device its parcel and returns what each has for this one, in the order of devices.
+        """Gives every device its parcel of tensors (B, H, T, D) and returns what each has for this one, in the order of
+        devices.
 
-        The sender copies.  PyTorch lets both devices' streams wait for it, and the barrier sees to it that this is
-        queued before the receiver goes on.
+        The receiver copies, once it has launched all that comes before: a device waits for another one's tensors where
+        it uses them and not earlier.
         """
-        boxes = self._boxes[self._turns[rank] % 2]
-        self._turns[rank] += 1
-        for box, parcel, device in zip(boxes, parcels, self.devices, strict=True):
-            box[rank] = [tensor.to(device) for tensor in parcel]
+        boxes, own = self._boxes[self._exchanges[rank] % 2], self.devices[rank]
+        self._exchanges[rank] += 1
+        gathered = [p if to == rank else [_gathered(tensor) for tensor in p] for to, p in enumerate(parcels)]
+        ready = torch.cuda.current_stream(own).record_event() if own.type == "cuda" else None
+        for box, parcel in zip(boxes, gathered, strict=True):
+            box[rank] = parcel, ready
         try:
             self._barrier.wait()
         except threading.BrokenBarrierError:
             raise Stopped from None
-        received, boxes[rank] = boxes[rank], [None] * len(self.devices)
-        return received
+        given, boxes[rank] = boxes[rank], [None] * len(self.devices)
+        return [p if sender == rank else _fetched(p, mark, own) for sender, (p, mark) in enumerate(given)]
 
     @contextmanager
     def attended(self) -> Iterator[None]:
@@ -57,6 +60,36 @@ class _Meeting:
         except BaseException:
             self._barrier.abort()
             raise
+
+
+def _gathered(tensor: Tensor) -> Tensor:
+    """The tensor (B, H, T, D), stored as (B, T, H, D) and in one piece: such is copied at full speed."""
+    return tensor.transpose(1, 2).contiguous().transpose(1, 2)
+
+
+def _fetched(parcel: Sequence[Tensor], ready: torch.cuda.Event | None, device: torch.device) -> list[Tensor]:
+    """Another device's tensors on this one.
+
+    On a stream of its own there: what the other device launches meanwhile is not waited for, nor does it wait.
+    """
+    source = parcel[0].device
+    if ready is None or source == device:
+        return [tensor.to(device) for tensor in parcel]
+    stream = _fetching_stream(source, device)
+    with torch.cuda.stream(stream):
+        stream.wait_event(ready)
+        return [_copied(tensor, device, stream) for tensor in parcel]
+
+
+def _copied(tensor: Tensor, device: torch.device, stream: torch.cuda.Stream) -> Tensor:
+    tensor.record_stream(stream)
+    return tensor.transpose(1, 2).to(device, non_blocking=True).transpose(1, 2)
+
+
+@cache
+def _fetching_stream(source: torch.device, device: torch.device) -> torch.cuda.Stream:
+    """A stream of `source` for what `device` fetches from it."""
+    return torch.cuda.Stream(source)
 
 
 def _self_attention(

@@ -58,8 +58,8 @@ class Fp8Linear(Fp8Product, nn.Module):
     def takes_fp8_rows(self, x: Tensor) -> bool:
         return fp8.fp8_matmul_works(x.device)
 
-    def fixed_weights(self) -> bool:
-        return True
+    def fixed_weights(self) -> tuple[Tensor, ...]:
+        return tuple(self.parameters(recurse=False))
 
     def ready_weight(
         self, like: Tensor, dtype: torch.dtype, bias_dtype: torch.dtype

@@ -37,8 +37,8 @@ class LeavesBias(Protocol):
 class TellsFixedWeights(Protocol):
     """A layer with a `forward` of its own, which knows whether a recording of its kernels would do."""
 
-    def fixed_weights(self) -> bool:
-        """Whether it computes with its parameters where they lie: nothing streams, casts or patches them."""
+    def fixed_weights(self) -> tuple[Tensor, ...] | None:
+        """What it computes with, where that lies and will lie; None where something streams, casts or patches it."""
 
 
 def offers(layer: nn.Module | None, protocol: type) -> bool:

@@ -5,6 +5,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from .launch import launch
+
 DTYPE = torch.float8_e4m3fn
 
 
@@ -40,7 +42,15 @@ def quantize_rows(x: Tensor, gelu: bool) -> tuple[Tensor, Tensor]:
     width = x.shape[-1]
     values, scales = empty_rows(x.numel() // width, width, x.device)
     block = triton.next_power_of_2(width)
-    _quantize_rows[(len(values),)](
-        x, values, scales, width, GELU=gelu, BLOCK=block, num_warps=16 if block > 8192 else 8
+    launch(
+        _quantize_rows,
+        (len(values),),
+        x,
+        values,
+        scales,
+        width,
+        GELU=gelu,
+        BLOCK=block,
+        num_warps=16 if block > 8192 else 8,
     )
     return values, scales

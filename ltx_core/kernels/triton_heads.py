@@ -7,6 +7,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from .launch import launch
 from .triton_fp8 import empty_rows, store_rows
 
 
@@ -74,8 +75,8 @@ def norm_rotate(x: Tensor, weight: Tensor, heads: int, table, eps: float) -> Ten
     out = torch.empty_like(x)
     cos, sin, index = (x, x, x) if table is None else (table.cos, table.sin, table.index)
     rows_each = rows if tokens >= 2048 else 1  # fewer programs would not fill the GPU
-    _norm_rotate[(tokens, triton.cdiv(rows, rows_each))](
-        x, weight, cos, sin, index, out,
+    launch(
+        _norm_rotate, (tokens, triton.cdiv(rows, rows_each)), x, weight, cos, sin, index, out,
         rows, rows_each, tokens, width, width // heads // 2, cos.shape[1], 0 if table is None else table.padding, eps,
         AXES=0 if table is None else index.shape[1],
         BLOCK=triton.next_power_of_2(width // 2), num_warps=4 if width > 2048 else 2,
@@ -97,8 +98,8 @@ def gate_heads(parts: Sequence[Tensor], logits: Tensor, fp8_rows: bool) -> Tenso
     for part in parts:
         part = part.transpose(1, 2).contiguous()
         count = part.shape[0] * tokens
-        _gate_heads[(count,)](
-            part, logits, out, scales, first, width, heads, head_dim,
+        launch(
+            _gate_heads, (count,), part, logits, out, scales, first, width, heads, head_dim,
             FP8_ROWS=fp8_rows, BLOCK=triton.next_power_of_2(width), num_warps=8,
         )  # fmt: skip
         first += count

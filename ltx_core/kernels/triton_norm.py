@@ -7,6 +7,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from .launch import launch
 from .triton_fp8 import empty_rows, store_rows
 
 
@@ -78,8 +79,8 @@ def residual_norm(
     quantized = [empty_rows(tokens, width, x.device) for _ in norms] if fp8_rows else []
     modulated = bool(norms) and norms[0][0] is not None
     vectors = [vector for pair in norms for vector in pair] if modulated else []
-    _residual_norm[(tokens,)](
-        x, x if update is None else update, x,
+    launch(
+        _residual_norm, (tokens,), x, x if update is None else update, x,
         x if gate is None else gate.values, *_lookup(gate, x.device),
         *_padded([vector.values for vector in vectors], x, 4), *_lookup(vectors[0] if modulated else None, x.device),
         *_padded(outputs, x, 2), *_padded([own[0] for own in quantized], x, 2),

@@ -96,6 +96,15 @@ def prefetch_module() -> ModuleType | None:
     return comfy.model_prefetch
 
 
+def pages_module() -> ModuleType | None:
+    """Dynamic VRAM's pages of weights, or None where this ComfyUI has none."""
+    try:
+        import comfy_aimdo.model_vbar
+    except ImportError:
+        return None
+    return comfy_aimdo.model_vbar
+
+
 class _NoRoom:
     """A buffer of pinned memory that is full."""
 

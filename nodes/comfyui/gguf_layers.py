@@ -38,8 +38,8 @@ class InBlocks:
 
 
 class _LinearInBlocks(InBlocks):
-    def fixed_weights(self) -> bool:
-        return self.block_type is None and super().fixed_weights()
+    def fixed_weights(self) -> tuple[Tensor, ...] | None:
+        return super().fixed_weights() if self.block_type is None else None
 
     def forward_comfy_cast_weights(self, x: Tensor) -> Tensor:
         return super().forward_comfy_cast_weights(x) if self.block_type is None else F.linear(x, *self._expanded(x))

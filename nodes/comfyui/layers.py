@@ -35,7 +35,13 @@ def with_products(ops: type) -> type:
     return Operations
 
 
-class _Products(Fp8Product):
+class HoldsWeights:
+    """A layer that computes with `held`, weight and bias on the device, while that is given."""
+
+    held: tuple[Tensor, Tensor | None] | None = None
+
+
+class _Products(HoldsWeights, Fp8Product):
     """Mixed into ComfyUI's Linear: what the engine's `layer_protocols` offer, and the float8 product.
 
     ComfyUI loads, streams and patches the weight as it is stored: LoRAs are laid over it in units of `weight_scale`.
@@ -44,9 +50,11 @@ class _Products(Fp8Product):
     def takes_fp8_rows(self, x: Tensor) -> bool:
         return self.weight.dtype == fp8.DTYPE and not self._patched() and fp8.fp8_matmul_works(x.device)
 
-    def fixed_weights(self) -> bool:
-        """Whether it computes with its weight where it lies; dynamic VRAM (`_v`) moves weights about."""
-        return not (self._patched() or hasattr(self, "_v"))
+    def fixed_weights(self) -> tuple[Tensor, ...] | None:
+        """Its weight and bias, if it computes with them where they lie; dynamic VRAM (`_v`) moves them about."""
+        if self._patched() or (hasattr(self, "_v") and self.held is None):
+            return None
+        return tuple(own for own in self.held or (self.weight, self.bias) if own is not None)
 
     def forward_gelu(self, x: Tensor) -> Tensor:
         """gelu(self(x)), tanh form."""
@@ -58,7 +66,12 @@ class _Products(Fp8Product):
             return linear_gelu(x, weight, bias)
 
     def forward_comfy_cast_weights(self, x: Tensor | Fp8Rows) -> Tensor:
-        return super().forward_comfy_cast_weights(x) if self.weight.dtype.itemsize > 1 else self.product(x)
+        if self.weight.dtype.itemsize == 1:
+            return self.product(x)
+        if self.held is None:
+            return super().forward_comfy_cast_weights(x)
+        with cast(self, x, x.dtype) as (weight, bias):
+            return F.linear(x, weight, bias)
 
     def ready_weight(
         self, like: Tensor, dtype: torch.dtype, bias_dtype: torch.dtype
@@ -84,6 +97,11 @@ class _BiasApart:
 @contextmanager
 def cast(layer: nn.Module, like: Tensor, dtype: torch.dtype, bias_dtype: torch.dtype | None = None) -> Iterator[tuple]:
     """The layer's weight and bias where `like` is, streamed and patched by ComfyUI, for the time inside."""
+    held = getattr(layer, "held", None)
+    if held is not None:
+        weight, bias = held
+        yield weight.to(dtype), None if bias is None else bias.to(bias_dtype or dtype)
+        return
     weight, bias, stream = compat.cast_bias_weight(layer, like, dtype, bias_dtype or dtype)
     try:
         yield weight, bias

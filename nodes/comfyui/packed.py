@@ -70,9 +70,8 @@ def expanding_bytes(module: nn.Module) -> float:
 class _Packed:
     """Mixed into ComfyUI's mixed-precision Linear."""
 
-    def fixed_weights(self) -> bool:
+    def fixed_weights(self) -> None:
         """A recording would keep every expanded weight."""
-        return False
 
     def forward_comfy_cast_weights(self, input: Tensor, compute_dtype: torch.dtype | None = None, **how) -> Tensor:
         # A LoRA that is laid over a streamed weight is rounded as it is over one that stays: the same numbers however

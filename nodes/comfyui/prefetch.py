@@ -9,6 +9,7 @@ from types import ModuleType
 
 import torch
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 
 from . import compat
 
@@ -18,11 +19,19 @@ def fetch_ahead(blocks: nn.ModuleList, device: torch.device) -> None:
     module = compat.prefetch_module()
     if module is None or "_fetching" in blocks.__dict__:
         return
-    blocks.__dict__["_fetching"] = True
-    fetcher = _Fetcher(module, blocks, device)
-    for block in blocks:
-        block.register_forward_pre_hook(fetcher.before)
-    blocks[-1].register_forward_hook(fetcher.after)
+    blocks.__dict__["_fetching"] = _Fetcher(module, blocks, device)
+    resume(blocks)
+
+
+def pause(blocks: nn.ModuleList) -> None:
+    """Nothing is fetched for these blocks until `resume`."""
+    if "_fetching" in blocks.__dict__:
+        blocks.__dict__["_fetching"].take_off()
+
+
+def resume(blocks: nn.ModuleList) -> None:
+    if "_fetching" in blocks.__dict__:
+        blocks.__dict__["_fetching"].put_on(blocks)
 
 
 def drop_fetched() -> None:
@@ -39,14 +48,24 @@ class _Fetcher:
         # The blocks' hooks hold this object: they would never be freed if it held them.
         self._module, self._blocks, self._device = module, weakref.ref(blocks), device
         self._queue: list | None = None
+        self._hooks: list[RemovableHandle] = []
         _FETCHERS.add(self)
+
+    def put_on(self, blocks: nn.ModuleList) -> None:
+        if not self._hooks:
+            self._hooks = [block.register_forward_pre_hook(self.before) for block in blocks]
+            self._hooks.append(blocks[-1].register_forward_hook(self.after))
+
+    def take_off(self) -> None:
+        self._drop_own()
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks = []
 
     def before(self, block: nn.Module, inputs: tuple) -> None:
         blocks = self._blocks()
         if block is blocks[0]:
-            # ComfyUI has one list of queues, for all devices: it is cleared here only where an evaluation broke off.
-            if self._queue is not None:
-                self._module.cleanup_prefetch_queues()
+            self._drop_own()
             options = {"prefetch_dynamic_vbars": True}
             self._queue = self._module.make_prefetch_queue(list(blocks), self._device, options)
         self._module.prefetch_queue_pop(self._queue, self._device, block)
@@ -54,6 +73,12 @@ class _Fetcher:
     def after(self, block: nn.Module, inputs: tuple, outputs) -> None:
         self._module.prefetch_queue_pop(self._queue, self._device, None)
         self.forget()
+
+    def _drop_own(self) -> None:
+        """Where an evaluation broke off.  ComfyUI has one list for all devices, which others may be at work with."""
+        if self._queue is not None:
+            self._module.cleanup_prefetch_queues()
+            self.forget()
 
     def forget(self) -> None:
         self._queue = None

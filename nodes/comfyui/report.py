@@ -60,6 +60,16 @@ class NodeReport:
             log.warning("LTX Duo: %s", text)
             self._show()
 
+    def note_graphs(self, evaluations: int, replayed: int, reason: str | None) -> None:
+        """Says how many evaluations of the transformer were replayed from CUDA graphs; `reason`: why none was.
+
+        Where there was nothing to gain, nor a GPU, nothing.
+        """
+        if replayed:
+            self.note(f"CUDA graphs replayed {replayed} of {evaluations} evaluations")
+        elif reason is not None:
+            self.note(f"No CUDA graphs, which make small sizes faster: {reason}")
+
     @contextmanager
     def sampling(self, sigmas: Tensor, passes: int, device: torch.device) -> Iterator[None]:
         """Measures what runs inside, and says it at the end."""

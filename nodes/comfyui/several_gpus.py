@@ -4,12 +4,13 @@ Each further GPU has the same weights under a patcher of its own, which ComfyUI 
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 
 import comfy.model_management as mm
 import torch
 
 from ...ltx_core.errors import LTXError
+from ...ltx_core.execution.graphs import BlockGraphs
 from ...ltx_core.execution.precompile import finish_transformer
 from ...ltx_core.execution.several_gpus import PiecewiseTeam, on_several_gpus
 from ...ltx_core.execution.splitting import PiecewiseModel
@@ -29,6 +30,7 @@ from .fitting import (
     ready_transformer,
     weights_on,
 )
+from .held import HeldWeights
 from .memory import PatchedModule
 from .report import NodeReport
 
@@ -69,7 +71,12 @@ def fitted(
     parts = [PiecewiseModel(model, pieces) for model in (first, *loaded.values())]
     devices = [own.device for own in loaded]
     report.note(f"Work shared by {', '.join(map(str, (component.device, *devices)))}")
-    with on_several_gpus(parts[0], parts[1:], reporter, devices=devices) as divided:
+    with ExitStack() as held:
+
+        def recorded(follower: Reporter) -> BlockGraphs:
+            return BlockGraphs(follower, holder=held.enter_context(HeldWeights()))
+
+        divided = held.enter_context(on_several_gpus(parts[0], parts[1:], reporter, runner=recorded, devices=devices))
         try:
             yield PiecewiseTeam(divided, parts, pieces, ladder([component, *loaded], need, what))
         except Exception as error:

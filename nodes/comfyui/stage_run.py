@@ -41,6 +41,7 @@ from .core_vae import AudioVAE, VideoVAE
 from .fitting import total_memory, with_more_room
 from .generations import check_together
 from .handles import SampledModel
+from .held import HeldWeights
 from .memory import PatchedModule, broken_weights, check_finite
 from .progress import READING, NodeProgress
 from .report import NodeReport
@@ -305,12 +306,14 @@ def sampled(
     """
     dtype, device = component.compute_dtype, component.device
     explained = not_finite.explained(partial(broken_weights, component), component.in_fp8, loras)
-    with report.sampling(stage.sigmas, evaluated, device), explained:
+    with HeldWeights() as holder, report.sampling(stage.sigmas, evaluated, device), explained:
         finish_transformer(transformer, dtype, device)
-        return sample_stage(
-            transformer, stage, contexts, generator,
-            dtype=dtype, device=device, reporter=reporter, run_blocks=BlockGraphs(reporter),
-        )  # fmt: skip
+        graphs = BlockGraphs(reporter, holder=holder)
+        made = sample_stage(
+            transformer, stage, contexts, generator, dtype=dtype, device=device, reporter=reporter, run_blocks=graphs
+        )
+        report.note_graphs(graphs.evaluations, graphs.replayed, graphs.reason)
+    return made
 
 
 def appended(start: Start | None) -> int:

@@ -239,8 +239,8 @@ class Patched(torch.nn.Linear):
 
     fixed = False
 
-    def fixed_weights(self) -> bool:
-        return self.fixed
+    def fixed_weights(self):
+        return (self.weight, self.bias) if self.fixed else None
 
 
 class Unknown(torch.nn.Linear):
@@ -292,6 +292,38 @@ def test_a_layer_that_begins_to_stream_ends_a_recording(scene, recorded, monkeyp
     for _ in range(3):
         check(scene, graphs)
     assert not recorded
+
+
+class Holds:
+    """Lets a `Patched` layer be, for a while."""
+
+    def __init__(self, monkeypatch, able: bool):
+        self.set, self.able, self.log = partial(monkeypatch.setattr, Patched, "fixed"), able, []
+
+    def hold(self, blocks) -> bool:
+        self.log.append("hold")
+        self.set(self.able)
+        return self.able
+
+    def release(self) -> None:
+        self.log.append("release")
+        self.set(False)
+
+
+@pytest.mark.parametrize("able", [True, False])
+def test_weights_that_move_are_recorded_while_they_are_held(scene, recorded, monkeypatch, block_graphs, able):
+    refuse_layer(Patched)(scene.model.transformer_blocks[1])
+    reporter, holder = Reporter(), Holds(monkeypatch, able)
+    graphs = block_graphs(reporter, holder=holder)
+    for _ in range(4):
+        check(scene, graphs)
+    assert (graphs.evaluations, graphs.replayed) == (4, 3 if able else 0)
+    assert (graphs.reason is None) == able and set(holder.log) == {"hold"}
+    assert len(recorded) == (4 * PIECES if able else 0)
+    reporter.stop_at = reporter.checks + 2
+    with pytest.raises(Cancelled):
+        scene.model(*scene.inputs(0.5), scene.passes(), graphs)
+    assert holder.log[-1] == "release"
 
 
 def test_other_chunks_are_recorded_for_themselves(scene, recorded, block_graphs):

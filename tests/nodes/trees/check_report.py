@@ -27,6 +27,17 @@ def test_sampling_is_measured_and_kept_for_the_history():
     assert output.args == ("latent",) and output.ui == {"text": told.lines}
 
 
+@pytest.mark.parametrize(("evaluations", "replayed", "reason", "said"), [
+    (30, 29, None, ["CUDA graphs replayed 29 of 30 evaluations"]),
+    (30, 0, "weights move", ["No CUDA graphs, which make small sizes faster: weights move"]),
+    (30, 0, None, []),
+])  # fmt: skip
+def test_graphs_in_words(evaluations, replayed, reason, said):
+    told = report.NodeReport()
+    told.note_graphs(evaluations, replayed, reason)
+    assert told.lines == said
+
+
 def test_nothing_is_said_of_what_failed():
     told = report.NodeReport()
     with pytest.raises(ValueError), told.sampling(SIGMAS, 2, torch.device("cpu")):
