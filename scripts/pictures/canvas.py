@@ -1,8 +1,8 @@
 """Takes pictures of the canvas of a real ComfyUI: README's workflow, and the help pages' nodes.
 
-    .local/venv/bin/python scripts/pictures/canvas.py [WORKFLOW_NAME or NODE_ID]
+    .local/venv/bin/python scripts/pictures/canvas.py [WORKFLOW_NAME]
 
-Writes docs/image-to-video.jpg and web/docs/nodes/*.jpg, or only docs/WORKFLOW_NAME.jpg or web/docs/nodes/NODE_ID.jpg.
+Writes docs/image-to-video.jpg and web/docs/nodes/*.jpg, or only docs/WORKFLOW_NAME.jpg.
 Needs what `bash scripts/setup.sh test` prepares.
 """
 
@@ -29,9 +29,6 @@ from ltx_duo.tests.canvas.canvas import SCREEN, SETTLE_MS, Box, Canvas, Kind, la
 from ltx_duo.tests.servers import NAMES, furnish  # noqa: E402
 
 README_WORKFLOW = "image-to-video"
-NODES = PACK / "web" / "docs" / "nodes"
-NODE_TYPES = json.loads((PACK / "locales" / "en" / "nodeDefs.json").read_text()).keys()
-FAR_AWAY = -9000, -9000
 MOST_BYTES = 300_000
 MOST_BYTES_OF_A_NODE = 30_000
 WITHOUT = {"Minimap__Visible": False, "Graph__CanvasInfo": False, "Graph__CanvasMenu": False}
@@ -39,6 +36,8 @@ SCALE = 1.5
 MARGIN = 14
 BADGE = 10
 """How far a node's badge stands out of the margin above the node; below, the next node's badge stays out."""
+
+FAR_AWAY = -9000, -9000  # from the nodes of a workflow
 
 # Without the room that the workflow leaves for what a node shows of its run.
 SHOW_IN_THE_MIDDLE = """id => {
@@ -83,7 +82,8 @@ def photograph_workflow(canvas: Canvas, name: str) -> Image.Image:
 
 
 def photograph_nodes(canvas: Canvas) -> Iterator[tuple[str, Image.Image]]:
-    """Each of the pack's nodes at its natural size: from README's workflow, else from the first that has it."""
+    """Each of the pack's nodes at its natural size: from README's workflow, else from the first that has it, and those
+    that none has beside the last."""
     seen = set()
     for name in sorted(NAMES, key=lambda name: name != README_WORKFLOW):
         graph = read(name)
@@ -94,14 +94,8 @@ def photograph_nodes(canvas: Canvas) -> Iterator[tuple[str, Image.Image]]:
         for node_type, identifier in new.items():
             yield node_type, photograph_node(canvas, node_type, identifier)
         seen.update(new)
-    for node_type in sorted(NODE_TYPES - seen):
-        yield node_type, photograph_new_node(canvas, node_type)
-
-
-def photograph_new_node(canvas: Canvas, node_type: str) -> Image.Image:
-    """A node that no workflow has, beside README's."""
-    canvas.load(read(README_WORKFLOW), README_WORKFLOW)
-    return photograph_node(canvas, node_type, canvas.add(node_type, *FAR_AWAY))
+    for node_type in sorted(node_types() - seen):
+        yield node_type, photograph_node(canvas, node_type, canvas.add(node_type, *FAR_AWAY))
 
 
 def photograph_node(canvas: Canvas, node_type: str, identifier: int | str) -> Image.Image:
@@ -109,6 +103,10 @@ def photograph_node(canvas: Canvas, node_type: str, identifier: int | str) -> Im
     canvas.page.wait_for_timeout(SETTLE_MS)
     box = canvas.boxes()[f"{node_type} {identifier}"]
     return photograph(canvas, replace(box, top=box.top - BADGE))
+
+
+def node_types() -> set[str]:
+    return set(json.loads((PACK / "locales" / "en" / "nodeDefs.json").read_text()))
 
 
 def save(picture: Image.Image, target: Path, most_bytes: int) -> None:
@@ -123,13 +121,10 @@ def save(picture: Image.Image, target: Path, most_bytes: int) -> None:
 def main() -> None:
     name = sys.argv[1] if len(sys.argv) > 1 else README_WORKFLOW
     with open_canvas() as canvas:
-        if name in NODE_TYPES:
-            save(photograph_new_node(canvas, name), NODES / f"{name}.jpg", MOST_BYTES_OF_A_NODE)
-            return
         save(photograph_workflow(canvas, name), PACK / "docs" / f"{name}.jpg", MOST_BYTES)
         if len(sys.argv) == 1:
             for node_type, picture in photograph_nodes(canvas):
-                save(picture, NODES / f"{node_type}.jpg", MOST_BYTES_OF_A_NODE)
+                save(picture, PACK / "web" / "docs" / "nodes" / f"{node_type}.jpg", MOST_BYTES_OF_A_NODE)
 
 
 if __name__ == "__main__":
