@@ -37,7 +37,7 @@ MARGIN = 14
 BADGE = 10
 """How far a node's badge stands out of the margin above the node; below, the next node's badge stays out."""
 
-FAR_AWAY = -9000, -9000  # from the nodes of a workflow
+FAR_AWAY = 9000  # from the nodes of a workflow
 
 # Without the room that the workflow leaves for what a node shows of its run.
 SHOW_IN_THE_MIDDLE = """id => {
@@ -94,8 +94,8 @@ def photograph_nodes(canvas: Canvas) -> Iterator[tuple[str, Image.Image]]:
         for node_type, identifier in new.items():
             yield node_type, photograph_node(canvas, node_type, identifier)
         seen.update(new)
-    for node_type in sorted(node_types() - seen):
-        yield node_type, photograph_node(canvas, node_type, canvas.add(node_type, *FAR_AWAY))
+    for number, node_type in enumerate(sorted(node_types() - seen), start=1):
+        yield node_type, photograph_node(canvas, node_type, canvas.add(node_type, 0, -number * FAR_AWAY))
 
 
 def photograph_node(canvas: Canvas, node_type: str, identifier: int | str) -> Image.Image:
