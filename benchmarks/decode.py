@@ -27,14 +27,18 @@ DIFFUSERS = {
 }
 
 
+def random_decoder(settings: dict, device: str, dtype: torch.dtype, seed: int) -> VideoDecoder:
+    decoder = randomise(VideoDecoder(VideoVAEParams.from_config(settings), dtype=dtype, device=device), seed).eval()
+    decoder.per_channel_statistics.get_buffer("mean-of-means").zero_()
+    decoder.per_channel_statistics.get_buffer("std-of-means").fill_(1.0)
+    return decoder
+
+
 def calls(
     settings: dict, case: Case, device: str, dtype: torch.dtype, seed: int, peers: Sequence[str]
 ) -> dict[str, Callable]:
     """What is timed: frames on the CPU from us; the peers' frames stay on the GPU, where their decoders leave them."""
-    params = VideoVAEParams.from_config(settings)
-    decoder = randomise(VideoDecoder(params, dtype=dtype, device=device), seed).eval()
-    decoder.per_channel_statistics.get_buffer("mean-of-means").zero_()
-    decoder.per_channel_statistics.get_buffer("std-of-means").fill_(1.0)
+    decoder = random_decoder(settings, device, dtype, seed)
     geometry = case.geometry
     generator = torch.Generator(device).manual_seed(seed)
     latent = torch.randn(1, *geometry.video_shape, generator=generator, device=device).to(dtype)

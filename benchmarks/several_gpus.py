@@ -4,7 +4,7 @@
 
 The real model with random weights, once on each GPU.  One evaluation of each stage on one GPU and on all, in turn, then
 a whole denoise on both.  Stage one is divided by its passes, which must give the bits of the same groups on one GPU,
-and for comparison by its tokens; stage two by its tokens.
+and for comparison by its tokens; stage two by its tokens.  A decode in 2x2 tiles, which are divided.
 """
 
 import argparse
@@ -18,6 +18,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import contenders  # noqa: E402
+import decode  # noqa: E402
 import denoise  # noqa: E402
 from measure import compare  # noqa: E402
 from workload import CASES, TINY, Case, Scene, config, randomise  # noqa: E402
@@ -30,6 +31,8 @@ from ltx_duo.ltx_core.execution.several_gpus import on_several_gpus  # noqa: E40
 from ltx_duo.ltx_core.execution.token_split import TokenSplit  # noqa: E402
 from ltx_duo.ltx_core.transformer.model import AVTransformer  # noqa: E402
 from ltx_duo.ltx_core.transformer.params import TransformerParams  # noqa: E402
+from ltx_duo.ltx_core.two_stage import decode_video  # noqa: E402
+from ltx_duo.ltx_core.video_vae.tiling import even_tiling  # noqa: E402
 
 ONE, PASSES, TOKENS = "one GPU", "by passes", "by tokens"
 Calls = dict[str, Callable[[], list]]
@@ -82,6 +85,25 @@ def denoises(model: AVTransformer, replicas: list[AVTransformer], case: Case, de
     return rows
 
 
+def decodes(case: Case, settings: dict, device: str, others: list[str], dtype, rounds: int) -> dict:
+    """Milliseconds of a decode on one GPU, whole and in tiles, and in the same tiles on all."""
+    decoder = decode.random_decoder(settings, device, dtype, 1)
+    replicas = [replicate(decoder, other) for other in others]
+    geometry = case.geometry
+    generator = torch.Generator(device).manual_seed(1)
+    latent = torch.randn(1, *geometry.video_shape, generator=generator, device=device).to(dtype)
+    tiles = even_tiling(geometry.frames, geometry.height, geometry.width, 2)
+    calls: Calls = {
+        "whole": partial(decode_video, decoder, latent),
+        "tiles": partial(decode_video, decoder, latent, tiles),
+        "tiles on all": partial(decode_video, decoder, latent, tiles, replicas=replicas),
+    }
+    timings = compare(calls, device, rounds)
+    rows = {name: {"ms": round(timing.median, 2)} for name, timing in timings.items()}
+    rows["tiles on all"]["numbers that differ"] = int((calls["tiles"]() != calls["tiles on all"]()).sum())
+    return rows
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--gpus", type=int, default=2)
@@ -106,6 +128,8 @@ def main() -> None:
             arguments.out.write_text(json.dumps(report, indent=1) + "\n")
 
     with torch.inference_mode():
+        settings = config(small=arguments.cpu)
+        tell("decode", decodes(next(iter(cases.values())), settings, device, others, dtype, arguments.rounds))
         model = randomise(AVTransformer(params, dtype=dtype, device=device), 1).eval()
         for kind in ("bf16", "fp8"):
             own = model if kind == "bf16" else contenders.in_fp8(model)

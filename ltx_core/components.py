@@ -28,7 +28,8 @@ class Components:
 
     Weights are in `dtype`, which is what is computed in; the vocoder's are in float32.  The audio encoder is there
     for sounds that are given.  LTX-2.5 has two video decoders, of which either may be None, and a duration head.
-    `replicas`: copies of the transformer on other GPUs, which share the work of both stages.
+    `replicas`: copies of the transformer on other GPUs, which share the work of both stages; `decoder_replicas`: of the
+    convolutional video decoder, which share a video's tiles.
     """
 
     variant: ModelVariant
@@ -48,6 +49,7 @@ class Components:
     diffusion_decoder: DiffusionVideoDecoder | None = None
     duration_head: DurationHead | None = None
     replicas: tuple[AVTransformer, ...] = ()
+    decoder_replicas: tuple[VideoDecoder, ...] = ()
 
     def check(self) -> None:
         """LTXError unless all parts are where `device` says, in the dtype that they compute in, and fit together."""
@@ -61,12 +63,14 @@ class Components:
             )
 
     def _check_replicas(self) -> None:
-        for replica in self.replicas:
+        copies = [("transformer", self.transformer, own) for own in self.replicas]
+        copies += [("video decoder", self.video_decoder, own) for own in self.decoder_replicas]
+        for name, original, replica in copies:
             device = next(replica.parameters()).device
-            _check_placement("replica of the transformer", replica, self.dtype, device)
-            if replica.params != self.transformer.params:
+            _check_placement(f"replica of the {name}", replica, self.dtype, device)
+            if original is None or replica.params != original.params:
                 raise LTXError(
-                    f"The replica on {device} is not of the same transformer. Load the components again, or make "
+                    f"The replica on {device} is not of the same {name}. Load the components again, or make "
                     "replicas of this one."
                 )
 

@@ -9,7 +9,7 @@ from torch import nn
 from .checkpoint import Checkpoint, Component, common_generation
 from .components import Components, SoundComponents
 from .errors import CheckpointError, LTXError, VariantError
-from .execution.replicas import replicate_where_it_fits
+from .execution.replicas import fitting_devices, replicate
 from .loading import load_component, load_sound_transformer, load_text_encoder, load_tokenizer
 from .text.keys import is_gemma_4
 from .variants import RUN_NAMES, Kind, is_run, kind_of_name, variant_of
@@ -31,8 +31,9 @@ def load_components(
     What several files hold is taken from the first.  `device` None: CUDA where there is one, else the CPU.  Everything
     is in memory together: the 22B model takes about 70 GB in bfloat16, and the layers that a LoRA changes once more in
     host memory while it is laid over them.
-    `more_devices`: further GPUs, each of which takes a copy of the transformer (38 GB) and shares the work of both
-    stages; one without room for it is named in the log and left out.
+    `more_devices`: further GPUs, each of which takes a copy of the transformer (38 GB) and of the convolutional video
+    decoder (0.8 GB), and shares the work of both stages and of decoding in tiles; one without room for both is named
+    in the log and left out.
     LTXError where the files do not belong together, or a device cannot be used, before weights are read.
     """
     device, others = _device(device), [_device(own) for own in more_devices]
@@ -48,7 +49,8 @@ def load_components(
     def load_if_there(part: Component) -> nn.Module | None:
         return load(part) if part in sources else None
 
-    transformer = load(Component.TRANSFORMER)
+    transformer, video_decoder = load(Component.TRANSFORMER), load_if_there(Component.VIDEO_DECODER)
+    others = fitting_devices((transformer, video_decoder), others, "transformer with the video decoder")
     return Components(
         variant=variant_of(kind_of_name(main.path.name), main.generation),
         dtype=dtype,
@@ -60,13 +62,14 @@ def load_components(
         transformer=transformer,
         video_encoder=load(Component.VIDEO_ENCODER),
         upsampler=load_component(upscale, Component.UPSAMPLER, **placement),
-        video_decoder=load_if_there(Component.VIDEO_DECODER),
+        video_decoder=video_decoder,
         audio_decoder=load(Component.AUDIO_DECODER),
         vocoder=load(Component.VOCODER),
         audio_encoder=load_if_there(Component.AUDIO_ENCODER),
         diffusion_decoder=load_if_there(Component.DIFFUSION_DECODER),
         duration_head=load_if_there(Component.DURATION_HEAD),
-        replicas=replicate_where_it_fits(transformer, others),
+        replicas=tuple(replicate(transformer, own) for own in others),
+        decoder_replicas=() if video_decoder is None else tuple(replicate(video_decoder, own) for own in others),
     )
 
 

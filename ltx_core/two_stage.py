@@ -17,6 +17,7 @@ from .components import Components
 from .errors import CheckpointError, ConditioningError, LTXError
 from .execution.graphs import BlockGraphs
 from .execution.precompile import finish_video_decoder
+from .execution.tile_split import tiles_on_several_gpus
 from .image_compression import COMPRESSING, pyav
 from .lora import ReferenceFactors, common_reference_factors, fused
 from .lora.names import CONNECTORS
@@ -179,13 +180,23 @@ def upsample(
 
 
 def decode_video(
-    decoder: VideoDecoder, latent: Tensor, tiling: Tiling | None = None, reporter: Reporter = SILENT
+    decoder: VideoDecoder,
+    latent: Tensor,
+    tiling: Tiling | None = None,
+    reporter: Reporter = SILENT,
+    replicas: Sequence[VideoDecoder] = (),
 ) -> Tensor:
-    """Frames (F, H, W, 3) float32 in 0..1 on the CPU of a video latent (1, 128, F', H', W'); whole without `tiling`."""
+    """Frames (F, H, W, 3) float32 in 0..1 on the CPU of a video latent (1, 128, F', H', W'); whole without `tiling`.
+
+    Tiles are divided between the decoder and its `replicas` on other GPUs; in one piece only the decoder works.
+    """
     finish_video_decoder(decoder, latent)
     if tiling is None:
         return decode_whole(decoder, latent, reporter)
-    return decode_tiled(decoder, latent, tiling, reporter)
+    for replica in replicas:
+        finish_video_decoder(replica, latent.new_empty(0, device=next(replica.parameters()).device))
+    with tiles_on_several_gpus(replicas, reporter) as decode_all:
+        return decode_tiled(decoder, latent, tiling, reporter, decode_all)
 
 
 @torch.no_grad()
@@ -259,7 +270,7 @@ def _decoded(
     if _by_diffusion(c, r):
         frames = decode_by_diffusion(c.diffusion_decoder, video, generator, r.tiling, reporter)
     else:
-        frames = decode_video(c.video_decoder, video, r.tiling, reporter)
+        frames = decode_video(c.video_decoder, video, r.tiling, reporter, c.decoder_replicas)
     if r.film is not None:
         frames = splice_frames(r.film, frames, reporter)
     latent = first.audio if r.stage_one_sound else second.audio

@@ -17,6 +17,7 @@ class LTXDuoExtension(ComfyExtension):
         from .reference_conditions import ReferenceVideo, ReferenceVoice
         from .samplers import StageOneSampler, StageTwoSampler
         from .saved_latents import LoadLatent, SaveLatent
+        from .several_gpus import SeveralGPUs
         from .sound_sampler import SoundDecode, SoundSampler
         from .text import TextEncode
         from .upsample import LatentUpsampler
@@ -47,4 +48,5 @@ class LTXDuoExtension(ComfyExtension):
             SoundDecode,
             SaveLatent,
             LoadLatent,
+            SeveralGPUs,
         ]

@@ -2,6 +2,7 @@
 
 MODEL_LOADER, LORA_LOADER, VAE_LOADER = "LTXDuoModelLoader", "LTXDuoLoraLoader", "LTXDuoVAELoader"
 TEXT_ENCODER_LOADER, UPSAMPLER_LOADER = "LTXDuoTextEncoderLoader", "LTXDuoUpsamplerLoader"
+SEVERAL_GPUS = "LTXDuoSeveralGPUs"
 TEXT_ENCODE, GUIDANCE = "LTXDuoTextEncode", "LTXDuoGuidance"
 IMAGE_CONDITION, SOUND_CONDITION = "LTXDuoImageCondition", "LTXDuoSoundCondition"
 FILM_SOUND, RETAKE, EXTEND, REGION = "LTXDuoFilmSound", "LTXDuoRetake", "LTXDuoExtend", "LTXDuoRegion"

@@ -16,7 +16,15 @@ from ltx_duo.scripts.demo.server import LOCAL
 from ltx_duo.scripts.demo.workflows.model_files import FILES
 
 PACK = Path(__file__).resolve().parent.parent
-DOCS = ("recipes.md", "ic-loras.md", "troubleshooting.md", "coming-from-core.md", "library.md", "thousands-of-clips.md")
+DOCS = (
+    "recipes.md",
+    "ic-loras.md",
+    "troubleshooting.md",
+    "coming-from-core.md",
+    "library.md",
+    "several-gpus.md",
+    "thousands-of-clips.md",
+)
 PAGES = [PACK / "README.md", *(PACK / "docs" / name for name in DOCS)]
 SOURCES = [path for folder in ("nodes", "ltx_core", "scripts/demo/workflows") for path in (PACK / folder).rglob("*.py")]
 CORE = LOCAL / "comfyui-0.30.0"

@@ -1,13 +1,15 @@
-"""Copies of the transformer on several devices, and the threads that let them work on one evaluation together."""
+"""Copies of a module on several devices, and the threads that let those of the transformer work on one evaluation."""
 
 import copy
 import logging
 import threading
+import traceback
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import nullcontext
 from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -19,12 +21,15 @@ from .graphs import BlockGraphs
 
 logger = logging.getLogger("ltx_duo")
 
+M = TypeVar("M", bound=nn.Module)
+T = TypeVar("T")
+
 # How often the user may cancel while the first device waits for another one.
-_WAIT_SECONDS = 0.05
+WAIT_SECONDS = 0.05
 
 
-def replicate(model: AVTransformer, device: torch.device | str) -> AVTransformer:
-    """A copy of the model whose weights lie on `device`; nothing is copied in between."""
+def replicate(model: M, device: torch.device | str) -> M:
+    """A copy of the module whose weights lie on `device`; nothing is copied in between."""
     moved: dict[int, Any] = {}
     for tensor in (*model.parameters(), *model.buffers()):
         own = tensor.detach().to(device, copy=True)
@@ -33,20 +38,23 @@ def replicate(model: AVTransformer, device: torch.device | str) -> AVTransformer
     return copy.deepcopy(model, moved)
 
 
-def replicate_where_it_fits(model: AVTransformer, devices: Sequence[torch.device]) -> tuple[AVTransformer, ...]:
-    """A copy on each of the devices that has room for one; those that have not are named in the log and left out."""
-    size = sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
-    copies = []
+def fitting_devices(
+    modules: Sequence[nn.Module | None], devices: Sequence[torch.device], what: str
+) -> list[torch.device]:
+    """The devices that have room for a copy of all modules, `what` in words; the others are named in the log."""
+    tensors = (tensor for own in modules if own is not None for tensor in (*own.parameters(), *own.buffers()))
+    size = sum(tensor.nbytes for tensor in tensors)
+    fitting = []
     for device in devices:
         free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else size
         if free < size:
             logger.warning(
-                "LTX Duo: %s is not used: it has %.1f GiB free and the transformer takes %.1f GiB.",
-                device, free / 2**30, size / 2**30,
+                "LTX Duo: %s is not used: it has %.1f GiB free and the %s takes %.1f GiB.",
+                device, free / 2**30, what, size / 2**30,
             )  # fmt: skip
         else:
-            copies.append(replicate(model, device))
-    return tuple(copies)
+            fitting.append(device)
+    return fitting
 
 
 class Stopped(Exception):
@@ -80,7 +88,8 @@ class Helper:
 class Team:
     """The first device's model, and `helpers` with its replicas, each in a thread of its own; `close` ends these.
 
-    `runner`: makes what runs a replica's blocks, see `transformer.runner`.
+    `devices`: where each replica computes; None: where its weights lie.  `runner`: makes what runs a replica's blocks,
+    see `transformer.runner`.  `failed`: the device of which the last failure was, None where that was the first one.
     """
 
     def __init__(
@@ -89,18 +98,16 @@ class Team:
         replicas: Sequence[AVTransformer],
         reporter: Reporter = SILENT,
         runner: Callable[[Reporter], BlockRunner] = BlockGraphs,
+        devices: Sequence[torch.device] | None = None,
     ):
         self.model, self._reporter = model, reporter
         self._follower = _Follower()
+        devices = [next(own.parameters()).device for own in replicas] if devices is None else devices
         self.helpers = [
-            Helper(
-                own,
-                next(own.parameters()).device,
-                runner(self._follower),
-                ThreadPoolExecutor(1, thread_name_prefix="ltx-duo-gpu"),
-            )
-            for own in replicas
+            Helper(own, device, runner(self._follower), ThreadPoolExecutor(1, thread_name_prefix="ltx-duo-gpu"))
+            for own, device in zip(replicas, devices, strict=True)
         ]
+        self.failed: torch.device | None = None
 
     def close(self) -> None:
         for helper in self.helpers:
@@ -112,33 +119,45 @@ class Team:
         What one of them raises is raised here, and stops the others between two blocks.
         """
         self._follower.stop.clear()
-        modes = torch.is_inference_mode_enabled(), torch.is_grad_enabled()
-        futures = [h.thread.submit(_worked, job, h, modes) for h, job in zip(self.helpers, jobs, strict=False)]
+        self.failed = None
+        futures = [submit(h.thread, partial(job, h), h.device) for h, job in zip(self.helpers, jobs, strict=False)]
         try:
             found = own()
-            while wait(futures, timeout=_WAIT_SECONDS).not_done:
+            while (state := wait(futures, WAIT_SECONDS, FIRST_EXCEPTION)).not_done:
+                for future in state.done:
+                    future.result()  # raises what a helper has raised
                 self._reporter.check_cancel()
+            return [found, *(future.result() for future in futures)]
         except BaseException as error:
             self._follower.stop.set()
             wait(futures)
-            raise _cause(error, futures) from None
-        return [found, *(future.result() for future in futures)]
+            raise self._cause(error, futures) from None
+
+    def _cause(self, error: BaseException, futures: Sequence[Future]) -> BaseException:
+        """What made the evaluation fail: `error`, or where that only says that others stopped, what stopped them.
+
+        All other errors let go of the tensors of their frames: whoever tries again needs the memory.
+        """
+        errors = [future.exception() for future in futures]
+        failures = [own for own in errors if own is not None and not isinstance(own, Stopped)]
+        cause = failures[0] if failures and isinstance(error, Stopped) else error
+        places = zip(errors, self.helpers, strict=False)
+        self.failed = next((helper.device for own, helper in places if own is cause), None)
+        for other in (error, *errors):
+            if other is not None and other is not cause:
+                traceback.clear_frames(other.__traceback__)
+        return cause
 
 
-def _worked(job: Callable[[Helper], Any], helper: Helper, modes: tuple[bool, bool]) -> Any:
-    """A job in its thread; PyTorch's modes and the current device belong to threads."""
-    inference, gradients = modes
-    on_device = torch.cuda.device(helper.device) if helper.device.type == "cuda" else nullcontext()
+def submit(thread: ThreadPoolExecutor, work: Callable[[], T], device: torch.device) -> Future[T]:
+    """Has a thread do work on `device`; PyTorch's modes, which belong to threads, are there what they are here."""
+    return thread.submit(_worked, work, device, torch.is_inference_mode_enabled(), torch.is_grad_enabled())
+
+
+def _worked(work: Callable[[], T], device: torch.device, inference: bool, gradients: bool) -> T:
+    on_device = torch.cuda.device(device) if device.type == "cuda" else nullcontext()
     with torch.inference_mode(inference), torch.set_grad_enabled(gradients), on_device:
-        return job(helper)
-
-
-def _cause(error: BaseException, futures: Sequence[Future]) -> BaseException:
-    """What made the first device fail, which may be another one's failure."""
-    if isinstance(error, Stopped):
-        errors = (future.exception() for future in futures)
-        return next((own for own in errors if own is not None and not isinstance(own, Stopped)), error)
-    return error
+        return work()
 
 
 def moved(value: Any, device: torch.device) -> Any:

@@ -7,6 +7,7 @@ divided by its tokens where it is long enough for that to pay.
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+import torch
 from torch import Tensor
 
 from ..progress import SILENT, Reporter
@@ -16,6 +17,7 @@ from ..transformer.runner import BlockRunner, one_after_another
 from .graphs import MOST_TOKENS, BlockGraphs
 from .pass_split import PassSplit
 from .replicas import Team
+from .splitting import Pieces, PiecewiseModel, Retry
 from .token_split import TokenSplit
 
 
@@ -46,6 +48,11 @@ class DividedModel:
             return self._tokens(video, audio, passes, run_blocks)
         return self._team.model(video, audio, passes, run_blocks)
 
+    @property
+    def failed(self) -> torch.device | None:
+        """The further device that the last failure was of."""
+        return self._team.failed
+
     def _divides_tokens(self, video: ModalityInput | None) -> bool:
         """Below, what is computed takes less time than launching it, and one GPU replays recordings."""
         if video is None or not isinstance(video.timesteps, Tensor):
@@ -53,6 +60,28 @@ class DividedModel:
         count, params = 1 + len(self._team.helpers), self.params
         fewest_heads = min(params.video.heads, params.audio.heads)
         return video.tokens.shape[1] > max(self._fewest_tokens, count) and fewest_heads >= count
+
+
+class PiecewiseTeam(PiecewiseModel):
+    """A divided model of which every device runs its share in the same pieces; `parts` are the devices' own models.
+
+    When one of them runs out of memory, all have stopped, and the whole evaluation is made again in smaller ones.
+    """
+
+    def __init__(self, model: DividedModel, parts: Sequence[PiecewiseModel], pieces: Pieces, retry: Retry):
+        super().__init__(model, pieces, retry)
+        self._parts = parts
+
+    def _run(
+        self,
+        video: ModalityInput | None,
+        audio: ModalityInput | None,
+        passes: Sequence[GuidancePass],
+        run_blocks: BlockRunner,
+    ) -> list[Velocities]:
+        for part in self._parts:
+            part.pieces = self.pieces
+        return self.model(video, audio, passes, run_blocks)
 
 
 @contextmanager
@@ -63,16 +92,17 @@ def on_several_gpus(
     *,
     runner: Callable[[Reporter], BlockRunner] = BlockGraphs,
     fewest_tokens: int = MOST_TOKENS,
+    devices: Sequence[torch.device] | None = None,
 ) -> Iterator[AVTransformer | DividedModel]:
     """Inside, a model whose evaluations are divided between `model` and its `replicas`; `model` itself without these.
 
-    `runner`: makes what runs a replica's blocks, see `transformer.runner`.  A single pass is divided by its tokens
-    where it has more than `fewest_tokens`.
+    `runner` and `devices` of the replicas as in `Team`.  A single pass is divided by its tokens where it has more than
+    `fewest_tokens`.
     """
     if not replicas:
         yield model
         return
-    team = Team(model, replicas, reporter, runner)
+    team = Team(model, replicas, reporter, runner, devices)
     try:
         yield DividedModel(team, fewest_tokens)
     finally:

@@ -5,8 +5,9 @@ pixels fade into each other over the overlaps, and one group of tiles in time is
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import torch
 from torch import Tensor
@@ -72,6 +73,7 @@ class AxisTile:
     weight: Tensor  # (output length,) float32; over all tiles of the axis they sum to 1 everywhere
 
 
+Decoder = Callable[[Tensor], Tensor]
 Plan = tuple[list[AxisTile], list[AxisTile], list[AxisTile]]  # along frames, height and width
 
 
@@ -175,7 +177,7 @@ def _writer(latent: Tensor) -> FrameWriter:
 
 
 @torch.no_grad()
-def decode_whole(decoder: Callable[[Tensor], Tensor], latent: Tensor, reporter: Reporter = SILENT) -> Tensor:
+def decode_whole(decoder: Decoder, latent: Tensor, reporter: Reporter = SILENT) -> Tensor:
     """Normalised latent (1, C, F, H, W) -> frames (1 + 8*(F-1), 32*H, 32*W, 3), float32 in 0..1 on the CPU."""
     writer = _writer(latent)
     reporter.check_cancel()
@@ -186,21 +188,21 @@ def decode_whole(decoder: Callable[[Tensor], Tensor], latent: Tensor, reporter: 
 
 @torch.no_grad()
 def decode_tiled(
-    decoder: Callable[[Tensor], Tensor], latent: Tensor, tiling: Tiling = DEFAULT_TILING, reporter: Reporter = SILENT
+    decoder: Decoder,
+    latent: Tensor,
+    tiling: Tiling = DEFAULT_TILING,
+    reporter: Reporter = SILENT,
+    decode_all: Callable[[Decoder, Sequence[Tensor]], Iterator[Tensor]] = map,
 ) -> Tensor:
     """As `decode_whole`, tile by tile.
 
     On the latent's device there are one tile and, in float32, the frames of the current tiles in time; finished frames
     go straight into the result.  Reports one step per tile.
+    `decode_all` gives the decoder's results for the parts of the latent, in their order and on their device.
     """
-    writer = _writer(latent)
-    blend_tiles(
-        _plan(latent.shape, tiling),
-        lambda t, y, x: decoder(latent[:, :, t.latent, y.latent, x.latent])[0],
-        writer.write,
-        latent.device,
-        reporter,
-    )
+    writer, plan = _writer(latent), _plan(latent.shape, tiling)
+    decoded = decode_all(decoder, [latent[:, :, t.latent, y.latent, x.latent] for t, y, x in product(*plan)])
+    blend_tiles(plan, lambda t, y, x: next(decoded)[0], writer.write, latent.device, reporter)
     return writer.finish()
 
 

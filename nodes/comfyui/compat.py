@@ -1,7 +1,8 @@
 """Everything that differs between ComfyUI versions, in one place, looked up when it is used.
 
 Known to differ: the patcher class (dynamic VRAM re-binds it at start-up), dtype archiving, quantised layers,
-prefetching, nested latents, the intermediate dtype, out-of-memory tests, progress text, previews of latents with sound.
+prefetching, several GPUs, nested latents, the intermediate dtype, out-of-memory tests, progress text, previews of
+latents with sound.
 """
 
 import functools
@@ -60,6 +61,30 @@ def quantised_formats() -> frozenset[str]:
     if not hasattr(comfy.ops, "QuantizedTensor") or "disabled" not in _parameters(comfy.ops.mixed_precision_ops):
         return frozenset()
     return frozenset(getattr(comfy.ops, "QUANT_ALGOS", ()))
+
+
+def all_devices() -> list[torch.device]:
+    """The devices that ComfyUI may compute on, all GPUs of the machine; older ones know one."""
+    choose = getattr(mm, "get_all_torch_devices", None)
+    return [mm.get_torch_device()] if choose is None else choose()
+
+
+def multigpu_module() -> ModuleType | None:
+    """ComfyUI's dividing of passes between GPUs, or None where it has none."""
+    try:
+        import comfy.multigpu
+    except ImportError:
+        return None
+    return comfy.multigpu
+
+
+def multigpu_clones(patcher) -> list:
+    """The patchers of the same model on further GPUs that ComfyUI's MultiGPU CFG Split made, with the patches and
+    options that `patcher` has now."""
+    if multigpu_module() is None:
+        return []
+    patcher.match_multigpu_clones()
+    return patcher.get_additional_models_with_key("multigpu")
 
 
 def prefetch_module() -> ModuleType | None:

@@ -93,10 +93,18 @@ def build_sound_transformer(checkpoint: Checkpoint, weight_dtype: str) -> memory
 
 
 def build_model(
-    checkpoint: Checkpoint, weight_dtype: str, parts: Mapping[str, Part] = TRANSFORMER, build: Factory = build_module
+    checkpoint: Checkpoint,
+    weight_dtype: str,
+    parts: Mapping[str, Part] = TRANSFORMER,
+    build: Factory = build_module,
+    device: torch.device | None = None,
 ) -> memory.PatchedModule:
-    """The transformer, or the other `parts` for sampling; `build` makes each of its file."""
-    device = mm.get_torch_device()
+    """The transformer, or the other `parts` for sampling; `build` makes each of its file.
+
+    `device`: where it computes; None: where ComfyUI does, which may also keep weights there (--highvram).
+    """
+    offload_device = mm.unet_offload_device() if device is None else torch.device("cpu")
+    device = device or mm.get_torch_device()
     choice = dtypes.for_model(weight_dtype)
     tensors = load_tensors(checkpoint)
     state, scales, blocks = {}, {}, {}
@@ -124,7 +132,7 @@ def build_model(
         blocks=blocks,
         compute_dtype=choice.compute,
         load_device=device,
-        offload_device=mm.unet_offload_device(),
+        offload_device=offload_device,
     )
 
 

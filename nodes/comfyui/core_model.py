@@ -1,8 +1,8 @@
 """ComfyUI's own MODEL as the model of the samplers: its LTX-2 runs in the engine, on ComfyUI's layers and patcher."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import PurePath
 
 import comfy.model_patcher
@@ -75,7 +75,8 @@ class CoreModelHandle(SampledModel):
         return getattr(self.patcher, "is_dynamic", lambda: False)()
 
     def get_models(self) -> list:
-        return [self.patcher, *self.patched.values()]
+        own = [self.patcher, *self.patched.values()]
+        return [*own, *(beside for patcher in own for beside in patcher.get_nested_additional_models())]
 
     @property
     def network(self) -> nn.Module:
@@ -124,6 +125,9 @@ class CoreModelHandle(SampledModel):
     @cached_property
     def borrowed(self) -> BorrowedModel:
         """The engine's networks, for the layers of this MODEL."""
+        return self._networks()
+
+    def _networks(self) -> BorrowedModel:
         config = {"transformer": self.config}
         connectors = {modality: ConnectorParams.from_config(config, modality) for modality in ("video", "audio")}
         return BorrowedModel(self.transformer_params, connectors, core_options.attention_of(self.patcher))
@@ -168,16 +172,40 @@ class CoreModelHandle(SampledModel):
     def with_lora(self, use: LoraUse) -> "CoreModelHandle":
         return replace(self, loras=(*self.loras, use), patched={})
 
+    def with_gpus(self, count: int) -> "CoreModelHandle":
+        """By ComfyUI's own MultiGPU CFG Split, which reads the file again for each further GPU."""
+        module = compat.multigpu_module()
+        if module is None:
+            return self
+        try:
+            patcher = module.create_multigpu_deepclones(self.patcher, count, reuse_loaded=True)
+            return replace(self, patcher=patcher, patched={})
+        except RuntimeError as error:
+            raise LTXError(
+                f"{self.name} cannot be read again for another GPU ({error}). Load it by LTX Model Loader or one of "
+                "ComfyUI's own loaders, or take LTX Several GPUs out."
+            ) from error
+
+    def further(self, number: int) -> dict[torch.device, Callable[[], "CoreModel"]]:
+        """Those for which ComfyUI's MultiGPU CFG Split has put a patcher on the MODEL."""
+        clones = compat.multigpu_clones(self._patcher(number))
+        return {clone.load_device: partial(self._replica, clone) for clone in clones}
+
+    def _replica(self, clone: comfy.model_patcher.ModelPatcher) -> "CoreModel":
+        return CoreModel(clone, self._networks())
+
     def stage(self, number: int) -> "CoreModel":
         """The networks on the layers of the MODEL with the LoRAs of stage 1 or 2, for one run of the stage."""
+        return CoreModel(self._patcher(number), self.borrowed)
+
+    def _patcher(self, number: int) -> comfy.model_patcher.ModelPatcher:
         active = self.active_loras(number)
         for lora, _ in active:
             lora.file.check_not_written_over()
         key = repr([(str(lora.path), strength) for lora, strength in active])
         if active and key not in self.patched:
             self.patched[key] = _with_loras(self.patcher, active)
-        patcher = self.patched[key] if active else self.patcher
-        return CoreModel(patcher, self.borrowed)
+        return self.patched[key] if active else self.patcher
 
     def sound(self) -> "CoreModel":
         """All of it: ComfyUI keeps the layers of a MODEL together."""

@@ -17,7 +17,7 @@ WORDS = {
     "sampler_cfg_function": "sampler_cfg_function (another CFG: see LTX Guidance)",
 }
 # What ComfyUI itself only reads in its own sampler, and changes nothing in the result.
-NOTHING = ("transformer_options", "disable_cfg1_optimization")
+NOTHING = ("transformer_options", "disable_cfg1_optimization", "multigpu_options")
 
 
 def attention_of(patcher) -> AttentionFunction:

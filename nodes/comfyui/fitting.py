@@ -14,7 +14,7 @@ import torch
 
 from ...ltx_core.errors import LTXError
 from ...ltx_core.execution.precompile import compile_transformer
-from ...ltx_core.execution.splitting import Pieces, PiecewiseModel
+from ...ltx_core.execution.splitting import Pieces, PiecewiseModel, Retry
 from ...ltx_core.kernels.fp8 import fp8_matmul_works
 from ...ltx_core.transformer.model import AVTransformer
 from . import compat
@@ -61,8 +61,12 @@ def choose_pieces(passes: int, need: Need, weights: float, available: float) -> 
 
 
 def available_memory(component: PatchedModule) -> float:
+    """As `available_on` its device."""
+    return available_on(component.device)
+
+
+def available_on(device: torch.device) -> float:
     """Bytes that weights and activations can have once ComfyUI has moved other models away, with what it reserves."""
-    device = component.device
     free = mm.get_free_memory(device)
     if mm.is_device_cpu(device):
         return free
@@ -78,27 +82,48 @@ def total_memory() -> float:
 
 def fit_transformer(component: PatchedModule, passes: int, need: Need, what: str) -> PiecewiseModel:
     """Loads the component for the pieces that fit, and returns its transformer, run in these pieces."""
-    # On the CPU the weights are in memory already, wherever they are used from.
-    weights = 0 if mm.is_device_cpu(component.device) else component.size()
-    available = available_memory(component)
+    pieces = fitting_pieces([component], passes, need, what)
+    return laddered(ready_transformer(component, need(pieces)), component, pieces, need, what)
+
+
+def fitting_pieces(components: Sequence[PatchedModule], passes: int, need: Need, what: str) -> Pieces:
+    """How each of the components, on devices of their own, runs up to `passes` passes."""
+    weights = weights_on(components[0])
+    available = min(map(available_memory, components))
     pieces = choose_pieces(passes, need, weights, available)
     log.info(
         "LTX Duo: %s: %d of %d passes together%s, %.1f GiB for them beside %.1f GiB of weights, %.1f GiB available.",
         what, pieces.together, passes, f" in {pieces.chunks} chunks" if pieces.chunks > 1 else "",
         need(pieces) / GIB, weights / GIB, available / GIB,
     )  # fmt: skip
+    return pieces
+
+
+def weights_on(component: PatchedModule) -> float:
+    """Bytes that its weights take on its device; on the CPU they are in memory already, wherever they are used from."""
+    return 0 if mm.is_device_cpu(component.device) else component.size()
+
+
+def ready_transformer(component: PatchedModule, room: float) -> AVTransformer:
+    """The component's transformer, loaded beside `room` bytes."""
     if component.device.type == "cuda":
         # Compiles in threads while weights are read.
         fp8 = component.in_fp8 and fp8_matmul_works(component.device)
         compile_transformer(component.module.transformer.params, component.compute_dtype, component.device, fp8)
-    module = component.load(need(pieces))
+    module = component.load(room)
     if component.is_dynamic():
+        drop_fetched()  # of a run that broke off
         fetch_ahead(module.transformer.transformer_blocks, component.device)
-    return laddered(module.transformer, component, pieces, need, what)
+    return module.transformer
 
 
 def laddered(model: AVTransformer, component: PatchedModule, pieces: Pieces, need: Need, what: str) -> PiecewiseModel:
-    """The transformer in pieces, which become smaller whenever the device runs out of memory.
+    """The transformer in pieces, which become smaller whenever the device runs out of memory; see `ladder`."""
+    return PiecewiseModel(model, pieces, ladder([component], need, what))
+
+
+def ladder(components: Sequence[PatchedModule], need: Need, what: str) -> Retry:
+    """Has an evaluation made again in smaller pieces, with more room for it on all the components' devices.
 
     Raises OutOfMemory when there is nothing smaller.
     """
@@ -114,10 +139,11 @@ def laddered(model: AVTransformer, component: PatchedModule, pieces: Pieces, nee
         # The error keeps the tensors of its frames alive, which must not count as used.
         traceback.clear_frames(error.__traceback__)
         drop_fetched()
-        make_room(component, MORE_ROOM * need(smaller))
+        for own in components:
+            make_room(own, MORE_ROOM * need(smaller))
         return True
 
-    return PiecewiseModel(model, pieces, retry)
+    return retry
 
 
 def with_more_room(call: Callable[[], T], components: Sequence[PatchedModule], need: float, what: str) -> T:

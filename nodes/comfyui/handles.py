@@ -34,7 +34,7 @@ from ...ltx_core.upsampler.params import UpsamplerParams
 from ...ltx_core.usable import check_part
 from ...ltx_core.variants import Kind, ModelVariant, variant_of
 from ...ltx_core.video_vae.statistics import PerChannelStatistics
-from . import conditioning
+from . import conditioning, gpus
 from .attention import chosen_flag
 from .components import (
     CONNECTORS,
@@ -145,6 +145,14 @@ class SampledModel(Handle):
             if not any(strengths.of(name) for name in filter(sounds, lora.layers))
         ]
 
+    def further(self, number: int) -> Mapping[torch.device, Callable[[], PatchedModule]]:
+        """By further GPUs that are to share the work of stage 1 or 2: what gives the transformer as `stage` does."""
+        raise NotImplementedError
+
+    def with_gpus(self, count: int) -> "SampledModel":
+        """The same model, whose stages up to `count` GPUs share; LTXError where its loader cannot read it again."""
+        raise NotImplementedError
+
     def sound(self) -> PatchedModule:
         """The transformer for a sound without a picture, with the LoRAs of stage 1: as a rule its layers of sound
         alone."""
@@ -209,6 +217,7 @@ class ModelHandle(SampledModel):
     loras: tuple[LoraUse, ...] = ()
     built: Built = field(default_factory=Built)
     patched: Built = field(default_factory=Built)
+    gpus: int = 1
 
     @property
     def name(self) -> str:
@@ -240,6 +249,17 @@ class ModelHandle(SampledModel):
         self.checkpoint.check_not_written_over()
         base = self.built.get("model", lambda: build_model(self.checkpoint, self.weight_dtype))
         return self._with_loras("model", base, number)
+
+    def with_gpus(self, count: int) -> "ModelHandle":
+        return replace(self, gpus=count)
+
+    def further(self, number: int) -> Mapping[torch.device, Callable[[], PatchedModule]]:
+        return {device: partial(self._replica, device, number) for device in gpus.further(self.gpus)}
+
+    def _replica(self, device: torch.device, number: int) -> PatchedModule:
+        name = f"model on {device}"
+        base = self.built.get(name, lambda: build_model(self.checkpoint, self.weight_dtype, device=device))
+        return self._with_loras(name, base, number)
 
     def sound(self) -> PatchedModule:
         self.checkpoint.check_not_written_over()

@@ -26,7 +26,6 @@ def fetch_ahead(blocks: nn.ModuleList, device: torch.device) -> None:
 def pause(blocks: nn.ModuleList) -> None:
     """Nothing is fetched for these blocks until `resume`."""
     if "_fetching" in blocks.__dict__:
-        drop_fetched()
         blocks.__dict__["_fetching"].take_off()
 
 
@@ -36,10 +35,12 @@ def resume(blocks: nn.ModuleList) -> None:
 
 
 def drop_fetched() -> None:
-    """Lets go of what was fetched for an evaluation that broke off."""
+    """Lets go of what was fetched for evaluations that broke off; while none runs, on any device."""
     module = compat.prefetch_module()
     if module is not None:
         module.cleanup_prefetch_queues()
+        for fetcher in _FETCHERS:
+            fetcher.forget()
 
 
 class _Fetcher:
@@ -48,6 +49,7 @@ class _Fetcher:
         self._module, self._blocks, self._device = module, weakref.ref(blocks), device
         self._queue: list | None = None
         self._hooks: list[RemovableHandle] = []
+        _FETCHERS.add(self)
 
     def put_on(self, blocks: nn.ModuleList) -> None:
         if not self._hooks:
@@ -55,6 +57,7 @@ class _Fetcher:
             self._hooks.append(blocks[-1].register_forward_hook(self.after))
 
     def take_off(self) -> None:
+        self._drop_own()
         for hook in self._hooks:
             hook.remove()
         self._hooks = []
@@ -62,11 +65,23 @@ class _Fetcher:
     def before(self, block: nn.Module, inputs: tuple) -> None:
         blocks = self._blocks()
         if block is blocks[0]:
-            self._module.cleanup_prefetch_queues()
+            self._drop_own()
             options = {"prefetch_dynamic_vbars": True}
             self._queue = self._module.make_prefetch_queue(list(blocks), self._device, options)
         self._module.prefetch_queue_pop(self._queue, self._device, block)
 
     def after(self, block: nn.Module, inputs: tuple, outputs) -> None:
         self._module.prefetch_queue_pop(self._queue, self._device, None)
+        self.forget()
+
+    def _drop_own(self) -> None:
+        """Where an evaluation broke off.  ComfyUI has one list for all devices, which others may be at work with."""
+        if self._queue is not None:
+            self._module.cleanup_prefetch_queues()
+            self.forget()
+
+    def forget(self) -> None:
         self._queue = None
+
+
+_FETCHERS: "weakref.WeakSet[_Fetcher]" = weakref.WeakSet()

@@ -101,6 +101,8 @@ def _sampled(
     component = model.sound()
     if model.note_on_sound is not None:
         report.note(model.note_on_sound)
+    if model.further(1):
+        report.note("A sound alone is made on one GPU")
     for name in model.loras_before_connectors(features, 1, (SOUND_CONNECTOR_NAME,)):
         report.warn(
             f"{name} also changes the sound's text connector, which this prompt has been through before: that part of "

@@ -36,9 +36,9 @@ from ...ltx_core.video_vae.params import PIXEL_CHANNELS
 from .. import images, references
 from ..given import NOTHING, Given, ShownReference
 from ..preflight.possible import check_stage
-from . import not_finite
+from . import not_finite, several_gpus
 from .core_vae import AudioVAE, VideoVAE
-from .fitting import fit_transformer, total_memory, with_more_room
+from .fitting import total_memory, with_more_room
 from .generations import check_together
 from .handles import SampledModel
 from .held import HeldWeights
@@ -234,7 +234,7 @@ class StageRun:
 
     def sample(self, stage: Stage, generator: torch.Generator, report: NodeReport) -> AVLatent:
         """Samples `stage` with the transformer and this stage's LoRAs; says on the node how it went."""
-        self.progress.phase(READING)
+        reading = self.progress.phase(READING)
         component = self.model.stage(self.number)
         for name in self.model.loras_before_connectors(self.features, self.number):
             report.warn(
@@ -248,16 +248,14 @@ class StageRun:
             )
         need = self._need(component, stage)
         contexts = self.model.contexts(self.features, component, need(Pieces(self.passes)), self.number)
-        transformer = fit_transformer(
-            component,
-            self.passes,
-            need,
-            f"{self.name} at {stage.geometry.width}x{stage.geometry.height}, {stage.geometry.frames} frames",
-        )
-        return sampled(
-            transformer, component, stage, contexts, generator, report, self.progress.phase(SAMPLING),
-            self.evaluated, self.model.active_loras(self.number),
-        )  # fmt: skip
+        geometry = stage.geometry
+        what = f"{self.name} at {geometry.width}x{geometry.height}, {geometry.frames} frames"
+        further = self.model.further(self.number)
+        with several_gpus.fitted(component, further, self.passes, need, what, report, reading) as transformer:
+            return sampled(
+                transformer, component, stage, contexts, generator, report, self.progress.phase(SAMPLING),
+                self.evaluated, self.model.active_loras(self.number),
+            )  # fmt: skip
 
     def _need(self, component, stage: Stage):
         """Bytes of activations by the pieces that an evaluation is cut into."""

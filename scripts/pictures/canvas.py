@@ -37,6 +37,8 @@ MARGIN = 14
 BADGE = 10
 """How far a node's badge stands out of the margin above the node; below, the next node's badge stays out."""
 
+FAR_AWAY = 9000  # from the nodes of a workflow
+
 # Without the room that the workflow leaves for what a node shows of its run.
 SHOW_IN_THE_MIDDLE = """id => {
     const node = app.graph.getNodeById(id);
@@ -80,7 +82,8 @@ def photograph_workflow(canvas: Canvas, name: str) -> Image.Image:
 
 
 def photograph_nodes(canvas: Canvas) -> Iterator[tuple[str, Image.Image]]:
-    """Each of the pack's nodes at its natural size: from README's workflow, else from the first that has it."""
+    """Each of the pack's nodes at its natural size: from README's workflow, else from the first that has it, and those
+    that none has beside the last."""
     seen = set()
     for name in sorted(NAMES, key=lambda name: name != README_WORKFLOW):
         graph = read(name)
@@ -89,11 +92,21 @@ def photograph_nodes(canvas: Canvas) -> Iterator[tuple[str, Image.Image]]:
         if new:
             canvas.load(graph, name)
         for node_type, identifier in new.items():
-            canvas.page.evaluate(SHOW_IN_THE_MIDDLE, identifier)
-            canvas.page.wait_for_timeout(SETTLE_MS)
-            box = canvas.boxes()[f"{node_type} {identifier}"]
-            yield node_type, photograph(canvas, replace(box, top=box.top - BADGE))
+            yield node_type, photograph_node(canvas, node_type, identifier)
         seen.update(new)
+    for number, node_type in enumerate(sorted(node_types() - seen), start=1):
+        yield node_type, photograph_node(canvas, node_type, canvas.add(node_type, 0, -number * FAR_AWAY))
+
+
+def photograph_node(canvas: Canvas, node_type: str, identifier: int | str) -> Image.Image:
+    canvas.page.evaluate(SHOW_IN_THE_MIDDLE, identifier)
+    canvas.page.wait_for_timeout(SETTLE_MS)
+    box = canvas.boxes()[f"{node_type} {identifier}"]
+    return photograph(canvas, replace(box, top=box.top - BADGE))
+
+
+def node_types() -> set[str]:
+    return set(json.loads((PACK / "locales" / "en" / "nodeDefs.json").read_text()))
 
 
 def save(picture: Image.Image, target: Path, most_bytes: int) -> None:

@@ -32,6 +32,7 @@ from ltx_duo.ltx_core.loading_components import load_components
 from ltx_duo.ltx_core.sampling.schedule import DISTILLED_STAGE_ONE
 from ltx_duo.ltx_core.upsampler import LatentUpsampler
 from ltx_duo.ltx_core.variants import Kind, variant_of
+from ltx_duo.ltx_core.video_vae import Tiling
 from ltx_duo.scripts.demo.server import GEMMA_270M
 from ltx_duo.scripts.small_model_parts.write import write_small_model
 
@@ -180,6 +181,9 @@ class TestComponents:
         other = load_component(Checkpoint.open(small_model[0]), Component.TRANSFORMER, dtype=torch.float32)
         with pytest.raises(LTXError, match="replica on cpu is not of the same transformer"):
             generate(replace(components, replicas=(other,)), Request("", SIZE))
+        decoder = load_component(Checkpoint.open(small_model[0]), Component.VIDEO_DECODER, dtype=torch.float32)
+        with pytest.raises(LTXError, match="replica on cpu is not of the same video decoder"):
+            generate(replace(components, decoder_replicas=(decoder,)), Request("", SIZE))
 
     def test_a_copy_of_the_transformer_on_each_further_device(self, components):
         loaded = load_components(
@@ -189,7 +193,11 @@ class TestComponents:
             assert replica is not loaded.transformer
             for own, other in zip(components.transformer.parameters(), replica.parameters(), strict=True):
                 assert torch.equal(own, other)
-        assert len(loaded.replicas) == 2
+        for replica in loaded.decoder_replicas:
+            assert replica is not loaded.video_decoder
+            for own, other in zip(components.video_decoder.parameters(), replica.parameters(), strict=True):
+                assert torch.equal(own, other)
+        assert len(loaded.replicas) == len(loaded.decoder_replicas) == 2
 
     def test_the_device_that_they_are_said_to_be_on(self, components):
         with pytest.raises(LTXError, match="text encoder's .* on cpu, expected torch.float32 on cuda"):
@@ -264,9 +272,11 @@ class TestLoRAs:
 
     def test_replicas_have_it_too(self, components, monkeypatch, computes):
         """Two devices make the film of one, from weights that all have the LoRA and afterwards none has."""
-        lora, request = LoRA.open(LORA), Request("A red circle.", SIZE, steps=2, seed=4)
+        lora, request = LoRA.open(LORA), Request("A red circle.", SIZE, steps=2, seed=4, tiling=Tiling(64, 32, 16, 0))
         loras = [StagedLoRA(lora, stage_one=0.25, stage_two=1.0)]
-        replica = replicate(components.transformer, "cpu")
+        replica, decoder = replicate(components.transformer, "cpu"), replicate(components.video_decoder, "cpu")
+        decoded = []
+        decoder.register_forward_pre_hook(lambda *_: decoded.append(True))
         weight = replica.get_submodule(lora.target_names()[0]).weight
         original, seen = weight.detach().clone(), []
         forward = type(replica).forward
@@ -277,9 +287,9 @@ class TestLoRAs:
             return forward(model, *arguments)
 
         monkeypatch.setattr(type(replica), "forward", watched)
-        found = generate(replace(components, replicas=(replica,)), request, loras=loras)
+        found = generate(replace(components, replicas=(replica,), decoder_replicas=(decoder,)), request, loras=loras)
         assert seen == [False, False]  # both steps of stage one
-        assert torch.equal(weight, original)
+        assert torch.equal(weight, original) and decoded
         expected = generate(components, request, loras=loras)
         assert (found.frames - expected.frames).abs().max() < 1e-3
         torch.testing.assert_close(found.waveform, expected.waveform, atol=1e-3, rtol=0)

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from ltx_duo.scripts.demo.server import LOCAL, NEWER_COMFYUI, OLDEST_COMFYUI, search_path
 
@@ -44,21 +45,35 @@ def small_models(tmp_path_factory) -> Path:
 def test_tree(name, small_models, tmp_path):
     tree = TREES[name]
     assert (tree / "comfy").is_dir(), f"{tree} is not installed; run scripts/setup.sh"
-    (tmp_path / "models").symlink_to(small_models, target_is_directory=True)
     rows = tmp_path / "rows.jsonl"
-    environment = {
-        **os.environ,
-        "LTXDUO_COMFYUI_TREE": str(tree),
-        "LTXDUO_BASE_DIRECTORY": str(tmp_path),
-        "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": search_path(tree),
-        "LTXDUO_PARITY_ROWS": str(rows),
-    }
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *CHECKS]
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=3000)
+    result = checked(tree, CHECKS, small_models, tmp_path, LTXDUO_PARITY_ROWS=str(rows))
     assert result.returncode == 0, result.stdout[-8000:] + result.stderr[-2000:]
     # What the oldest one lacks is skipped there; in a newer one a skip would hide that a name has changed.
     assert tree == OLDEST_COMFYUI or " skipped" not in result.stdout.splitlines()[-1], result.stdout[-2000:]
     if name == "comfyui-0.30.0":
         measured = [json.loads(line)[0] for line in rows.read_text().splitlines()]
         assert [subject for subject in MEASURED if not any(subject in what for what in measured)] == []
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
+@pytest.mark.skipif(not TREES["comfyui-0.30.0"].is_dir(), reason="needs what scripts/setup.sh test installs")
+def test_two_gpus(small_models, tmp_path):
+    on_gpus = [check for check in CHECKS if check.endswith("check_several_gpus.py")]
+    result = checked(TREES["comfyui-0.30.0"], on_gpus, small_models, tmp_path, LTXDUO_CHECKS_ON_GPU="1")
+    assert result.returncode == 0, result.stdout[-8000:] + result.stderr[-2000:]
+
+
+def checked(tree: Path, checks: list[str], models: Path, base: Path, **more: str) -> subprocess.CompletedProcess:
+    """The checks, run in a process of their own inside the tree, with `more` in its environment."""
+    (base / "models").symlink_to(models, target_is_directory=True)
+    environment = {
+        **os.environ,
+        "LTXDUO_COMFYUI_TREE": str(tree),
+        "LTXDUO_BASE_DIRECTORY": str(base),
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": search_path(tree),
+        **more,
+    }
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *checks]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=3000)

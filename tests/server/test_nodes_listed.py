@@ -24,6 +24,7 @@ OUTPUTS = {
     "LTXDuoSoundDecode": ["AUDIO"],
     "LTXDuoSaveLatent": ["LATENT"],
     "LTXDuoLoadLatent": ["LATENT"],
+    "LTXDuoSeveralGPUs": ["LTXDUO_MODEL"],
 }
 
 

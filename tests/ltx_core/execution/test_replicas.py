@@ -5,7 +5,7 @@ import threading
 import pytest
 import torch
 
-from ltx_duo.ltx_core.execution.replicas import replicate, replicate_where_it_fits
+from ltx_duo.ltx_core.execution.replicas import fitting_devices, replicate
 from ltx_duo.ltx_core.execution.several_gpus import on_several_gpus
 from ltx_duo.ltx_core.transformer.runner import InOrder
 from ltx_duo.tests.ltx_core.execution.teams import FURTHER, RUNNER, Cancelled, Reporter, helpers_alive
@@ -39,8 +39,9 @@ def test_replicas_have_weights_of_their_own(scene):
 
 def test_a_card_without_room_is_named_and_left_out(scene, monkeypatch, caplog):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1024, 2048))
-    assert replicate_where_it_fits(scene.model, [torch.device("cuda", 7)]) == ()
-    assert "cuda:7 is not used" in caplog.text
+    cpu = torch.device("cpu")
+    assert fitting_devices((scene.model, None), [torch.device("cuda", 7), cpu], "model of the test") == [cpu]
+    assert "cuda:7 is not used: it has 0.0 GiB free and the model of the test takes" in caplog.text
 
 
 @pytest.mark.parametrize("check", [1, 3])

@@ -1,6 +1,7 @@
 """Video tokens divided between devices: the numbers of one device up to rounding, and who divides what."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -64,13 +65,39 @@ def test_the_numbers_are_those_of_one_device(rng, dtype, copies, bias, held):
     assert helpers_alive() == 0
 
 
-def test_float8(rng):
+@pytest.mark.parametrize("copies", [1, 3])
+def test_float8(rng, copies):
     scene, inputs, context = drawn(rng, torch.bfloat16, fp8=True)
     only = [GuidancePass("cond", *context)]
     [expected] = scene.model(*inputs, only)
-    with on_several_gpus(scene.model, [replicate(scene.model, FURTHER)], runner=RUNNER, fewest_tokens=0) as model:
+    replicas = [replicate(scene.model, FURTHER) for _ in range(copies)]
+    assert replicas[-1].transformer_blocks[0].attn1.to_q.weight.dtype == torch.float8_e4m3fn
+    with on_several_gpus(scene.model, replicas, runner=RUNNER, fewest_tokens=0) as model:
         [found] = model(*inputs, only)
     assert max(distances(found, expected)) < 0.06
+
+
+def test_four_devices_share_32_heads(rng):
+    """As the real model has them: each attends with eight of the picture's and eight of the sound's queries."""
+    heads = {"num_attention_heads": 32, "attention_head_dim": 4, "audio_num_attention_heads": 32}
+    scene, inputs, context = drawn(rng, torch.float32, audio_attention_head_dim=2, **heads)
+    only = [GuidancePass("cond", *context)]
+    [expected] = scene.model(*inputs, only)
+    replicas = [replicate(scene.model, FURTHER) for _ in range(3)]
+    seen = []
+    for own in (scene.model, *replicas):
+        block = own.transformer_blocks[0]
+        for layer in (block.attn1, block.video_to_audio_attn):
+            layer.attention = partial(_counted, seen, layer.attention)
+    with on_several_gpus(scene.model, replicas, runner=RUNNER, fewest_tokens=0) as model:
+        [found] = model(*inputs, only)
+    assert max(distances(found, expected)) < ROUNDING[torch.float32]
+    assert seen == [8] * 8
+
+
+def _counted(seen: list[int], attend, q, *rest):
+    seen.append(q.shape[1])
+    return attend(q, *rest)
 
 
 def test_ltx_2_5(rng):

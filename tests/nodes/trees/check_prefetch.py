@@ -10,7 +10,7 @@ from torch import nn
 
 from ltx_duo.ltx_core.execution.splitting import Pieces
 from ltx_duo.nodes.comfyui import compat, fitting, latents, memory
-from ltx_duo.nodes.comfyui.prefetch import fetch_ahead
+from ltx_duo.nodes.comfyui.prefetch import drop_fetched, fetch_ahead
 
 CPU = torch.device("cpu")
 
@@ -54,7 +54,7 @@ def run(blocks) -> None:
         block(torch.ones(1))
 
 
-ORDER = ["drop", "fetch a", "run a", "fetch b", "run b", "fetch None"]
+ORDER = ["fetch a", "run a", "fetch b", "run b", "fetch None"]
 
 
 def test_each_block_is_fetched_before_it_runs(log):
@@ -74,7 +74,22 @@ def test_evaluation_that_broke_off_leaves_nothing(log):
     blocks[1].broken = False
     log.clear()
     run(blocks)
-    assert log == ORDER
+    assert log == ["drop", *ORDER]
+
+
+def test_a_device_never_drops_what_another_one_fetches(log):
+    """ComfyUI drops all at once: that is for whoever knows that no device is at work, as before an evaluation."""
+    devices = [nn.ModuleList([Block("a", log), Block("b", log, broken=True)]) for _ in range(2)]
+    for blocks in devices:
+        fetch_ahead(blocks, CPU)
+        with pytest.raises(RuntimeError, match="out of memory"):
+            run(blocks)
+        blocks[1].broken = False
+    drop_fetched()
+    log.clear()
+    for blocks in devices:
+        run(blocks)
+    assert log == ORDER * 2
 
 
 def test_out_of_memory_lets_go_before_room_is_made(log, monkeypatch):
@@ -113,6 +128,7 @@ def test_only_dynamic_vram_fetches_ahead(log, monkeypatch, model, stage_one, sam
     assert not log
     monkeypatch.setattr(memory.PatchedModule, "is_dynamic", lambda self: True)
     fetching = stage_one(model)
-    assert log.count("fetch None") == log.count("drop") > 1
-    assert log.count("fetch block") == len(model.stage(1).module.transformer.transformer_blocks) * log.count("drop")
+    evaluations, blocks = log.count("fetch None"), model.stage(1).module.transformer.transformer_blocks
+    assert evaluations > 1 and log.count("fetch block") == len(blocks) * evaluations
+    assert log.count("drop") == 1 and log[0] == "drop"  # what a run before may have left
     assert same(fetching, plain) and latents.take(fetching)[0].isfinite().all()

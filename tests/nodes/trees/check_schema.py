@@ -66,6 +66,7 @@ TABLE = {
     "LTXDuoSoundDecode": (["LATENT", "LTXDUO_VAE,VAE"], ["AUDIO"]),
     "LTXDuoSaveLatent": (["LATENT"], ["LATENT"]),
     "LTXDuoLoadLatent": ([], ["LATENT"]),
+    "LTXDuoSeveralGPUs": (["LTXDUO_MODEL,MODEL"], ["LTXDUO_MODEL"]),
 }
 WIDGETS = {"COMBO", "INT", "FLOAT", "STRING", "BOOLEAN"}
 

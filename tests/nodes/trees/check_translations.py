@@ -16,7 +16,7 @@ LANGUAGES = sorted(folder.name for folder in LOCALES.iterdir())
 TRANSLATIONS = [language for language in LANGUAGES if language != "en"]
 
 WORD = re.compile(r"-?\d[\w./+-]*|[a-z_][\w./+-]*", re.ASCII | re.IGNORECASE)
-TRANSLATED = {"e.g", "VRAM"}  # look like names, and are words in some languages
+TRANSLATED = {"e.g", "VRAM", "GPUs"}  # look like names, and are words in some languages
 NOT_PLAIN = set("{}@|")  # the front end's message format reads them as its own
 
 

@@ -1,4 +1,7 @@
-"""Runs inside one ComfyUI tree (see test_comfyui_trees.py): makes its modules importable, started with --cpu."""
+"""Runs inside one ComfyUI tree (see test_comfyui_trees.py): makes its modules importable, started with --cpu.
+
+With LTXDUO_CHECKS_ON_GPU=1 without that flag, for the checks that are also of GPUs: check_several_gpus.
+"""
 
 import asyncio
 import contextlib
@@ -25,7 +28,8 @@ if str(TREE) not in sys.path:
         import torchvision_cpu_ops  # noqa: F401
     import comfy.options
 
-    arguments, sys.argv = sys.argv, ["main.py", "--cpu", "--base-directory", str(BASE)]
+    device = [] if os.environ.get("LTXDUO_CHECKS_ON_GPU") else ["--cpu"]
+    arguments, sys.argv = sys.argv, ["main.py", *device, "--base-directory", str(BASE)]
     comfy.options.enable_args_parsing()
     import comfy.cli_args  # noqa: F401
 
