@@ -71,6 +71,7 @@ class Row:
     on_core: bool = False
     small: bool = False
     clip: bool = False
+    gpus: int = 1
     flags: tuple[str, ...] = ()
     runs: int = 2
     cancel: bool = False
@@ -111,6 +112,8 @@ ROWS = {row.name: row for row in (
     Row("none-q4_k", None, weights="q4_k", runs=1),
     Row("12-q4_k", 12, weights="q4_k", runs=1),
     Row("clip", **CLIP),
+    Row("clip-two", **CLIP, gpus=2),
+    Row("two", None, gpus=2),
     Row("clip-legacy", **CLIP, flags=LEGACY),
     Row("clip-native-allocator", **CLIP, flags=("--disable-cuda-malloc",)),
     Row("small", None, small=True, width=128, height=128, frames=9, runs=10, cancel=True),

@@ -20,7 +20,7 @@ STAGE_ONE, UPSAMPLE, STAGE_TWO, DECODE = "stage one", "upsampler", "stage two", 
 
 def ours(row, text_width: int, steps: int, seed: int, stg_block: int) -> dict:
     """Stage one with four guidance passes, upsampler, stage two with the LoRA, decode."""
-    return {
+    graph = {
         "model": _node(
             "LTXDuoModelLoader", checkpoint=GGUF_FILE.name if row.weights in GGUF else CHECKPOINT, weight_dtype="auto"
         ),
@@ -53,6 +53,15 @@ def ours(row, text_width: int, steps: int, seed: int, stg_block: int) -> dict:
         ),
         "end": _node("ProbeEnd", result=_from(DECODE, 1), more=_from(DECODE, 2)),
     }  # fmt: skip
+    return graph if row.gpus == 1 else _shared(graph, row.gpus)
+
+
+def _shared(graph: dict, gpus: int) -> dict:
+    """The same with both stages on several GPUs."""
+    graph["shared"] = _node("LTXDuoSeveralGPUs", model=graph[STAGE_ONE]["inputs"]["model"], max_gpus=gpus)
+    for stage in (STAGE_ONE, STAGE_TWO):
+        graph[stage]["inputs"]["model"] = _from("shared")
+    return graph
 
 
 def clip(row, text_width: int, steps: int, seed: int, stg_block: int) -> dict:

@@ -1,4 +1,4 @@
-"""Diffusers' LTX-2 transformer (2.3, 2.5 and 2.0) and video decoder (PyPI diffusers) on the same weights and inputs as ours."""
+"""Diffusers' LTX-2 transformer and video decoder (PyPI diffusers) on the same weights and inputs as ours."""
 
 import re
 

@@ -18,7 +18,17 @@ STANDARD = set(sys.stdlib_module_names)
 ENGINE_MAY = {"torch", "numpy", "einops", "safetensors", "transformers", "tokenizers", "sentencepiece"}
 NODES_MAY = {"torch", "numpy", "PIL", "av", "comfy_api", "safetensors"}
 # Modules of ComfyUI itself, which change from version to version.
-COMFYUI = {"comfy", "comfy_extras", "comfy_execution", "folder_paths", "latent_preview", "nodes", "server", "execution"}
+COMFYUI = {
+    "comfy",
+    "comfy_aimdo",
+    "comfy_extras",
+    "comfy_execution",
+    "folder_paths",
+    "latent_preview",
+    "nodes",
+    "server",
+    "execution",
+}
 
 NEVER_IMPORTED = {"pickle", "dill", "shelve", "marshal", "urllib", "http", "socket", "requests", "aiohttp", "httpx"}
 NEVER_IMPORTED |= {"huggingface_hub"}

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from types import ModuleType
 
 import comfy.model_management as mm
+import torch
 from torch import nn
 
 from ...ltx_core.execution.capture import ROOM
@@ -34,7 +35,7 @@ class HeldWeights:
         """
         pages = compat.pages_module()
         layers = [layer for layer in blocks.modules() if hasattr(layer, "_v")]
-        if pages is None or not layers or self._pinned or not _has_room():
+        if pages is None or not layers or self._pinned or not _has_room(layers[0]):
             return False
         try:
             held = self._pin(pages, layers)
@@ -84,8 +85,10 @@ class HeldWeights:
         self.release()
 
 
-def _has_room() -> bool:
-    return mm.get_free_memory(mm.get_torch_device()) - mm.extra_reserved_memory() >= ROOM
+def _has_room(layer: nn.Module) -> bool:
+    """Whether the device that the layer's page is of has memory that ComfyUI need not make free for a recording."""
+    vbar, *_ = layer._v
+    return mm.get_free_memory(torch.device("cuda", vbar.device)) - mm.extra_reserved_memory() >= ROOM
 
 
 def _counts_pins(pages: ModuleType, allocation: tuple) -> bool:

@@ -44,7 +44,7 @@ class Pages:
 def pages(monkeypatch):
     found = Pages()
     monkeypatch.setattr(compat, "pages_module", lambda: found)
-    monkeypatch.setattr(held, "_has_room", lambda: True)
+    monkeypatch.setattr(held, "_has_room", lambda layer: True)
     return found
 
 
@@ -139,7 +139,7 @@ def test_without_pages_or_room_nothing_is_held(blocks, pages, monkeypatch, missi
     if missing == "pages":
         monkeypatch.setattr(compat, "pages_module", lambda: None)
     else:
-        monkeypatch.setattr(held, "_has_room", lambda: False)
+        monkeypatch.setattr(held, "_has_room", lambda layer: False)
     assert not HeldWeights().hold(blocks) and free(blocks, pages)
 
 
