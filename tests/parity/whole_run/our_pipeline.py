@@ -169,6 +169,7 @@ def _request(scene: Scene, pipeline: Pipeline, stage_one_sound: bool) -> two_sta
         sound=None if scene.sound is None else _sound(scene.sound),
         references=tuple(_reference(guide, scene) for guide in scene.guides),
         stage_one_sound=stage_one_sound,
+        generated_keyframes=scene.generated,
         **dev_request(scene),
     )
     if pipeline == "one stage":
