@@ -5,12 +5,14 @@ from dataclasses import replace
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from ltx_duo.ltx_core.checkpoint import Checkpoint
 from ltx_duo.ltx_core.inspect import inspect_file
 from ltx_duo.ltx_core.loading import load_text_encoder
 from ltx_duo.nodes.comfyui import packed
 from ltx_duo.scripts.small_model_parts.write_split import split_files
+from ltx_duo.tests import gguf_samples as samples
 from ltx_duo.tests.nodes.trees.quantised_forms import FORMS, FP8, Form, Tensors, json_tensor, needs_layers
 
 TEXT = split_files("ltx-2.5-small").text_encoder.name
@@ -92,3 +94,26 @@ def test_text(mix, run, rewritten, models, folder, measured):
     _, plainly = text(TEXT)
     off = (features[0][0][0] - plainly[0][0][0]).abs().max() / plainly[0][0][0].abs().max()
     assert off > 1e-3, "the case is empty"
+
+
+def test_gguf(run, models, folder, measured):
+    """With its projection in one file; the tokenizer lies beside it."""
+    stored, plain = {}, {}
+    for name, tensor in load_file(models / "text_encoders" / TEXT).items():
+        if name == "tokenizer_json":
+            plain[name] = tensor
+            continue
+        kind, value = samples.kind_for(name, tensor, "Q8_0"), tensor.float()
+        within = name.removeprefix("model.")
+        stored[name if within == name else samples.gemma_name(within)] = (kind, value)
+        plain[name] = samples.expanded(kind, value)
+    where = folder("text_encoders")
+    samples.write(where / "gemma4-ltx-2.5.gguf", "gemma4", stored)
+    save_file(plain, where / "gemma4-ltx-2.5-plain.safetensors")
+    (where / "tokenizer.json").symlink_to(models / "text_encoders" / "gemma-3-small" / "tokenizer.json")
+    texts = []
+    for name in ("gemma4-ltx-2.5.gguf", "gemma4-ltx-2.5-plain.safetensors"):
+        handle = run("TextEncoderLoader", text_encoder=name, projection=name, device="default")
+        texts.append(run("TextEncode", text_encoder=handle, prompt="a lake at dawn", negative_prompt="noise"))
+    for sign, one, other in zip(("positive", "negative"), *texts, strict=True):
+        measured(f"Gemma-4's text from GGUF, {sign}", "plain file", one[0][0], other[0][0], 2e-5)
