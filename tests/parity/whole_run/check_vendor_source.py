@@ -85,6 +85,14 @@ def test_whole_run(pipeline, scene, source, components, scenes, parity):
             parity.check(what, VENDOR, ours[name], expected, bar(name))
 
 
+def test_sound_only(source, scenes, parity):
+    reference, files = vendor_source.run_sound_only(source, scenes["text"]), source.files
+    model = SmallModel(files.transformer, files.upsampler, files.lora, files.text_encoder, source.ic_lora)
+    ours = our_pipeline.run_sound_only(model, scenes["text"], [files.audio_vae])
+    for name, expected in reference.items():
+        parity.check(f"whole run, sound only of 2.5: {name}", VENDOR, ours[name], expected, bar(name))
+
+
 def test_recipe(source):
     """Of the dev model by what its file says, and of a distilled one; negative prompts are our own."""
     from ltx_pipelines import distilled

@@ -15,7 +15,7 @@ What is replaced in it while a run lasts:
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -131,6 +131,25 @@ def run_sound_given(source: Source, scene: Scene) -> Trace:
     trace[GIVEN] = trace[GIVEN][:, :, : round(scene.frames / scene.fps * 25)]
     # The file's own samples come back, which is another test's.
     return {name: tensor for name, tensor in trace.items() if "stage" not in name or "audio" not in name}
+
+
+def run_sound_only(source: Source, scene: Scene) -> Trace:
+    """T2AOneStagePipeline: the sound's layers alone, without the modality scale, as its command line has it."""
+    from ltx_pipelines import t2a_one_stage as module
+
+    def make():
+        return module.T2AOneStagePipeline(_paths(source), [], device=CPU)
+
+    guided = dev_request(replace(scene, audio=replace(scene.audio, modality=1.0)))
+    guided.pop("video_guider_params")
+    own = {"prompt": scene.prompt, "seed": scene.seed, "num_frames": scene.frames, "frame_rate": scene.fps}
+    with pytest.MonkeyPatch.context() as patch:
+        _adapt(patch, module, source)
+        pipeline = make()
+        trace = _recorded(pipeline)
+        with torch.no_grad():
+            trace["waveform"] = pipeline(**own, **guided).waveform[None]
+    return {name: tensor for name, tensor in trace.items() if "video" not in name}
 
 
 def run_ic_lora(source: Source, scene: Scene) -> Trace:
@@ -289,7 +308,8 @@ def _recorded(pipeline) -> Trace:
     def keep_stage(states) -> None:
         stage = next(stages)
         for name, state in zip(("video", "audio"), states, strict=True):
-            trace[f"stage {stage} {name} latent"] = state.latent
+            if state is not None:
+                trace[f"stage {stage} {name} latent"] = state.latent
 
     watch("prompt_encoder", keep_contexts)
     for name in ("stage", "stage_1", "stage_2"):
