@@ -98,7 +98,7 @@ def test_a_sound(run, by_nodes, by_engine, compared):
     compared("sound given", made, by_engine(size, sound=GivenSound(waveform[0], RATE, 0.25)))
 
 
-@pytest.mark.parametrize("what", ["retake", "extended"])
+@pytest.mark.parametrize(("what", "kind"), [("retake", Kind.DEV), ("extended", Kind.DISTILLED)], indirect=["kind"])
 def test_a_film(what, run, by_nodes, by_engine, compared):
     source = video()
     pictures, wave = parts(source)
@@ -116,6 +116,7 @@ def test_a_film(what, run, by_nodes, by_engine, compared):
     compared(what, made, by_engine(size, film=film))
 
 
+@pytest.mark.parametrize("kind", [Kind.DISTILLED], indirect=True)
 def test_a_reference(run, by_nodes, by_engine, compared, models, folder):
     name = "ltx-2.5-small-ic-lora.safetensors"
     file = folder("loras") / name
