@@ -3,7 +3,7 @@
 That version is no package: the source is fetched by hand, and its place is an argument (`check_vendor_source.py`).
 Its packages have the names of 1.0.0's, so that a process runs one of the two.
 
-What is replaced in it while a run lasts:
+What is replaced in it, in a process of its own:
 
 * The pipeline modules' `torch.bfloat16` reads as float32 (their classes write the dtype down); LoRAs are added in
   float32, and noise of ancestral steps and of res_2s is in the dtype of the classes.
