@@ -1,7 +1,7 @@
 """What a GGUF file holds, read from its header by the `gguf` package, with the names and numbers that others give it.
 
-Transformers are stored under their own names; Gemma under llama.cpp's, which become Hugging Face's here, and with one
-added to the weights of its norms, which is taken off.  Packed weights stay packed: see `gguf_blocks`.
+Transformers are stored under their own names; Gemma under llama.cpp's, which become Hugging Face's here, Gemma-3 with
+one added to the weights of its norms, which is taken off.  Packed weights stay packed: see `gguf_blocks`.
 """
 
 import mmap
@@ -141,6 +141,7 @@ class GgufFile(SafetensorsFile):
     def read(self, names: Iterable[str]) -> dict[str, Tensor]:
         """As `SafetensorsFile.read`: packed tensors as uint8, rows of blocks."""
         tensors = super().read(names)
+        # To Gemma-3's norms GGUF adds the one that they multiply with; Gemma-4's multiply with their weights alone.
         if self.architecture != "gemma3":
             return tensors
         return {
@@ -347,8 +348,10 @@ def _info(path: Path, tensor: Any, original: tuple | None) -> TensorInfo:
 
 
 def _name(name: str, architecture: str) -> str:
-    if architecture != "gemma3":
+    if architecture not in ("gemma3", "gemma4"):
         return name
+    if found := re.fullmatch(r"blk\.(\d+)\.layer_output_scale\.weight", name):
+        return f"model.layers.{found[1]}.layer_scalar"
     if found := re.fullmatch(r"blk\.(\d+)\.(\w+)\.weight", name):
         return f"model.layers.{found[1]}.{_IN_LAYER.get(found[2], found[2])}.weight"
     return _OUTSIDE.get(name, name)

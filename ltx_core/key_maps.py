@@ -166,6 +166,7 @@ _BESIDE_GEMMA = (
     "vision_tower.", "vision_model.", "multi_modal_projector.", "lm_head.",
     # Gemma-4's: how images and sound enter, under Hugging Face's and ComfyUI's names, and files kept as bytes.
     "vision_embedder.", "embed_vision.", "embed_audio.", "audio_projector.", "hf_asset__",
+    "rope_freqs.",  # in GGUF files: its frequencies, which follow from its sizes
 )  # fmt: skip
 
 

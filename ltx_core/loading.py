@@ -243,6 +243,11 @@ def _check_gguf_tokenizer(gemma: Checkpoint, file: GgufFile) -> None:
     try:
         tokenizer_file(gemma.path.parent)
     except CheckpointError as error:
+        if is_gemma_4(gemma.tensors(Component.GEMMA)):
+            raise CheckpointError(
+                f"{gemma.path} is Gemma-4, whose vocabulary is not read from GGUF files, and the tokenizer cannot be "
+                f"taken from beside it: {error} Or use LTX-2.5's text encoder as a .safetensors file, which has both."
+            ) from None
         raise CheckpointError(
             f"{gemma.path} has no vocabulary of Gemma-3 in its metadata, and the tokenizer cannot be taken from beside "
             f"it: {error} Or use a GGUF as llama.cpp writes it."

@@ -10,6 +10,7 @@ from .errors import ConditioningError, LTXError
 from .lora import LoRA
 from .sampling.conditions import GivenFilm, GivenImage, GivenReference, GivenSound, GivenVoice
 from .sampling.conditions.fitting import resolve_frames
+from .sampling.conditions.generated_keyframes import resolved_keyframes
 from .sampling.geometry import LatentGeometry, check_two_stage
 from .sampling.guidance import Guidance
 from .sampling.schedule import begins_with_noise, checked_sigmas
@@ -68,6 +69,8 @@ class Request:
     made to it, and the film has that sound as it is given.  Of a `film` that part is made anew which it says, and the
     rest comes out as it is given.  `sampler` also samples a stage two that has none of its own.  `references` are what
     an IC-LoRA reads, `voice` what an ID-LoRA does.  `video_decoder` None: the convolutional one where it is loaded.
+    `generated_keyframes`: pixel frames that LTX-2.5 makes once more by themselves in stage one, which sharpens motion
+    there; each costs as much as eight frames.
 
     LTXError for what no model could make.
     """
@@ -91,6 +94,7 @@ class Request:
     references: Sequence[GivenReference] = ()
     voice: GivenVoice | None = None
     video_decoder: Literal["conv", "diffusion"] | None = None
+    generated_keyframes: Sequence[int] = ()
 
     def __post_init__(self):
         g = self.geometry
@@ -104,6 +108,7 @@ class Request:
         if self.video_decoder not in (None, "conv", "diffusion"):
             raise LTXError(f"video_decoder is {self.video_decoder!r}, expected 'conv', 'diffusion' or None.")
         resolve_frames([given.frame for given in self.images], g.frames)
+        resolved_keyframes(self.generated_keyframes, g.frames)
         if self.sound is not None:
             self.sound.check(g.frames, g.fps)
         if self.film is not None:
@@ -116,7 +121,7 @@ class Request:
         check_steps(self.steps, sigmas, "stage_one_sigmas")
         if self.film is not None:
             from_noise = sigmas is None or begins_with_noise(sigmas)
-            shown = bool(self.images or self.references)
+            shown = bool(self.images or self.references or self.generated_keyframes)
             self.film.check_beside(from_noise, images=shown, sound=self.sound is not None)
         if self.voice is not None:
             check_voice_beside(self.sound, self.film)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .audio_vae.decoder import AudioDecoder
 from .components import Components
-from .errors import CheckpointError, ConditioningError, LTXError
+from .errors import CheckpointError, ConditioningError, LTXError, VariantError
 from .execution.graphs import BlockGraphs
 from .execution.precompile import finish_video_decoder
 from .execution.tile_split import tiles_on_several_gpus
@@ -35,6 +35,7 @@ from .sampling.conditions import (
     encode_reference,
     encode_sound,
     encode_voice,
+    generated_keyframes,
 )
 from .sampling.conditions.fitting import check_image
 from .sampling.conditions.reference_film import reference_size
@@ -228,7 +229,7 @@ def generate(
     audio = _given_audio(c, r, placement, reporter)
     video = _given_video(c, r, size, placement, reporter)
     voice = _voice(c, r, placement, reporter)
-    conditions = _shown(c, r, size, r.references, loras, placement, reporter)
+    conditions = _shown(c, r, size, r.references, loras, placement, reporter, r.generated_keyframes)
     guidance = r.guidance if r.voice is None else replace(r.guidance, identity=r.voice.scale)
     stage = stage_one(
         size, r.stage_one_sigmas, guidance, conditions=conditions, video=video, audio=audio, voice=voice,
@@ -292,12 +293,12 @@ def _given_video(c: Components, r: Request, geometry: LatentGeometry, placement:
 
 def _shown(
     c: Components, r: Request, geometry: LatentGeometry, references: Sequence[GivenReference],
-    loras: Sequence[StagedLoRA], placement: dict, reporter: Reporter,
+    loras: Sequence[StagedLoRA], placement: dict, reporter: Reporter, keyframes: Sequence[int] = (),
 ) -> tuple[Condition, ...]:  # fmt: skip
-    """Images and then references at a stage's size; the order is the vendor's."""
+    """Images, keyframes to generate and then references at a stage's size; the order is the vendor's."""
     images = encode_images(c.video_encoder, r.images, geometry, c.variant.image_crf, **placement, reporter=reporter)
     factors = _reference_factors(references, loras)
-    return images + tuple(
+    return images + generated_keyframes(keyframes, geometry) + tuple(
         encode_reference(
             c.video_encoder, given, geometry, downscale_factor=factors.size, temporal_factor=factors.time,
             **placement, tiling=r.tiling, reporter=reporter,
@@ -345,6 +346,11 @@ def _connected(c: Components, features: Sequence[tuple[Tensor, Tensor]], loras: 
 def _check(components: Components, request: Request, loras: Sequence[StagedLoRA]) -> None:
     components.check()
     request.guidance.blocks(components.transformer.params.num_layers)
+    if request.generated_keyframes and not components.transformer.params.keyframe_embedding:
+        raise VariantError(
+            "The request asks for generated keyframes, which LTX-2.5 has learned and this transformer, of "
+            f"{components.variant.generation}, has not. Leave generated_keyframes out."
+        )
     factors = _reference_factors(request.references, loras)
     if request.references:
         # Twice a size that divides does as well.

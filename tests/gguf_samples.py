@@ -103,6 +103,8 @@ def gemma_name(name: str) -> str:
     if name in outside:
         return outside[name]
     _, layer, rest = name.split(".", 2)
+    if rest == "layer_scalar":
+        return f"blk.{layer}.layer_output_scale.weight"
     return f"blk.{layer}.{GEMMA_NAMES[rest.removesuffix('.weight')]}.weight"
 
 

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from ltx_duo.scripts.small_model_parts.sizes import ltx_2_5
+from ltx_duo.scripts.small_model_parts.write_split import split_files, write_split_files
+
 PACK = Path(__file__).resolve().parent.parent
 EXAMPLE = PACK / "scripts" / "generate.py"
 FILES = PACK / "demo_model" / "files"
@@ -40,6 +43,23 @@ def test_a_prompt_becomes_a_film_with_sound(tmp_path):
     assert abs(sound).max() > 0.01
     frames = [frame.convert("L").getextrema() for frame in media.read_frames(film)]
     assert all(bright - dark > 30 for dark, bright in frames)
+
+
+def test_a_distilled_model_in_parts(tmp_path):
+    from ltx_duo.scripts.demo import media
+
+    write_split_files(tmp_path, ltx_2_5(), PACK / ".local" / "tokenizer")
+    files = split_files("ltx-2.5-small").below(tmp_path)
+    model = files.transformer.rename(files.transformer.with_name("ltx-2.5-small-distilled-transformer.safetensors"))
+    own = [model, files.text_encoder, files.upsampler, "-"]
+    film = tmp_path / "film.mp4"
+    size = ["--width=128", "--height=64", "--frames=9"]
+    done = run(*own, "A fox.", film, *size, "--parts", files.video_vae, files.audio_vae)
+    assert done.returncode == 0, done.stderr
+    info = media.probe(film)
+    assert (info.width, info.height, info.frames, info.sample_rate) == (128, 64, 9, 48000)
+    lacking = run(*own, "A fox.", tmp_path / "none.mp4", *size, "--parts", files.video_vae)
+    assert lacking.returncode and "has no audio VAE decoder" in lacking.stderr
 
 
 def test_the_example_is_short():

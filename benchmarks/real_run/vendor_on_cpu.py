@@ -12,7 +12,7 @@ from torch import nn
 Set = Callable[[object, str, object], None]
 
 
-class _Float32Torch:
+class Float32Torch:
     """The torch module with float32 under the name bfloat16."""
 
     bfloat16 = torch.float32
@@ -31,7 +31,7 @@ def adapt(module: ModuleType, gemma: Path, set: Set = setattr) -> None:
     from ltx_pipelines.utils import model_ledger
 
     set(torch.cuda, "synchronize", lambda *_: None)
-    set(module, "torch", _Float32Torch())
+    set(module, "torch", Float32Torch())
     if hasattr(module, "res2s_audio_video_denoising_loop"):
         loop = functools.partial(module.res2s_audio_video_denoising_loop, model_dtype=torch.float32)
         set(module, "res2s_audio_video_denoising_loop", loop)

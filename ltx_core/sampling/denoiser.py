@@ -121,15 +121,16 @@ def _unreferenced(model: AVTransformer, state: AVState, guidance: Guidance, repo
 
 
 def _single_frames(state: AVState) -> Tensor | None:
-    """The video tokens (T,) bool that stand for one pixel frame: latent frame 0.  Only LTX-2.5 looks at them.
+    """The video tokens (T,) bool that stand for one pixel frame: latent frame 0 and keyframes that are generated.  Only
+    LTX-2.5 looks at them.
 
-    Appended images and references stay unmarked, as in the vendor's v1.2, which marks beside it only keyframes that
-    are generated.
+    Appended images and references stay unmarked, as in the vendor's v1.2.
     """
     if state.video is None:
         return None
     places = torch.arange(state.video.latent.shape[1], device=state.video.latent.device)
-    return places < state.geometry.frame_tokens
+    generated = state.video.single_frames
+    return (places < state.geometry.frame_tokens) | ((places >= generated.start) & (places < generated.stop))
 
 
 def _model_input(

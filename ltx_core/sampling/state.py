@@ -20,6 +20,7 @@ class ModalityState:
     denoise_mask: (B, T, 1) float32, 1 = generate freely, 0 = keep clean; positions: (1, axes, T, 2) float32 bounds.
     frozen: given as a whole: its mask is 0, and so is its noise level wherever the model asks for one.
     attention: how strongly appended tokens are looked at; None where all look at all.
+    single_frames: which appended tokens stand for one pixel frame each, and are made as the video is.
     """
 
     latent: Tensor
@@ -28,6 +29,7 @@ class ModalityState:
     positions: Tensor
     frozen: bool = False
     attention: AttentionWeights | None = None
+    single_frames: range = range(0)
 
     def timesteps(self, sigma: Tensor) -> Tensor:
         """(B, T) float32: each token's own noise level, its mask times `sigma` (B,)."""

@@ -115,7 +115,8 @@ class DiffusionVideoDecoder(nn.Module):
         batch, frames, height, width, _ = context.shape
         shape = (batch, PIXEL_CHANNELS, frames, height * size, width * size)
         where = context.device if generator is None else generator.device
-        noise = torch.randn(shape, generator=generator, dtype=context.dtype, device=where).to(context.device)
+        # In float32 whatever the weights have: PyTorch draws other numbers in other dtypes.
+        noise = torch.randn(shape, generator=generator, dtype=torch.float32, device=where).to(context)
         x = self.conv_in_x_t(patchify(noise, size).movedim(1, -1))
         modulation = self._modulation(context)
         for block in self.diff_blocks:

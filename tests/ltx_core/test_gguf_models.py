@@ -8,12 +8,16 @@ from safetensors.torch import save_file
 
 from ltx_duo.ltx_core.checkpoint import Checkpoint, Component
 from ltx_duo.ltx_core.errors import CheckpointError
+from ltx_duo.ltx_core.generation import Generation
 from ltx_duo.ltx_core.gguf_blocks import BLOCK_TYPES
 from ltx_duo.ltx_core.inspect import inspect_file, main
-from ltx_duo.ltx_core.loading import check_tokenizer, load_component, load_tokenizer
+from ltx_duo.ltx_core.loading import check_tokenizer, load_component, load_text_encoder, load_tokenizer
 from ltx_duo.ltx_core.text.gemma import GemmaModel
+from ltx_duo.ltx_core.text.gemma4 import Gemma4Model
+from ltx_duo.ltx_core.text.gemma4_params import Gemma4Params
 from ltx_duo.ltx_core.text.gemma_params import GemmaParams, GemmaRope
 from ltx_duo.ltx_core.usable import Use, usable
+from ltx_duo.scripts.small_model_parts.sizes import GEMMA_4_CONFIG
 from ltx_duo.tests import gguf_samples as samples
 
 KINDS = sorted(BLOCK_TYPES)
@@ -61,6 +65,37 @@ def test_gemma_as_from_a_plain_file(written):
         assert torch.equal(models[0].state_dict()[name], tensor), name
     states = [model(torch.tensor([[2, 4, 8, 6]])) for model in models]
     assert all(torch.isfinite(a).all() and torch.equal(a, b) for a, b in zip(*states, strict=True))
+
+
+def test_gemma_4_with_its_projection_as_from_a_plain_file(tmp_path, rng):
+    """As people pack LTX-2.5's text encoder, with llama.cpp's names for the language model alone."""
+    config = GEMMA_4_CONFIG["text_config"] | {"vocab_size": 40}
+    model = Gemma4Model(Gemma4Params.from_hf_config({**GEMMA_4_CONFIG, "text_config": config}), device="meta")
+    stored, plain = {"rope_freqs.weight": ("F32", torch.ones(16))}, {}
+    for name, tensor in model.state_dict().items():
+        value = torch.randn(tensor.shape, generator=rng) * 0.2 + (0 if tensor.ndim == 2 else 1)
+        kind = samples.kind_for(name, value, "Q8_0")
+        plain[f"model.{name}"] = samples.expanded(kind, value)
+        stored[samples.gemma_name(name)] = (kind, value)
+    for name, rows in (("video", 128), ("audio", 64)):
+        for part, shape in (("weight", (rows, 32 * 7)), ("bias", (rows,))):
+            key, value = f"text_embedding_projection.{name}_aggregate_embed.{part}", torch.randn(shape, generator=rng)
+            plain[key], stored[key] = samples.expanded("F32", value), ("F32", value)
+    samples.write(tmp_path / "packed.gguf", "gemma4", stored)
+    save_file(plain, tmp_path / "plain.safetensors")
+    packed, other = (Checkpoint.open(tmp_path / name) for name in ("packed.gguf", "plain.safetensors"))
+    assert packed.generation is Generation.V2_5
+    [problem] = inspect_file(packed.path)[0].problems
+    assert "is Gemma-4, whose vocabulary is not read from GGUF files" in problem
+    words = {"<pad>": 0, "<eos>": 1, "<bos>": 2, "<unk>": 3}
+    model = {"type": "WordLevel", "vocab": words, "unk_token": "<unk>"}
+    beside = {"version": "1.0", "added_tokens": [], "model": model}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(beside))
+    assert inspect_file(packed.path)[0].problems == []
+    ours, expected = (load_text_encoder(own, own, dtype=torch.float32) for own in (packed, other))
+    assert isinstance(ours.gemma, Gemma4Model)
+    ids = torch.randint(3, 40, (1, 9), generator=rng)
+    assert all(torch.equal(a, b) for a, b in zip(ours.features(ids), expected.features(ids), strict=True))
 
 
 def test_inspect_names_the_kinds(written):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ltx_duo.ltx_core import two_stage
-from ltx_duo.ltx_core.errors import LTXError
+from ltx_duo.ltx_core.errors import LTXError, VariantError
 from ltx_duo.ltx_core.loading_components import load_components
 from ltx_duo.ltx_core.request import Request, Result
 from ltx_duo.ltx_core.sampling.conditions import (
@@ -191,6 +191,13 @@ def test_what_does_not_go_together_is_refused_before_anything_runs(film, setting
     given = request(GivenFilm(pictures(), FPS, sound(), **film))
     with pytest.raises(LTXError, match=words):
         replace(given, **settings)
+
+
+def test_keyframes_are_generated_by_models_that_have_learned_it(components, stages):
+    asked = Request("a lake", LatentGeometry(128, 64, 25, FPS), generated_keyframes=[8])
+    with pytest.raises(VariantError, match=r"which LTX-2\.5 has learned and this transformer, of LTX-2\.3, has not"):
+        two_stage.generate(components, asked)
+    assert not stages
 
 
 def test_a_films_sound_needs_what_encodes_it(components, monkeypatch):

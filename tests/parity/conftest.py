@@ -38,6 +38,9 @@ def pytest_addoption(parser):
     parser.addoption(
         "--write-table", action="store_true", help="write the table of this run into tests/parity/README.md"
     )
+    parser.addoption(
+        "--vendor-source", type=Path, help="a checkout of Lightricks/LTX-2, for whole_run/check_vendor_source.py"
+    )
 
 
 def pytest_ignore_collect(collection_path, config):

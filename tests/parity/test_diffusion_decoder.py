@@ -154,6 +154,35 @@ def test_noise_matters_and_is_the_generators(rng, randomise):
     assert not torch.allclose(ours(latent, seeded()), ours(latent, torch.Generator().manual_seed(6)), atol=1e-3)
 
 
+def test_a_seed_means_one_noise_in_every_dtype(rng, randomise):
+    """On a CPU bfloat16's draws are float32's anyway, float64's are others."""
+    ours, drawn = random_decoder(rng, randomise), []
+    ours.conv_in_x_t.register_forward_pre_hook(lambda _, inputs: drawn.append(inputs[0]))
+    latent = torch.randn(1, 8, 2, 3, 3, generator=rng)
+    dtypes = (torch.float32, torch.bfloat16, torch.float64)
+    for dtype in dtypes:
+        ours.to(dtype)(latent.to(dtype), seeded())
+    assert [noise.dtype for noise in drawn] == list(dtypes)
+    assert all(torch.equal(noise, drawn[0].to(noise.dtype)) for noise in drawn)
+
+
+def test_bfloat16(rng, randomise, parity, monkeypatch):
+    """Diffusers draws noise in the latent's dtype, which makes another one: here it takes float32's."""
+    from diffusers.models.autoencoders import ltx2_diffusion_decoder as module
+
+    def drawn(shape, generator, device, dtype):
+        return torch.randn(shape, generator=generator).to(device, dtype)
+
+    monkeypatch.setattr(module, "randn_tensor", drawn)
+    ours, theirs = pair(rng, randomise, PARAMS)
+    latent = torch.randn(1, 8, 5, 4, 4, generator=rng)
+    exact = ours(latent, seeded())
+    halved = (ours.bfloat16()(latent.bfloat16(), seeded()), their_pixels(theirs.bfloat16(), latent.bfloat16()))
+    own, other = ((found.float() - exact).norm() / exact.norm() for found in halved)
+    assert 0 < own < 0.05
+    parity.add("diffusion decoder in bfloat16, pixels, error / diffusers' error", DIFFUSERS, float(own / other), 1.5)
+
+
 # What is cut, and the tiles of diffusers that this makes: in cells of 2 frames and 8 x 8 pixels.
 TILES = {
     "frames": (Tiling(768, 64, 16, 8), (5, 2, 2)),

@@ -5,6 +5,7 @@ from .film import GivenFilm
 from .film_encoding import encode_film, encode_film_sound
 from .first_frame import FirstFrame
 from .fitting import Fit
+from .generated_keyframes import GeneratedKeyframes, generated_keyframes
 from .images import GivenImage, encode_images, shown_at
 from .kept import Kept
 from .keyframe import Keyframe
@@ -17,6 +18,7 @@ __all__ = [
     "Condition",
     "FirstFrame",
     "Fit",
+    "GeneratedKeyframes",
     "GivenFilm",
     "GivenImage",
     "GivenReference",
@@ -32,5 +34,6 @@ __all__ = [
     "encode_reference",
     "encode_sound",
     "encode_voice",
+    "generated_keyframes",
     "shown_at",
 ]

@@ -167,8 +167,8 @@ class GivenFilm:
     def check_beside(self, from_noise: bool, *, images: bool, sound: bool) -> None:
         """ConditioningError for what does not go together with it in one film.
 
-        from_noise: whether the first sigma of stage one is 1; images (or references), sound: whether such are given
-        too.
+        from_noise: whether the first sigma of stage one is 1; images (or references, or keyframes that are generated),
+        sound: whether such are given too.
         """
         if not from_noise and (self.before or self.after):
             raise ConditioningError(

@@ -250,6 +250,18 @@ def test_which_samplers_a_seed_changes(name, toy_model):
     assert torch.equal(ends[0], ends[2]) == torch.equal(ends[0], ends[3]) == (name != "euler_ancestral")
 
 
+@pytest.mark.parametrize("name", ["euler", "euler_ancestral"])
+def test_what_is_kept_carries_no_noise_between_the_steps(name, toy_model, rng):
+    seen = []
+    model = toy_model(lambda tokens, _t, _p: seen.append(tokens) or torch.tanh(tokens))
+    state = start_stage(FINAL, seeded(), dtype=torch.float32, images=images(FINAL, rng, torch.float32))
+    run_sampler(named_sampler(name, 3), model, state, ltx2_sigmas(4), OFF, CONTEXTS)
+    kept = state.video.denoise_mask[0, :, 0] == 0
+    of_video = [tokens for tokens in seen if tokens.shape[1] == len(kept)]
+    assert len(of_video) == 4 and kept.any()
+    assert all(torch.equal(tokens[0, kept], state.video.clean[0, kept]) for tokens in of_video)
+
+
 def test_a_sampler_of_another_name_is_refused():
     with pytest.raises(LTXError, match="'heun'; expected one of euler, res_2s"):
         named_sampler("heun", 0)

@@ -20,46 +20,12 @@ from ltx_duo.ltx_core.quantization import quantization
 from ltx_duo.ltx_core.variants import Kind
 from ltx_duo.nodes.comfyui import compat, components, files, lora, packed, report
 from ltx_duo.scripts.small_model_parts.sizes import GEMMA_CONFIG
+from ltx_duo.tests.nodes.trees.quantised_forms import FORMS, FP8, Form, Tensors, json_tensor, needs_layers
 from ltx_duo.tests.nodes.trees.wide_model import PREFIX, WideModel, draw_velocities
 
-READS = "nvfp4" in compat.quantised_formats()
-needs_layers = pytest.mark.skipif(not READS, reason="this ComfyUI has no such layers: refusals are tested")
-Tensors = dict[str, Tensor]
 HEADS = 20
 GATE = "transformer_blocks.0.attn1.to_gate_logits"  # 20 rows: no whole tile in any format
 LAYER = "transformer_blocks.0.ff.net.2"
-
-
-@dataclass(frozen=True)
-class Form:
-    """How layers are stored: ComfyUI's name of the format, what its quantisation is told, and the layer's mark."""
-
-    format: str
-    bits: float  # a weight, with its scales
-    how: dict
-    mark: dict
-
-    def store(self, name: str, weight: Tensor) -> tuple[Tensors, Tensor]:
-        """The tensors of a layer, and the float32 weight that they stand for."""
-        layout = comfy.ops.QUANT_ALGOS[self.format]["comfy_tensor_layout"]
-        stored = comfy.ops.QuantizedTensor.from_float(weight.float(), layout, **self.how)
-        tensors = {key: tensor.contiguous() for key, tensor in stored.state_dict(f"{name}.weight").items()}
-        # As files have them: safetensors knows e8m0 only since late.
-        tensors = {k: t.view(torch.uint8) if t.dtype == torch.float8_e8m0fnu else t for k, t in tensors.items()}
-        return tensors, stored.dequantize().contiguous()
-
-
-FORMS = {
-    "nvfp4": Form("nvfp4", 4.5, {}, {}),
-    "mxfp8": Form("mxfp8", 8.25, {}, {}),
-    "int8": Form("int8_tensorwise", 8, {}, {}),
-    "int8 rows": Form("int8_tensorwise", 8, {"per_channel": True}, {}),
-    "int8 convrot": Form(
-        "int8_tensorwise", 8, {"per_channel": True, "convrot": True, "convrot_groupsize": 16},
-        {"convrot": True, "convrot_groupsize": 16},
-    ),
-}  # fmt: skip
-FP8 = Form("float8_e4m3fn", 8, {"scale": "recalculate"}, {})
 
 
 @pytest.fixture(scope="module")
@@ -110,10 +76,6 @@ def written(wide, tmp_path, monkeypatch) -> Callable[..., Case]:
         return Case("packed.safetensors", plain, in_form)
 
     return write
-
-
-def json_tensor(value: object) -> Tensor:
-    return torch.tensor(list(json.dumps(value).encode()), dtype=torch.uint8)
 
 
 def transformer(component):
@@ -359,7 +321,7 @@ def test_this_comfyui_runs_nvfp4_or_says_which_does(nvfp4_file, nodes):
     name = nvfp4_file({})
     assert quantization(files.open_checkpoint(name, ()))[LAYER].packed
     message = nodes["LTXDuoModelLoader"].validate_inputs(checkpoint=name)
-    if READS:
+    if "nvfp4" in compat.quantised_formats():
         assert message is True
     else:
         assert "needs ComfyUI 0.30 or newer" in message and "nvfp4" in message

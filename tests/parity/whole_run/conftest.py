@@ -87,10 +87,10 @@ def in_float32(path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def scenes(run_seed, tmp_path_factory) -> dict[str, Scene]:
-    """Text-to-video; an image that frame 0 keeps; a softer image with another one appended at a later frame; the same
-    to a sound that begins before the film and ends after it; films of which a window is made anew, in picture, sound or
-    both, that begins where a latent frame ends; references of other sizes and lengths than the film, looked at fully,
-    less, or less in places, beside images."""
+    """Text-to-video; an image that frame 0 keeps; a softer image with another one appended at a later frame, also with
+    keyframes that are generated; the same to a sound that begins before the film and ends after it; films of which a
+    window is made anew, in picture, sound or both, that begins where a latent frame ends; references of other sizes and
+    lengths than the film, looked at fully, less, or less in places, beside images."""
     generator = torch.Generator().manual_seed(run_seed)
     folder = tmp_path_factory.mktemp("pictures")
 
@@ -130,6 +130,7 @@ def scenes(run_seed, tmp_path_factory) -> dict[str, Scene]:
         "text": Scene(*prompts, seed=run_seed),
         "image": Scene(*prompts, seed=run_seed, images=(picture(0, 1.0, 80, 150),)),
         "image and keyframe": Scene(*prompts, seed=run_seed, frames=17, images=keyframes),
+        "image and generated keyframes": Scene(*prompts, seed=run_seed, frames=17, images=keyframes, generated=(5, 16)),
         "sound": Scene(*prompts, seed=run_seed, sound=recording(16000, 0.7, 0.0)),
         "sound, image and keyframe": Scene(
             *prompts, seed=run_seed, frames=17, images=keyframes, sound=recording(22050, 1.4, 0.35)

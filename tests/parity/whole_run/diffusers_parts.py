@@ -1,7 +1,8 @@
 """Diffusers' components of LTX-2.5 with the weights of our files, read past our loader."""
 
+import copy
 import json
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import transformers
@@ -38,55 +39,51 @@ class DiffusersParts:
     audio_vae: nn.Module
     vocoder: nn.Module
     upsampler: nn.Module
-    duration_head: nn.Module
-    diffusion_decoder: nn.Module
+    duration_head: nn.Module | None = None
+    diffusion_decoder: nn.Module | None = None
 
 
 def read(files: SplitFiles, tokenizer: Path) -> DiffusersParts:
     """All of them, in float32."""
     model, text, sound = (load_file(path) for path in (files.transformer, files.text_encoder, files.audio_vae))
-    parts = DiffusersParts(
+    return DiffusersParts(
         text_encoder=_text_encoder(text),
         tokenizer=transformers.AutoTokenizer.from_pretrained(tokenizer, model_max_length=1024),
         connectors=_connectors(model, text),
-        transformer=_transformer(_below(model, "model.diffusion_model.")),
+        transformer=transformer(below(model, "model.diffusion_model."), ltx_2_5().config),
         vae=_video_vae(load_file(files.video_vae)),
-        audio_vae=_audio_vae(sound),
-        vocoder=_vocoder(_below(sound, "vocoder.")),
-        upsampler=_upsampler(load_file(files.upsampler)),
-        duration_head=_duration_head(_below(load_file(files.duration_head), "duration_head.")),
+        audio_vae=audio_vae(sound),
+        vocoder=_vocoder(below(sound, "vocoder.")),
+        upsampler=upsampler(load_file(files.upsampler), ltx_2_5().upsampler),
+        duration_head=_duration_head(below(load_file(files.duration_head), "duration_head.")),
         diffusion_decoder=_diffusion_decoder(files.diffusion_vae),
     )
-    for field in fields(parts):
-        if isinstance(module := getattr(parts, field.name), nn.Module):
-            module.eval().requires_grad_(False)
-    return parts
 
 
 def with_lora(transformer: nn.Module, lora: Path) -> nn.Module:
     """A copy with every pair of factors added to its layer at strength 1."""
-    factors = _below(load_file(lora), "diffusion_model.")
+    factors = below(load_file(lora), "diffusion_model.")
     state = dict(transformer.state_dict())
     for name, down in factors.items():
         if name.endswith(".lora_A.weight"):
             layer = name.removesuffix(".lora_A.weight")
             own = test_transformer_diffusers.diffusers_name(f"{layer}.weight")
             state[own] = state[own] + factors[f"{layer}.lora_B.weight"].float() @ down.float()
-    return _filled(_new_transformer(), state)
+    return filled(copy.deepcopy(transformer), state)
 
 
-def _below(state: State, prefix: str) -> State:
+def below(state: State, prefix: str) -> State:
     return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
 
 
-def _filled(module: nn.Module, state: State) -> nn.Module:
+def filled(module: nn.Module, state: State) -> nn.Module:
     module.load_state_dict({name: tensor.float() for name, tensor in state.items()}, strict=True)
     return module.eval().requires_grad_(False)
 
 
 def _text_encoder(state: State) -> nn.Module:
     model = transformers.Gemma4UnifiedTextModel(transformers.Gemma4UnifiedTextConfig(**TEXT))
-    return _filled(model, _below(state, "model."))
+    return filled(model, below(state, "model."))
 
 
 def _connectors(model: State, text: State) -> nn.Module:
@@ -113,20 +110,18 @@ def _connectors(model: State, text: State) -> nn.Module:
     state = {
         test_text.diffusers_name(f"{modality}_connector.{name}"): tensor
         for modality in ("video", "audio")
-        for name, tensor in _below(model, f"model.diffusion_model.{modality}_embeddings_connector.").items()
+        for name, tensor in below(model, f"model.diffusion_model.{modality}_embeddings_connector.").items()
     }
-    projection = _below(text, "text_embedding_projection.").items()
-    return _filled(theirs, state | {name.replace("aggregate_embed", "text_proj_in"): t for name, t in projection})
+    projection = below(text, "text_embedding_projection.").items()
+    return filled(theirs, state | {name.replace("aggregate_embed", "text_proj_in"): t for name, t in projection})
 
 
-def _new_transformer() -> nn.Module:
-    return test_transformer_diffusers.diffusers_model(TransformerParams.from_config(ltx_2_5().config))
-
-
-def _transformer(state: State) -> nn.Module:
+def transformer(state: State, config: dict) -> nn.Module:
+    """Of the tensors of a checkpoint's transformer and connectors, and its config."""
     own = {name: tensor for name, tensor in state.items() if "embeddings_connector." not in name}
     names = test_transformer_diffusers.diffusers_name
-    return _filled(_new_transformer(), {names(name): tensor for name, tensor in own.items()})
+    theirs = test_transformer_diffusers.diffusers_model(TransformerParams.from_config(config))
+    return filled(theirs, {names(name): tensor for name, tensor in own.items()})
 
 
 def _video_vae(state: State) -> nn.Module:
@@ -150,34 +145,38 @@ def _video_vae(state: State) -> nn.Module:
         spatial_compression_ratio=32,
         temporal_compression_ratio=8,
     )
+    return with_vae_weights(theirs, state)
+
+
+def with_vae_weights(theirs: nn.Module, state: State) -> nn.Module:
+    """A video VAE of four levels, with the tensors of ours."""
     statistics = {"mean-of-means": "latents_mean", "std-of-means": "latents_std"}
     named = {
         statistics.get(name.rpartition(".")[2]) or test_video_vae.diffusers_name(name, 4): tensor
         for name, tensor in state.items()
     }
-    return _filled(theirs, named)
+    return filled(theirs, named)
 
 
-def _audio_vae(state: State) -> nn.Module:
+def audio_vae(state: State) -> nn.Module:
     from diffusers import AutoencoderKLLTX2Audio
 
     theirs = AutoencoderKLLTX2Audio(ch_mult=(1, 1, 1), num_res_blocks=1)
     statistics = {"mean-of-means": "latents_mean", "std-of-means": "latents_std"}
-    own = _below(state, "audio_vae.").items()
-    return _filled(theirs, {statistics.get(name.rpartition(".")[2], name): tensor for name, tensor in own})
+    own = below(state, "audio_vae.").items()
+    return filled(theirs, {statistics.get(name.rpartition(".")[2], name): tensor for name, tensor in own})
 
 
 def _vocoder(state: State) -> nn.Module:
     from diffusers.pipelines.ltx2.vocoder import LTX2VocoderWithBWE
 
     theirs = LTX2VocoderWithBWE(hidden_channels=128, bwe_hidden_channels=64)
-    return _filled(theirs, {test_vocoder.to_diffusers(name): tensor for name, tensor in state.items()})
+    return filled(theirs, {test_vocoder.to_diffusers(name): tensor for name, tensor in state.items()})
 
 
-def _upsampler(state: State) -> nn.Module:
+def upsampler(state: State, config: dict) -> nn.Module:
     from diffusers.pipelines.ltx2.latent_upsampler import LTX2LatentUpsamplerModel
 
-    config = ltx_2_5().upsampler
     theirs = LTX2LatentUpsamplerModel(
         in_channels=config["in_channels"],
         mid_channels=config["mid_channels"],
@@ -185,9 +184,9 @@ def _upsampler(state: State) -> nn.Module:
         spatial_upsample=True,
         temporal_upsample=False,
         rational_spatial_scale=config["spatial_scale"],
-        use_rational_resampler=False,
+        use_rational_resampler=config["rational_resampler"],
     )
-    return _filled(theirs, state)
+    return filled(theirs, state)
 
 
 def _duration_head(state: State) -> nn.Module:
@@ -202,13 +201,13 @@ def _duration_head(state: State) -> nn.Module:
         num_pooler_heads=sizes["heads"],
         mlp_hidden_dim=sizes["hidden_width"],
     )
-    return _filled(theirs, test_duration_head.diffusers_state(state))
+    return filled(theirs, test_duration_head.diffusers_state(state))
 
 
 def _diffusion_decoder(file: Path) -> nn.Module:
     with safe_open(file, "pt") as opened:
         params = DiffusionDecoderParams.from_config(json.loads(opened.metadata()["config"]))
     state = load_file(file)
-    own = _below(state, "vae.decoder.") | {n: t for n, t in _below(state, "vae.").items() if "statistics" in n}
+    own = below(state, "vae.decoder.") | {n: t for n, t in below(state, "vae.").items() if "statistics" in n}
     theirs = test_diffusion_decoder.diffusers_decoder(params)
-    return _filled(theirs, test_diffusion_decoder.diffusers_state(own))
+    return filled(theirs, test_diffusion_decoder.diffusers_state(own))

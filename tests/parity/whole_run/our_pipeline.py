@@ -1,8 +1,9 @@
 """Runs our pipelines from the same files, and keeps what the vendor's run keeps."""
 
 import wave
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -105,9 +106,9 @@ def run(
     return trace
 
 
-def run_sound_only(model: SmallModel, scene: Scene) -> Trace:
+def run_sound_only(model: SmallModel, scene: Scene, parts: Sequence[Path] = ()) -> Trace:
     """A float32 run on the CPU of the scene's prompts, with its sound's guidance, from what is loaded for a sound."""
-    components = load_sound_components(model.checkpoint, model.gemma, dtype=torch.float32, device="cpu")
+    components = load_sound_components(model.checkpoint, model.gemma, parts, dtype=torch.float32, device="cpu")
     request = sound_only.SoundRequest(
         scene.prompt,
         scene.frames / scene.fps,
@@ -169,6 +170,7 @@ def _request(scene: Scene, pipeline: Pipeline, stage_one_sound: bool) -> two_sta
         sound=None if scene.sound is None else _sound(scene.sound),
         references=tuple(_reference(guide, scene) for guide in scene.guides),
         stage_one_sound=stage_one_sound,
+        generated_keyframes=scene.generated,
         **dev_request(scene),
     )
     if pipeline == "one stage":

@@ -86,7 +86,7 @@ class Scales:
 class Scene:
     """A prompt, a seed and a size (the final one) with the settings of stage one.
 
-    attention_mask: (F, H, W) of stage one's size, for all guides.
+    attention_mask: (F, H, W) of stage one's size, for all guides.  generated: frames of keyframes that are generated.
     """
 
     prompt: str
@@ -103,6 +103,7 @@ class Scene:
     guides: tuple[Guide, ...] = ()
     attention_strength: float = 1.0
     attention_mask: Tensor | None = None
+    generated: tuple[int, ...] = ()
     video: Scales = field(default_factory=Scales)
     audio: Scales = field(default_factory=lambda: Scales(cfg=7.0))
     stg_blocks: tuple[int, ...] = (1,)

@@ -62,6 +62,7 @@ def our_trace(components, files: SplitFiles, scene: Scene, kind: Kind, **choices
         LatentGeometry(scene.width, scene.height, scene.frames, scene.fps),
         seed=scene.seed,
         images=tuple(our_pipeline.given_image(picture) for picture in scene.images),
+        generated_keyframes=scene.generated,
         **asked,
         **choices,
     )
@@ -91,7 +92,13 @@ def check(what: str, ours: Trace, reference: Trace, parity) -> None:
 
 @pytest.mark.parametrize(
     ("name", "decoder"),
-    [("text", None), ("image", None), ("image and keyframe", None), ("image and keyframe", "diffusion")],
+    [
+        ("text", None),
+        ("image", None),
+        ("image and keyframe", None),
+        ("image and keyframe", "diffusion"),
+        ("image and generated keyframes", None),
+    ],
 )
 def test_distilled(name, decoder, parts, files, components, scenes, parity):
     scene = scene_of(scenes, name)

@@ -50,7 +50,7 @@ def run_two_stage(model: SmallModel, scene: Scene, *, newest: bool) -> Trace:
         pipeline = module.TI2VidTwoStagesPipeline(
             str(model.checkpoint), [lora(1.0)], str(model.upsampler), str(model.gemma), (), device=torch.device("cpu")
         )
-        return pipeline(**_request(scene), **_dev_request(scene))
+        return pipeline(**request(scene), **dev_request(scene))
 
     return _run(module, model, make, newest)
 
@@ -64,7 +64,7 @@ def run_hq(model: SmallModel, scene: Scene, *, newest: bool) -> Trace:
             str(model.checkpoint), [lora(1.0)], *HQ_LORA_STRENGTHS, str(model.upsampler), str(model.gemma), (),
             device=torch.device("cpu"),
         )  # fmt: skip
-        return pipeline(**_request(scene), **_dev_request(scene))
+        return pipeline(**request(scene), **dev_request(scene))
 
     return _run(module, model, make, newest)
 
@@ -77,7 +77,7 @@ def run_keyframes(model: SmallModel, scene: Scene, *, newest: bool) -> Trace:
         pipeline = module.KeyframeInterpolationPipeline(
             str(model.checkpoint), [lora(1.0)], str(model.upsampler), str(model.gemma), [], device=torch.device("cpu")
         )
-        return pipeline(**_request(scene), **_dev_request(scene))
+        return pipeline(**request(scene), **dev_request(scene))
 
     # KeyframeInterpolationPipeline decodes stage two's sound in every version.
     return _run(module, model, make, newest, stage_one_sound=False)
@@ -91,7 +91,7 @@ def run_one_stage(model: SmallModel, scene: Scene, *, newest: bool) -> Trace:
         pipeline = module.TI2VidOneStagePipeline(
             str(model.checkpoint), str(model.gemma), [], device=torch.device("cpu")
         )
-        return pipeline(**_request(scene), **_dev_request(scene))
+        return pipeline(**request(scene), **dev_request(scene))
 
     return _run(module, model, make, newest)
 
@@ -129,7 +129,7 @@ def run_distilled(model: SmallModel, scene: Scene, *, newest: bool) -> Trace:
         pipeline = module.DistilledPipeline(
             str(model.checkpoint), str(model.gemma), str(model.upsampler), (), device=torch.device("cpu")
         )
-        return pipeline(**_request(scene))
+        return pipeline(**request(scene))
 
     # DistilledPipeline decodes stage two's sound in every version.
     return _run(module, model, make, newest, stage_one_sound=False)
@@ -143,10 +143,10 @@ def run_sound_given(model: SmallModel, scene: Scene, *, newest: bool) -> Trace:
         pipeline = module.A2VidPipelineTwoStage(
             str(model.checkpoint), [lora(1.0)], str(model.upsampler), str(model.gemma), (), device=torch.device("cpu")
         )
-        request = _dev_request(scene)
-        request.pop("audio_guider_params")
+        guided = dev_request(scene)
+        guided.pop("audio_guider_params")
         return pipeline(
-            **_request(scene), **request, audio_path=str(scene.sound.path), audio_start_time=scene.sound.start,
+            **request(scene), **guided, audio_path=str(scene.sound.path), audio_start_time=scene.sound.start,
             audio_max_duration=scene.frames / scene.fps,
         )  # fmt: skip
 
@@ -170,7 +170,7 @@ def run_ic_lora(model: SmallModel, scene: Scene, *, newest: bool) -> Trace:
             str(model.checkpoint), str(model.upsampler), str(model.gemma), [lora], device=torch.device("cpu")
         )
         return pipeline(
-            **_request(scene), video_conditioning=[(str(i), guide.strength) for i, guide in enumerate(scene.guides)],
+            **request(scene), video_conditioning=[(str(i), guide.strength) for i, guide in enumerate(scene.guides)],
             conditioning_attention_strength=scene.attention_strength,
             conditioning_attention_mask=None if mask is None else mask[None, None],
         )  # fmt: skip
@@ -197,7 +197,7 @@ def run_retake(model: SmallModel, scene: Scene, *, newest: bool, distilled: bool
     def make(_lora):
         pipeline = module.RetakePipeline(str(model.checkpoint), str(model.gemma), (), device=torch.device("cpu"))
         return pipeline(
-            "no file", scene.prompt, *film.window, scene.seed, **({} if distilled else _dev_request(scene)),
+            "no file", scene.prompt, *film.window, scene.seed, **({} if distilled else dev_request(scene)),
             regenerate_video=film.new_picture, regenerate_audio=film.new_sound, distilled=distilled,
         )  # fmt: skip
 
@@ -237,7 +237,7 @@ def newest_cross_timestep(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Preprocessor, "prepare", prepare_newest)
 
 
-def _request(scene: Scene) -> dict:
+def request(scene: Scene) -> dict:
     from ltx_pipelines.utils.args import ImageConditioningInput
 
     return {
@@ -252,7 +252,7 @@ def _request(scene: Scene) -> dict:
     }
 
 
-def _dev_request(scene: Scene) -> dict:
+def dev_request(scene: Scene) -> dict:
     from ltx_core.components.guiders import MultiModalGuiderParams
 
     guiders = {
