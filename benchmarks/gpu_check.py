@@ -5,8 +5,8 @@
 Ends with an error if a test fails or is skipped, or if a figure is more than 5 % slower than the record of the same
 kind of card; then the record stays as it was (`--accept` writes it all the same, for a slowdown that is meant).  Takes
 about eight minutes on an H100.  `--processes 4` lets four processes run the tests, with pytest-xdist.  Where there are
-two GPUs, the tests run on the second one while the first one runs the cases.  Needs the pack's test packages and
-ltx-core 1.0 (scripts/setup.sh test), no server and no browser.
+two GPUs, the tests run on the second one while the first one runs the cases; a third one takes the whole denoise.
+Needs the pack's test packages and ltx-core 1.0 (scripts/setup.sh test), no server and no browser.
 """
 
 import argparse
@@ -22,9 +22,12 @@ from pathlib import Path
 
 import gpu_record
 import torch
+from gpu import DECODE, DENOISE, GIVEN
 from gpu_record import PACK
+from workload import CASES
 
 ROUNDS = "3"
+ALL_BUT_DENOISE = [*CASES, *GIVEN, DECODE]
 
 
 def main() -> int:
@@ -38,11 +41,15 @@ def main() -> int:
         parser.error("there is no GPU here")
     files, card = gpu_record.digests(), torch.cuda.get_device_name()
     gpus = visible_gpus()
-    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(1) as beside:
-        tests = beside.submit(run_tests, Path(folder) / "tests.xml", arguments.processes, gpus[-1])
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(2) as beside:
+        tests = beside.submit(run_tests, Path(folder) / "tests.xml", arguments.processes, gpus[1:2] or gpus)
         if len(gpus) == 1:
             wait([tests])
-        milliseconds = run_cases(Path(folder) / "cases.json", gpus[0])
+        if len(gpus) > 2:
+            whole = beside.submit(run_cases, Path(folder) / "denoise.json", gpus[2], [DENOISE])
+            milliseconds = run_cases(Path(folder) / "cases.json", gpus[0], ALL_BUT_DENOISE) | whole.result()
+        else:
+            milliseconds = run_cases(Path(folder) / "cases.json", gpus[0], [*ALL_BUT_DENOISE, DENOISE])
         passed, failed = tests.result()
     worse = gpu_record.slower(gpu_record.read(), card, milliseconds)
     print(
@@ -62,17 +69,17 @@ def main() -> int:
 
 
 def visible_gpus() -> list[str]:
-    """Two of the GPUs that there are, or the only one, as CUDA_VISIBLE_DEVICES names them."""
+    """The GPUs that there are, as CUDA_VISIBLE_DEVICES names them."""
     count = torch.cuda.device_count()
-    return os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(count)))).split(",")[: min(2, count)]
+    return os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(count)))).split(",")[:count]
 
 
-def run_tests(report: Path, processes: int, gpu: str) -> tuple[list[str], list[str]]:
+def run_tests(report: Path, processes: int, gpus: list[str]) -> tuple[list[str], list[str]]:
     """Names of the GPU tests that passed, and of those that did not; a test that is skipped has not passed."""
     command = [sys.executable, "-m", "pytest", "-m", "gpu", "-q", f"--junitxml={report}", "-o", "junit_family=xunit1"]
     if processes > 1:
         command += ["-n", str(processes), "--dist", "loadfile"]
-    subprocess.run(command, cwd=PACK, check=False, env=os.environ | {"CUDA_VISIBLE_DEVICES": gpu})
+    subprocess.run(command, cwd=PACK, check=False, env=os.environ | {"CUDA_VISIBLE_DEVICES": ",".join(gpus)})
     passed, failed = [], []
     if not report.is_file():
         return [], ["pytest did not run"]
@@ -82,9 +89,10 @@ def run_tests(report: Path, processes: int, gpu: str) -> tuple[list[str], list[s
     return sorted(passed), sorted(failed)
 
 
-def run_cases(report: Path, gpu: str) -> dict[str, float]:
-    """Milliseconds of every case of gpu.py, ours alone, in a process of its own."""
+def run_cases(report: Path, gpu: str, cases: list[str]) -> dict[str, float]:
+    """Milliseconds of these cases of gpu.py, ours alone, in a process of its own."""
     command = [sys.executable, str(PACK / "benchmarks" / "gpu.py"), "--rounds", ROUNDS, "--out", str(report)]
+    command += [part for case in cases for part in ("--case", case)]
     subprocess.run(command, cwd=PACK, check=True, env=os.environ | {"CUDA_VISIBLE_DEVICES": gpu})
     return gpu_record.figures(json.loads(report.read_text()))
 

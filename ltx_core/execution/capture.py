@@ -26,12 +26,20 @@ ROOM = 2 * 2**30
 
 
 class CudaRecorder:
-    """What recording takes of a GPU."""
+    """What recording takes of a GPU.
+
+    beside: whether other threads work on GPUs meanwhile.  `cudaMallocAsync` takes what they allocate for the
+    recording's, and says so with every tensor: there nothing is recorded.
+    """
+
+    def __init__(self, beside: bool = False):
+        self._beside = beside
 
     def suits(self, x: Tensor) -> bool:
         """Whether work on x may be recorded: gradients, casts and recordings of others would not follow."""
         return (
             x.is_cuda
+            and not (self._beside and torch.cuda.get_allocator_backend() != "native")
             and not torch.is_grad_enabled()
             and not torch.is_autocast_enabled()
             and can_fuse(x)
@@ -86,9 +94,10 @@ def _recorded(function: Callable[[], None], device: torch.device, pool: tuple[in
         try:
             function()
         except BaseException as error:
+            _let_go(error)
             with suppress(RuntimeError):
-                _let_go(error)
                 torch.cuda.current_stream(device).wait_stream(audio_stream(device))
+            with suppress(RuntimeError):
                 graph.capture_end()
             raise
         graph.capture_end()

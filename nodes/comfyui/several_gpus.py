@@ -10,6 +10,7 @@ import comfy.model_management as mm
 import torch
 
 from ...ltx_core.errors import LTXError
+from ...ltx_core.execution.capture import CudaRecorder
 from ...ltx_core.execution.graphs import BlockGraphs
 from ...ltx_core.execution.precompile import finish_transformer
 from ...ltx_core.execution.several_gpus import PiecewiseTeam, on_several_gpus
@@ -74,7 +75,8 @@ def fitted(
     with ExitStack() as held:
 
         def recorded(follower: Reporter) -> BlockGraphs:
-            return BlockGraphs(follower, holder=held.enter_context(HeldWeights()))
+            own = held.enter_context(HeldWeights())
+            return BlockGraphs(follower, holder=own, recorder=CudaRecorder(beside=True))
 
         divided = held.enter_context(on_several_gpus(parts[0], parts[1:], reporter, runner=recorded, devices=devices))
         try:

@@ -7,8 +7,10 @@ from functools import partial
 import torch
 
 from ...ltx_core.execution import memory_estimates
+from ...ltx_core.execution.capture import CudaRecorder
 from ...ltx_core.execution.graphs import BlockGraphs
 from ...ltx_core.execution.precompile import finish_transformer
+from ...ltx_core.execution.several_gpus import PiecewiseTeam
 from ...ltx_core.execution.splitting import Pieces, PiecewiseModel
 from ...ltx_core.lora import LoRA, ReferenceFactors, Strengths
 from ...ltx_core.progress import Reporter
@@ -308,7 +310,8 @@ def sampled(
     explained = not_finite.explained(partial(broken_weights, component), component.in_fp8, loras)
     with HeldWeights() as holder, report.sampling(stage.sigmas, evaluated, device), explained:
         finish_transformer(transformer, dtype, device)
-        graphs = BlockGraphs(reporter, holder=holder)
+        recorder = CudaRecorder(beside=isinstance(transformer, PiecewiseTeam))
+        graphs = BlockGraphs(reporter, holder=holder, recorder=recorder)
         made = sample_stage(
             transformer, stage, contexts, generator, dtype=dtype, device=device, reporter=reporter, run_blocks=graphs
         )

@@ -64,6 +64,7 @@ class Logged(CudaRecorder if DEVICE == "cuda" else Again):
     """Lists what was recorded and replayed, and whether side by side."""
 
     def __init__(self):
+        super().__init__()
         self.log, self.opened = [], 0
 
     def side_by_side(self, device, inner):
