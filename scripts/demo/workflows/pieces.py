@@ -39,8 +39,8 @@ def prompt(text: str, height: int = PROMPT, **values) -> Node:
     return Node("prompt", "LTXDuoTextEncode", "inputs", {"prompt": text, **values}, links, height)
 
 
-def load_image(name: str = "image") -> Node:
-    return Node(name, "LoadImage", "inputs", {"image": "example.png"}, height=PICTURE)
+def load_image(name: str = "image", height: int = PICTURE) -> Node:
+    return Node(name, "LoadImage", "inputs", {"image": "example.png"}, height=height)
 
 
 def condition(name: str, image: str, frame: int, after: str | None = None, **values) -> Node:
