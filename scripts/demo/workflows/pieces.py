@@ -9,8 +9,8 @@ PREVIEW = "latents/preview"
 
 # Widths of the columns.
 NOTES_WIDE, WIDE, PROMPT_WIDE, GIVEN_WIDE, STAGE_WIDE, STEP_WIDE, RESULT_WIDE = 330, 330, 350, 300, 320, 310, 370
-# Heights of what is as tall as one wants: texts and pictures.
-PROMPT, SHORT_PROMPT, PICTURE, CLIP, PLAYER, FILM = 420, 230, 350, 340, 210, 440
+# Heights of what is as tall as one wants: texts and pictures.  FILM has room for a square one.
+PROMPT, SHORT_PROMPT, PICTURE, CLIP, PLAYER, FILM = 420, 230, 350, 340, 210, 470
 HOW, FILES, CARDS, STILL = 280, 365, 370, 200
 
 
