@@ -20,6 +20,7 @@ PIECES = {
     "audio-vae": "audio_vae",
     "vocoder": "vocoder",
     "upsampler": "upsampler",
+    "preview": "preview",
     "transformer": "transformer",
     "final-size": "final_size",
     "published": "published",

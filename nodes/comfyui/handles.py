@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ...ltx_core import two_stage
 from ...ltx_core.checkpoint import Checkpoint
-from ...ltx_core.generation import Generation
+from ...ltx_core.generation import Generation, stated_version
 from ...ltx_core.loading import gemma_params, load_tokenizer, lora_shapes
 from ...ltx_core.lora import (
     LoRA,
@@ -98,6 +98,7 @@ class SampledModel(Handle):
     transformer_params: TransformerParams
     generation: Generation | None
     note_on_sound: str | None = None  # what there is to say of `sound`
+    latents_of: str | None = None  # the version that the file states, by which a decoder for previews is found
 
     def active_loras(self, number: int) -> list[tuple[LoRA, Strengths]]:
         """The LoRAs that act in stage 1 or 2, with their strengths there."""
@@ -231,6 +232,10 @@ class ModelHandle(SampledModel):
     @property
     def generation(self) -> Generation | None:
         return self.checkpoint.generation
+
+    @property
+    def latents_of(self) -> str | None:
+        return stated_version(self.checkpoint.metadata)
 
     @property
     def variant(self) -> ModelVariant:

@@ -107,7 +107,7 @@ class StageRun:
         hearing = {HEARING: 0.5} if self.gives_sound else {}
         listening = {} if self.voice is None else {LISTENING: 0.5}
         before = watching | referring | hearing | listening
-        self.progress = NodeProgress({ENCODING: 1, **before, READING: 2, SAMPLING: 40})
+        self.progress = NodeProgress({ENCODING: 1, **before, READING: 2, SAMPLING: 40}, model.latents_of)
 
     def _factors_of(self, shown: ShownReference) -> ReferenceFactors:
         """LTXError where LoRAs do not agree, or the stage's size does not divide."""

@@ -1,13 +1,14 @@
-"""Takes pictures of the canvas of a real ComfyUI: README's workflow, and the help pages' nodes.
+"""Takes pictures of the canvas of a real ComfyUI: README's workflow after a run, and the help pages' nodes.
 
-    .local/venv/bin/python scripts/pictures/canvas.py [WORKFLOW_NAME]
+    .local/venv/bin/python scripts/pictures/canvas.py [run | nodes]
 
-Writes docs/image-to-video.jpg and web/docs/nodes/*.jpg, or only docs/WORKFLOW_NAME.jpg.
+Writes docs/image-to-video.jpg, for which the small trained model makes a film, and web/docs/nodes/*.jpg.
 Needs what `bash scripts/setup.sh test` prepares.
 """
 
 import io
 import json
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -23,10 +24,13 @@ sys.path.insert(0, str(PACK / "scripts"))
 import small_model  # noqa: E402
 
 small_model.load_pack()
+from ltx_duo.ltx_core.text.negative_prompt import NEGATIVE_PROMPT  # noqa: E402
 from ltx_duo.scripts.demo import models  # noqa: E402
 from ltx_duo.scripts.demo.server import ComfyServer, make_base  # noqa: E402
+from ltx_duo.scripts.demo.workflows import texts  # noqa: E402
+from ltx_duo.scripts.demo.workflows.model_files import GEMMA  # noqa: E402
 from ltx_duo.tests.canvas.canvas import SCREEN, SETTLE_MS, Box, Canvas, Kind, launch, store_settings  # noqa: E402
-from ltx_duo.tests.servers import NAMES, furnish  # noqa: E402
+from ltx_duo.tests.servers import NAMES, PREVIEWS, furnish, stand_in  # noqa: E402
 
 README_WORKFLOW = "image-to-video"
 MOST_BYTES = 300_000
@@ -52,21 +56,67 @@ SHOW_IN_THE_MIDDLE = """id => {
 }"""
 
 
+# What the small model is asked for, in the place of the workflow's own values, by the node's type.
+ASKED = {
+    "LTXDuoTextEncode": {texts.LAKE: "a blue square moving to the right", NEGATIVE_PROMPT: ""},
+    "LTXDuoStageOneSampler": {1536: 256, 1024: 256, 121: 33},
+    "LoadImage": {"example.png": "blue-square.png"},
+}
+SHOW_THE_MIDDLE = """async video => {
+    video.pause();
+    const shown = new Promise(done => video.addEventListener("seeked", done, { once: true }));
+    video.currentTime = video.duration / 2;
+    await shown;
+}"""
+RUN_SECONDS = 900
+
+
 @contextmanager
-def open_canvas() -> Iterator[Canvas]:
-    """A classic canvas of 1440x900 with all files that the shipped workflows name."""
-    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        found = models.find(models.write_small_model(Path(folder) / "small-model"))
-        with ComfyServer(make_base(Path(folder) / "comfyui")) as server:
-            furnish(server, found)
-            store_settings(server.url, **WITHOUT)
-            browser = launch(playwright)
-            yield Canvas(browser, server.url, Kind(nodes2=False, newest=False), scale=SCALE)
-            browser.close()
+def open_canvas(furnish_server) -> Iterator[Canvas]:
+    """A classic canvas of 1440x900 on a server that `furnish_server(server, folder)` has given its files."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        ComfyServer(make_base(Path(folder) / "comfyui"), arguments=PREVIEWS) as server,
+        sync_playwright() as playwright,
+    ):
+        furnish_server(server, Path(folder))
+        store_settings(server.url, **WITHOUT)
+        browser = launch(playwright)
+        yield Canvas(browser, server.url, Kind(nodes2=False, newest=False), scale=SCALE)
+        browser.close()
+
+
+def with_stand_ins(server: ComfyServer, folder: Path) -> None:
+    """All files that the shipped workflows name, of a small model with random weights."""
+    furnish(server, models.find(models.write_small_model(folder / "small-model")))
+
+
+def with_trained_model(server: ComfyServer, _folder: Path) -> None:
+    """The small trained model under its own names, its decoder for previews, and an image of its world."""
+    models.link(models.trained(), server.base / "models")
+    previews = server.base / "models" / "vae_approx"
+    previews.mkdir(exist_ok=True)
+    for file in (models.TRAINED / "vae_approx").iterdir():
+        (previews / file.name).symlink_to(file)
+    shutil.copy(PACK / "demo_model" / "blue-square.png", server.base / "input")
 
 
 def read(name: str) -> dict:
     return json.loads((PACK / "workflows" / f"{name}.json").read_text())
+
+
+def for_trained_model(graph: dict) -> dict:
+    """The workflow with the small trained model's files and what it is asked for."""
+    found = models.trained()
+    for node in graph["nodes"]:
+        node["properties"].pop("models", None)
+        own = ASKED.get(node["type"], {})
+        node["widgets_values"] = [own.get(value, value) for value in node["widgets_values"]]
+        for place, value in enumerate(node["widgets_values"]):
+            what = ("text encoder" if value == GEMMA.name else stand_in(value)) if isinstance(value, str) else None
+            if what:
+                node["widgets_values"][place] = found[what].name
+    return graph
 
 
 def photograph(canvas: Canvas, box: Box) -> Image.Image:
@@ -75,9 +125,16 @@ def photograph(canvas: Canvas, box: Box) -> Image.Image:
     return picture.crop([round(side * SCALE) for side in sides]).convert("RGB")
 
 
-def photograph_workflow(canvas: Canvas, name: str) -> Image.Image:
-    """The workflow, cut to its groups and notes."""
-    canvas.load(read(name), name)
+def photograph_run(canvas: Canvas, name: str) -> Image.Image:
+    """The workflow with the film that the small model has made, cut to its groups and notes."""
+    canvas.load(for_trained_model(read(name)), name)
+    canvas.run()
+    film = canvas.page.locator("video").first
+    film.wait_for(timeout=1000 * RUN_SECONDS)
+    canvas.page.wait_for_function("() => document.querySelector('video').readyState === 4")
+    film.evaluate(SHOW_THE_MIDDLE)
+    canvas.page.mouse.move(700, 880)  # off the film, whose controls go
+    canvas.page.wait_for_timeout(10 * SETTLE_MS)
     return photograph(canvas, Box(*canvas.page.evaluate("() => screenPlaces.everything()")))
 
 
@@ -119,10 +176,12 @@ def save(picture: Image.Image, target: Path, most_bytes: int) -> None:
 
 
 def main() -> None:
-    name = sys.argv[1] if len(sys.argv) > 1 else README_WORKFLOW
-    with open_canvas() as canvas:
-        save(photograph_workflow(canvas, name), PACK / "docs" / f"{name}.jpg", MOST_BYTES)
-        if len(sys.argv) == 1:
+    wanted = sys.argv[1:] or ["run", "nodes"]
+    if "run" in wanted:
+        with open_canvas(with_trained_model) as canvas:
+            save(photograph_run(canvas, README_WORKFLOW), PACK / "docs" / f"{README_WORKFLOW}.jpg", MOST_BYTES)
+    if "nodes" in wanted:
+        with open_canvas(with_stand_ins) as canvas:
             for node_type, picture in photograph_nodes(canvas):
                 save(picture, PACK / "web" / "docs" / "nodes" / f"{node_type}.jpg", MOST_BYTES_OF_A_NODE)
 

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from ltx_duo.tests.canvas.canvas import Canvas, Kind
+from ltx_duo.tests.canvas import room
+from ltx_duo.tests.canvas.canvas import SETTLE_MS, Canvas, Kind
 from ltx_duo.tests.canvas.conftest import SCREENSHOTS
-from ltx_duo.tests.servers import NAMES
+from ltx_duo.tests.servers import NAMES, WORKFLOWS
 
 PACK = Path(__file__).resolve().parents[2]
 LOCALES = PACK / "locales"
@@ -43,7 +44,27 @@ def test_templates_show_a_picture_and_open(canvas):
     assert canvas.page.locator("[data-testid^='template-workflow-'][data-testid*='.api']").count() == 0
     canvas.page.get_by_test_id(f"template-workflow-{NAMES[0]}").click()
     canvas.page.wait_for_function("() => app.graph._nodes.some(node => node.type.startsWith('LTXDuo'))")
+    # As large as its file says, not as small as the front end shows other templates.
+    saved = json.loads((WORKFLOWS / f"{NAMES[0]}.json").read_text())["extra"]["ds"]
+    canvas.page.wait_for_function("scale => app.canvas.ds.scale === scale", arg=saved["scale"])
+    canvas.page.wait_for_timeout(2 * SETTLE_MS)
+    assert canvas.page.evaluate("() => [app.canvas.ds.scale, [...app.canvas.ds.offset]]") == list(saved.values())
+    assert room.faults(canvas) == []
+    canvas.screenshot(SCREENSHOTS / f"template-opened-{canvas.kind}.png")
     assert canvas.toasts() == []
+
+
+@pytest.mark.parametrize("tab", [Kind(False, False), Kind(True, True)], ids=str, indirect=True)
+def test_undone_step_leaves_the_view(canvas):
+    """Only what opens a workflow sets its view."""
+    graph = json.loads((WORKFLOWS / "text-to-sound.json").read_text())
+    canvas.load(graph, "text-to-sound")
+    canvas.page.evaluate("() => { app.canvas.ds.scale = 0.3; app.canvas.setDirty(true, true); }")
+    canvas.page.evaluate(
+        "graph => app.loadGraphData(graph, false, false, app.extensionManager.workflow.activeWorkflow)", graph
+    )
+    canvas.page.wait_for_timeout(3 * SETTLE_MS)
+    assert canvas.page.evaluate("() => app.canvas.ds.scale") == 0.3
 
 
 @pytest.fixture

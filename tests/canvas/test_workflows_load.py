@@ -35,5 +35,6 @@ def test_opens_and_converts_to_its_api_file(canvas, name):
     }
     assert {node: without_players(entry) for node, entry in canvas.prompt().items()} == api
     assert room.faults(canvas) == []
+    assert not canvas.page.evaluate("() => app.canvas.low_quality")  # classic writes nothing where all is too small
     if canvas.kind.nodes2:
         assert min(canvas.page.evaluate("() => screenPlaces.noteContrasts()")) >= READABLE

@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from ltx_duo.demo_model.training import preview
 from ltx_duo.demo_model.training.sizes import MODEL_VERSION, model_config, upsampler_config
 from ltx_duo.demo_model.training.write import FILES
 from ltx_duo.ltx_core.checkpoint import Checkpoint, Component
@@ -32,7 +33,7 @@ def without_numbers(names) -> set[str]:
 
 
 def test_nothing_else_is_there_and_all_is_small():
-    assert {path for path in TRAINED.rglob("*") if path.is_file()} == set(PATHS.values())
+    assert {path for path in TRAINED.rglob("*") if path.is_file()} == {*PATHS.values(), TRAINED / preview.FILE}
     sizes = {name: path.stat().st_size for name, path in PATHS.items()}
     assert sizes.pop("ic-lora") <= 1.1e6
     assert sum(sizes.values()) <= 40e6

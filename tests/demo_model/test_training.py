@@ -7,17 +7,17 @@ import shutil
 import pytest
 import torch
 
-from ltx_duo.demo_model.training import audio_vae, upsampler, video_vae, vocoder
+from ltx_duo.demo_model.training import audio_vae, preview, upsampler, video_vae, vocoder
 from ltx_duo.demo_model.training.checkpoints import load_tensors, load_weights
 from ltx_duo.demo_model.training.losses import edge_loss, moment_penalty, psnr, spectral_loss
 from ltx_duo.demo_model.training.muon import orthogonal
 from ltx_duo.demo_model.training.run import Run, new_run
 from ltx_duo.demo_model.training.sizes import model_config
 
-PIECES = {module.PIECE: module for module in (video_vae, audio_vae, vocoder, upsampler)}
+PIECES = {module.PIECE: module for module in (video_vae, audio_vae, vocoder, upsampler, preview)}
 # What the loop calls a piece that it trains in parts.
 PARTS = {vocoder.PIECE: (vocoder.NARROW, vocoder.WIDE)}
-NEEDED = {"vocoder": audio_vae.PIECE, "upsampler": video_vae.PIECE}
+NEEDED = {"vocoder": audio_vae.PIECE, "upsampler": video_vae.PIECE, "preview": video_vae.PIECE}
 
 
 @pytest.fixture(scope="module")

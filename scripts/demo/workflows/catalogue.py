@@ -158,6 +158,7 @@ KEYFRAMES = Workflow("keyframes", (
         Group("Next keyframe", INPUTS, (
             load_image("last image"), condition("last condition", "last image", -1, after="first condition"),
         )),
+        cards(),
     )),
     Column(PROMPT_WIDE, (  # the table of files asks for it
         Group("Stage one: half size", SAMPLING, (stage_one(conditions=("last condition", 0)),)),

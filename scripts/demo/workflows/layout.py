@@ -26,7 +26,7 @@ GROUP_MARGIN, GROUP_HEAD = 12, 44
 
 # The part of a screen of 1440x900 that ComfyUI's bars leave free, in pixels.
 FREE_LEFT, FREE_TOP, FREE_RIGHT, FREE_BOTTOM = 75, 97, 1430, 892
-LARGEST_SCALE = 0.64
+LARGEST_SCALE = 0.62
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ PREVIEW = "latents/preview"
 
 # Widths of the columns.
 NOTES_WIDE, WIDE, PROMPT_WIDE, GIVEN_WIDE, STAGE_WIDE, STEP_WIDE, RESULT_WIDE = 330, 330, 350, 300, 320, 310, 370
-# Heights of what is as tall as one wants: texts and pictures.
-PROMPT, SHORT_PROMPT, PICTURE, CLIP, PLAYER, FILM = 420, 230, 350, 340, 210, 440
+# Heights of what is as tall as one wants: texts and pictures.  FILM has room for a square one.
+PROMPT, SHORT_PROMPT, PICTURE, CLIP, PLAYER, FILM = 420, 230, 350, 340, 210, 470
 HOW, FILES, CARDS, STILL = 280, 365, 370, 200
 
 
@@ -39,8 +39,8 @@ def prompt(text: str, height: int = PROMPT, **values) -> Node:
     return Node("prompt", "LTXDuoTextEncode", "inputs", {"prompt": text, **values}, links, height)
 
 
-def load_image(name: str = "image") -> Node:
-    return Node(name, "LoadImage", "inputs", {"image": "example.png"}, height=PICTURE)
+def load_image(name: str = "image", height: int = PICTURE) -> Node:
+    return Node(name, "LoadImage", "inputs", {"image": "example.png"}, height=height)
 
 
 def condition(name: str, image: str, frame: int, after: str | None = None, **values) -> Node:

@@ -1,7 +1,7 @@
 """The workflows in which a LoRA reads something beside the film: an IC-LoRA a film, an ID-LoRA a voice."""
 
 from . import texts
-from .canvas import Column, Group, Node, Workflow
+from .canvas import Column, Group, Node, Note, Workflow
 from .model_files import CONTROL, DISTILLED, INPAINT, NIGHT, VOICE, ModelFile
 from .pieces import (
     GIVEN_WIDE,
@@ -17,9 +17,12 @@ from .pieces import (
     STAGE_WIDE,
     STEP_WIDE,
     WIDE,
+    cards,
     condition,
     decode,
+    files,
     from_film,
+    how,
     load_audio,
     load_image,
     load_video,
@@ -33,15 +36,16 @@ from .pieces import (
 )
 
 GREEN = 0x66FF00
+NARROW, NOTE_NARROW = 245, 275  # of columns of small nodes, and of one with a note below
 
 
-def reading(lora: ModelFile, upsampler: bool = True) -> Column:
-    """The distilled model with an IC-LoRA in stage one alone, as Lightricks' pipeline has it."""
+def reading(lora: ModelFile, upsampler: bool = True, below: tuple[Note, ...] = ()) -> Column:
+    """The distilled model with an IC-LoRA in stage one alone, as Lightricks' pipeline has it, and notes below."""
     (group,) = models(DISTILLED, lora=False, upsampler=upsampler).parts
     model, *rest = group.nodes
     strengths = {"lora": lora.name, "strength_stage_one": 1.0, "strength_stage_two": 0.0}
     reads = Node("lora", "LTXDuoLoraLoader", "models", strengths, {"model": ("model", 0)}, report=True)
-    return Column(WIDE, (Group(group.title, group.colour, (model, reads, *rest)),))
+    return Column(WIDE, (Group(group.title, group.colour, (model, reads, *rest)), *below))
 
 
 def green_over(source: str) -> tuple[Node, ...]:
@@ -57,11 +61,12 @@ def green_over(source: str) -> tuple[Node, ...]:
     )  # fmt: skip
 
 
+# More columns than other workflows have: notes lie below groups, else the canvas were too small to be read.
 REFERENCE_CONTROL = Workflow("reference-control", (
-    notes("reference-control", texts.CONTROL_FILES),
     reading(CONTROL),
     Column(PROMPT_WIDE, (
         Group("Prompt and film", INPUTS, (prompt(texts.CONTROLLED, SHORT_PROMPT, negative_prompt=""), load_video())),
+        files(texts.CONTROL_FILES),
     )),
     Column(GIVEN_WIDE, (
         Group("What leads: the film's edges", INPUTS, (
@@ -73,9 +78,11 @@ REFERENCE_CONTROL = Workflow("reference-control", (
     )),
     Column(STAGE_WIDE, (
         Group("Stage one: half size, 8 steps", SAMPLING, (stage_one(negative=None, **from_film()),)),
+        cards(),
     )),
     Column(STEP_WIDE, (
         Group("Stage two: final size, 3 steps", SAMPLING, stage_two(audio="stage two", conditions=("given", 0))),
+        how("reference-control"),
     )),
     RESULT_COLUMN,
 ))  # fmt: skip
@@ -102,44 +109,45 @@ REFERENCE_EDIT = Workflow("reference-edit", (
 ))  # fmt: skip
 
 REFERENCE_INPAINT = Workflow("reference-inpaint", (
-    notes("reference-inpaint", texts.INPAINT_FILES),
-    reading(INPAINT, upsampler=False),
+    reading(INPAINT, upsampler=False, below=(how("reference-inpaint", 345),)),
     Column(PROMPT_WIDE, (
         Group("Prompt and film", INPUTS, (prompt(texts.PAINTED, SHORT_PROMPT, negative_prompt=""), load_video())),
+        files(texts.INPAINT_FILES),
     )),
-    Column(GIVEN_WIDE, (
+    Column(NARROW, (
         painting(
             "margin",
             PARTS,
             Node("margin", "ImagePadForOutpaint", "core", {"feathering": 0}, {"image": ("parts", 0)}),
         ),
     )),
-    Column(GIVEN_WIDE, (
+    Column(NARROW, (
         Group("In green, for the IC-LoRA", INPUTS, green_over("margin")),
     )),
-    Column(GIVEN_WIDE, (
+    Column(NOTE_NARROW, (
         Group("What stays, and what is read", INPUTS, (
             Node("whole", "CreateVideo", "core", {},
                  {"images": ("margin", 0), "audio": ("parts", 1), "fps": ("parts", 2)}),
             Node("given", "LTXDuoRegion", "inputs", {}, {"video": ("whole", 0), "mask": ("masked", 0)}, report=True),
             Node("reference", "LTXDuoReferenceVideo", "inputs", {}, {"video": ("read", 0), "conditions": ("given", 0)}),
         )),
+        cards(400),
     )),
     Column(STAGE_WIDE, (
         Group("One stage at the asked size", SAMPLING, (
             stage_one(negative=None, values={"size": "full"}, **{**from_film(), "conditions": ("reference", 0)}),
         )),
     )),
-    Column(RESULT_WIDE, (Group("Result", RESULT, (decode("stage one"), save())),)),
+    Column(PROMPT_WIDE, (Group("Result", RESULT, (decode("stage one"), save())),)),
 ))  # fmt: skip
 
 REFERENCE_VOICE = Workflow("reference-voice", (
-    notes("reference-voice", texts.VOICE_FILES),
     models(),
     Column(PROMPT_WIDE, (
         Group("Prompt and image", INPUTS, (
-            prompt(texts.SPOKEN, 300), load_image(), condition("condition", "image", 0),
+            prompt(texts.SPOKEN, SHORT_PROMPT), load_image(height=300), condition("condition", "image", 0),
         )),
+        files(texts.VOICE_FILES),
     )),
     Column(GIVEN_WIDE, (
         Group("A voice and its LoRA", INPUTS, (
@@ -150,6 +158,7 @@ REFERENCE_VOICE = Workflow("reference-voice", (
                  {"lora": VOICE.name, "strength_stage_one": 1.0, "strength_stage_two": 0.0},
                  {"model": ("lora", 0)}, report=True),
         )),
+        cards(),
     )),
     Column(STAGE_WIDE, (
         Group("Stage one: half size", SAMPLING, (
@@ -158,6 +167,7 @@ REFERENCE_VOICE = Workflow("reference-voice", (
     )),
     Column(STEP_WIDE, (
         Group("Stage two: final size", SAMPLING, stage_two("voice lora", conditions=("condition", 0))),
+        how("reference-voice", 355),
     )),
     RESULT_COLUMN,
 ))  # fmt: skip
