@@ -24,7 +24,7 @@ class PromptLength(io.ComfyNode):
             description="Tells how long a film the prompt asks for, by LTX-2.5's duration head.",
             inputs=[
                 model_input(
-                    "The LTX-2.5 model from LTX Model Loader: its text connectors are used here, without LoRAs."
+                    "The LTX-2.5 model from LTX Model Loader: its text connectors are used here, without a LoRA."
                 ),
                 io.Conditioning.Input("positive", tooltip="The encoded prompt, from LTX Text Encode."),
                 file_input(

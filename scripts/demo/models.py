@@ -55,9 +55,10 @@ class ModelsMissing(RuntimeError):
 
 
 def write_small_model(folder: Path) -> Path:
-    """Writes a small LTX-2.3 with random weights into `folder`, in the layout of ComfyUI's models folder."""
+    """Writes a small LTX-2.3 with random weights into `folder`, in the layout of ComfyUI's models folder, and beside it
+    the other generations."""
     script = PACK / "scripts" / "small_model.py"
-    command = [sys.executable, str(script), str(folder), "--tokenizer", str(TOKENIZER)]
+    command = [sys.executable, str(script), str(folder), "--tokenizer", str(TOKENIZER), "--also-2.0", "--also-2.5"]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return folder
 
