@@ -42,5 +42,5 @@ def check_length_rate(graph: PromptGraph, sampler: Node, report: Report) -> None
     told, made = source.value("fps", NUMBER), sampler.value("fps", NUMBER)
     if None not in (told, made) and told != made:
         report.warn(source, f"The length is told in frames of {told:g} a second, but the film is made at {made:g}: it "
-                    "is longer or shorter than the prompt asks for. Connect the output fps to fps of LTX Stage One "
-                    "Sampler.")  # fmt: skip
+                    "is longer or shorter than the prompt asks for. Connect the output frame rate to fps of LTX Stage "
+                    "One Sampler.")  # fmt: skip

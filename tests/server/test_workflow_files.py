@@ -37,13 +37,13 @@ FOLDERS_2_5 = FOLDERS | {
 
 OFFICIAL = "Lightricks/LTX-2.3/resolve/main"
 PLACES = {
+    "ltx-2-": "Lightricks/LTX-2/resolve/main",
     "gemma": "Comfy-Org/ltx-2/resolve/main/split_files/text_encoders",
     "fp8": "Lightricks/LTX-2.3-fp8/resolve/main",
     "union-control": "Lightricks/LTX-2.3-22b-IC-LoRA-Union-Control/resolve/main",
     "day-to-night": "Lightricks/LTX-2.3-22b-IC-LoRA-Day-To-Night/resolve/main",
     "in-outpainting": "Lightricks/LTX-2.3-22b-IC-LoRA-In-Outpainting/resolve/main",
     "talkvid": "Comfy-Org/ltx-2.3/resolve/main/split_files/loras",
-    "ltx-2-": "Lightricks/LTX-2/resolve/main",
 }
 
 

@@ -114,6 +114,7 @@ def prompt():
             "inputs": {
                 "model": link,
                 "positive": ["text", 0],
+                "negative": ["text", 1],
                 "frames": ["length", 0],
                 "fps": ["length", 1],
                 "width": 128,
