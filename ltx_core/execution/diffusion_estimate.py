@@ -4,6 +4,7 @@ from math import prod
 
 from ..video_vae.diffusion_params import DiffusionDecoderParams
 from ..video_vae.diffusion_tiling import diffusion_tiles
+from ..video_vae.neighborhood import MOST_PAIRS
 from ..video_vae.params import PIXEL_CHANNELS, SPATIAL_FACTOR, TEMPORAL_FACTOR
 from ..video_vae.tiling import Tiling
 from .memory_estimates import COPIES, Copies
@@ -36,4 +37,5 @@ def diffusion_decoder(
     peak = max(features * copies.diffusion_features, features + context * copies.diffusion_context)
     blended = min(copies.blended * max(own.output.stop - own.output.start for own in tiles[0]), frames)
     pixels = blended * latent[1] * latent[2] * SPATIAL_FACTOR**2 * PIXEL_CHANNELS
-    return copies.fixed + peak * itemsize + pixels * 4
+    mask = MOST_PAIRS * (itemsize + 2)  # of a block's attention: itself, and the two of booleans that it is made of
+    return copies.fixed + mask + peak * itemsize + pixels * 4

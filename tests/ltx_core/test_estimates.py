@@ -66,10 +66,10 @@ def test_the_diffusion_decoder_takes_less_in_tiles_and_keeps_the_whole_films_fea
     assert 4006 <= whole <= 1.3 * 4006
     tiles = [diffusion_decoder(DIFFUSION, 121, 1024, 1536, Tiling(size, 160, 80, 40)) for size in (320, 512, 768)]
     assert sorted(tiles) == tiles and tiles[-1] < diffusion_decoder(DIFFUSION, 121, 1024, 1536) / 3
-    # A longer film adds its features and no larger tile.
+    # A longer film adds its features, and little beside them: 15 latent frames of four cells, 256 channels wide.
     longer = diffusion_decoder(DIFFUSION, 241, 1024, 1536, Tiling(768, 160, 80, 40))
     features = 15 * 4 * (1024 // 32 * 4) * (1536 // 32 * 4) * 256 * BYTES
-    assert longer - tiles[-1] == pytest.approx(features)
+    assert features <= longer - tiles[-1] < 1.5 * features
 
 
 def test_the_diffusion_decoders_estimate_is_at_least_what_it_takes():
