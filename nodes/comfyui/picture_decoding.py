@@ -51,7 +51,7 @@ def decode_picture(
     component = vae.video_decoder()
     size = geometry_of_latent(video, 1.0)
     if vae.by_diffusion:
-        ways, need = (None, *DIFFUSION_TILINGS), partial(_need_of_diffusion, component, size)
+        ways, need = (None, *DIFFUSION_TILINGS), partial(_need_of_diffusion, component, video)
         # Overlaps are decoded twice: smaller tiles than the vendor's cost much more than the models that have to go.
         modest = need(DIFFUSION_TILING)
         generator, told = _generator(info, component.device)
@@ -60,7 +60,7 @@ def decode_picture(
         if tiling == "custom":
             report.warn(_narrow(custom_tiling(*tile)))
     else:
-        ways, need = automatic(size.frames, size.height, size.width), partial(_need, component, video, size)
+        ways, need = automatic(size.frames, size.height, size.width), partial(_need, component, video)
         modest = MODEST
         decode = partial(_by_convolutions, component, video, reporter)
         if component.device.type == "cuda":
@@ -113,14 +113,16 @@ def _generator(info: stage_info.StageInfo | None, device: torch.device) -> tuple
     return torch.Generator("cpu").manual_seed(SEED), NO_RECORD
 
 
-def _need(component: PatchedModule, video: Tensor, size, way: Tiling | None) -> float:
+def _need(component: PatchedModule, video: Tensor, way: Tiling | None) -> float:
     params, itemsize = component.module.params, component.compute_dtype.itemsize
+    size = geometry_of_latent(video, 1.0)
     whole = size.frames, size.height, size.width
     if way is None:
         return memory_estimates.video_decoder(params, *whole, itemsize)
     return memory_estimates.tiled_decoder(params, whole, largest_tile(video.shape, way), itemsize)
 
 
-def _need_of_diffusion(component: PatchedModule, size, way: Tiling | None) -> float:
+def _need_of_diffusion(component: PatchedModule, video: Tensor, way: Tiling | None) -> float:
+    size = geometry_of_latent(video, 1.0)
     itemsize = component.compute_dtype.itemsize
     return diffusion_decoder(component.module.params, size.frames, size.height, size.width, way, itemsize)
