@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from ltx_duo.ltx_core.errors import CheckpointError, GeometryError, VariantError
 from ltx_duo.ltx_core.loading_components import load_components
@@ -61,8 +62,14 @@ def test_the_librarys_frame_count(limits, fps, told, components):
     assert (rate, seconds) == (fps, frames / fps)
 
 
-def test_loras_change_nothing_here(run, told, new_model):
-    lora = run("LoraLoader", model=new_model, lora=FILES.lora.name, strength_stage_one=1.0, strength_stage_two=1.0)
+def test_loras_change_nothing_here(run, told, new_model, folder):
+    """Not even one of the text connectors, which are at work here."""
+    layer = "diffusion_model.video_embeddings_connector.transformer_1d_blocks.0.attn1.to_v"
+    factors = {f"{layer}.lora_A.weight": torch.ones(4, 128), f"{layer}.lora_B.weight": torch.ones(128, 4)}
+    save_file(factors, folder("loras") / "ltx-2.5-text.safetensors")
+    lora = run(
+        "LoraLoader", model=new_model, lora="ltx-2.5-text.safetensors", strength_stage_one=1.0, strength_stage_two=1.0
+    )
     assert told(model=lora) == told()
 
 
