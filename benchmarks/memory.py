@@ -24,6 +24,7 @@ from workload import CASES, Scene, config, randomise  # noqa: E402
 from ltx_duo.ltx_core import two_stage  # noqa: E402
 from ltx_duo.ltx_core.audio_vae import AudioDecoder, AudioEncoder, AudioVAEParams, waveform_to_mel  # noqa: E402
 from ltx_duo.ltx_core.execution import memory_estimates  # noqa: E402
+from ltx_duo.ltx_core.execution.diffusion_estimate import diffusion_decoder  # noqa: E402
 from ltx_duo.ltx_core.execution.splitting import Pieces, PiecewiseModel  # noqa: E402
 from ltx_duo.ltx_core.text.encoder import TextEncoder  # noqa: E402
 from ltx_duo.ltx_core.text.gemma_params import GemmaParams  # noqa: E402
@@ -32,16 +33,21 @@ from ltx_duo.ltx_core.transformer.model import AVTransformer  # noqa: E402
 from ltx_duo.ltx_core.transformer.params import TransformerParams  # noqa: E402
 from ltx_duo.ltx_core.upsampler import LatentUpsampler, UpsamplerParams  # noqa: E402
 from ltx_duo.ltx_core.video_vae import VideoDecoder, VideoEncoder, VideoVAEParams  # noqa: E402
+from ltx_duo.ltx_core.video_vae.diffusion_decoder import DiffusionVideoDecoder  # noqa: E402
+from ltx_duo.ltx_core.video_vae.diffusion_params import DiffusionDecoderParams  # noqa: E402
+from ltx_duo.ltx_core.video_vae.diffusion_tiling import DIFFUSION_TILING, decode_by_diffusion  # noqa: E402
 from ltx_duo.ltx_core.video_vae.tiling import Tiling, largest_tile  # noqa: E402
 from ltx_duo.ltx_core.vocoder.model import Vocoder  # noqa: E402
 from ltx_duo.ltx_core.vocoder.params import VocoderParams  # noqa: E402
-from ltx_duo.scripts.small_model_parts.sizes import model_config  # noqa: E402
+from ltx_duo.scripts.small_model_parts.sizes import diffusion_vae_config, model_config  # noqa: E402
 
 # Case name, predicted bytes, and the call to measure.
 Case = tuple[str, float, Callable[[], object]]
 UPSAMPLER = {"_class_name": "LatentUpsampler", "in_channels": 128, "mid_channels": 1024, "num_blocks_per_stage": 4,
              "dims": 3, "spatial_upsample": True, "temporal_upsample": False, "spatial_scale": 2.0,
              "rational_resampler": False}  # fmt: skip
+PUBLISHED_DIFFUSION = {"_class_name": "CausalDiffusionVAE", "model_output_type": "x0",
+                       "decoder": {"default_num_inference_steps": 1}}  # fmt: skip
 GEMMA = {"model_type": "gemma3", "text_config": {
     "model_type": "gemma3_text", "vocab_size": 262208, "hidden_size": 3840, "intermediate_size": 15360,
     "num_hidden_layers": 48, "num_attention_heads": 16, "num_key_value_heads": 8, "head_dim": 256,
@@ -133,6 +139,23 @@ def decoder_cases(machine: Machine) -> Iterator[Case]:
             )
 
 
+def diffusion_cases(machine: Machine) -> Iterator[Case]:
+    config = diffusion_vae_config(model_config()["vae"]) if machine.small else PUBLISHED_DIFFUSION
+    params = DiffusionDecoderParams.from_config({"vae": config})
+    decoder = machine.module(DiffusionVideoDecoder(params, dtype=machine.dtype, device=machine.device))
+    sizes = [(17, 128, 192)] if machine.small else [(49, 512, 768), (121, 512, 768), (121, 1024, 1536)]
+    small = Tiling(128, 32, 16, 8)
+    tilings = [None, small] if machine.small else [None, DIFFUSION_TILING, Tiling(320, 160, 80, 40)]
+    for frames, height, width in sizes:
+        latent = machine.random(1, 128, (frames - 1) // 8 + 1, height // 32, width // 32)
+        for tiling in tilings:
+            yield (
+                f"{(frames, height, width)} {'whole' if tiling is None else f'in tiles of {tiling.spatial_tile}'}",
+                diffusion_decoder(params, frames, height, width, tiling, machine.itemsize, machine.copies),
+                lambda latent=latent, tiling=tiling: decode_by_diffusion(decoder, latent, None, tiling),
+            )
+
+
 def encoder_cases(machine: Machine) -> Iterator[Case]:
     params = VideoVAEParams.from_config(machine.config)
     encoder = machine.module(VideoEncoder(params, dtype=machine.dtype, device=machine.device))
@@ -203,7 +226,8 @@ def sound_cases(machine: Machine) -> Iterator[Case]:
         )
 
 
-PARTS = {"transformer": transformer_cases, "video decoder": decoder_cases, "video encoder": encoder_cases,
+PARTS = {"transformer": transformer_cases, "video decoder": decoder_cases, "diffusion decoder": diffusion_cases,
+         "video encoder": encoder_cases,
          "upsampler": upsampler_cases, "text encoder": text_cases, "sound encoder": heard_cases,
          "sound": sound_cases}  # fmt: skip
 

@@ -54,8 +54,8 @@ def generation_of_version(version: str) -> Generation | None:
         return None
     if numbers < (2,):
         raise VariantError(
-            f"its model_version is {version!r}, a model before LTX-2; expected LTX-2.3 or LTX-2.0. Use an LTX-2.3 "
-            "checkpoint."
+            f"its model_version is {version!r}, a model before LTX-2; expected LTX-2.5, LTX-2.3 or LTX-2.0. Use a "
+            "checkpoint of one of them."
         )
     if numbers >= (2, 6):
         return Generation.LATER

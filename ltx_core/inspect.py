@@ -12,14 +12,21 @@ from typing import TextIO
 from . import usable
 from .checkpoint import Checkpoint, Component, common_generation
 from .errors import CheckpointError, VariantError
-from .generation import Generation
+from .generation import Generation, named_generation
 from .known_configs import completed
 from .loading import gemma_params, lora_shapes
 from .lora import LoRA
 from .quantization import quantization
-from .variants import Kind, kind_of_name
+from .variants import Kind, kind_of_name, variant_of
+from .variants.upsamplers import remark_on_upsampler
 
-_VAES = (Component.VIDEO_ENCODER, Component.VIDEO_DECODER, Component.AUDIO_ENCODER, Component.AUDIO_DECODER)
+_VAES = (
+    Component.VIDEO_ENCODER,
+    Component.VIDEO_DECODER,
+    Component.DIFFUSION_DECODER,
+    Component.AUDIO_ENCODER,
+    Component.AUDIO_DECODER,
+)
 
 # What a two-stage video needs, and where ComfyUI looks for it.
 _NEEDED = {
@@ -96,7 +103,14 @@ def inspect_file(path: str | Path, model: Checkpoint | None = None) -> tuple[Fil
     if Component.GEMMA in checkpoint.components - broken and usable.tokenizer_is_beside(checkpoint):
         notes.append("the tokenizer lies beside the weights")
     if Component.GEMMA in checkpoint.components - broken and (gemma := gemma_params(checkpoint)).size:
-        notes.append(f"it is {gemma.name}" + ("" if gemma.size == "12B" else "; LTX-2.3 as published takes 12B"))
+        notes.append(f"it is {gemma.name}" + ("" if gemma.size == "12B" else "; LTX-2 as published takes 12B"))
+    if Component.UPSAMPLER in checkpoint.components - broken:
+        notes += _upsampler_notes(checkpoint)
+    if Component.DURATION_HEAD in checkpoint.components - broken:
+        notes.append("it tells how long a film the prompt asks for; a film needs none where frames are given")
+    if usable.video_use(checkpoint) is usable.Use.DIFFUSION and Component.DIFFUSION_DECODER not in broken:
+        conv = variant_of(Kind.DEV, Generation.V2_5).files.video_vae
+        notes.append(f"it decodes by diffusion: finer and slower than {conv}, of the same latents")
     if _is_distilled_model(checkpoint):
         notes.append("by its name a distilled model, which runs 8 steps without guidance")
     report = FileReport(
@@ -113,6 +127,12 @@ def inspect_file(path: str | Path, model: Checkpoint | None = None) -> tuple[Fil
         notes=notes,
     )
     return report, checkpoint
+
+
+def _upsampler_notes(checkpoint: Checkpoint) -> list[str]:
+    """For which generation it is, by its name: upsamplers of all have the same tensors."""
+    generation = None if checkpoint.generation else named_generation(checkpoint.path.name)
+    return [] if generation is None else [f"by its name it is for {generation}"]
 
 
 def _lora_notes(lora: LoRA) -> list[str]:
@@ -146,6 +166,8 @@ def _folder(checkpoint: Checkpoint) -> str:
         return "loras"
     if Component.UPSAMPLER in parts:
         return "latent_upscale_models"
+    if Component.DURATION_HEAD in parts:
+        return "model_patches"
     if Component.TRANSFORMER in parts:
         return "checkpoints" if parts.intersection(_VAES) else "diffusion_models"
     return "vae" if parts.intersection((*_VAES, Component.VOCODER)) else "text_encoders"
@@ -158,6 +180,8 @@ def _missing(checkpoints: Sequence[Checkpoint]) -> dict[str, str]:
         have.add(Component.TOKENIZER)
     if any(_is_distilled_model(checkpoint) for checkpoint in checkpoints):
         have.add(Component.LORA)
+    if Component.DIFFUSION_DECODER in have:
+        have.add(Component.VIDEO_DECODER)
     lacks = {component: folder for component, folder in _NEEDED.items() if component not in have}
     return {"distilled LoRA" if c is Component.LORA else c.value: folder for c, folder in lacks.items()}
 
@@ -184,6 +208,9 @@ def _check_together(checkpoints: Sequence[Checkpoint]) -> None:
     if any(checkpoint.generation for checkpoint in checkpoints):
         common_generation(*checkpoints)
     for model in (c for c in checkpoints if Component.TRANSFORMER in c.components):
+        for upsampler in (c for c in checkpoints if Component.UPSAMPLER in c.components):
+            if remark := remark_on_upsampler(upsampler.path.name, model.path.name, model.generation):
+                raise VariantError(remark)
         for lora in (c for c in checkpoints if Component.LORA in c.components):
             LoRA.open(lora.path).check(lora_shapes(model), str(model.path))
         if usable.usable(model, usable.Use.TRANSFORMER):

@@ -47,9 +47,7 @@ def build_module(checkpoint: Checkpoint, component: Component, **options: Any) -
     if component is Component.GEMMA:
         return build_gemma(gemma_params(checkpoint), **options)
     if component is Component.DURATION_HEAD:
-        return DurationHead(
-            DurationHeadParams.from_shapes(_shapes_in(checkpoint, component), checkpoint.own_config), **options
-        )
+        return DurationHead(duration_head_params(checkpoint), **options)
     return module_of_config(component, checkpoint.config_for(component), **options)
 
 
@@ -125,6 +123,12 @@ def weight_shapes(checkpoint: Checkpoint, component: Component) -> dict[str, tup
     packed = any(layer.packed for layer in quantization(checkpoint, component).values())
     module = build_module(checkpoint, component, device="meta") if packed else None
     return plain_shapes(checkpoint, component, _shapes(module))
+
+
+def duration_head_params(checkpoint: Checkpoint) -> DurationHeadParams:
+    """The duration head's sizes, from the shapes of its tensors; CheckpointError where one of them is missing."""
+    checkpoint.require(Component.DURATION_HEAD)
+    return DurationHeadParams.from_shapes(_shapes_in(checkpoint, Component.DURATION_HEAD), checkpoint.own_config)
 
 
 def gemma_params(checkpoint: Checkpoint) -> GemmaParams | Gemma4Params:

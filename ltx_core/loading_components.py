@@ -1,5 +1,6 @@
 """All parts of a run at once from their files, in plain PyTorch; see `loading` for one part."""
 
+import logging
 import os
 from collections.abc import Sequence
 
@@ -13,6 +14,9 @@ from .execution.replicas import fitting_devices, replicate
 from .loading import load_component, load_sound_transformer, load_text_encoder, load_tokenizer
 from .text.keys import is_gemma_4
 from .variants import RUN_NAMES, Kind, is_run, kind_of_name, variant_of
+from .variants.upsamplers import remark_on_upsampler
+
+log = logging.getLogger("ltx_duo")
 
 
 def load_components(
@@ -41,6 +45,8 @@ def load_components(
     main, text, upscale, *beside = map(Checkpoint.open, (checkpoint, gemma, upsampler, *parts))
     sources = _sources(main, text, beside, _OF_FILM, upscale)
     upscale.require(Component.UPSAMPLER)
+    if remark := remark_on_upsampler(upscale.path.name, main.path.name, main.generation):
+        log.warning("%s", remark)
     placement = {"dtype": dtype, "device": device}
 
     def load(part: Component) -> nn.Module:

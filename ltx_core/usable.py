@@ -31,12 +31,14 @@ class Use(Enum):
     CONNECTORS = "LTX Model Loader (connectors)"
     VAE = "LTX VAE Loader"
     VIDEO = "LTX VAE Loader (video)"
+    DIFFUSION = "LTX VAE Loader (video, decoded by diffusion)"
     AUDIO = "LTX VAE Loader (audio)"
     AUDIO_VAE = "LTX VAE Loader (audio, beside a checkpoint with the vocoder)"
     VOCODER = "LTX VAE Loader (audio, beside a checkpoint with the audio VAE)"
     TEXT_ENCODER = "LTX Text Encoder Loader (text encoder)"
     PROJECTION = "LTX Text Encoder Loader (projection)"
     UPSAMPLER = "LTX Upsampler Loader"
+    DURATION = "LTX Prompt Length"
     LORA = "LTX LoRA Loader"
 
 
@@ -50,12 +52,14 @@ PARTS: Mapping[Use, tuple[Component, ...]] = {
     Use.CONNECTORS: _CONNECTORS,
     Use.VAE: (*_VIDEO, *_AUDIO),
     Use.VIDEO: _VIDEO,
+    Use.DIFFUSION: (Component.VIDEO_ENCODER, Component.DIFFUSION_DECODER),
     Use.AUDIO: _AUDIO,
     Use.AUDIO_VAE: (Component.AUDIO_DECODER,),
     Use.VOCODER: (Component.VOCODER,),
     Use.TEXT_ENCODER: (Component.GEMMA, Component.TOKENIZER),
     Use.PROJECTION: (Component.TEXT_PROJECTION,),
     Use.UPSAMPLER: (Component.UPSAMPLER,),
+    Use.DURATION: (Component.DURATION_HEAD,),
     Use.LORA: (Component.LORA,),
 }
 
@@ -71,6 +75,13 @@ _WITHIN = {
     Use.AUDIO_VAE: Use.AUDIO,
     Use.VOCODER: Use.AUDIO,
 }
+
+
+def video_use(checkpoint: Checkpoint) -> Use:
+    """How a file's pictures are decoded: by its convolutional decoder, or by diffusion where it has that one alone."""
+    parts = checkpoint.components
+    alone = Component.DIFFUSION_DECODER in parts and Component.VIDEO_DECODER not in parts
+    return Use.DIFFUSION if alone else Use.VIDEO
 
 
 def check(checkpoint: Checkpoint, use: Use) -> None:

@@ -14,6 +14,7 @@ class LTXDuoExtension(ComfyExtension):
         from .film_conditions import Extend, FilmSound, Region, Retake
         from .guidance import Guidance
         from .loaders import LoraLoader, ModelLoader, TextEncoderLoader, UpsamplerLoader, VAELoader
+        from .prompt_length import PromptLength
         from .reference_conditions import ReferenceVideo, ReferenceVoice
         from .samplers import StageOneSampler, StageTwoSampler
         from .saved_latents import LoadLatent, SaveLatent
@@ -30,6 +31,7 @@ class LTXDuoExtension(ComfyExtension):
             VAELoader,
             TextEncoderLoader,
             TextEncode,
+            PromptLength,
             ImageCondition,
             SoundCondition,
             FilmSound,

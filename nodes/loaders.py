@@ -212,7 +212,7 @@ class VAELoader(io.ComfyNode):
                     "checkpoint",
                     VAE_FOLDERS,
                     "The file with the video VAE: the LTX-2.3 or LTX-2.0 checkpoint itself, or a video VAE file in "
-                    "models/vae, as LTX-2.5 has one.",
+                    "models/vae. LTX-2.5 has two: the conv one, and one that decodes by diffusion, finer and slower.",
                 ),
                 file_input(
                     "audio_file",

@@ -4,6 +4,7 @@ MODEL_LOADER, LORA_LOADER, VAE_LOADER = "LTXDuoModelLoader", "LTXDuoLoraLoader",
 TEXT_ENCODER_LOADER, UPSAMPLER_LOADER = "LTXDuoTextEncoderLoader", "LTXDuoUpsamplerLoader"
 SEVERAL_GPUS = "LTXDuoSeveralGPUs"
 TEXT_ENCODE, GUIDANCE = "LTXDuoTextEncode", "LTXDuoGuidance"
+PROMPT_LENGTH = "LTXDuoPromptLength"
 IMAGE_CONDITION, SOUND_CONDITION = "LTXDuoImageCondition", "LTXDuoSoundCondition"
 FILM_SOUND, RETAKE, EXTEND, REGION = "LTXDuoFilmSound", "LTXDuoRetake", "LTXDuoExtend", "LTXDuoRegion"
 FILM_CONDITIONS = (FILM_SOUND, RETAKE, EXTEND, REGION)
@@ -21,6 +22,7 @@ ENCODER_FOLDERS = ("text_encoders",)
 PROJECTION_FOLDERS = ("checkpoints", "text_encoders", "diffusion_models")
 CONNECTOR_FOLDERS = PROJECTION_FOLDERS
 UPSAMPLER_FOLDERS = ("latent_upscale_models",)
+DURATION_FOLDERS = ("model_patches",)
 
 # ComfyUI's own nodes that give a MODEL of a file: the input that names it, and the folder that they look in.
 CORE_MODEL_LOADERS = {"CheckpointLoaderSimple": "ckpt_name", "UNETLoader": "unet_name"}

@@ -6,11 +6,12 @@ import math
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from .names import PROMPT_LENGTH
 from .values import BOOLEAN, COMBO, FLOAT, INT, STRING, convert, unwrapped
 
 UNKNOWN = object()
 
-# Nodes of ComfyUI whose outputs are known before they run: (type, output) -> the input they give, and as what.
+# Nodes whose outputs are known before they run: (type, output) -> the input they give, and as what.
 _CONSTANTS = {
     ("PrimitiveInt", 0): ("value", INT),
     ("PrimitiveFloat", 0): ("value", FLOAT),
@@ -22,6 +23,7 @@ _CONSTANTS = {
     ("CustomCombo", 1): ("index", COMBO),
     ("ComfyNumberConvert", 0): ("value", FLOAT),
     ("ComfyNumberConvert", 1): ("value", INT),
+    (PROMPT_LENGTH, 1): ("fps", FLOAT),
 }
 _SWITCH = "ComfySwitchNode"
 _REROUTE = "Reroute"  # how the types begin that only bring a link elsewhere

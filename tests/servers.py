@@ -12,7 +12,8 @@ import pytest
 from ltx_duo.scripts.demo import models, photo
 from ltx_duo.scripts.demo.client import Client
 from ltx_duo.scripts.demo.server import OLDEST_COMFYUI, PACK, ComfyServer, make_base
-from ltx_duo.scripts.demo.workflows.model_files import GEMMA
+from ltx_duo.scripts.demo.workflows import model_files
+from ltx_duo.scripts.small_model_parts.write_split import split_files
 from ltx_duo.tests import core_gemma
 from ltx_duo.tests.server import drawn
 
@@ -25,12 +26,27 @@ NAMES = sorted(path.name.removesuffix(".api.json") for path in WORKFLOWS.rglob("
 SERVERS: list[ComfyServer] = []
 FOLDERS = {Path(__file__).parent / name for name in ("canvas", "registry", "server")}
 
-# The small model's files stand in for the official ones under their names: workflows run as they are shipped.
+# The small models' files stand in for the official ones under their names: workflows run as they are shipped.
 STAND_INS = (
     ("*upscaler*.safetensors", "upsampler"),
     ("*lora*.safetensors", "distilled LoRA"),
     ("ltx-2*.safetensors", "checkpoint"),
 )
+
+_SPLIT = split_files("ltx-2.5-small")
+OTHER_GENERATIONS = {
+    model_files.DEV_2_5: _SPLIT.transformer,
+    model_files.DISTILLED_2_5: _SPLIT.transformer,
+    model_files.TEXT_ENCODER_2_5: _SPLIT.text_encoder,
+    model_files.VIDEO_VAE_2_5: _SPLIT.video_vae,
+    model_files.AUDIO_VAE_2_5: _SPLIT.audio_vae,
+    model_files.LORA_2_5: _SPLIT.lora,
+    model_files.UPSAMPLER_2_5: _SPLIT.upsampler,
+    model_files.DURATION_HEAD: _SPLIT.duration_head,
+    model_files.DEV_2_0: Path("checkpoints", "ltx-2.0-small-dev.safetensors"),
+    model_files.LORA_2_0: Path("loras", "ltx-2.0-small-distilled-lora.safetensors"),
+    model_files.UPSAMPLER_2_0: Path("latent_upscale_models", "ltx-2.0-small-spatial-upscaler-x2.safetensors"),
+}
 
 
 def pytest_collection_modifyitems(items):
@@ -78,11 +94,18 @@ def write_tone(path: Path, seconds: float = 0.7, rate: int = 22050, hertz: float
 def furnish(server: ComfyServer, small_model: dict[str, Path]) -> ComfyServer:
     """Gives a server all files that the workflows name: models, the image that ComfyUI ships, a sound, a film, and a
     frame of it with a painted square."""
-    for name in filter(stand_in, shipped_words()):
+    folder = small_model["checkpoint"].parents[1]
+    for file, own in OTHER_GENERATIONS.items():
+        if (folder / own).exists():
+            target = server.base / "models" / file.folder / file.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.unlink(missing_ok=True)
+            target.symlink_to((folder / own).resolve())
+    for name in filter(stand_in, shipped_words() - {file.name for file in OTHER_GENERATIONS}):
         what = stand_in(name)
         models.link({what: small_model[what]}, server.base / "models", {what: name})
     folder = small_model["text encoder"]  # beside it lies the same as one file
-    file = server.base / "models" / "text_encoders" / GEMMA.name
+    file = server.base / "models" / "text_encoders" / model_files.GEMMA.name
     file.parent.mkdir(parents=True, exist_ok=True)
     file.unlink(missing_ok=True)
     file.symlink_to(folder.with_name(f"{folder.name}.safetensors").resolve())

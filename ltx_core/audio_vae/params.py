@@ -58,7 +58,7 @@ class AudioVAEParams:
         ddconfig = model.section("ddconfig")
         preprocessing = section.section("preprocessing")
         stft, mel = preprocessing.section("stft"), preprocessing.section("mel")
-        ddconfig.fixed(_FIXED, "Use the audio VAE of LTX-2.3 or LTX-2.0.")
+        ddconfig.fixed(_FIXED, "Use the audio VAE of LTX-2.5, LTX-2.3 or LTX-2.0.")
         bins, key = (mel, "n_mel_channels") if ddconfig.values.get("mel_bins") is None else (ddconfig, "mel_bins")
         rate = model.whole("sampling_rate", 16000)
         params = cls(

@@ -41,12 +41,25 @@ def frames_of_seconds(seconds: float, fps: float, shortest: float = SHORTEST, lo
     Frames are rounded, kept within the limits, and only then cut to 8n+1, or lengthened to it where the cut would fall
     below the shortest film; limits that hold no such count give the nearest.  Warns where a limit was met or missed.
     """
-    check_fps(fps)
+    frames, remark = frames_and_remark(seconds, fps, shortest, longest)
+    if remark is not None:
+        log.warning("%s", remark)
+    return frames
+
+
+def check_limits(shortest: float, longest: float) -> None:
+    """GeometryError unless both are lengths in seconds, the shorter first."""
     if not 0 < shortest <= longest < math.inf:
         raise GeometryError(
             f"The limits of a film's length are {shortest:g} to {longest:g} s, expected two lengths above 0, the "
             "shorter first."
         )
+
+
+def frames_and_remark(seconds: float, fps: float, shortest: float, longest: float) -> tuple[int, str | None]:
+    """As `frames_of_seconds`, with what is to be said where a limit was met or missed."""
+    check_fps(fps)
+    check_limits(shortest, longest)
     if not math.isfinite(seconds):
         raise NotFiniteError(
             f"The duration head predicts {seconds} seconds.",
@@ -58,14 +71,15 @@ def frames_of_seconds(seconds: float, fps: float, shortest: float = SHORTEST, lo
     longer = frames + TEMPORAL_FACTOR
     if frames < least and (longer <= most or longer - wanted < wanted - frames):
         frames = longer
+    remark = None
     if not least <= frames <= most:
-        log.warning(
-            "No film of 8n+1 frames lasts from %g to %g s at %g fps: it gets %d frames (%.2f s).",
-            shortest, longest, fps, frames, frames / fps,
-        )  # fmt: skip
+        remark = (
+            f"No film of 8n+1 frames lasts from {shortest:g} to {longest:g} s at {fps:g} fps: it gets {frames} frames "
+            f"({frames / fps:.2f} s)."
+        )
     elif not shortest <= seconds <= longest:
-        log.warning(
-            "The prompt asks for %.2f s, outside of %g to %g s: the film gets %d frames (%.2f s).",
-            seconds, shortest, longest, frames, frames / fps,
-        )  # fmt: skip
-    return frames
+        remark = (
+            f"The prompt asks for {seconds:.2f} s, outside of {shortest:g} to {longest:g} s: the film gets {frames} "
+            f"frames ({frames / fps:.2f} s)."
+        )
+    return frames, remark

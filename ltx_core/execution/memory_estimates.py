@@ -65,6 +65,11 @@ class Copies:
     heard: float = 6.0
     # Values of float32 per sample of sound at the vocoder's rate.
     sound: float = 198.0
+    # Of the diffusion decoder's features, in its stages before the last two; and of its context, in those two: the
+    # context, the tokens, query, key and value with their rotated copies, and the parts that are attended to at once.
+    # Counted in its tensors on the meta device, not measured on a GPU.
+    diffusion_features: float = 2.2
+    diffusion_context: float = 12.2
 
 
 COPIES = Copies()

@@ -18,7 +18,7 @@ from ..transformer.attention import AttentionFunction
 from .diffusion_params import Extent
 
 # Keys of a block times its queries: large blocks share keys well, but a mask lets most of a very large one go to waste.
-_MOST_PAIRS = 2**22
+MOST_PAIRS = 2**22
 # Keys that blocks hold together when they go to attention at once, times heads and channels.
 _MOST_GATHERED = 2**27
 
@@ -65,7 +65,7 @@ def _block(grid: Extent, kernel: Extent) -> Extent:
         seen = (min(own + around - 1, whole) for own, around, whole in zip(size, kernel, grid, strict=True))
         return math.prod(size) * math.prod(seen)
 
-    while pairs() > _MOST_PAIRS and max(size) > 1:
+    while pairs() > MOST_PAIRS and max(size) > 1:
         axis = max(range(3), key=lambda i: (size[i] > 1, size[i] / kernel[i]))
         size[axis] = -(-size[axis] // 2)
     return tuple(size)

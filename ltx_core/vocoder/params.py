@@ -103,7 +103,7 @@ class VocoderParams:
 
 def _generator(section: Section, mel_bins: int, network: dict[str, Any]) -> GeneratorParams:
     """`network`: entries that name the kind of network; a missing one means the same.  Defaults are LTX-2.0's."""
-    section.fixed(network, "Use the vocoder of LTX-2.3 or LTX-2.0.")
+    section.fixed(network, "Use the vocoder of LTX-2.5, LTX-2.3 or LTX-2.0.")
     final_activation = "tanh" if section.boolean("use_tanh_at_final", True) else "clamp"
     params = GeneratorParams(
         mel_bins=mel_bins,

@@ -73,7 +73,7 @@ def find_wrong_model_files(
 def find_wrong_vae_files(wrong: Wrong, checkpoint: str | None, audio_file: str | None, folders: Sequence[str]) -> None:
     """Adds what is wrong with the file of the video VAE or with that of the sound; None is not known yet."""
     other = None if audio_file == SAME_FILE else audio_file
-    if not wrong.attempt("checkpoint", open_files.check_file, checkpoint, folders, Use.VIDEO):
+    if not wrong.attempt("checkpoint", open_files.check_video, checkpoint, folders):
         wrong.attempt("audio_file", open_files.check_opens, other, folders)
     elif checkpoint is not None and audio_file is not None:
         wrong.attempt("audio_file", open_files.check_sound, checkpoint, other, folders)

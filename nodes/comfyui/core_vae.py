@@ -33,6 +33,8 @@ _DIMENSIONS = {1: "an audio VAE", 2: "an image VAE", 3: "a video VAE"}
 class CoreVideoVAE:
     """ComfyUI's VAE object of LTX-2's picture.  VariantError for that of another model."""
 
+    by_diffusion = False
+
     def __init__(self, vae, name: str):
         self._vae, self._model = vae, vae.first_stage_model
         self.params = _video_params(self._model, name)

@@ -1,5 +1,6 @@
 """Latents to frames and sound: in one piece where memory allows, else in tiles of a size that fits."""
 
+from collections.abc import Callable
 from fractions import Fraction
 from functools import partial
 from typing import Any
@@ -11,20 +12,17 @@ from ...ltx_core import two_stage
 from ...ltx_core.audio_vae import resample
 from ...ltx_core.errors import GeometryError
 from ...ltx_core.execution import memory_estimates
-from ...ltx_core.execution.precompile import compile_video_decoder
 from ...ltx_core.sampling.conditions import GivenFilm, GivenSound
-from ...ltx_core.sampling.geometry import geometry_of_latent, pixel_frames
+from ...ltx_core.sampling.geometry import pixel_frames
 from ...ltx_core.splicing import given_sound, splice_frames, splice_sound
-from ...ltx_core.video_vae.tiling import Tiling, largest_tile
 from . import compat, latents, stage_info
-from .checks import custom_tiling
-from .core_vae import AudioVAE, VideoVAE, audio_vae, sound_of, video_vae
+from .core_vae import AudioVAE, audio_vae, sound_of, video_vae
 from .fitting import with_more_room
 from .generations import check_together
-from .memory import PatchedModule, check_finite, load_together
+from .memory import check_finite, load_together
+from .picture_decoding import decode_picture
 from .progress import READING, NodeProgress, PhaseReporter
 from .report import NodeReport
-from .tiles import automatic, first_that_fits
 
 PICTURE, SOUND = "decoding picture", "decoding sound"
 AAC_RATES = (7350, 8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
@@ -61,10 +59,12 @@ def run_decode(
     progress = NodeProgress({READING: 1, PICTURE: 20, SOUND: 2})
     progress.phase(READING)
     reporter = progress.phase(PICTURE)
+    stage = latents.info_of(latent)
+    decode = partial(decode_picture, picture_vae, video, stage, tiling, tile, reporter, report)
     if film is None:
-        images = _decode_video(picture_vae, video, tiling, tile, reporter)
+        images = decode()
     else:
-        images, fps = _film_frames(film, picture_vae, video, tiling, tile, reporter), film.fps
+        images, fps = _film_frames(film, decode, reporter), film.fps
     wave = _decode_audio(sound_vae, sound, progress.phase(SOUND)) if made else None
     wave = _heard(wave, given, film, len(images), fps)
     components = Types.VideoComponents(
@@ -112,34 +112,11 @@ def _heard(wave: dict | None, given: GivenSound | None, film: GivenFilm | None, 
     return wave if film is None else _film_sound(film, wave)
 
 
-def _decode_video(
-    vae: VideoVAE, video: Tensor, tiling: str, tile: tuple[int, int, int, int], reporter: PhaseReporter
-) -> Tensor:
-    component = vae.video_decoder()
-    if tiling == "auto":
-        geometry = geometry_of_latent(video, 1.0)
-        ways = automatic(geometry.frames, geometry.height, geometry.width)
-    else:
-        ways = (None if tiling == "off" else custom_tiling(*tile),)
-    if component.device.type == "cuda":
-        compile_video_decoder(component.module.params, component.compute_dtype, component.device)
-
-    def decode(way: Tiling | None) -> Tensor:
-        latent = video.to(component.device, component.compute_dtype)
-        return two_stage.decode_video(component.module, latent, way, reporter)
-
-    advice = "Set its tiling to auto. " if len(ways) == 1 else ""
-    images = first_that_fits(component, ways, partial(_need, component, video), decode, "decoding the video", advice)
-    check_finite(images, "decoded video", component)
-    return images.to(device=mm.intermediate_device(), dtype=compat.intermediate_dtype())
-
-
-def _film_frames(film: GivenFilm, vae: VideoVAE, video: Tensor, tiling: str, tile: tuple, reporter) -> Tensor:
+def _film_frames(film: GivenFilm, decode: Callable[[], Tensor], reporter: PhaseReporter) -> Tensor:
     """The frames of a given film with what was made of it; without decoding where the picture is kept."""
     if not film.new_picture:
         return film.frames.to(device=mm.intermediate_device(), dtype=compat.intermediate_dtype())
-    made = _decode_video(vae, video, tiling, tile, reporter)
-    return splice_frames(film, made, reporter)
+    return splice_frames(film, decode(), reporter)
 
 
 def _film_sound(film: GivenFilm, made: dict | None) -> dict | None:
@@ -149,15 +126,6 @@ def _film_sound(film: GivenFilm, made: dict | None) -> dict | None:
         return None
     spliced = splice_sound(film, sound)
     return None if spliced is None else _audio(spliced)
-
-
-def _need(component: PatchedModule, video: Tensor, way: Tiling | None) -> float:
-    params, itemsize = component.module.params, component.compute_dtype.itemsize
-    geometry = geometry_of_latent(video, 1.0)
-    size = geometry.frames, geometry.height, geometry.width
-    if way is None:
-        return memory_estimates.video_decoder(params, *size, itemsize)
-    return memory_estimates.tiled_decoder(params, size, largest_tile(video.shape, way), itemsize)
 
 
 def _audio(sound: GivenSound) -> dict:

@@ -31,7 +31,7 @@ from ...ltx_core.text.tokenizer import GemmaTokenizer
 from ...ltx_core.transformer.params import TransformerParams
 from ...ltx_core.transformer.sound_only import of_sound
 from ...ltx_core.upsampler.params import UpsamplerParams
-from ...ltx_core.usable import check_part
+from ...ltx_core.usable import Use, check_part, video_use
 from ...ltx_core.variants import Kind, ModelVariant, variant_of
 from ...ltx_core.video_vae.statistics import PerChannelStatistics
 from . import conditioning, gpus
@@ -310,8 +310,13 @@ class VAEHandle(Handle):
     def video_encoder(self) -> PatchedModule:
         return self._part(Part.VIDEO_ENCODER, self.video)
 
+    @property
+    def by_diffusion(self) -> bool:
+        """Whether pictures are decoded by diffusion: see `video_use`."""
+        return video_use(self.video) is Use.DIFFUSION
+
     def video_decoder(self) -> PatchedModule:
-        return self._part(Part.VIDEO_DECODER, self.video)
+        return self._part(self._decoder, self.video)
 
     def audio_encoder(self) -> PatchedModule:
         """CheckpointError where the audio file has none, or one that does not fit its config."""
@@ -328,7 +333,7 @@ class VAEHandle(Handle):
         """Means and deviations of the video latent's channels, read by themselves."""
         keys = {
             key: name.removeprefix("per_channel_statistics.")
-            for key, name in self.video.key_maps[Part.VIDEO_DECODER].items()
+            for key, name in self.video.key_maps[self._decoder].items()
             if name.startswith("per_channel_statistics.")
         }
         tensors = {
@@ -339,6 +344,10 @@ class VAEHandle(Handle):
         statistics = PerChannelStatistics(next(iter(tensors.values())).numel())
         statistics.load_state_dict(tensors)
         return statistics
+
+    @property
+    def _decoder(self) -> Part:
+        return Part.DIFFUSION_DECODER if self.by_diffusion else Part.VIDEO_DECODER
 
     def _part(self, part: Part, checkpoint: Checkpoint, compute_dtype: torch.dtype | None = None) -> PatchedModule:
         checkpoint.check_not_written_over()

@@ -12,7 +12,7 @@ from ...ltx_core.checkpoint import Checkpoint, common_generation
 from ...ltx_core.lora import LoRA, StreamStrengths
 from ...ltx_core.quantization import quantization
 from ...ltx_core.upsampler.params import UpsamplerParams
-from ...ltx_core.usable import PARTS, Use, check_text_encoder, with_connectors
+from ...ltx_core.usable import PARTS, Use, check_text_encoder, video_use, with_connectors
 from ...ltx_core.usable import check as check_usable
 from ...ltx_core.variants import Kind, kind_of_name
 from ..names import LORA_FOLDERS
@@ -90,6 +90,13 @@ def open_lora(model: SampledModel, name: str, strengths: tuple[float, float], st
     return LoraUse(lora, strengths, streams)
 
 
+def check_video(name: str | None, folders: Folders) -> None:
+    """CheckpointError or VariantError unless the file has a video VAE, with either decoder; None is unknown."""
+    if name is not None:
+        video = files.open_checkpoint(name, folders)
+        check(video, video_use(video))
+
+
 def check_sound(name: str, audio_name: str | None, folders: Folders) -> None:
     """CheckpointError or VariantError unless audio VAE and vocoder are there, beside a video VAE that is good."""
     _sound_files(files.open_checkpoint(name, folders), audio_name, folders)
@@ -98,9 +105,10 @@ def check_sound(name: str, audio_name: str | None, folders: Folders) -> None:
 def open_vae(name: str, audio_name: str | None, folders: Folders) -> VAEHandle:
     """The handle of the VAEs; `audio_name` None: sound lies in the same file."""
     video = files.open_checkpoint(name, folders)
-    check(video, Use.VIDEO)
+    use = video_use(video)
+    check(video, use)
     audio, vocoder = _sound_files(video, audio_name, folders)
-    _check_numbers(video, PARTS[Use.VIDEO])
+    _check_numbers(video, PARTS[use])
     _check_numbers(audio, PARTS[Use.AUDIO_VAE])
     _check_numbers(vocoder, PARTS[Use.VOCODER])
     return VAEHandle(video, audio, vocoder)

@@ -205,6 +205,7 @@ _SLOTS = {
     names.VAE_LOADER: {"checkpoint": names.VAE_FOLDERS, "audio_file": names.VAE_FOLDERS},
     names.TEXT_ENCODER_LOADER: {"text_encoder": names.ENCODER_FOLDERS, "projection": names.PROJECTION_FOLDERS},
     names.UPSAMPLER_LOADER: {"upsampler": names.UPSAMPLER_FOLDERS},
+    names.PROMPT_LENGTH: {"duration_head": names.DURATION_FOLDERS},
 }
 
 

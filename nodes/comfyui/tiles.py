@@ -32,13 +32,15 @@ def first_that_fits(
     work: Callable[[Tiling | None], T],
     what: str,
     advice: str = "",
+    modest: float = MODEST,
 ) -> T:
-    """work(way) for the first of `ways` that fits by its estimate and by the device's own word."""
+    """work(way) for the first of `ways` that fits by its estimate and by the device's own word; of those that want more
+    than `modest` bytes none."""
     needs = [need(way) for way in ways]
     room = available_memory(component)
     if not mm.is_device_cpu(component.device):
         room -= component.patcher.model_size()
-    room = min(room, max(MODEST, needs[-1]))
+    room = min(room, max(modest, needs[-1]))
     first = next((i for i, bytes_needed in enumerate(needs) if bytes_needed <= room), len(ways) - 1)
     for i in range(first, len(ways)):
         way, last = ways[i], i == len(ways) - 1

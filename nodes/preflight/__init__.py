@@ -7,6 +7,7 @@ from ..names import (
     DECODE,
     FILM_CONDITIONS,
     LATENT_UPSAMPLER,
+    PROMPT_LENGTH,
     REFERENCE_VOICE,
     SOUND_CONDITION,
     SOUND_DECODE,
@@ -19,6 +20,7 @@ from .core_loaders import check_core_loader
 from .core_vaes import check_vaes
 from .distilled import check_schedule
 from .downloads import check_downloads
+from .durations import check_length, check_length_rate
 from .enlarged import check_enlarged
 from .files import check_files
 from .films import check_film
@@ -55,6 +57,7 @@ def check(graph: PromptGraph, files: Files, has_gpu: bool) -> Report:
         check_guidance(graph, sampler, files, report)
         check_schedule(graph, sampler, report)
         check_start(graph, sampler, files, report)
+        check_length_rate(graph, sampler, report)
     for sampler in graph.of_type(STAGE_TWO_SAMPLER):
         check_stage_two(graph, sampler, files, has_gpu, report)
     for sampler in graph.of_type(SOUND_SAMPLER):
@@ -63,6 +66,9 @@ def check(graph: PromptGraph, files: Files, has_gpu: bool) -> Report:
         for check_one in (check_sigmas, check_schedule, check_sound_alone):
             check_one(graph, sampler, report)
     check_no_picture(graph, report)
+    for node in graph.of_type(PROMPT_LENGTH):
+        check_files(graph, node, files, report)
+        check_length(graph, node, files, report)
     for upsampler in graph.of_type(LATENT_UPSAMPLER):
         check_enlarged(graph, upsampler, report)
     sampling = STAGE_ONE_SAMPLER, LATENT_UPSAMPLER, STAGE_TWO_SAMPLER

@@ -1,11 +1,14 @@
 """LoRAs that fit by their sizes, but are made for something else."""
 
+from ...ltx_core.generation import Generation
 from ..names import LORA_LOADER, STAGE_ONE_SAMPLER, STAGE_TWO_SAMPLER
 from ..prompt_graph import Node, PromptGraph
 from .core_loaders import model_file
 from .references import may_read
 from .report import Files, Report
 
+# One transformer in two trainings.
+KIN = {Generation.V2_3, Generation.V2_5}
 SAMPLERS = STAGE_ONE_SAMPLER, STAGE_TWO_SAMPLER
 
 
@@ -37,6 +40,9 @@ def _check(graph: PromptGraph, loader: Node, files: Files, report: Report) -> No
         return
     generation, evidence = lora.made_for
     if generation is not model.generation:
+        to_do = f"Choose a LoRA for {model.generation}."
+        if {generation, model.generation} == KIN:
+            to_do = f"Most do their work all the same, as users report: look at the film. {to_do[:-1]} if it does not."
         report.warn(loader, f"This LoRA is for {generation} ({evidence}), but {model.path.name} is of "
                     f"{model.generation}. Its layers have the same sizes, so it runs, but it was trained on other "
-                    f"weights. Choose a LoRA for {model.generation}.")  # fmt: skip
+                    f"weights. {to_do}")  # fmt: skip

@@ -3,8 +3,8 @@
 import re
 from pathlib import PurePath
 
-from ...ltx_core.generation import named_generation
 from ...ltx_core.variants import Kind, variant_of
+from ...ltx_core.variants.upsamplers import remark_on_upsampler
 from ..names import LATENT_UPSAMPLER, STAGE_ONE_SAMPLER, STAGE_TWO_SAMPLER
 from ..prompt_graph import Node, PromptGraph
 from .core_loaders import model_file
@@ -22,13 +22,9 @@ def check_upsamplers(graph: PromptGraph, files: Files, report: Report) -> None:
         if FAULTY.search(name):
             report.warn(loader, "Version 1.0 of the x2 upsampler is known to be faulty (flicker, mosaic). Take 1.1: "
                         f"{variant_of(Kind.DEV).files.upsampler}.")  # fmt: skip
-        generation = named_generation(name)
         for model in _models_of(graph, loader, files):
-            if None not in (generation, model.generation) and generation is not model.generation:
-                own = variant_of(Kind.DEV, model.generation).files.upsampler
-                report.warn(loader, f"By its name {name} is for {generation}, but {model.path.name} is of "
-                            f"{model.generation}, whose latents are others: the film would be noise. Choose "
-                            f"{own}.")  # fmt: skip
+            if remark := remark_on_upsampler(name, model.path.name, model.generation):
+                report.warn(loader, remark)
 
 
 def _models_of(graph: PromptGraph, loader: Node, files: Files):

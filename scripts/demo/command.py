@@ -22,6 +22,8 @@ from .server import LOCAL, ComfyServer, ServerError, make_base
 
 PROMPT = "a red star moving to the left, high tone"
 SIZE = {"width": 256, "height": 256, "frames": 33}
+LTX_2_0 = ("ltx-2-19b", "ltx-2.0")  # how its files begin
+RATE, RATE_2_0 = 48000, 24000  # of the sound
 SAMPLING = ("width", "height", "frames", "steps", "seed")
 
 
@@ -42,7 +44,11 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--height", type=int, help="final height, a multiple of 64")
     parser.add_argument("--frames", type=int, help="8n+1")
     parser.add_argument("--seed", type=int)
-    parser.add_argument("--models", type=Path, help="folder that holds the real LTX-2.3 files, e.g. ComfyUI/models")
+    parser.add_argument(
+        "--models",
+        type=Path,
+        help="folder that holds the real files, e.g. ComfyUI/models: of LTX-2.3, else of LTX-2.5, else of LTX-2.0",
+    )
     options = parser.parse_args()
     if options.gallery and (options.prompt is not None or options.image or options.models):
         parser.error("--gallery shows what the small model makes of its own prompts: no --prompt, --image or --models")
@@ -88,7 +94,7 @@ class Studio:
         self.client.fetch(run.files()[0], target)
         with self.clock.phase("look at it"):
             info = media.probe(target)
-            _check(info, prompt)
+            _check(info, prompt, RATE_2_0 if self.found["checkpoint"].name.startswith(LTX_2_0) else RATE)
         return info
 
 
@@ -98,7 +104,7 @@ def studio(options: argparse.Namespace) -> Iterator[Studio]:
     clock = Clock()
     clock.add("set-up", float(os.environ.get("LTXDUO_SETUP_SECONDS", 0)))
     base = make_base(LOCAL / "demo" / "comfyui")
-    found = models.find(options.models) if options.models else models.trained()
+    found = models.find(options.models, sets=models.ALL_GENERATIONS) if options.models else models.trained()
     models.link(found, base / "models")
     chosen = {name: getattr(options, name) for name in SAMPLING if getattr(options, name) is not None}
     sampling = ({} if options.models else SIZE) | chosen
@@ -108,9 +114,9 @@ def studio(options: argparse.Namespace) -> Iterator[Studio]:
         yield Studio(Client(server.url, server.check_alive), base, found, sampling, clock)
 
 
-def _check(info: media.MediaInfo, prompt: dict) -> None:
+def _check(info: media.MediaInfo, prompt: dict, rate: int) -> None:
     asked = next(node["inputs"] for node in prompt.values() if node["class_type"] == "LTXDuoStageOneSampler")
-    expected = ["h264", "aac", 48000, asked["width"], asked["height"], asked["frames"]]
+    expected = ["h264", "aac", rate, asked["width"], asked["height"], asked["frames"]]
     found = [info.video_codec, info.audio_codec, info.sample_rate, info.width, info.height, info.frames]
     # What comes from a given sound or film is not known here.
     expected = [have if isinstance(ask, list) else ask for ask, have in zip(expected, found, strict=True)]

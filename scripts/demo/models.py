@@ -22,6 +22,12 @@ class ModelFile:
     official: str
 
 
+_GEMMA_3 = ModelFile(
+    "text encoder",
+    "text_encoders",
+    ("gemma-3-*/config.json", "gemma*3*12b*.safetensors", "gemma*.safetensors"),
+    "the folder gemma-3-12b-it-qat-q4_0-unquantized (25 GB) from huggingface.co/google",
+)
 MODEL_FILES = (
     ModelFile(
         "checkpoint",
@@ -41,13 +47,59 @@ MODEL_FILES = (
         ("ltx-2.3-*spatial-upscaler-x2-1.1.safetensors", "ltx-2.3-*spatial-upscaler-x2*.safetensors"),
         "ltx-2.3-spatial-upscaler-x2-1.1.safetensors (1 GB) from huggingface.co/Lightricks/LTX-2.3",
     ),
-    ModelFile(
-        "text encoder",
-        "text_encoders",
-        ("gemma-3-*/config.json", "gemma*3*12b*.safetensors", "gemma*.safetensors"),
-        "the folder gemma-3-12b-it-qat-q4_0-unquantized (25 GB) from huggingface.co/google",
-    ),
+    _GEMMA_3,
 )
+VIDEO_VAE, AUDIO_VAE = "video VAE", "audio VAE"
+
+
+def _of_2_5(what: str, folder: str, pattern: str, official: str) -> ModelFile:
+    text = f"{official} from huggingface.co/Lightricks/LTX-2.5"
+    return ModelFile(what, folder, (f"{pattern}.safetensors",), text)
+
+
+MODEL_FILES_2_5 = (
+    _of_2_5(
+        "checkpoint", "diffusion_models", "ltx-2.5-*dev-transformer*", "ltx-2.5-22b-dev-transformer-bf16.safetensors"
+    ),
+    _of_2_5("distilled LoRA", "loras", "ltx-2.5-*distilled-lora*", "ltx-2.5-22b-distilled-lora-450-bf16.safetensors"),
+    _of_2_5(
+        "upsampler",
+        "latent_upscale_models",
+        "ltx-2.5-*spatial-upscaler-x2*",
+        "ltx-2.5-latent-spatial-upscaler-x2-bf16-1.0.safetensors",
+    ),
+    _of_2_5("text encoder", "text_encoders", "gemma4*ltx-2.5*", "gemma4-12b-with-proj-ltx-2.5-bf16.safetensors"),
+    _of_2_5(VIDEO_VAE, "vae", "ltx-2.5-*video-vae-conv*", "ltx-2.5-video-vae-conv-bf16.safetensors"),
+    _of_2_5(AUDIO_VAE, "vae", "ltx-2.5-*audio-vae*", "ltx-2.5-audio-vae-bf16.safetensors"),
+)
+
+
+def _of_2_0(what: str, folder: str, patterns: tuple[str, ...], official: str) -> ModelFile:
+    return ModelFile(what, folder, patterns, f"{official} from huggingface.co/Lightricks/LTX-2")
+
+
+MODEL_FILES_2_0 = (
+    _of_2_0(
+        "checkpoint",
+        "checkpoints",
+        ("ltx-2-19b-dev*.safetensors", "ltx-2.0-*dev.safetensors"),
+        "ltx-2-19b-dev.safetensors (43 GB)",
+    ),
+    _of_2_0(
+        "distilled LoRA",
+        "loras",
+        ("ltx-2-19b-distilled-lora*.safetensors", "ltx-2.0-*distilled-lora.safetensors"),
+        "ltx-2-19b-distilled-lora-384.safetensors (7.7 GB)",
+    ),
+    _of_2_0(
+        "upsampler",
+        "latent_upscale_models",
+        ("ltx-2-spatial-upscaler-x2*.safetensors", "ltx-2.0-*spatial-upscaler-x2.safetensors"),
+        "ltx-2-spatial-upscaler-x2-1.0.safetensors (1 GB)",
+    ),
+    _GEMMA_3,
+)
+ALL_GENERATIONS = MODEL_FILES, MODEL_FILES_2_5, MODEL_FILES_2_0
 
 
 class ModelsMissing(RuntimeError):
@@ -55,9 +107,10 @@ class ModelsMissing(RuntimeError):
 
 
 def write_small_model(folder: Path) -> Path:
-    """Writes a small LTX-2.3 with random weights into `folder`, in the layout of ComfyUI's models folder."""
+    """Writes a small LTX-2.3 with random weights into `folder`, in the layout of ComfyUI's models folder, and beside it
+    the other generations."""
     script = PACK / "scripts" / "small_model.py"
-    command = [sys.executable, str(script), str(folder), "--tokenizer", str(TOKENIZER)]
+    command = [sys.executable, str(script), str(folder), "--tokenizer", str(TOKENIZER), "--also-2.0", "--also-2.5"]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return folder
 
@@ -70,24 +123,29 @@ def trained() -> dict[str, Path]:
     return find(TRAINED, {"text encoder": GEMMA_270M})
 
 
-def find(folder: Path, known: dict[str, Path] | None = None) -> dict[str, Path]:
-    """Finds every model file anywhere below `folder`, by ModelFile.what, but for `known` ones.
+def find(folder: Path, known: dict[str, Path] | None = None, sets: tuple = (MODEL_FILES,)) -> dict[str, Path]:
+    """Finds every model file of the first of `sets` that is whole, anywhere below `folder`, by ModelFile.what, but for
+    `known` ones.
 
-    ModelsMissing names those not found.
+    ModelsMissing names those not found, of the set of which most are there.
     """
-    found = dict(known or {})
-    for file in MODEL_FILES:
-        if file.what in found:
-            continue
-        matches = [path for pattern in file.patterns for path in sorted(folder.rglob(pattern))]
-        if matches:
-            best = matches[0]
-            found[file.what] = best.parent if best.name == "config.json" else best
-    missing = [file for file in MODEL_FILES if file.what not in found]
-    if missing:
-        lines = "\n".join(f"  {file.what}: {file.official}" for file in missing)
-        raise ModelsMissing(f"{folder} lacks (subfolders were searched too):\n{lines}")
-    return found
+    fewest = None
+    for files in sets:
+        found = dict(known or {})
+        for file in files:
+            if file.what in found:
+                continue
+            matches = [path for pattern in file.patterns for path in sorted(folder.rglob(pattern))]
+            if matches:
+                best = matches[0]
+                found[file.what] = best.parent if best.name == "config.json" else best
+        missing = [file for file in files if file.what not in found]
+        if not missing:
+            return found
+        if fewest is None or len(files) - len(missing) > len(fewest[0]) - len(fewest[1]):
+            fewest = files, missing
+    lines = "\n".join(f"  {file.what}: {file.official}" for file in fewest[1])
+    raise ModelsMissing(f"{folder} lacks (subfolders were searched too):\n{lines}")
 
 
 def link(found: dict[str, Path], models: Path, names: dict[str, str] | None = None) -> None:
@@ -95,7 +153,7 @@ def link(found: dict[str, Path], models: Path, names: dict[str, str] | None = No
 
     `names` gives other names than the files' own, by ModelFile.what.
     """
-    for file in MODEL_FILES:
+    for file in MODEL_FILES_2_5 if VIDEO_VAE in found else MODEL_FILES:
         if file.what not in found:
             continue
         source = found[file.what]
@@ -121,5 +179,8 @@ def choose(prompt: dict, found: dict[str, Path]) -> None:
         "LTXDuoTextEncoderLoader": {"text_encoder": name["text encoder"], "projection": name["checkpoint"]},
         "LTXVAudioVAELoader": {"ckpt_name": name["checkpoint"]},
     }
+    if VIDEO_VAE in found:
+        loaders["LTXDuoVAELoader"] = {"checkpoint": name[VIDEO_VAE], "audio_file": name[AUDIO_VAE]}
+        loaders["LTXDuoTextEncoderLoader"]["projection"] = name["text encoder"]
     for entry in prompt.values():
         entry["inputs"].update(loaders.get(entry["class_type"], {}))

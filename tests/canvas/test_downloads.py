@@ -13,8 +13,8 @@ from ltx_duo.tests.canvas.conftest import SCREENSHOTS
 from ltx_duo.tests.servers import NAMES, PREVIEWS, WORKFLOWS, running
 
 # What Hugging Face answers when it is asked how large a file is.
-SIZES = {file.name: int(float(file.size.removesuffix(" GB")) * 1e9) for file in model_files.FILES}
-MOST_FILES = "reference-voice"
+SIZES = {file.name: file.bytes for file in model_files.FILES}
+MOST_FILES = "text-to-video-2-5"
 ROWS = """buttons => buttons.map(button => {
     const row = button.closest('div').parentElement;
     return [button.getAttribute('aria-label').replace('Download ', ''), row.innerText];

@@ -206,6 +206,51 @@ def test_inspect_tells_what_each_file_is_and_that_they_belong_together(files, ca
     assert "is of LTX-2.5, but" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("part", "words"),
+    [
+        ("duration_head", ("use it in   LTX Prompt Length\n", "belongs in  ComfyUI/models/model_patches\n")),
+        (
+            "diffusion_vae",
+            ("LTX VAE Loader (video, decoded by diffusion)\n", "models/vae\n", "finer and slower"),
+        ),
+        ("video_vae", ("use it in   LTX VAE Loader (video)\n", "belongs in  ComfyUI/models/vae\n")),
+        ("audio_vae", ("use it in   LTX VAE Loader (audio)\n", "belongs in  ComfyUI/models/vae\n")),
+        ("text_encoder", ("Loader (text encoder), LTX Text Encoder Loader (projection)\n", "text_encoders\n")),
+        ("transformer", ("use it in   LTX Model Loader\n", "belongs in  ComfyUI/models/diffusion_models\n")),
+        ("upsampler", ("by its name it is for LTX-2.5", "use it in   LTX Upsampler Loader\n")),
+        ("lora", ("it was made for LTX-2.5 (its name says so)", "use it in   LTX LoRA Loader\n")),
+    ],
+)
+def test_inspect_says_which_node_takes_each(part, words, files, capsys):
+    assert main([str(getattr(files, part))]) == 0
+    told = capsys.readouterr().out
+    assert [word for word in words if word not in told] == []
+
+
+def test_inspect_takes_a_file_with_both_video_decoders_for_the_convolutional_one(files, tmp_path, capsys):
+    def both(tensors, metadata):
+        config = json.loads(metadata["config"])
+        own = load_file(files.diffusion_vae)
+        tensors |= {name: tensor for name, tensor in own.items() if name.startswith("vae.decoder.")}
+        metadata["config"] = json.dumps(config)
+
+    main([str(saved(files.video_vae, tmp_path / "ltx-2.5-both.safetensors", both))])
+    assert "finer and slower" not in capsys.readouterr().out
+
+
+def test_an_upsampler_of_another_generation_is_told(files, capsys, caplog):
+    """By its name: the tensors are alike."""
+    assert main([str(files.transformer), str(UPSAMPLER_2_3)]) == 1
+    assert "is for LTX-2.3, but" in capsys.readouterr().err
+    assert main([str(files.transformer), str(files.upsampler)]) == 0
+    load(files, "video_vae", "audio_vae")
+    assert "is for LTX-2.3, but" not in caplog.text
+    load(replace(files, upsampler=UPSAMPLER_2_3), "video_vae", "audio_vae")
+    assert "is for LTX-2.3, but" in caplog.text
+    assert "Choose ltx-2.5-latent-spatial-upscaler-x2-bf16-1.0.safetensors." in caplog.text
+
+
 @pytest.mark.parametrize("part", [Component.DIFFUSION_DECODER, Component.DURATION_HEAD])
 def test_missing_tensors_are_named(files, part, tmp_path):
     file = files.diffusion_vae if part is Component.DIFFUSION_DECODER else files.duration_head

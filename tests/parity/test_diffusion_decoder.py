@@ -324,7 +324,7 @@ def dense(q, k, v, kernel):
     ("grid", "kernel"), [((5, 6, 7), (3, 3, 5)), ((4, 9, 2), (7, 3, 3)), ((3, 8, 8), (2, 4, 5)), ((1, 1, 9), (1, 1, 9))]
 )
 def test_neighborhood_attention(grid, kernel, pairs, rng, parity, monkeypatch):
-    monkeypatch.setattr(neighborhood, "_MOST_PAIRS", pairs)
+    monkeypatch.setattr(neighborhood, "MOST_PAIRS", pairs)
     monkeypatch.setattr(neighborhood, "_MOST_GATHERED", 4000)
     q, k, v = torch.randn(3, 2, *grid, 2, 8, generator=rng)
     result = neighborhood.neighborhood_attention(q, k, v, kernel, scaled_dot_product)

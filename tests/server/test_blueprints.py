@@ -6,9 +6,19 @@ import pytest
 
 from ltx_duo.scripts.demo.client import Client
 from ltx_duo.scripts.demo.server import PACK
+from ltx_duo.scripts.demo.workflows import model_files
 from ltx_duo.scripts.demo.workflows.blueprints import BLUEPRINTS, GIVEN, INPUTS, OUTPUTS, SAVE, to_file
 
 FOLDER = PACK / "subgraphs"
+# The file of each input, and how many inputs inside take it.
+FILES = {"checkpoint": (model_files.DEV.name, 3)}
+FILES_2_5 = {
+    "checkpoint": (model_files.DEV_2_5.name, 1),
+    "text_encoder": (model_files.TEXT_ENCODER_2_5.name, 2),
+    "video_vae": (model_files.VIDEO_VAE_2_5.name, 1),
+    "audio_vae": (model_files.AUDIO_VAE_2_5.name, 1),
+    "lora": (model_files.LORA_2_5.name, 1),
+}
 TITLES = [blueprint.title for blueprint in BLUEPRINTS]
 
 
@@ -70,10 +80,11 @@ def test_every_input_and_output_is_connected_and_every_link_known_at_both_ends(t
 
 
 @pytest.mark.parametrize("title", TITLES)
-def test_the_checkpoint_goes_to_every_node_that_reads_it(title):
+def test_each_file_goes_to_every_node_that_reads_it(title):
     subgraph = inside(title)
-    (checkpoint,) = [slot for slot in subgraph["inputs"] if slot["name"] == "checkpoint"]
-    targets = {link["target_id"] for link in subgraph["links"] if link["id"] in checkpoint["linkIds"]}
-    name = "ltx-2.3-22b-dev-fp8.safetensors"
-    assert targets == {node["id"] for node in subgraph["nodes"] if name in node["widgets_values"]}
-    assert len(targets) == 3
+    split = "LTX-2.5" in title
+    asked = {slot["name"]: slot["linkIds"] for slot in subgraph["inputs"]}
+    for slot, (name, count) in (FILES_2_5 if split else FILES).items():
+        targets = [link["target_id"] for link in subgraph["links"] if link["id"] in asked[slot]]
+        assert set(targets) == {node["id"] for node in subgraph["nodes"] if name in node["widgets_values"]}
+        assert len(targets) == count

@@ -9,6 +9,7 @@ OUTPUTS = {
     "LTXDuoVAELoader": ["LTXDUO_VAE"],
     "LTXDuoTextEncoderLoader": ["LTXDUO_TEXT_ENCODER"],
     "LTXDuoTextEncode": ["CONDITIONING", "CONDITIONING"],
+    "LTXDuoPromptLength": ["INT", "FLOAT", "FLOAT"],
     "LTXDuoImageCondition": ["LTXDUO_CONDITIONS"],
     "LTXDuoSoundCondition": ["LTXDUO_CONDITIONS", "INT"],
     **{name: ["LTXDUO_CONDITIONS", "INT", "INT", "INT", "FLOAT"] for name in FILMS},

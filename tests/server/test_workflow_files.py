@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ltx_duo.ltx_core.generation import Generation
 from ltx_duo.ltx_core.variants import Kind, variant_of
 from ltx_duo.ltx_core.variants.records import PublishedFiles
 from ltx_duo.scripts.demo.workflows import catalogue, model_files
@@ -20,16 +21,23 @@ WIDGET_TYPES = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "COMFY_DYNAMICCOMB
 UPLOAD_TYPES = {"IMAGEUPLOAD", "AUDIOUPLOAD", "AUDIO_UI"}  # the front end's own, beside a file's widget
 NOTE = "MarkdownNote"
 TITLE_HEIGHT = 30
-# Where our other loaders look; all that take a checkpoint, core's too, look in checkpoints.
+# Where our other loaders look; all that take a checkpoint, core's too, look in checkpoints, but for LTX-2.5's parts.
 FOLDERS = {
     "LTXDuoLoraLoader": "loras",
     "LTXDuoUpsamplerLoader": "latent_upscale_models",
     "LoraLoaderModelOnly": "loras",
     "LatentUpscaleModelLoader": "latent_upscale_models",
 }
+FOLDERS_2_5 = FOLDERS | {
+    "LTXDuoModelLoader": "diffusion_models",
+    "LTXDuoTextEncoderLoader": "text_encoders",
+    "LTXDuoVAELoader": "vae",
+    "LTXDuoPromptLength": "model_patches",
+}
 
 OFFICIAL = "Lightricks/LTX-2.3/resolve/main"
 PLACES = {
+    "ltx-2-": "Lightricks/LTX-2/resolve/main",
     "gemma": "Comfy-Org/ltx-2/resolve/main/split_files/text_encoders",
     "fp8": "Lightricks/LTX-2.3-fp8/resolve/main",
     "union-control": "Lightricks/LTX-2.3-22b-IC-LoRA-Union-Control/resolve/main",
@@ -185,6 +193,12 @@ def test_every_file_is_offered_where_its_node_looks(name):
         offered = node["properties"].get("models", [])
         assert {model["name"] for model in offered} == set(files), node["type"]
         for model in offered:
+            if "ltx-2.5" in model["name"]:
+                folder = FOLDERS_2_5[node["type"]]
+                place = f"Lightricks/LTX-2.5/resolve/main/{folder}"
+                assert model["url"] == f"https://huggingface.co/{place}/{model['name']}"
+                assert model["directory"] == folder
+                continue
             gemma = model["name"].startswith("gemma")
             place = next((place for word, place in PLACES.items() if word in model["name"]), OFFICIAL)
             assert model["url"] == f"https://huggingface.co/{place}/{model['name']}"
@@ -197,6 +211,27 @@ def test_files_are_called_as_the_models_record_says():
     assert files == PublishedFiles(
         model_files.DEV_BF16.name, model_files.LORA.name, model_files.UPSAMPLER.name, model_files.GEMMA_FOLDER
     )
+    assert variant_of(Kind.DEV, Generation.V2_0).files == PublishedFiles(
+        model_files.DEV_BF16_2_0.name, model_files.LORA_2_0.name, model_files.UPSAMPLER_2_0.name,
+        model_files.GEMMA_FOLDER,
+    )  # fmt: skip
+    assert variant_of(Kind.DEV, Generation.V2_5).files == PublishedFiles(
+        *(
+            getattr(model_files, f"{name}_2_5").name
+            for name in (
+                "DEV_BF16",
+                "LORA",
+                "UPSAMPLER",
+                "TEXT_ENCODER_BF16",
+                "VIDEO_VAE",
+                "DIFFUSION_VAE",
+                "AUDIO_VAE",
+            )
+        ),
+        model_files.DURATION_HEAD.name,
+    )
+    distilled = variant_of(Kind.DISTILLED, Generation.V2_5).files
+    assert distilled.checkpoint == model_files.DISTILLED_BF16_2_5.name
 
 
 def test_server_offers_them_as_templates(client):

@@ -4,9 +4,9 @@ A blueprint is its workflow without the nodes that load and save pictures, sound
 """
 
 import uuid
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
-from . import catalogue
+from . import catalogue, generations
 from .canvas import COLOURS, NAMESPACE, Column, Node, Workflow, draw, few_inputs
 from .layout import BADGE, MARGINS, ROW, SLOT, lay_out
 from .schemas import specifications
@@ -26,6 +26,14 @@ FILES = {
     "lora": {"LTXDuoLoraLoader": "lora"},
     "text_encoder": {"LTXDuoTextEncoderLoader": "text_encoder"},
 }
+# Of LTX-2.5, whose parts lie in files of their own.
+SPLIT_FILES = {
+    "checkpoint": {"LTXDuoModelLoader": "checkpoint"},
+    "lora": {"LTXDuoLoraLoader": "lora"},
+    "video_vae": {"LTXDuoVAELoader": "checkpoint"},
+    "audio_vae": {"LTXDuoVAELoader": "audio_file"},
+    "text_encoder": {"LTXDuoTextEncoderLoader": ("text_encoder", "projection")},
+}
 
 # The front end's ids of the places where a blueprint's own inputs and outputs begin, and how far they are away.
 INPUTS, OUTPUTS = -10, -20
@@ -40,6 +48,7 @@ class Blueprint:
     title: str
     description: str
     workflow: Workflow
+    files: dict[str, dict[str, str | tuple[str, ...]]] = field(default_factory=lambda: FILES)
 
 
 BLUEPRINTS = (
@@ -52,6 +61,12 @@ BLUEPRINTS = (
         "Text to Video, two stages (LTX Duo)",
         "Makes a film with sound from a prompt with LTX-2.3: at half size, then refined at the full size.",
         catalogue.TEXT_TO_VIDEO,
+    ),
+    Blueprint(
+        "Image to Video, LTX-2.5 (LTX Duo)",
+        "Makes a film with sound from an image and a prompt with LTX-2.5: at half size, then refined at the full size.",
+        generations.IMAGE_TO_VIDEO_2_5,
+        SPLIT_FILES,
     ),
     Blueprint(
         "Sound to Video (LTX Duo)",
@@ -85,7 +100,7 @@ def to_file(blueprint: Blueprint, object_info: dict) -> dict:
     """The blueprint as the front end saves one: a graph of one node, and what is inside."""
     identifier = str(uuid.uuid5(NAMESPACE, blueprint.title))
     inside = _inside(blueprint.workflow)
-    inputs = _inputs(blueprint.workflow, inside, object_info)
+    inputs = _inputs(blueprint, inside, object_info)
     return {
         "revision": 0,
         "last_node_id": 1,
@@ -120,8 +135,9 @@ def _cut(column: Column, names: set[str]) -> Column:
     return replace(column, parts=tuple(replace(group, nodes=tuple(map(cut, group.nodes))) for group in column.groups))
 
 
-def _inputs(whole: Workflow, inside: Workflow, object_info: dict) -> list[Input]:
+def _inputs(blueprint: Blueprint, inside: Workflow, object_info: dict) -> list[Input]:
     """Sockets for what the nodes outside give, then the few widgets, then the files."""
+    whole = blueprint.workflow
     outside = {node.name: node for node in whole.nodes if node.type in GIVEN}
     inputs = []
     for name, node in outside.items():
@@ -131,14 +147,18 @@ def _inputs(whole: Workflow, inside: Workflow, object_info: dict) -> list[Input]
         inputs.append(Input(GIVEN[node.type], object_info[node.type]["output"][0], targets, widget=False))
     asked = [(name, ((node.name, name),)) for node, name in few_inputs(inside)]
     asked += [
-        (name, tuple((node.name, slots[node.type]) for node in inside.nodes if node.type in slots))
-        for name, slots in FILES.items()
+        (name, tuple((node.name, own) for node in inside.nodes for own in _names(slots.get(node.type, ()))))
+        for name, slots in blueprint.files.items()
     ]
     types = {node.name: node.type for node in inside.nodes}
     for name, targets in asked:
         node, slot = targets[0]
         inputs.append(Input(name, specifications(object_info[types[node]])[slot][0], targets, widget=True))
     return inputs
+
+
+def _names(slots: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (slots,) if isinstance(slots, str) else slots
 
 
 def _node(blueprint: Blueprint, identifier: str, inputs: list[Input]) -> dict:

@@ -37,6 +37,7 @@ APP_INPUTS = {
     "CLIPTextEncode": ("text",),
     "LTXDuoRetake": ("start", "end", "remake"),
     "LTXDuoExtend": ("after", "before"),
+    "LTXDuoPromptLength": ("longest",),
     "ImagePadForOutpaint": ("left", "top", "right", "bottom"),
     "LTXDuoStageOneSampler": ("width", "height", "frames", "seed"),
     "LTXDuoSoundSampler": ("seconds", "seed"),

@@ -1,5 +1,6 @@
 """Draws the thumbnails of the shipped workflows: a title and a sketch of what goes in and what comes out."""
 
+from functools import partial
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFilter, ImageOps
@@ -19,12 +20,12 @@ def draw(name: str, target: Path) -> None:
     card.image.save(target, quality=88)
 
 
-def _image_to_video() -> Card:
-    card = Card("Image to video", "two stages, picture and sound, LTX-2.3")
+def _image_to_video(model: str = "LTX-2.3", rate: int = 48) -> Card:
+    card = Card("Image to video", f"two stages, picture and sound, {model}")
     card.picture((32, 190), photo(LAKE, (210, 140)))
     card.text((32, 340), "your image", 18)
     card.arrow((258, 260), 48)
-    _result(card, LAKE)
+    _result(card, LAKE, rate)
     return card
 
 
@@ -154,9 +155,22 @@ def _first_and_last_frame() -> Card:
     return card
 
 
-def _distilled() -> Card:
-    captions = "stage one: 8 steps", "stage two: 3 steps"
-    return _few_steps(Card("Distilled", "8 + 3 steps, no guidance, no negative prompt"), captions, LAKE)
+def _distilled(line: str = "8 + 3 steps, no guidance, no negative prompt", seed: int = LAKE) -> Card:
+    return _few_steps(Card("Distilled", line), ("stage one: 8 steps", "stage two: 3 steps"), seed)
+
+
+def _prompts_length() -> Card:
+    card = Card("Text to video", "as long as the prompt asks for, picture and sound, LTX-2.5")
+    card.box((32, 190, 242, 330), ["One clap of thunder.", "Or: she stands up,", "goes out, comes back"], 18)
+    card.text((32, 340), "your prompt", 18)
+    card.arrow((258, 260), 48)
+    one, other = photo(RIVER, STILL), night(photo(RIVER, STILL))
+    for y, count, length in ((120, 1, "2 s"), (320, 4, "10 s")):
+        for number in range(count):
+            card.picture((340 + 82 * number, y), one if number < 2 else other)
+        card.sound((342, y + 156), 82 * count - 8)
+        card.text((340, y + 194) if count > 1 else (432, y + 46), length, 18)
+    return card
 
 
 def _distilled_lora() -> Card:
@@ -290,10 +304,11 @@ def _few_steps(card: Card, captions: tuple[str, str], seed: int) -> Card:
     return card
 
 
-def _result(card: Card, seed: int) -> None:
+def _result(card: Card, seed: int, rate: int = 48) -> None:
+    """`rate`: of the sound, in kHz."""
     card.film((320, 138), photo(seed, FRAME))
     card.sound((322, 450), 366)
-    card.text((322, 490), "48 kHz stereo sound", 18)
+    card.text((322, 490), f"{rate} kHz stereo sound", 18)
 
 
 _CARDS = {
@@ -319,6 +334,10 @@ _CARDS = {
     "continue-from-preview": _continue_from_preview,
     "mixed-with-native": _mixed_with_native,
     "from-core-loaders": _from_core_loaders,
+    "image-to-video-2-5": partial(_image_to_video, "LTX-2.5"),
+    "text-to-video-2-5": _prompts_length,
+    "distilled-2-5": partial(_distilled, "LTX-2.5 in 8 + 3 steps, no guidance, no negative prompt", RIVER),
+    "image-to-video-2-0": partial(_image_to_video, "LTX-2.0", 24),
     "two-stages": _two_stages,
     "image-conditions": _first_and_last_frame,
 }

@@ -2,7 +2,7 @@
 
 from . import texts
 from .canvas import Column, Group, Node, Note
-from .model_files import DEV, GEMMA, LORA, UPSAMPLER, ModelFile
+from .model_files import DEV, Beside, ModelFile
 
 MODELS, INPUTS, SAMPLING, RESULT, CORE = "#3f789e", "#8AA", "#a1309b", "#88A", "#566"
 PREVIEW = "latents/preview"
@@ -13,24 +13,30 @@ NOTES_WIDE, WIDE, PROMPT_WIDE, GIVEN_WIDE, STAGE_WIDE, STEP_WIDE, RESULT_WIDE = 
 PROMPT, SHORT_PROMPT, PICTURE, CLIP, PLAYER, FILM = 420, 230, 350, 340, 210, 470
 HOW, FILES, CARDS, STILL = 280, 365, 370, 200
 
+BESIDE = Beside()
+
 
 def models(
     checkpoint: ModelFile = DEV,
     lora: bool = True,
     upsampler: bool = True,
     strengths: tuple[float, float] | None = None,
+    beside: Beside = BESIDE,
 ) -> Column:
     """`strengths`: of the LoRA in both stages, where they are not the usual 0 and 1."""
     nodes = [Node("model", "LTXDuoModelLoader", "models", {"checkpoint": checkpoint.name}, report=True)]
     if lora:
         links = {"model": ("model", 0)}
         own = dict(zip(("strength_stage_one", "strength_stage_two"), strengths or (), strict=False))
-        nodes.append(Node("lora", "LTXDuoLoraLoader", "models", {"lora": LORA.name, **own}, links, report=True))
-    nodes.append(Node("vae", "LTXDuoVAELoader", "models", {"checkpoint": checkpoint.name}))
-    encoder = {"text_encoder": GEMMA.name, "projection": checkpoint.name}
+        nodes.append(Node("lora", "LTXDuoLoraLoader", "models", {"lora": beside.lora.name, **own}, links, report=True))
+    vae = {"checkpoint": (beside.video_vae or checkpoint).name}
+    if beside.audio_vae is not None:
+        vae["audio_file"] = beside.audio_vae.name
+    nodes.append(Node("vae", "LTXDuoVAELoader", "models", vae))
+    encoder = {"text_encoder": beside.text_encoder.name, "projection": (beside.projection or checkpoint).name}
     nodes.append(Node("text encoder", "LTXDuoTextEncoderLoader", "models", encoder))
     if upsampler:
-        nodes.append(Node("upsampler", "LTXDuoUpsamplerLoader", "models", {"upsampler": UPSAMPLER.name}))
+        nodes.append(Node("upsampler", "LTXDuoUpsamplerLoader", "models", {"upsampler": beside.upsampler.name}))
     return Column(WIDE, (Group("Models", MODELS, tuple(nodes)),))
 
 

@@ -14,7 +14,7 @@ import torch
 from comfy_api.latest import InputImpl, Types
 
 from ltx_duo.ltx_core.errors import LTXError
-from ltx_duo.nodes.comfyui import decoding, latents
+from ltx_duo.nodes.comfyui import decoding, latents, picture_decoding
 from ltx_duo.nodes.comfyui.core_vae import audio_vae, video_vae
 
 try:
@@ -278,8 +278,10 @@ def test_float16_is_computed_in_another_dtype_and_said(decode, nodes, short_late
     assert half.first_stage_model.decoder.conv_in.conv.weight.dtype == torch.float16
     silent = latents.make(latents.take(short_latent)[0], None, latents.info_of(short_latent))
     dtypes = []
-    kept = decoding.first_that_fits
-    monkeypatch.setattr(decoding, "first_that_fits", lambda c, *rest: dtypes.append(c.compute_dtype) or kept(c, *rest))
+    kept = picture_decoding.first_that_fits
+    monkeypatch.setattr(
+        picture_decoding, "first_that_fits", lambda c, *rest: dtypes.append(c.compute_dtype) or kept(c, *rest)
+    )
     done = nodes["LTXDuoAVDecode"].execute(latent=silent, vae=half, tiling="off", **names.tiles)
     assert dtypes[0] in (torch.bfloat16, torch.float32)
     (note,) = done.ui["text"]

@@ -33,7 +33,7 @@ INPUTS = {
         "connectors": ((Use.MODEL, Use.CONNECTORS), names.CONNECTOR_FOLDERS),
     },
     "VAELoader": {
-        "checkpoint": ((Use.VAE, Use.VIDEO), names.VAE_FOLDERS),
+        "checkpoint": ((Use.VAE, Use.VIDEO, Use.DIFFUSION), names.VAE_FOLDERS),
         "audio_file": ((Use.VAE, Use.AUDIO, Use.AUDIO_VAE, Use.VOCODER), names.VAE_FOLDERS),
     },
     "TextEncoderLoader": {

@@ -11,7 +11,7 @@ from ltx_duo.ltx_core.errors import LTXError
 from ltx_duo.ltx_core.execution import memory_estimates
 from ltx_duo.ltx_core.execution.splitting import Pieces, TokenChunks
 from ltx_duo.ltx_core.sampling.geometry import LatentGeometry
-from ltx_duo.nodes.comfyui import decoding, fitting, latents, tiles
+from ltx_duo.nodes.comfyui import fitting, latents, picture_decoding, tiles
 
 GIB = 2**30
 
@@ -129,7 +129,7 @@ def test_decoding_again_makes_room_for_the_smaller_tiles(run, asked, vae, upsamp
     monkeypatch.setattr(two_stage, "decode_video", fail_twice)
     run("AVDecode", latent=upsampled, vae=vae, tiling="auto", **names.tiles)
     video = latents.take(upsampled)[0]
-    needs = [decoding._need(vae.video_decoder(), video, way) for way in calls]
+    needs = [picture_decoding._need(vae.video_decoder(), video, way) for way in calls]
     assert asked[:3] == [int(needs[0]), int(fitting.MORE_ROOM * needs[1]), int(fitting.MORE_ROOM * needs[2])]
     assert emptied[:2] == [1, 2]
 
@@ -313,7 +313,7 @@ def test_decode_begins_with_the_tiles_that_fit(run, vae, upsampled, monkeypatch,
         two_stage, "decode_video", lambda d, latent, tiling, r: calls.append(tiling) or torch.zeros(9, 64, 128, 3)
     )
     ways = tiles.automatic(9, 64, 128)
-    needs = [decoding._need(vae.video_decoder(), latents.take(upsampled)[0], way) for way in ways]
+    needs = [picture_decoding._need(vae.video_decoder(), latents.take(upsampled)[0], way) for way in ways]
     for free in (needs[0] + 1, min(needs) / 2):
         monkeypatch.setattr(mm, "get_free_memory", lambda *a, free=free: free)
         run("AVDecode", latent=upsampled, vae=vae, tiling="auto", **names.tiles)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ltx_duo.ltx_core import two_stage
-from ltx_duo.ltx_core.errors import CheckpointError, LTXError, VariantError
+from ltx_duo.ltx_core.errors import LTXError, VariantError
 from ltx_duo.ltx_core.generation import Generation
 from ltx_duo.ltx_core.loading_components import load_components
 from ltx_duo.ltx_core.lora import LoRA
@@ -65,7 +65,8 @@ def engine_film(models, names, image, kind: Kind):
     """The same by the engine, from the same files."""
     files = FILES.below(models)
     parts = load_components(
-        files.transformer, files.text_encoder, files.upsampler, (files.video_vae, files.audio_vae),
+        files.transformer, files.text_encoder, files.upsampler,
+        (files.video_vae, files.diffusion_vae, files.audio_vae),
         dtype=torch.float32, device="cpu",
     )  # fmt: skip
     recipe, size = variant_of(kind, Generation.V2_5), names.size
@@ -78,6 +79,7 @@ def engine_film(models, names, image, kind: Kind):
         images=(GivenImage(image[0], 0, 1.0),),
         steps=size["steps"] if dev else None,
         stage_one_sound=True,
+        video_decoder="conv" if dev else "diffusion",
     )
     parts = type(parts)(**{**vars(parts), "variant": recipe})
     loras = [StagedLoRA(LoRA.open(files.lora), 0.0, 1.0)] if dev else []
@@ -86,7 +88,7 @@ def engine_film(models, names, image, kind: Kind):
 
 @pytest.mark.parametrize("kind", Kind)
 def test_both_stages_are_the_engines(kind, run, models, new, film, image, names, measured, watched):
-    """Distilled: ancestral Euler in stage one alone."""
+    """Distilled: ancestral Euler in stage one alone; its film is decoded by diffusion, from the noise that follows."""
     model = (
         new.model if kind is Kind.DEV else run("ModelLoader", checkpoint=MODEL, weight_dtype="auto", kind="distilled")
     )
@@ -96,7 +98,8 @@ def test_both_stages_are_the_engines(kind, run, models, new, film, image, names,
     for stage, ours, theirs in (("one", made, result.stage_one), ("two", done, result.stage_two)):
         video, _ = latents.take(ours)
         measured(f"{kind} LTX-2.5 in the nodes, stage {stage}", ENGINE, video, theirs.video, 1e-5)
-    _, frames, sound = run("AVDecode", latent=done, vae=new.vae, **{"tiling": "off", **names.tiles})
+    vae = new.vae if kind is Kind.DEV else run("VAELoader", checkpoint=FILES.diffusion_vae.name, audio_file=AUDIO)
+    _, frames, sound = run("AVDecode", latent=done, vae=vae, **{"tiling": "off", **names.tiles})
     measured(f"{kind} LTX-2.5 in the nodes, frames", ENGINE, frames, result.frames, 1e-5)
     measured(f"{kind} LTX-2.5 in the nodes, sound", ENGINE, sound["waveform"], result.waveform, 1e-5)
     one, two = (getattr(stage.sampler, "keywords", {}) for stage in watched[:2])
@@ -144,11 +147,6 @@ def test_a_lora_of_2_3_fits_and_is_warned_of(run, new, folder, models, names):
     """Its layers have the same sizes, as users run them."""
     shutil.copy(models / "loras" / names.lora, folder("loras") / "ltx-2.3-style.safetensors")
     run("LoraLoader", model=new.base, lora="ltx-2.3-style.safetensors", strength_stage_one=1.0, strength_stage_two=1.0)
-
-
-def test_the_diffusion_vae_is_refused_with_what_to_take(run):
-    with pytest.raises(CheckpointError, match="ltx-2.5-video-vae-conv-bf16.safetensors"):
-        run("VAELoader", checkpoint=FILES.diffusion_vae.name, audio_file=AUDIO)
 
 
 @pytest.mark.parametrize("file", [FILES.duration_head, FILES.diffusion_vae])

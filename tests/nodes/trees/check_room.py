@@ -9,7 +9,7 @@ import torch
 from ltx_duo.ltx_core import two_stage
 from ltx_duo.ltx_core.execution.splitting import Pieces
 from ltx_duo.ltx_core.transformer.inputs import GuidancePass
-from ltx_duo.nodes.comfyui import compat, decoding, fitting, latents, tiles
+from ltx_duo.nodes.comfyui import compat, fitting, latents, picture_decoding, tiles
 
 GIB = 2**30
 
@@ -131,7 +131,7 @@ def decode(run, vae, upsampled, names):
 
 def test_decoding_in_one_piece_drives_no_other_models_away(decode, tried, monkeypatch):
     """However much could be freed: tiles that take a modest share cost little."""
-    monkeypatch.setattr(decoding, "_need", lambda component, video, way: (20 if way is None else 4) * GIB)
+    monkeypatch.setattr(picture_decoding, "_need", lambda component, video, way: (20 if way is None else 4) * GIB)
     monkeypatch.setattr(mm, "get_free_memory", lambda *_, **__: 60 * GIB)
     decode()
     assert tried == [tiles.automatic(9, 64, 128)[1]]
@@ -139,7 +139,7 @@ def test_decoding_in_one_piece_drives_no_other_models_away(decode, tried, monkey
 
 def test_decoding_leaves_room_for_its_own_weights(decode, tried, vae, upsampled, monkeypatch):
     component = vae.video_decoder()
-    whole = decoding._need(component, latents.take(upsampled)[0], None)
+    whole = picture_decoding._need(component, latents.take(upsampled)[0], None)
     monkeypatch.setattr(mm, "is_device_cpu", lambda device: False)
     monkeypatch.setattr(mm, "current_loaded_models", [])
     monkeypatch.setattr(mm, "extra_reserved_memory", lambda: 0)

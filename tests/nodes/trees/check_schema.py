@@ -23,6 +23,7 @@ TABLE = {
     "LTXDuoVAELoader": ([], ["LTXDUO_VAE"]),
     "LTXDuoTextEncoderLoader": ([], ["LTXDUO_TEXT_ENCODER"]),
     "LTXDuoTextEncode": (["LTXDUO_TEXT_ENCODER"], ["CONDITIONING", "CONDITIONING"]),
+    "LTXDuoPromptLength": (["LTXDUO_MODEL,MODEL", "CONDITIONING"], ["INT", "FLOAT", "FLOAT"]),
     "LTXDuoImageCondition": (["IMAGE", "LTXDUO_CONDITIONS"], ["LTXDUO_CONDITIONS"]),
     "LTXDuoSoundCondition": (["AUDIO", "LTXDUO_CONDITIONS", "LTXDUO_VAE,VAE"], ["LTXDUO_CONDITIONS", "INT"]),
     "LTXDuoFilmSound": (FILM, FILM_OUTPUTS),

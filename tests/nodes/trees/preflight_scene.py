@@ -17,12 +17,20 @@ from ltx_duo.nodes.prompt_graph import PromptGraph
 PACK = Path(__file__).resolve().parents[3]
 CONFIG = json.loads((PACK / "tests" / "data" / "ltx-2.3-config.json").read_text())
 
+DURATION_HEAD = {
+    "video_input_proj.weight": (256, 4096),
+    "audio_input_proj.weight": (256, 2048),
+    "attention_pooler.query_tokens": (1, 256),
+    "mlp_hidden.weight": (256, 256),
+}
+GENERATIONS = {"-2-5": Generation.V2_5, "-2-0": Generation.V2_0}  # by the end of a workflow's name
+
 
 class OfficialFiles:
     """Official files, as far as headers go; `text_width` and `generation` are those of the second file of a pair."""
 
     text_width = 4096
-    generation = Generation.V2_3
+    generation = model_generation = Generation.V2_3
     old = ()  # ids of loaders whose files are of LTX-2.0
     lora_fits = True
     reference = made_for = None
@@ -38,13 +46,20 @@ class OfficialFiles:
 
     def checkpoint(self, loader):
         second = loader.type != "LTXDuoModelLoader"
-        generation = Generation.V2_0 if loader.id in self.old else self.generation if second else Generation.V2_3
-        shapes = {"video_aggregate_embed.bias": (self.text_width,), "audio_aggregate_embed.bias": (2048,), **self.more}
+        generation = Generation.V2_0 if loader.id in self.old else self.generation if second else self.model_generation
+        shapes = {
+            "video_aggregate_embed.bias": (self.text_width,),
+            "audio_aggregate_embed.bias": (2048,),
+            **DURATION_HEAD,
+            **self.more,
+        }
         return SimpleNamespace(
             path=Path(f"{loader.type}.safetensors"),
             generation=generation,
             generation_name=str(generation),
             config=CONFIG,
+            own_config={},
+            require=lambda *parts: None,
             metadata={},
             components={Component.TRANSFORMER, *(CONNECTORS if self.connected else ())},
             key_maps={},
@@ -90,6 +105,7 @@ class Scene:
     def __init__(self, name: str):
         self.prompt = json.loads((PACK / "workflows" / "api" / f"{name}.api.json").read_text())
         self.files = OfficialFiles()
+        self.files.generation = self.files.model_generation = GENERATIONS.get(name[-4:], Generation.V2_3)
 
     def set(self, node_type: str, /, **inputs) -> "Scene":
         for entry in self.prompt.values():
