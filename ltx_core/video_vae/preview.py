@@ -26,13 +26,13 @@ class PreviewDecoder(nn.Module):
     `widths`: channels between the convolutions; `s` is 2 to the power of their number less one.
     """
 
-    def __init__(self, widths: Sequence[int], *, dtype=None, device=None):
+    def __init__(self, widths: Sequence[int], *, ops=nn, dtype=None, device=None):
         super().__init__()
         place = {"dtype": dtype, "device": device}
         channels = (*widths, _COLOURS)
-        self.mix = nn.Conv2d(_LATENT_CHANNELS, widths[0], 1, **place)
+        self.mix = ops.Conv2d(_LATENT_CHANNELS, widths[0], 1, **place)
         self.convs = nn.ModuleList(
-            nn.Conv2d(inside, outside, 3, padding=1, **place)
+            ops.Conv2d(inside, outside, 3, padding=1, **place)
             for inside, outside in zip(channels, channels[1:], strict=False)
         )
 

@@ -15,8 +15,6 @@ FILES = {"checkpoint": (model_files.DEV.name, 3)}
 FILES_2_5 = {
     "checkpoint": (model_files.DEV_2_5.name, 1),
     "text_encoder": (model_files.TEXT_ENCODER_2_5.name, 2),
-    "video_vae": (model_files.VIDEO_VAE_2_5.name, 1),
-    "audio_vae": (model_files.AUDIO_VAE_2_5.name, 1),
     "lora": (model_files.LORA_2_5.name, 1),
 }
 TITLES = [blueprint.title for blueprint in BLUEPRINTS]

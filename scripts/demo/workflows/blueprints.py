@@ -26,12 +26,10 @@ FILES = {
     "lora": {"LTXDuoLoraLoader": "lora"},
     "text_encoder": {"LTXDuoTextEncoderLoader": "text_encoder"},
 }
-# Of LTX-2.5, whose parts lie in files of their own.
+# Of LTX-2.5, whose parts lie in files of their own; those that have one form only stay inside.
 SPLIT_FILES = {
     "checkpoint": {"LTXDuoModelLoader": "checkpoint"},
     "lora": {"LTXDuoLoraLoader": "lora"},
-    "video_vae": {"LTXDuoVAELoader": "checkpoint"},
-    "audio_vae": {"LTXDuoVAELoader": "audio_file"},
     "text_encoder": {"LTXDuoTextEncoderLoader": ("text_encoder", "projection")},
 }
 
@@ -63,7 +61,7 @@ BLUEPRINTS = (
         catalogue.TEXT_TO_VIDEO,
     ),
     Blueprint(
-        "Image to Video, LTX-2.5 (LTX Duo)",
+        "LTX-2.5 Image to Video (LTX Duo)",
         "Makes a film with sound from an image and a prompt with LTX-2.5: at half size, then refined at the full size.",
         generations.IMAGE_TO_VIDEO_2_5,
         SPLIT_FILES,

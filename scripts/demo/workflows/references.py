@@ -145,7 +145,7 @@ REFERENCE_VOICE = Workflow("reference-voice", (
     models(),
     Column(PROMPT_WIDE, (
         Group("Prompt and image", INPUTS, (
-            prompt(texts.SPOKEN, SHORT_PROMPT), load_image(height=300), condition("condition", "image", 0),
+            prompt(texts.SPOKEN, 190), load_image(height=340), condition("condition", "image", 0),
         )),
         files(texts.VOICE_FILES),
     )),
