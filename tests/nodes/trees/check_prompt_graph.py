@@ -23,6 +23,12 @@ def node(inputs: dict, **others: tuple[str, dict]):
     return PromptGraph(prompt).nodes["1"]
 
 
+def test_the_frame_rate_of_a_prompts_length_is_known_and_its_frames_are_not():
+    length = ("LTXDuoPromptLength", {"fps": 25})
+    found = node({"fps": ["2", 1], "frames": ["2", 0]}, n2=length)
+    assert found.value("fps", (int, float)) == 25.0 and found.value("frames", int) is None
+
+
 @pytest.mark.parametrize(
     ("constant", "kind", "value"),
     [
