@@ -25,29 +25,34 @@ def build(params, weights: dict[str, Tensor]) -> nn.Module:
     from diffusers import LTX2VideoTransformer3DModel
 
     with torch.device("meta"):
-        model = LTX2VideoTransformer3DModel(
-            num_layers=params.num_layers,
-            num_attention_heads=params.video.heads,
-            attention_head_dim=params.video.head_dim,
-            cross_attention_dim=params.video.context_dim,
-            audio_num_attention_heads=params.audio.heads,
-            audio_attention_head_dim=params.audio.head_dim,
-            audio_cross_attention_dim=params.audio.context_dim,
-            gated_attn=params.gated,
-            audio_gated_attn=params.gated,
-            cross_attn_mod=params.text_adaln,
-            audio_cross_attn_mod=params.text_adaln,
-            use_prompt_embeddings=params.caption_channels is not None,
-            caption_channels=params.caption_channels,
-            ff_bias=params.video.feed_forward_bias,
-            audio_ff_bias=params.audio.feed_forward_bias,
-            use_prompt_adaln_single=params.prompt_timestep,
-            use_keyframes_abs_pos_embedding=params.keyframe_embedding,
-            rope_type="split",
-            perturbed_attn=True,
-        )
+        model = LTX2VideoTransformer3DModel(**settings(params))
     model.load_state_dict({diffusers_name(name): tensor for name, tensor in weights.items()}, strict=True, assign=True)
     return model.eval().requires_grad_(False)
+
+
+def settings(params) -> dict:
+    """What diffusers' model is made with for our transformer's sizes and options."""
+    return {
+        "num_layers": params.num_layers,
+        "num_attention_heads": params.video.heads,
+        "attention_head_dim": params.video.head_dim,
+        "cross_attention_dim": params.video.context_dim,
+        "audio_num_attention_heads": params.audio.heads,
+        "audio_attention_head_dim": params.audio.head_dim,
+        "audio_cross_attention_dim": params.audio.context_dim,
+        "gated_attn": params.gated,
+        "audio_gated_attn": params.gated,
+        "cross_attn_mod": params.text_adaln,
+        "audio_cross_attn_mod": params.text_adaln,
+        "use_prompt_embeddings": params.caption_channels is not None,
+        "caption_channels": params.caption_channels,
+        "ff_bias": params.video.feed_forward_bias,
+        "audio_ff_bias": params.audio.feed_forward_bias,
+        "use_prompt_adaln_single": params.prompt_timestep,
+        "use_keyframes_abs_pos_embedding": params.keyframe_embedding,
+        "rope_type": "split",
+        "perturbed_attn": True,
+    }
 
 
 def diffusers_name(name: str) -> str:

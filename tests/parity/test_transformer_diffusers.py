@@ -15,7 +15,7 @@ from ltx_duo.ltx_core.transformer.model import AVTransformer
 from ltx_duo.ltx_core.transformer.params import TransformerParams
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
-from diffusers_peer import diffusers_name  # noqa: E402
+from diffusers_peer import diffusers_name, settings  # noqa: E402
 
 DIFFUSERS = "diffusers 0.42.1"
 TOLERANCE = 1e-5
@@ -53,27 +53,7 @@ def small_params(version: str) -> TransformerParams:
 def diffusers_model(params: TransformerParams) -> torch.nn.Module:
     from diffusers import LTX2VideoTransformer3DModel
 
-    return LTX2VideoTransformer3DModel(
-        num_layers=params.num_layers,
-        num_attention_heads=params.video.heads,
-        attention_head_dim=params.video.head_dim,
-        cross_attention_dim=params.video.context_dim,
-        audio_num_attention_heads=params.audio.heads,
-        audio_attention_head_dim=params.audio.head_dim,
-        audio_cross_attention_dim=params.audio.context_dim,
-        gated_attn=params.gated,
-        audio_gated_attn=params.gated,
-        cross_attn_mod=params.text_adaln,
-        audio_cross_attn_mod=params.text_adaln,
-        use_prompt_embeddings=params.caption_channels is not None,
-        caption_channels=params.caption_channels,
-        ff_bias=params.video.feed_forward_bias,
-        audio_ff_bias=params.audio.feed_forward_bias,
-        use_prompt_adaln_single=params.prompt_timestep,
-        use_keyframes_abs_pos_embedding=params.keyframe_embedding,
-        rope_type="split",
-        perturbed_attn=True,
-    ).eval()
+    return LTX2VideoTransformer3DModel(**settings(params)).eval()
 
 
 class Scene:

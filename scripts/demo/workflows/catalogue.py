@@ -6,6 +6,7 @@ from .generations import GENERATIONS
 from .model_files import DEV, DISTILLED, GEMMA, LORA, UPSAMPLER
 from .pieces import (
     CORE,
+    DISTILLED_STEPS,
     GIVEN_WIDE,
     GUIDANCE,
     INPUTS,
@@ -123,14 +124,7 @@ FIRST_AND_LAST_FRAME = Workflow("first-and-last-frame", (
 ))  # fmt: skip
 
 DISTILLED_MODEL = Workflow("distilled", (
-    notes("distilled", texts.DISTILLED_FILES),
-    models(DISTILLED, lora=False),
-    Column(PROMPT_WIDE, (Group("Prompt", INPUTS, (prompt(texts.KITCHEN, negative_prompt=""),)),)),
-    Column(STAGE_WIDE, (Group("Stage one: half size, 8 steps", SAMPLING, (stage_one("model", negative=None),)),)),
-    Column(STEP_WIDE, (
-        Group("Stage two: final size, 3 steps", SAMPLING, stage_two("model", audio="stage two")),
-    )),
-    RESULT_COLUMN,
+    notes("distilled", texts.DISTILLED_FILES), models(DISTILLED, lora=False), *DISTILLED_STEPS,
 ))  # fmt: skip
 
 HIGH_QUALITY = Workflow("high-quality", (

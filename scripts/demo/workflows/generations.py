@@ -19,6 +19,7 @@ from .model_files import (
     ModelFile,
 )
 from .pieces import (
+    DISTILLED_STEPS,
     GUIDANCE,
     INPUTS,
     NOTES_WIDE,
@@ -144,13 +145,7 @@ TEXT_TO_VIDEO_2_5 = Workflow("text-to-video-2-5", (
 
 DISTILLED_MODEL_2_5 = Workflow("distilled-2-5", (
     notes(HOW_DISTILLED_2_5, files_2_5((DISTILLED_2_5, *OWN_2_5), DISTILLED_BF16_2_5)),
-    models(DISTILLED_2_5, lora=False, beside=OF_2_5),
-    Column(PROMPT_WIDE, (Group("Prompt", INPUTS, (prompt(texts.KITCHEN, negative_prompt=""),)),)),
-    Column(STAGE_WIDE, (Group("Stage one: half size, 8 steps", SAMPLING, (stage_one("model", negative=None),)),)),
-    Column(STEP_WIDE, (
-        Group("Stage two: final size, 3 steps", SAMPLING, stage_two("model", audio="stage two")),
-    )),
-    RESULT_COLUMN,
+    models(DISTILLED_2_5, lora=False, beside=OF_2_5), *DISTILLED_STEPS,
 ))  # fmt: skip
 
 GENERATIONS = (IMAGE_TO_VIDEO_2_5, TEXT_TO_VIDEO_2_5, DISTILLED_MODEL_2_5, IMAGE_TO_VIDEO_2_0)

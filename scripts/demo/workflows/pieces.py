@@ -134,6 +134,15 @@ def save(prefix: str = "video/ltx-duo", source: str = "decode") -> Node:
 
 
 RESULT_COLUMN = Column(RESULT_WIDE, (Group("Result", RESULT, (decode(), save())),))
+# What follows the models where these are distilled.
+DISTILLED_STEPS = (
+    Column(PROMPT_WIDE, (Group("Prompt", INPUTS, (prompt(texts.KITCHEN, negative_prompt=""),)),)),
+    Column(STAGE_WIDE, (Group("Stage one: half size, 8 steps", SAMPLING, (stage_one("model", negative=None),)),)),
+    Column(STEP_WIDE, (
+        Group("Stage two: final size, 3 steps", SAMPLING, stage_two("model", audio="stage two")),
+    )),
+    RESULT_COLUMN,
+)  # fmt: skip
 
 
 def how(name: str, height: int = HOW) -> Note:
