@@ -1,9 +1,9 @@
 """CUDA graphs of the transformer's blocks, for evaluations so small that the GPU would wait for Python.
 
-A sampler's steps launch the same kernels on new numbers.  The first evaluation of a kind runs as usual, the second is
-recorded, and from then on it is replayed: new inputs are copied to where the recorded ones lay.  Weights are no inputs:
-kernels read them where they lie, so that a recording holds only as long as every weight stays at its address.  This is
-checked before every replay; where it does not hold, or cannot, the blocks run as usual.
+A sampler's steps launch the same kernels on new numbers.  The first evaluation of a kind is recorded while it runs, as
+soon as weights are in their place, and from then on it is replayed: new inputs are copied to where the recorded ones
+lay.  Weights are no inputs: kernels read them where they lie, so that a recording holds only as long as every weight
+stays at its address.  This is checked before every replay; where it does not hold, or cannot, the blocks run as usual.
 """
 
 import logging
@@ -81,7 +81,6 @@ class BlockGraphs:
         self._reporter, self._in_order = reporter, InOrder(reporter)
         self._recorder = CudaRecorder() if recorder is None else recorder
         self._blocks_per_graph, self._most_tokens = blocks_per_graph, most_tokens
-        self._seen: set[Hashable] = set()
         self._recordings: dict[Hashable, _Recording] = {}
         self._holder, self._broken = holder, False
         self.evaluations = self.replayed = 0
@@ -118,12 +117,10 @@ class BlockGraphs:
         tensors: list[Tensor] = []
         structure = _structure((streams, conditionings), tensors)
         key = (id(blocks), tuple(plans), structure, arrangement, torch.is_inference_mode_enabled())
-        if key in self._seen and key not in self._recordings:
-            self._record(key, blocks, plans, (streams, conditionings), tensors, arrangement)
-        self._seen.add(key)
         recording = self._recordings.get(key)
         if recording is None:
-            return self._in_order(blocks, plans, streams, conditionings, arrangement)
+            recorded = self._record(key, blocks, plans, (streams, conditionings), tensors, arrangement)
+            return recorded or self._in_order(blocks, plans, streams, conditionings, arrangement)
         for own, new in zip(recording.inputs, tensors, strict=True):
             own.copy_(new)
         done = []
@@ -143,24 +140,26 @@ class BlockGraphs:
 
     def _record(
         self, key: Hashable, blocks, plans, inputs: tuple, tensors: list[Tensor], arrangement: Arrangement
-    ) -> None:
+    ) -> Streams | None:
+        """Both streams after all blocks, recorded as they ran; None, with a reason, where they were not."""
         device = tensors[0].device
         if self._broken:
-            return
+            return None
         if not self._recorder.has_room(device):
             self.reason = "too little memory is free"
-            return
+            return None
         starts = range(0, len(blocks), self._blocks_per_graph)
         weights = self._held_weights(blocks, starts, device)
         if None in weights:
             self.reason = "weights are moved, cast or patched at each use"
-            return
+            return None
         own = [torch.empty_like(tensor).copy_(tensor) for tensor in tensors]
         streams, conditionings = _rebuilt(inputs, iter(own))
         pieces = []
         try:
             capture = self._recorder.open(device)
             for start, marks in zip(starts, weights, strict=True):
+                self._reporter.check_cancel()
                 stop = min(start + self._blocks_per_graph, len(blocks))
 
                 def some(streams=streams, start=start, stop=stop) -> Streams:
@@ -173,8 +172,9 @@ class BlockGraphs:
             self.reason = str(error).partition("\n")[0]  # the error itself would hold tensors wherever logs are kept
             _tell(self.reason)
             self._broken = True
-            return
+            return None
         self._recordings[key] = _Recording(own, conditionings, pieces)
+        return streams
 
     def _held_weights(self, blocks, starts: range, device: torch.device) -> list[Hashable | None]:
         """Where the weights of each piece are to stay, with the holder's help if there is need and it can."""

@@ -186,7 +186,7 @@ class CoreModelHandle(SampledModel):
                 "ComfyUI's own loaders, or take LTX Several GPUs out."
             ) from error
 
-    def further(self, number: int) -> dict[torch.device, Callable[[], "CoreModel"]]:
+    def further(self, number: int, steps: int | None = None) -> dict[torch.device, Callable[[], "CoreModel"]]:
         """Those for which ComfyUI's MultiGPU CFG Split has put a patcher on the MODEL."""
         clones = compat.multigpu_clones(self._patcher(number))
         return {clone.load_device: partial(self._replica, clone) for clone in clones}
@@ -194,8 +194,8 @@ class CoreModelHandle(SampledModel):
     def _replica(self, clone: comfy.model_patcher.ModelPatcher) -> "CoreModel":
         return CoreModel(clone, self._networks())
 
-    def stage(self, number: int) -> "CoreModel":
-        """The networks on the layers of the MODEL with the LoRAs of stage 1 or 2, for one run of the stage."""
+    def stage(self, number: int, steps: int | None = None) -> "CoreModel":
+        """The networks on the layers of the MODEL with the LoRAs of stage 1 or 2 as its patches, for one run."""
         return CoreModel(self._patcher(number), self.borrowed)
 
     def _patcher(self, number: int) -> comfy.model_patcher.ModelPatcher:

@@ -46,8 +46,8 @@ from .components import (
     build_vae_part,
 )
 from .encoded import EncodedTexts
-from .lora import with_loras
 from .memory import PatchedModule, check_finite, release
+from .stage_loras import with_stage_loras
 
 SOUND_CONNECTOR_NAME = CONNECTOR_NAMES[1]
 
@@ -77,6 +77,7 @@ class Handle:
 
     def get_models(self) -> list:
         return [component.patcher for component in self.built.parts.values()]
+
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,13 @@ class SampledModel(Handle):
             if not any(strengths.of(name) for name in filter(sounds, lora.layers))
         ]
 
-    def further(self, number: int) -> Mapping[torch.device, Callable[[], PatchedModule]]:
+    def stage(self, number: int, steps: int | None = None) -> PatchedModule:
+        """The transformer with the LoRAs of stage 1 or 2, for so many steps (None: not known)."""
+        raise NotImplementedError
+
+    def further(
+        self, number: int, steps: int | None = None
+    ) -> Mapping[torch.device, Callable[[], PatchedModule]]:
         """By further GPUs that are to share the work of stage 1 or 2: what gives the transformer as `stage` does."""
         raise NotImplementedError
 
@@ -249,22 +256,24 @@ class ModelHandle(SampledModel):
     def with_lora(self, use: LoraUse) -> "ModelHandle":
         return replace(self, loras=(*self.loras, use), patched=Built())
 
-    def stage(self, number: int) -> PatchedModule:
-        """The transformer with the LoRAs of stage 1 or 2; stages with the same ones share a component."""
+    def stage(self, number: int, steps: int | None = None) -> PatchedModule:
+        """Stages with the same LoRAs share a component."""
         self.checkpoint.check_not_written_over()
         base = self.built.get("model", lambda: build_model(self.checkpoint, self.weight_dtype))
-        return self._with_loras("model", base, number)
+        return self._with_loras("model", base, number, steps=steps)
 
     def with_gpus(self, count: int) -> "ModelHandle":
         return replace(self, gpus=count)
 
-    def further(self, number: int) -> Mapping[torch.device, Callable[[], PatchedModule]]:
-        return {device: partial(self._replica, device, number) for device in gpus.further(self.gpus)}
+    def further(
+        self, number: int, steps: int | None = None
+    ) -> Mapping[torch.device, Callable[[], PatchedModule]]:
+        return {device: partial(self._replica, device, number, steps) for device in gpus.further(self.gpus)}
 
-    def _replica(self, device: torch.device, number: int) -> PatchedModule:
+    def _replica(self, device: torch.device, number: int, steps: int | None) -> PatchedModule:
         name = f"model on {device}"
         base = self.built.get(name, lambda: build_model(self.checkpoint, self.weight_dtype, device=device))
-        return self._with_loras(name, base, number)
+        return self._with_loras(name, base, number, steps=steps)
 
     def sound(self) -> PatchedModule:
         self.checkpoint.check_not_written_over()
@@ -272,16 +281,11 @@ class ModelHandle(SampledModel):
         return self._with_loras("sound", base, 1, of_sound)
 
     def _with_loras(
-        self, name: str, base: PatchedModule, number: int, wanted: Callable[[str], bool] = bool
+        self, name: str, base: PatchedModule, number: int, wanted=bool, steps: int | None = None
     ) -> PatchedModule:
-        """`base` with the LoRAs' `wanted` layers, by their names."""
-        if not (active := self.active_loras(number)):
-            return base
-        for lora, _ in active:
-            lora.file.check_not_written_over()
-        active = [(lora.only([*filter(wanted, lora.layers)]), strengths) for lora, strengths in active]
-        key = name + repr([(str(lora.path), strength) for lora, strength in active])
-        return self.patched.get(key, lambda: with_loras(base, active))
+        """`base` with the LoRAs' layers that are `wanted` by their names."""
+        active, others = self.active_loras(number), self.active_loras(3 - number)
+        return with_stage_loras(name, base, active, others, wanted, steps, self.patched.get)
 
     def connectors(self, component: PatchedModule, number: int, sound_alone: bool = False) -> PatchedModule:
         """Under a patcher of their own."""

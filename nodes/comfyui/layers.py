@@ -1,6 +1,6 @@
 """ComfyUI's layers with what the engine's kernels fuse: GELU in a product's epilogue, float8 products, biases apart."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 
@@ -15,7 +15,8 @@ from ...ltx_core.kernels.fp8_linear import Fp8Product, converts
 from ...ltx_core.kernels.linear import linear_gelu
 from . import compat
 
-# Given a layer's weight in the dtype to compute in, returns the one to compute with.
+# Given a layer's weight in the dtype to compute in, returns the one to compute with.  It may tell by `fixed_tensors` what
+# it does that with, as a layer does by `fixed_weights`.
 WeightFunction = Callable[[Tensor], Tensor]
 # What stands behind a layer's name where its bias is meant.
 BIAS = ".bias"
@@ -36,7 +37,7 @@ def with_products(ops: type) -> type:
 
 
 class HoldsWeights:
-    """A layer that computes with `held`, weight and bias on the device, while that is given."""
+    """A layer that computes with `held`, weight and bias on the device before its functions, while that is given."""
 
     held: tuple[Tensor, Tensor | None] | None = None
 
@@ -51,10 +52,17 @@ class _Products(HoldsWeights, Fp8Product):
         return self.weight.dtype == fp8.DTYPE and not self._patched() and fp8.fp8_matmul_works(x.device)
 
     def fixed_weights(self) -> tuple[Tensor, ...] | None:
-        """Its weight and bias, if it computes with them where they lie; dynamic VRAM (`_v`) moves them about."""
-        if self._patched() or (hasattr(self, "_v") and self.held is None):
+        """Its weight and bias, and what their functions use, if it computes with them where they lie.
+
+        Dynamic VRAM (`_v`) moves weights about, and ComfyUI's way to layers with functions does so too.
+        """
+        if self.held is None and (self._patched() or hasattr(self, "_v")):
             return None
-        return tuple(own for own in self.held or (self.weight, self.bias) if own is not None)
+        used = [fixed_tensors(function) for function in (*self.weight_function, *self.bias_function)]
+        if None in used:
+            return None
+        own = [tensor for tensor in self.held or (self.weight, self.bias) if tensor is not None]
+        return *own, *(tensor for tensors in used for tensor in tensors)
 
     def forward_gelu(self, x: Tensor) -> Tensor:
         """gelu(self(x)), tanh form."""
@@ -100,13 +108,26 @@ def cast(layer: nn.Module, like: Tensor, dtype: torch.dtype, bias_dtype: torch.d
     held = getattr(layer, "held", None)
     if held is not None:
         weight, bias = held
-        yield weight.to(dtype), None if bias is None else bias.to(bias_dtype or dtype)
+        weight = _through(layer.weight_function, weight.to(dtype))
+        yield weight, None if bias is None else _through(layer.bias_function, bias.to(bias_dtype or dtype))
         return
     weight, bias, stream = compat.cast_bias_weight(layer, like, dtype, bias_dtype or dtype)
     try:
         yield weight, bias
     finally:
         comfy.ops.uncast_bias_weight(layer, weight, bias, stream)
+
+
+def _through(functions: Iterable[WeightFunction], tensor: Tensor) -> Tensor:
+    for function in functions:
+        tensor = function(tensor)
+    return tensor
+
+
+def fixed_tensors(function: WeightFunction) -> tuple[Tensor, ...] | None:
+    """What a function computes with, where that lies and will lie; None where it does not tell."""
+    tells = getattr(function, "fixed_tensors", None)
+    return None if tells is None else tells()
 
 
 def lay_functions(root: nn.Module, functions: Mapping[str, WeightFunction]) -> None:

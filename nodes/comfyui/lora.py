@@ -3,7 +3,8 @@
 With dynamic VRAM they are ComfyUI's weight patches, which it lays over weights as it brings them to the device.
 Without it, laying patches over would move the whole model between host and device at each change of stage: there the
 weights stay as they are, a LoRA's factors are a model of their own beside them, and each layer changes its weight when
-it is used.  So it is for weights in GGUF's blocks in either case: patches would be laid over bytes.
+it is used.  So it is for weights in GGUF's blocks in either case: patches would be laid over bytes; and for a stage of
+few steps (see `stage_loras`).
 """
 
 from collections.abc import Sequence

@@ -12,7 +12,7 @@ from ...ltx_core import lora_keys as keys
 from ...ltx_core.lora import LoRA
 from . import memory
 from .files import load_file
-from .layers import BIAS, WeightFunction
+from .layers import BIAS, WeightFunction, fixed_tensors
 from .lora_layers import OwnLayer, bias_difference, patches_of
 from .memory import PatchedModule
 
@@ -54,6 +54,11 @@ class Held:
         """The numbers, where `like` is."""
         return self.layer.weight.view(self.shape).to(like.device)
 
+    @property
+    def tensor(self) -> Tensor:
+        """Where the numbers lie now."""
+        return self.layer.weight
+
 
 class Steps:
     """What is done to a layer's weight, one after the other."""
@@ -69,6 +74,10 @@ class Steps:
             weight = step(weight)
         return weight
 
+    def fixed_tensors(self) -> tuple[Tensor, ...] | None:
+        found = [fixed_tensors(step) for step in self.steps]
+        return None if None in found else tuple(tensor for own in found for tensor in own)
+
 
 class AddProduct:
     """weight + scale * B @ A, rounded to the weight's dtype."""
@@ -79,6 +88,9 @@ class AddProduct:
     def __call__(self, weight: Tensor) -> Tensor:
         up, down = (held(weight).flatten(1).to(weight) for held in (self.up, self.down))
         return torch.addmm(weight, up, down, alpha=self.scale)
+
+    def fixed_tensors(self) -> tuple[Tensor, ...]:
+        return self.up.tensor, self.down.tensor
 
 
 class Adapt:

@@ -237,7 +237,8 @@ class StageRun:
     def sample(self, stage: Stage, generator: torch.Generator, report: NodeReport) -> AVLatent:
         """Samples `stage` with the transformer and this stage's LoRAs; says on the node how it went."""
         reading = self.progress.phase(READING)
-        component = self.model.stage(self.number)
+        steps = len(stage.sigmas) - 1
+        component = self.model.stage(self.number, steps)
         for name in self.model.loras_before_connectors(self.features, self.number):
             report.warn(
                 f"{name} also changes the text connectors, which this prompt has been through before: that part of it "
@@ -252,7 +253,7 @@ class StageRun:
         contexts = self.model.contexts(self.features, component, need(Pieces(self.passes)), self.number)
         geometry = stage.geometry
         what = f"{self.name} at {geometry.width}x{geometry.height}, {geometry.frames} frames"
-        further = self.model.further(self.number)
+        further = self.model.further(self.number, steps)
         with several_gpus.fitted(component, further, self.passes, need, what, report, reading) as transformer:
             return sampled(
                 transformer, component, stage, contexts, generator, report, self.progress.phase(SAMPLING),

@@ -41,9 +41,9 @@ def asks(request, rng):
     return ask
 
 
-RECORDED, REPLAYED = ["record"] * PIECES + ["replay"] * PIECES, ["replay"] * PIECES
+RECORDED, REPLAYED = ["record"] * PIECES, ["replay"] * PIECES
 # One twice, the other twice, and each once more.
-EXPECTED = [[], RECORDED, [], RECORDED, REPLAYED, REPLAYED]
+EXPECTED = [RECORDED, REPLAYED, RECORDED, REPLAYED, REPLAYED, REPLAYED]
 
 
 @pytest.mark.parametrize("kinds", [blocks_of_another_model, another_perturbed_block, one_timestep_for_all_tokens])

@@ -19,7 +19,7 @@ from ltx_duo.tests.ltx_core.transformer.scenes import DATA, DEVICE, SMALL
 
 CONFIG = json.loads((DATA / "ltx-2.3-config.json").read_text())["transformer"]
 HOW = {"dtype": torch.bfloat16, "device": torch.device(DEVICE)}
-SIGMAS = torch.tensor([1.0, 0.8, 0.6, 0.4, 0.0])  # one as usual, one recorded, two replayed
+SIGMAS = torch.tensor([1.0, 0.8, 0.6, 0.4, 0.0])  # one recorded, three replayed
 
 
 class Alone:

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from ltx_duo.ltx_core.kernels import fp8
 from ltx_duo.ltx_core.kernels import layer_protocols as protocols
 from ltx_duo.ltx_core.kernels.fp8_linear import converts
-from ltx_duo.nodes.comfyui import components, handles, latents, layers, lora, memory
+from ltx_duo.nodes.comfyui import components, latents, layers, lora, memory, stage_loras
 from ltx_duo.nodes.comfyui.components import Part
 from ltx_duo.nodes.comfyui.files import load_tensors, open_checkpoint
 
@@ -128,7 +128,7 @@ def test_lora_over_float8_is_in_units_of_its_scale(
     open_model, run, stage_two, upsampled, streaming, names, models, how, monkeypatch
 ):
     """Against the same LoRA over the same numbers as plain bfloat16 weights."""
-    monkeypatch.setattr(handles, "with_loras", lora.with_factors if how == "added at each use" else lora.with_patches)
+    monkeypatch.setattr(stage_loras, "with_loras", lora.with_factors if how == "added at each use" else lora.with_patches)
     name = write_file(models, names, "ltx-2.3-small-dev-fp8.safetensors", official)
     fp8_model, plain_model = open_model(name), open_model(name, "bf16")
     adapted, reference = (

@@ -11,6 +11,7 @@ from torch import nn
 
 from ltx_duo.nodes.comfyui import compat, held, memory, prefetch
 from ltx_duo.nodes.comfyui.held import HeldWeights
+from ltx_duo.nodes.comfyui.lora_factors import Steps
 
 BLOCKS, PER_PAGE = 3, 4
 
@@ -88,6 +89,35 @@ def test_layers_compute_with_what_is_held(blocks, pages):
     assert free(blocks, pages)
 
 
+class Adds:
+    """A LoRA's function, which tells what it adds."""
+
+    def __init__(self, *shape: int):
+        self.added = torch.randn(shape)
+
+    def __call__(self, tensor):
+        return tensor + self.added
+
+    def fixed_tensors(self):
+        return (self.added,)
+
+
+def test_what_is_held_goes_through_its_functions(blocks, pages):
+    x, layer = torch.randn(2, 8), layers(blocks)[0]
+    layer.weight_function, layer.bias_function = [Steps([Adds(8, 8), Adds(8, 8)])], [Adds(8)]
+    assert layer.fixed_weights() is None  # ComfyUI brings it
+    used = [*(step.added for step in layer.weight_function[0].steps), layer.bias_function[0].added]
+    with HeldWeights() as holder:
+        assert holder.hold(blocks)
+        found = [layer._v_weight, layer._v_bias, *used]
+        assert [own.data_ptr() for own in layer.fixed_weights()] == [own.data_ptr() for own in found]
+        weight, bias = layer._v_weight + used[0] + used[1], layer._v_bias + used[2]
+        expected = nn.functional.linear(x, weight, bias)
+        assert torch.allclose(layer(x), expected, atol=1e-6)
+        assert torch.allclose(layer.forward_gelu(x), nn.functional.gelu(expected, approximate="tanh"), atol=1e-6)
+    assert free(blocks, pages)
+
+
 def plant_missing(blocks, pages):
     pages.missing = 1
 
@@ -104,6 +134,10 @@ def plant_patched(blocks, pages):
     layers(blocks)[-1].weight_function = [lambda weight: weight + 1]
 
 
+def plant_patched_in_part(blocks, pages):
+    layers(blocks)[-1].bias_function = [Steps([Adds(8), lambda bias: bias + 1])]
+
+
 def plant_of_another_kind(blocks, pages):
     own = nn.LayerNorm(8)
     own._v = layers(blocks)[0]._v
@@ -115,7 +149,7 @@ def plant_uncounted(blocks, pages):
 
 
 @pytest.mark.parametrize("plant", [plant_missing, plant_moved, plant_not_read_yet, plant_patched,
-                                   plant_of_another_kind, plant_uncounted])  # fmt: skip
+                                   plant_patched_in_part, plant_of_another_kind, plant_uncounted])  # fmt: skip
 def test_what_cannot_be_held_is_left_as_it_was(blocks, pages, plant):
     plant(blocks, pages)
     with HeldWeights() as holder:

@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import load_file
 
 from ltx_duo.ltx_core.execution.graphs import _weights
-from ltx_duo.nodes.comfyui import handles, latents, lora
+from ltx_duo.nodes.comfyui import latents, lora, stage_loras
 
 WAYS = {"as with dynamic VRAM": lora.with_patches, "as without it": lora.with_factors}
 
@@ -13,7 +13,7 @@ WAYS = {"as with dynamic VRAM": lora.with_patches, "as without it": lora.with_fa
 @pytest.fixture(autouse=True, params=WAYS)
 def way(request, monkeypatch):
     """On a CPU there is no dynamic VRAM: both ways on the ModelPatcher without it."""
-    monkeypatch.setattr(handles, "with_loras", WAYS[request.param])
+    monkeypatch.setattr(stage_loras, "with_loras", WAYS[request.param])
 
 
 def weights_in_use(module: torch.nn.Module) -> dict[str, torch.Tensor]:

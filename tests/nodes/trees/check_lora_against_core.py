@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from ltx_duo.nodes.comfyui import files, handles, lora
+from ltx_duo.nodes.comfyui import files, lora, stage_loras
 from ltx_duo.tests.nodes.trees.lora_adapters import adapters
 from ltx_duo.tests.nodes.trees.lora_forms import AB, DOWN_UP, Drawn, dotted, flat
 from ltx_duo.tests.nodes.trees.lora_weights import in_use, write_float32
@@ -54,7 +54,7 @@ def ours(base, run):
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("kind", [*KINDS, "kohya", "official"])
 def test_weights_are_those_of_comfyuis_loader(kind, way, base, theirs, ours, run, tmp_path, monkeypatch):
-    monkeypatch.setattr(handles, "with_loras", WAYS[way])
+    monkeypatch.setattr(stage_loras, "with_loras", WAYS[way])
     monkeypatch.setattr("folder_paths.get_full_path_or_raise", lambda _, name: name)
     shapes = {
         key.removesuffix(".weight"): tuple(weight.shape)

@@ -10,7 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ltx_duo.nodes.comfyui import files, handles, latents, lora
+from ltx_duo.nodes.comfyui import files, latents, lora, stage_loras
 from ltx_duo.tests.nodes.trees.lora_adapters import adapters
 from ltx_duo.tests.nodes.trees.lora_forms import AUDIO, FORMS, VIDEO, Drawn
 from ltx_duo.tests.nodes.trees.lora_weights import PREFIX, error_of, in_use, write_float32
@@ -24,7 +24,7 @@ BAR = 2e-6
 @pytest.fixture(params=WAYS)
 def way(request, monkeypatch):
     """On a CPU there is no dynamic VRAM: both ways on the ModelPatcher without it."""
-    monkeypatch.setattr(handles, "with_loras", WAYS[request.param])
+    monkeypatch.setattr(stage_loras, "with_loras", WAYS[request.param])
     return request.param
 
 

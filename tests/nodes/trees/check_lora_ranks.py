@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ltx_duo.nodes.comfyui import files, handles, lora
+from ltx_duo.nodes.comfyui import files, lora, stage_loras
 from ltx_duo.tests.nodes.trees.wide_model import Velocities, WideModel, draw_velocities
 
 EXACT = "W + s B A in float32"
@@ -76,7 +76,7 @@ def way(monkeypatch, streaming):
     """`way(how)`: how LoRAs reach the weights from here on."""
 
     def choose(how: str) -> None:
-        monkeypatch.setattr(handles, "with_loras", lora.with_factors if how == ADDED else lora.with_patches)
+        monkeypatch.setattr(stage_loras, "with_loras", lora.with_factors if how == ADDED else lora.with_patches)
         if how == STREAMED:
             streaming()
 
