@@ -78,12 +78,6 @@ def in_fp8(model: AVTransformer) -> AVTransformer:
     return convert_linears(copy.eval().requires_grad_(False))
 
 
-def weight_bytes(module: nn.Module) -> int:
-    """Bytes that a module's parameters and buffers hold, whoever else holds them too."""
-    storages = [tensor.untyped_storage() for tensor in (*module.parameters(), *module.buffers())]
-    return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
-
-
 def peer(name: str, settings: dict, model: AVTransformer, scene: Scene) -> Contender:
     """One of PEERS around our tensors, with the attention that is fastest here for them too.
 

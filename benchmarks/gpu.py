@@ -32,7 +32,7 @@ import gpu_record  # noqa: E402
 import vendor  # noqa: E402
 import vendor_source  # noqa: E402
 from flash_attention import flash_attention  # noqa: E402
-from measure import Timing, compare, gpu_milliseconds, kernel_table  # noqa: E402
+from measure import Timing, compare, gpu_milliseconds, kernel_table, weight_bytes  # noqa: E402
 from workload import CASES, GENERATIONS, TINY, Case, Scene, config, randomise  # noqa: E402
 
 from ltx_duo.ltx_core.kernels.flash import HEAD_WIDTH, LONG, flash_for  # noqa: E402
@@ -80,7 +80,7 @@ class Bench:
         """Times of one evaluation of all passes, by contender."""
         scene = self.scene(case)
         calls = {name: own.prepare(scene) for name, own in self.contenders(scene).items()}
-        weights = {name: contenders.weight_bytes(own.module) for name, own in self.contenders(scene).items()}
+        weights = {name: weight_bytes(own.module) for name, own in self.contenders(scene).items()}
         timings = compare(calls, self.device, self.arguments.rounds, weights=weights)
         flop = forward_flop(case, self.params, self.text_tokens) * len(scene.passes())
         rows = {name: row(timing, timings[contenders.OURS], flop) for name, timing in timings.items()}
@@ -125,14 +125,14 @@ class Bench:
 
     def given(self, case: Case) -> dict:
         calls = given.calls(self.model, self.scene(case), self.arguments.seed)
-        weights = dict.fromkeys(calls, contenders.weight_bytes(self.model))
+        weights = dict.fromkeys(calls, weight_bytes(self.model))
         timings = compare(calls, self.device, self.arguments.rounds, weights=weights)
         return {name: row(timing, timings[given.IMAGE]) for name, timing in timings.items()}
 
     def decode(self, case: Case) -> dict:
         peers = self.arguments.peers or ()
-        calls = decode.calls(self.settings, case, self.device, self.dtype, self.arguments.seed, peers)
-        timings = compare(calls, self.device, self.arguments.rounds)
+        calls, weights = decode.calls(self.settings, case, self.device, self.dtype, self.arguments.seed, peers)
+        timings = compare(calls, self.device, self.arguments.rounds, weights=weights)
         return {name: row(timing, timings["ours whole"]) for name, timing in timings.items()}
 
     def denoise(self, case: Case) -> dict:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,12 @@ def compare(
         for name in in_turn(list(calls), number):
             times[name].append(timed(calls[name], device))
     return {name: Timing(tuple(times[name]), firsts[name], peaks[name]) for name in calls}
+
+
+def weight_bytes(module: nn.Module) -> int:
+    """Bytes that a module's parameters and buffers hold, whoever else holds them too."""
+    storages = [tensor.untyped_storage() for tensor in (*module.parameters(), *module.buffers())]
+    return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
 
 
 def in_turn(names: list[str], number: int) -> list[str]:
