@@ -18,6 +18,7 @@ import datetime
 import json
 import platform
 import sys
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -67,7 +68,7 @@ class Bench:
     device: str
     dtype: torch.dtype
     arguments: argparse.Namespace
-    _contenders: dict[str, contenders.Contender] | None = None
+    _peers: dict[str, contenders.Contender] | None = None
 
     @property
     def text_tokens(self) -> int:
@@ -79,8 +80,8 @@ class Bench:
     def transformer(self, case: Case) -> dict:
         """Times of one evaluation of all passes, by contender."""
         scene = self.scene(case)
-        calls = {name: own.prepare(scene) for name, own in self.contenders(scene).items()}
-        weights = {name: weight_bytes(own.module) for name, own in self.contenders(scene).items()}
+        calls = {name: own.prepare(scene) for name, own in self.everyone(scene).items()}
+        weights = {name: weight_bytes(own.module) for name, own in self.everyone(scene).items()}
         timings = compare(calls, self.device, self.arguments.rounds, weights=weights)
         flop = forward_flop(case, self.params, self.text_tokens) * len(scene.passes())
         rows = {name: row(timing, timings[contenders.OURS], flop) for name, timing in timings.items()}
@@ -95,32 +96,31 @@ class Bench:
             self._add_errors(rows, scene.without_image())
         return rows
 
-    def contenders(self, scene: Scene) -> dict[str, contenders.Contender]:
-        """Ours and the peers, made once."""
-        if self._contenders is None:
-            self._contenders = contenders.ours_each(self.model, self.fp8, self.with_flash)
-            for name in self.arguments.peers or ():
-                self._contenders[name] = contenders.peer(name, self.settings, self.model, scene)
-        return self._contenders
+    def everyone(self, scene: Scene) -> dict[str, contenders.Contender]:
+        """Ours and the peers, each made once."""
+        if self._peers is None:
+            names = self.arguments.peers or ()
+            self._peers = {name: contenders.peer(name, self.settings, self.model, scene) for name in names}
+        return self.ours | self._peers
 
-    @property
-    def with_flash(self) -> bool:
-        """Whether FlashAttention computes on this machine."""
+    @cached_property
+    def ours(self) -> dict[str, contenders.Contender]:
+        """With FlashAttention too, where it computes on this machine."""
         q = torch.zeros(1, 1, LONG, HEAD_WIDTH, dtype=torch.bfloat16, device=self.device)
-        return flash_for(q, q, q) is not None
+        return contenders.ours_each(self.model, self.fp8, flash_for(q, q, q) is not None)
 
     def _add_errors(self, rows: dict, scene: Scene) -> None:
         """Of every contender in the prompt's pass; of ours after every block, where all these streams fit."""
         alone = scene.without_guidance()
-        made = {name: own.prepare(alone)() for name, own in self.contenders(scene).items()}
+        made = {name: own.prepare(alone)() for name, own in self.everyone(scene).items()}
         if not scene.case.guided and self.device != "cpu" and torch.cuda.mem_get_info()[1] < ROOM_FOR_FLOAT32:
             return
         exact = errors.float32_velocities(vendor.build(self.settings, self.model.state_dict()), alone)
         for name, velocities in made.items():
             rows[name]["error"] = errors.velocity_errors(velocities, exact, [alone.passes()[0].name])
         if scene.case.guided:
-            models = {contenders.OURS: self.model, contenders.OURS_FP8: self.fp8}
-            for name, per_block in errors.block_errors(models, self.model, scene).items():
+            models = {name: own.module for name, own in self.ours.items()}
+            for name, per_block in errors.block_errors(models, models[contenders.OURS], scene).items():
                 rows[name]["error_after_block"] = [round(error, 6) for error in per_block]
 
     def given(self, case: Case) -> dict:
@@ -136,9 +136,11 @@ class Bench:
         return {name: row(timing, timings["ours whole"]) for name, timing in timings.items()}
 
     def denoise(self, case: Case) -> dict:
-        models = {contenders.OURS: self.model, contenders.OURS_FP8: self.fp8}
         steps = 2 if self.device == "cpu" else STEPS
-        return {name: denoise.run(m, self.scene(case), steps, self.arguments.seed) for name, m in models.items()}
+        return {
+            name: denoise.run(own.module, self.scene(case), steps, self.arguments.seed)
+            for name, own in self.ours.items()
+        }
 
 
 def row(timing: Timing, ours: Timing, flop: float | None = None) -> dict:
