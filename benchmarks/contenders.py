@@ -103,7 +103,7 @@ def _vendor(name: str, settings: dict, model: AVTransformer, scene: Scene):
     module = vendor.build(settings, model.state_dict())
     if " fp8" in name:
         with fastest_attention():
-            vendor_source.in_fp8(module, vendor.prepared(scene.without_guidance()))
+            vendor_source.in_fp8(module, vendor.prepared(scene))
     if name.endswith(WITH_FA3):
         vendor_source.attend_by(module, flash_attention(scene.video.device.type))
     if "compiled" in name:
