@@ -115,7 +115,7 @@ class Bench:
         made = {name: own.prepare(alone)() for name, own in self.everyone(scene).items()}
         if not scene.case.guided and self.device != "cpu" and torch.cuda.mem_get_info()[1] < ROOM_FOR_FLOAT32:
             return
-        exact = errors.float32_velocities(vendor.build(self.settings, self.model.state_dict()), alone)
+        exact = errors.float32_velocities(vendor.in_pytorch(self.settings, self.model.state_dict()), alone)
         for name, velocities in made.items():
             rows[name]["error"] = errors.velocity_errors(velocities, exact, [alone.passes()[0].name])
         if scene.case.guided:

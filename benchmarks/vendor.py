@@ -16,12 +16,34 @@ def build(config: dict, weights: dict[str, Tensor]) -> nn.Module:
     from ltx_core.model.transformer.model_configurator import LTXModelConfigurator as configurator
 
     with torch.device("meta"):
-        if hasattr(configurator, "from_metadata"):  # 1.2
-            model = configurator.from_metadata({"config": config})
-        else:
+        if _is_older():
             model = configurator.from_config(config)
+        else:
+            model = configurator.from_metadata({"config": config})
     model.load_state_dict(weights, strict=True, assign=True)
     return model.eval().requires_grad_(False)
+
+
+def _is_older() -> bool:
+    """Whether this is 1.0."""
+    from ltx_core.model.transformer.model_configurator import LTXModelConfigurator
+
+    return not hasattr(LTXModelConfigurator, "from_metadata")
+
+
+def in_pytorch(config: dict, weights: dict[str, Tensor]) -> nn.Module:
+    """`build`, with PyTorch's attention also where 1.2 finds a FlashAttention package, which computes no float32."""
+    model = build(config, weights)
+    if not _is_older():
+        import vendor_source
+
+        vendor_source.attend_by(model, _attention)
+    return model
+
+
+def _attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """PyTorch's, of and as (B, T, H, D)."""
+    return F.scaled_dot_product_attention(*(x.transpose(1, 2) for x in (q, k, v))).transpose(1, 2)
 
 
 def run(model: nn.Module, scene: Scene) -> list[tuple[Tensor, Tensor]]:

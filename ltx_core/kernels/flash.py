@@ -13,7 +13,7 @@ from torch.nn import functional as F
 logger = logging.getLogger("ltx_duo")
 
 # Queries and keys from which the packages are faster than PyTorch's kernels; the video's heads have this width.
-LONG = 2048
+LONG = 6144
 HEAD_WIDTH = 128
 # What there may be, best first, by the GPU's compute capability: Hopper, then Blackwell's large chips.
 _FA3 = [("FlashAttention 3", "flash_attn_interface"), ("FlashAttention 3", "fa3_fwd_interface")]
