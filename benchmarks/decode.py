@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 import torch
+from measure import weight_bytes
 from workload import Case, randomise
 
 from ltx_duo.ltx_core.two_stage import decode_video
@@ -36,8 +37,11 @@ def random_decoder(settings: dict, device: str, dtype: torch.dtype, seed: int) -
 
 def calls(
     settings: dict, case: Case, device: str, dtype: torch.dtype, seed: int, peers: Sequence[str]
-) -> dict[str, Callable]:
-    """What is timed: frames on the CPU from us; the peers' frames stay on the GPU, where their decoders leave them."""
+) -> tuple[dict[str, Callable], dict[str, int]]:
+    """What is timed, and the bytes of each one's weights.
+
+    Frames come on the CPU from us; the peers' stay on the GPU, where their decoders leave them.
+    """
     decoder = random_decoder(settings, device, dtype, seed)
     geometry = case.geometry
     generator = torch.Generator(device).manual_seed(seed)
@@ -48,6 +52,7 @@ def calls(
         "ours in 3x3 tiles": lambda: decode_video(decoder, latent, even_tiling(*size, 3)),
         "ours tiled as the vendor": lambda: decode_video(decoder, latent, DEFAULT_TILING),
     }
+    weights = dict.fromkeys(("vendor 1.0 whole", "vendor 1.0 tiled", *result), weight_bytes(decoder))
     if "vendor 1.0" in peers:
         theirs = _vendor(settings, decoder)
         result["vendor 1.0 whole"] = lambda: theirs(latent)
@@ -56,7 +61,8 @@ def calls(
         model = _diffusers(device, dtype, seed)
         result["diffusers whole"] = lambda: _diffusers_decode(model, latent, tiled=False)
         result["diffusers tiled"] = lambda: _diffusers_decode(model, latent, tiled=True)
-    return result
+        weights |= dict.fromkeys(("diffusers whole", "diffusers tiled"), weight_bytes(model))
+    return result, weights
 
 
 def _vendor(settings: dict, decoder: VideoDecoder):

@@ -1,6 +1,7 @@
 """Diffusers' LTX-2 transformer and video decoder (PyPI diffusers) on the same weights and inputs as ours."""
 
 import re
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +29,18 @@ def build(params, weights: dict[str, Tensor]) -> nn.Module:
         model = LTX2VideoTransformer3DModel(**settings(params))
     model.load_state_dict({diffusers_name(name): tensor for name, tensor in weights.items()}, strict=True, assign=True)
     return model.eval().requires_grad_(False)
+
+
+def attend_by(model: nn.Module, function: Callable, device: str) -> nn.Module:
+    """Diffusers' own backend for FlashAttention 3, which looks for it under another name than fa3-fwd has."""
+    from diffusers.models import attention_dispatch
+
+    attention_dispatch._CAN_USE_FLASH_ATTN_3, attention_dispatch.flash_attn_3_func = True, function
+    if device == "cpu":  # its operation is made for GPUs alone
+        operation = attention_dispatch._wrapped_flash_attn_3
+        operation.register_kernel("cpu")(operation._init_fn)
+    model.set_attention_backend("_flash_3")
+    return model
 
 
 def settings(params) -> dict:

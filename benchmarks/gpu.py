@@ -1,13 +1,15 @@
 """Side-by-side times on one GPU: ours and the peers', same weights, same inputs, one run.
 
-    python benchmarks/gpu.py [--case stage-one] [--peers] [--error] [--out FILE]
+    python benchmarks/gpu.py [--case stage-one] [--peers] [--vendor CHECKOUT] [--error] [--out FILE]
 
-Cases are one evaluation of the transformer (all guidance passes), a step of each stage by what is given (an image, a
-sound, a film with a retake), the video decode, and a whole denoise.  Prints
-medians with spread, ratio to ours, TFLOP/s, peak memory, the extra time of the first call and how busy the GPU was;
-with --error the error against a float32 run of the same weights (relative L2), per pass and after every block.  What is
-more than 5 % slower than the GPU record is named (gpu_check.py writes that).  Peers need ltx-core==1.0.0 and
-diffusers==0.42.1.  `--cpu` proves that the script works: tiny sizes, no figures of interest.
+Where a FlashAttention package is installed, ours run with it too.  Cases are one evaluation of the transformer (all
+guidance passes), a step of each stage by what is given (an image, a sound, a film with a retake), the video decode, and
+a whole denoise.  Prints medians with spread, ratio to ours, TFLOP/s, peak memory of each contender alone, the extra
+time of the first call and how busy the GPU was; with --error the error against a float32 run of the same weights
+(relative L2) in the prompt's pass, and of ours after every block.  What is more than 5 % slower than the GPU record is
+named (gpu_check.py writes that).  Peers need ltx-core==1.0.0 and diffusers==0.42.1; --vendor names a checkout of
+github.com/Lightricks/LTX-2 at 1.2, whose package then stands in for 1.0.  `--cpu` proves that the script works: tiny
+sizes, no figures of interest.
 """
 
 import argparse
@@ -16,6 +18,7 @@ import datetime
 import json
 import platform
 import sys
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -28,15 +31,20 @@ import errors  # noqa: E402
 import given  # noqa: E402
 import gpu_record  # noqa: E402
 import vendor  # noqa: E402
-from measure import Timing, compare, gpu_milliseconds, kernel_table  # noqa: E402
+import vendor_source  # noqa: E402
+from flash_attention import flash_attention  # noqa: E402
+from measure import Timing, compare, gpu_milliseconds, kernel_table, weight_bytes  # noqa: E402
 from workload import CASES, GENERATIONS, TINY, Case, Scene, config, randomise  # noqa: E402
 
+from ltx_duo.ltx_core.kernels.flash import HEAD_WIDTH, LONG, flash_for  # noqa: E402
 from ltx_duo.ltx_core.transformer.model import AVTransformer  # noqa: E402
 from ltx_duo.ltx_core.transformer.params import TransformerParams  # noqa: E402
 
 DECODE, DENOISE = "decode", "denoise"
 GIVEN = {"given one": "stage-one", "given two": "stage-two"}
 STEPS = 30
+# Of GPU memory, for the float32 run of stage two beside all weights.
+ROOM_FOR_FLOAT32 = 100 * 2**30
 
 
 def forward_flop(case: Case, params: TransformerParams, text_tokens: int) -> float:
@@ -60,6 +68,7 @@ class Bench:
     device: str
     dtype: torch.dtype
     arguments: argparse.Namespace
+    _peers: dict[str, contenders.Contender] | None = None
 
     @property
     def text_tokens(self) -> int:
@@ -71,13 +80,9 @@ class Bench:
     def transformer(self, case: Case) -> dict:
         """Times of one evaluation of all passes, by contender."""
         scene = self.scene(case)
-        prepares = {contenders.OURS: contenders.ours(self.model), contenders.OURS_FP8: contenders.ours(self.fp8)}
-        for name in self.arguments.peers or ():
-            if case == CASES["small"] and name.endswith("compiled"):
-                continue  # half a minute of compilation for every shape
-            prepares[name] = contenders.peer(name, self.settings, self.model)
-        calls = {name: prepare(scene) for name, prepare in prepares.items()}
-        timings = compare(calls, self.device, self.arguments.rounds)
+        calls = {name: own.prepare(scene) for name, own in self.everyone(scene).items()}
+        weights = {name: weight_bytes(own.module) for name, own in self.everyone(scene).items()}
+        timings = compare(calls, self.device, self.arguments.rounds, weights=weights)
         flop = forward_flop(case, self.params, self.text_tokens) * len(scene.passes())
         rows = {name: row(timing, timings[contenders.OURS], flop) for name, timing in timings.items()}
         if self.device != "cpu":
@@ -86,34 +91,56 @@ class Bench:
         if self.arguments.profile:
             for name in (contenders.OURS, contenders.OURS_FP8):
                 print(name, kernel_table(calls[name]))
-        if self.arguments.error and case.guided:  # in float32, stage two's size does not fit beside the models
-            self._add_errors(rows, scene, calls)
+        del calls
+        if self.arguments.error:
+            self._add_errors(rows, scene.without_image())
         return rows
 
-    def _add_errors(self, rows: dict, scene: Scene, calls: dict) -> None:
-        names = [p.name for p in scene.passes()]
-        exact = errors.float32_velocities(vendor.build(self.settings, self.model.state_dict()), scene)
-        for name, call in calls.items():
-            rows[name]["error"] = errors.velocity_errors(call(), exact, names)
-        models = {contenders.OURS: self.model, contenders.OURS_FP8: self.fp8}
-        for name, per_block in errors.block_errors(models, self.model, scene).items():
-            rows[name]["error_after_block"] = [round(error, 6) for error in per_block]
+    def everyone(self, scene: Scene) -> dict[str, contenders.Contender]:
+        """Ours and the peers, each made once."""
+        if self._peers is None:
+            names = self.arguments.peers or ()
+            self._peers = {name: contenders.peer(name, self.settings, self.model, scene) for name in names}
+        return self.ours | self._peers
+
+    @cached_property
+    def ours(self) -> dict[str, contenders.Contender]:
+        """With FlashAttention too, where it computes on this machine."""
+        q = torch.zeros(1, 1, LONG, HEAD_WIDTH, dtype=torch.bfloat16, device=self.device)
+        return contenders.ours_each(self.model, self.fp8, flash_for(q, q, q) is not None)
+
+    def _add_errors(self, rows: dict, scene: Scene) -> None:
+        """Of every contender in the prompt's pass; of ours after every block, where all these streams fit."""
+        alone = scene.without_guidance()
+        made = {name: own.prepare(alone)() for name, own in self.everyone(scene).items()}
+        if not scene.case.guided and self.device != "cpu" and torch.cuda.mem_get_info()[1] < ROOM_FOR_FLOAT32:
+            return
+        exact = errors.float32_velocities(vendor.in_pytorch(self.settings, self.model.state_dict()), alone)
+        for name, velocities in made.items():
+            rows[name]["error"] = errors.velocity_errors(velocities, exact, [alone.passes()[0].name])
+        if scene.case.guided:
+            models = {name: own.module for name, own in self.ours.items()}
+            for name, per_block in errors.block_errors(models, models[contenders.OURS], scene).items():
+                rows[name]["error_after_block"] = [round(error, 6) for error in per_block]
 
     def given(self, case: Case) -> dict:
         calls = given.calls(self.model, self.scene(case), self.arguments.seed)
-        timings = compare(calls, self.device, self.arguments.rounds)
+        weights = dict.fromkeys(calls, weight_bytes(self.model))
+        timings = compare(calls, self.device, self.arguments.rounds, weights=weights)
         return {name: row(timing, timings[given.IMAGE]) for name, timing in timings.items()}
 
     def decode(self, case: Case) -> dict:
         peers = self.arguments.peers or ()
-        calls = decode.calls(self.settings, case, self.device, self.dtype, self.arguments.seed, peers)
-        timings = compare(calls, self.device, self.arguments.rounds)
+        calls, weights = decode.calls(self.settings, case, self.device, self.dtype, self.arguments.seed, peers)
+        timings = compare(calls, self.device, self.arguments.rounds, weights=weights)
         return {name: row(timing, timings["ours whole"]) for name, timing in timings.items()}
 
     def denoise(self, case: Case) -> dict:
-        models = {contenders.OURS: self.model, contenders.OURS_FP8: self.fp8}
         steps = 2 if self.device == "cpu" else STEPS
-        return {name: denoise.run(m, self.scene(case), steps, self.arguments.seed) for name, m in models.items()}
+        return {
+            name: denoise.run(own.module, self.scene(case), steps, self.arguments.seed)
+            for name, own in self.ours.items()
+        }
 
 
 def row(timing: Timing, ours: Timing, flop: float | None = None) -> dict:
@@ -129,8 +156,13 @@ def row(timing: Timing, ours: Timing, flop: float | None = None) -> dict:
 
 def table(rows: dict) -> str:
     shown = ("median_ms", "ratio_to_ours", "spread", "peak_gib", "cold_extra_s", "tflops", "gpu_busy")
-    head = f"{'':24}" + "".join(f"{name:>15}" for name in shown)
-    lines = [f"{name:24}" + "".join(f"{own.get(key, ''):>15}" for key in shown) for name, own in rows.items()]
+    head = f"{'':28}" + "".join(f"{name:>15}" for name in shown)
+    lines = [f"{name:28}" + "".join(f"{own.get(key, ''):>15}" for key in shown) for name, own in rows.items()]
+    lines += [
+        f"{name:28}error of video, audio: {own['error']['cond']['video']:.5f}, {own['error']['cond']['audio']:.5f}"
+        for name, own in rows.items()
+        if "error" in own
+    ]
     return "\n".join([head, *lines])
 
 
@@ -138,6 +170,9 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--case", action="append", choices=[*CASES, *GIVEN, DECODE, DENOISE], help="default: all")
     parser.add_argument("--peers", nargs="*", choices=contenders.PEERS, help="peers to time too; without names: all")
+    parser.add_argument(
+        "--vendor", type=Path, metavar="CHECKOUT", help="the vendor's 1.2, or its packages/ltx-core/src"
+    )
     parser.add_argument("--error", action="store_true", help="also measure errors against float32 (needs ltx-core)")
     parser.add_argument("--generation", choices=GENERATIONS, default=GENERATIONS[0], help="of LTX-2, the transformer")
     parser.add_argument("--layers", type=int, help="fewer blocks than the 48 of the real model")
@@ -147,8 +182,21 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--cpu", action="store_true", help="tiny sizes on the CPU: does the script work?")
     parser.add_argument("--out", type=Path, help="write the figures as JSON")
     arguments = parser.parse_args()
+    device = "cpu" if arguments.cpu else "cuda"
+    if arguments.vendor is not None:
+        vendor_source.use(arguments.vendor)
+    other, why = (contenders.VENDOR_1_0, "without") if arguments.vendor else (contenders.VENDOR_1_2, "with")
+    has_flash = flash_attention(device) is not None
     if arguments.peers == []:
-        arguments.peers = list(contenders.PEERS)
+        arguments.peers = [
+            name for name in contenders.PEERS
+            if name not in other and (has_flash or not name.endswith(contenders.WITH_FA3))
+        ]  # fmt: skip
+    for name in arguments.peers or ():
+        if name in other:
+            parser.error(f"{name} runs {why} --vendor CHECKOUT")
+        if name.endswith(contenders.WITH_FA3) and not has_flash:
+            parser.error(f"{name} needs fa3-fwd or another package with flash_attn_interface")
     return arguments
 
 
@@ -156,14 +204,16 @@ def main() -> None:
     arguments = parse()
     device, dtype = ("cpu", torch.float32) if arguments.cpu else ("cuda", torch.bfloat16)
     settings = config(arguments.layers or (2 if arguments.cpu else None), arguments.cpu, arguments.generation)
-    # The vendor's 1.0 takes audio-video timesteps from the other modality; its successors, and our default, do not.
-    params = dataclasses.replace(TransformerParams.from_config(settings), cross_timestep="other")
+    # The vendor's 1.0 takes audio-video timesteps from the other modality; its successors, and what users run, do not.
+    cross_timestep = "other" if set(contenders.VENDOR_1_0) & set(arguments.peers or ()) else "own"
+    params = dataclasses.replace(TransformerParams.from_config(settings), cross_timestep=cross_timestep)
     report = {
         "machine": platform.machine() if arguments.cpu else torch.cuda.get_device_name(),
         "torch": torch.__version__,
         "date": datetime.date.today().isoformat(),
         "command": " ".join(["python benchmarks/gpu.py", *sys.argv[1:]]),
         "layers": params.num_layers,
+        "cross_timestep": cross_timestep,
         "cases": {},
     }
 

@@ -2,15 +2,17 @@
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Milliseconds of every counted call and of the very first one, and the peak of allocated memory in GiB."""
+    """Milliseconds of every counted call and of the very first one, and the peak of allocated memory in GiB: its own
+    weights and what it allocates, without what others have there."""
 
     milliseconds: tuple[float, ...]
     first: float
@@ -46,10 +48,21 @@ def timed(call: Callable[[], object], device: str) -> float:
     return begin.elapsed_time(end)
 
 
-def compare(calls: dict[str, Callable[[], object]], device: str, rounds: int, warm_ups: int = 2) -> dict[str, Timing]:
-    """Times the calls in turn, forwards then backwards, so that a machine that drifts drifts for all of them."""
+def compare(
+    calls: dict[str, Callable[[], object]],
+    device: str,
+    rounds: int,
+    warm_ups: int = 2,
+    weights: Mapping[str, int] | None = None,
+) -> dict[str, Timing]:
+    """Times the calls in turn; `weights`: bytes that each brings and were there before.
+
+    Each round begins with the next one, and every second one goes backwards: a machine that drifts drifts for all, and
+    nobody always follows the same one.
+    """
     firsts, peaks = {}, {}
     for name, call in calls.items():
+        before = torch.cuda.memory_allocated() if device != "cpu" else 0
         firsts[name] = timed(call, device)
         for _ in range(warm_ups - 1):
             call()
@@ -57,12 +70,26 @@ def compare(calls: dict[str, Callable[[], object]], device: str, rounds: int, wa
             torch.cuda.synchronize()
             torch.cuda.reset_peak_memory_stats()
         call()
-        peaks[name] = torch.cuda.max_memory_allocated() / 2**30 if device != "cpu" else 0.0
+        grown = torch.cuda.max_memory_allocated() - before if device != "cpu" else 0
+        peaks[name] = (grown + (weights or {}).get(name, 0)) / 2**30
     times = {name: [] for name in calls}
     for number in range(rounds):
-        for name in list(calls)[:: 1 if number % 2 == 0 else -1]:
+        for name in in_turn(list(calls), number):
             times[name].append(timed(calls[name], device))
     return {name: Timing(tuple(times[name]), firsts[name], peaks[name]) for name in calls}
+
+
+def weight_bytes(module: nn.Module) -> int:
+    """Bytes that a module's parameters and buffers hold, whoever else holds them too."""
+    storages = [tensor.untyped_storage() for tensor in (*module.parameters(), *module.buffers())]
+    return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
+
+
+def in_turn(names: list[str], number: int) -> list[str]:
+    """The order of one round."""
+    first = number % len(names)
+    order = names[first:] + names[:first]
+    return order[:: 1 if number % 2 == 0 else -1]
 
 
 def gpu_milliseconds(call: Callable[[], object]) -> float:

@@ -150,6 +150,10 @@ class Scene:
         """The same with the prompt's own pass alone."""
         return replace(self, case=replace(self.case, guided=False))
 
+    def without_image(self) -> "Scene":
+        """The same with nothing held: there all peers mean the same, whichever timesteps sound and picture exchange."""
+        return replace(self, mask=torch.ones_like(self.mask))
+
     @property
     def sigma(self) -> Tensor:
         return torch.full((1,), self.case.sigma, device=self.video.device)

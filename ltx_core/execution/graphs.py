@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import transformer
-from ..kernels.attention import scaled_dot_product
+from ..kernels.attention import RECORDABLE, attend
 from ..kernels.layer_protocols import TellsFixedWeights, offers
 from ..progress import SILENT, Reporter
 from ..transformer.arrangement import IN_ORDER, Arrangement
@@ -212,7 +212,7 @@ def _weights(blocks: Sequence[nn.Module], device: torch.device) -> Hashable | No
         tensors = _own_tensors(module)
         if tensors is None:
             return None
-        if own.get("attention", scaled_dot_product) is not scaled_dot_product:
+        if own.get("attention", attend) not in RECORDABLE:
             return None
         # Float8 layers keep their scales beside the weight.
         for tensor in (*tensors, own.get("_scales")):

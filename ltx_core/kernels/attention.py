@@ -1,4 +1,4 @@
-"""Attention through PyTorch, with the backend that is fastest for the shape."""
+"""Attention by what is fastest for the shape: PyTorch's backends, or a FlashAttention package that is installed."""
 
 import inspect
 import threading
@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from .flash import flash_for
 
 # On Hopper cuDNN's kernels are about twice as fast as the flash kernels that PyTorch brings; where it cannot serve a
 # shape, a dtype or a GPU, PyTorch goes down this list.
@@ -36,3 +38,13 @@ def scaled_dot_product(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = No
         with _CHOOSING, fastest_attention(few_queries):
             return F.scaled_dot_product_attention(q, k, v)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+    """As `scaled_dot_product`, long attentions by FlashAttention where it is installed and works on the GPU."""
+    flash = flash_for(q, k, v) if mask is None else None
+    return scaled_dot_product(q, k, v, mask) if flash is None else flash(q, k, v)
+
+
+# What a CUDA graph may hold, whatever the shape.
+RECORDABLE = (attend, scaled_dot_product)

@@ -8,8 +8,9 @@ from torch.nn import functional as F
 
 from ..errors import GeometryError, LTXError
 from ..kernels.activation import Activation
+from ..kernels.attention import attend
 from ..progress import SILENT, Reporter
-from .attention import AttentionFunction, scaled_dot_product
+from .attention import AttentionFunction
 from .block import AVTransformerBlock, StreamConditioning
 from .inputs import GuidancePass, ModalityInput, ModalityRope
 from .modulation import AdaLayerNormSingle, Modulation, TokenTimesteps
@@ -40,7 +41,7 @@ class AVTransformer(nn.Module):
         self,
         params: TransformerParams,
         *,
-        attention: AttentionFunction = scaled_dot_product,
+        attention: AttentionFunction = attend,
         ops=nn,
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,

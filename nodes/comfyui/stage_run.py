@@ -39,6 +39,7 @@ from .. import images, references
 from ..given import NOTHING, Given, ShownReference
 from ..preflight.possible import check_stage
 from . import not_finite, several_gpus
+from .attention import installed_name
 from .core_vae import AudioVAE, VideoVAE
 from .fitting import total_memory, with_more_room
 from .generations import check_together
@@ -255,10 +256,15 @@ class StageRun:
         what = f"{self.name} at {geometry.width}x{geometry.height}, {geometry.frames} frames"
         further = self.model.further(self.number, steps)
         with several_gpus.fitted(component, further, self.passes, need, what, report, reading) as transformer:
-            return sampled(
+            made = sampled(
                 transformer, component, stage, contexts, generator, report, self.progress.phase(SAMPLING),
                 self.evaluated, self.model.active_loras(self.number),
             )  # fmt: skip
+        if attention is None and not _is_biased(stage):
+            tokens = geometry.video_tokens + appended(stage.video)
+            if (name := installed_name(component.device, tokens)) is not None:
+                report.note(f"Attention of the video's {tokens} tokens: {name}")
+        return made
 
     def _need(self, component, stage: Stage):
         """Bytes of activations by the pieces that an evaluation is cut into."""

@@ -7,7 +7,7 @@ import pytest
 import torch
 from comfy.cli_args import args
 
-from ltx_duo.ltx_core.transformer.attention import scaled_dot_product
+from ltx_duo.ltx_core.kernels.attention import attend, scaled_dot_product
 from ltx_duo.nodes.comfyui import attention, compat, components, dtypes, files
 
 CHECKPOINT = "ltx-2.3-small-dev.safetensors"
@@ -176,11 +176,15 @@ def test_text_encoder_on_the_cpu_stays_there(checkpoint):
     assert encoder.patcher.load_device == encoder.patcher.offload_device == torch.device("cpu")
 
 
-@pytest.mark.parametrize("flag", attention.FLAGS)
+@pytest.mark.parametrize("flag", [*attention.FLAGS, "use_pytorch_cross_attention"])
 def test_attention_flags(monkeypatch, flag):
-    assert attention.chosen_attention() is scaled_dot_product
+    monkeypatch.setattr(attention, "flash_name", lambda device, tokens: f"kernel for {tokens} on {device}")
+    assert attention.chosen_attention() is attend
+    assert attention.installed_name(torch.device("cpu"), 5) == "kernel for 5 on cpu"
     monkeypatch.setattr(args, flag, True)
-    assert attention.chosen_attention() is attention.through_comfyui
+    own = scaled_dot_product if flag == "use_pytorch_cross_attention" else attention.through_comfyui
+    assert attention.chosen_attention() is own
+    assert attention.installed_name(torch.device("cpu"), 5) is None
 
 
 @pytest.mark.parametrize("name", ["attention_basic", "attention_split", "attention_sub_quad", "attention_pytorch"])

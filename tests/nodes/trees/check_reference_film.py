@@ -165,6 +165,23 @@ def test_chosen_attention_is_left_out_where_there_is_a_bias(monkeypatch, with_ic
     assert "sage" not in told(with_ic_lora(), full)
 
 
+def test_what_computed_attention_because_it_is_installed_is_named(monkeypatch, with_ic_lora, reference, told):
+    """With the number of tokens that it saw, the reference's among them; not where there is a bias, nor a flag."""
+    monkeypatch.setattr(attention, "flash_name", lambda device, tokens: f"kernel for {tokens} on {device}")
+    (full, *_), (weaker, *_) = reference(), reference(attention_strength=0.5)
+
+    def named(given) -> int:
+        (line,) = (line for line in told(with_ic_lora(), given).splitlines() if "kernel" in line)
+        tokens = int(line.split(" for ")[1].split()[0])
+        assert line == f"Attention of the video's {tokens} tokens: kernel for {tokens} on cpu"
+        return tokens
+
+    assert named(full) > named(None)
+    assert "kernel" not in told(with_ic_lora(), weaker)
+    monkeypatch.setattr(attention.args, "use_pytorch_cross_attention", True)
+    assert "kernel" not in told(with_ic_lora(), full)
+
+
 def test_an_override_on_the_model_is_named(names, reference, told):
     if not hasattr(comfy.latent_formats, "LTXAV"):
         pytest.skip("this ComfyUI has no audio-video model")
