@@ -6,9 +6,11 @@
 Writes random weights of the official size (46 GB in bfloat16, 26 GB with float8, 16 GB with nvfp4; one at a time) and a
 LoRA of rank 384 (7 GB) below DIR, then runs each row on a ComfyUI server of its own: both stages and decode, twice
 where the second run is to show what going back to stage one costs.  The next row's server starts meanwhile and adds its
-CUDA context of 0.5 GiB to `card`.  The cap is ComfyUI's own --reserve-vram.  Text
+CUDA context to `card`: `other_server`, known as soon as that server is asked for what the card has in use without the
+first; `card_alone` is a row's peak less this.  The cap is ComfyUI's own --reserve-vram.  Text
 conditioning is random, there is no text encoder.  Prints a JSON line a run and a row, and writes FILE as often.  A row
-that fails or takes too long says so, with the end of its server's log; the next one has a server of its own.
+that fails or takes too long says so, with the end of its server's log and the figures of the runs that were done; the
+next one has a server of its own.
 
 Rows named `legacy` run with --disable-dynamic-vram; rows named `core` run our
 samplers on what ComfyUI's own loaders give; rows named `native` run its own LTX-2.3 nodes (two passes in stage one,
@@ -18,6 +20,7 @@ Per run: `seconds` of each node by the server's messages; of the stages also `fi
 `load` (asking ComfyUI for weights).  Dynamic VRAM reads weights when they are used, so what a stage's first step takes
 longer than its others is loading, too: `switch` = load + (first step - step) of stage two; `back` the same of stage one
 in the second run.  `denoise_30` is both stages' time for 30 steps: other numbers of steps are scaled by `step`.
+`30 + 3` is what RESULTS.md has: 30 times stage one's `step` and 3 times stage two's, without loading.
 GiB: `card` is what the whole GPU has in use (with CUDA's context), `allocated` PyTorch's own share of it (without
 weights under dynamic VRAM), `reserved` what its pool keeps of the card; `counted` what dynamic VRAM compares with the
 cap; `rss` the process, of which `anonymous` are not pages of mapped files.
@@ -52,7 +55,7 @@ from ltx_duo.scripts.demo.server import COMFYUI, ComfyServer, make_base  # noqa:
 
 GIB = 2**30
 STAGES = (graphs.STAGE_ONE, graphs.STAGE_TWO)
-FULL_STEPS = 30
+FULL_STEPS, STAGE_TWO_STEPS = 30, 3
 LOG_LINES = 30
 TEXT_WIDTH = 6144
 
@@ -189,11 +192,21 @@ def measure_rows(rows: list[Row], arguments, report: list[dict]) -> None:
             finally:
                 if server:
                     server.stop()
+            for before, after in pairwise(report):
+                subtract_other_server(before, after)
             print(json.dumps(result), flush=True)
             save()
     finally:
         if coming:
             coming.stop()
+
+
+def subtract_other_server(row: dict, following: dict) -> None:
+    """Adds what the server of the `following` row had on the card beside this one's, as soon as it is known."""
+    peaks = [run["peak"]["card"] for run in row.get("runs", ()) if "card" in run["peak"]]
+    if peaks and "card" in following.get("idle", ()):
+        row["other_server"] = following["idle"]["card"]
+        row["card_alone"] = round(max(peaks) - row["other_server"], 2)
 
 
 @contextmanager
@@ -270,19 +283,19 @@ def measure(row: Row, server: ComfyServer, arguments, result: dict, save: Callab
     begin = time.monotonic()
     session = Session(row, server, arguments)
     runs = []
+    idle = session.figures()
     result |= {
-        "cap_gib": row.cap, "weights": row.weights, "size": [row.width, row.height, row.frames],
-        "steps": arguments.steps, "flags": server.arguments, "files_gib": files_gib(arguments.work / "models"),
-        "idle": rounded(session.figures()["samples"][-1]), "runs": runs,
+        "device": idle["device"], "torch": idle["torch"], "cap_gib": row.cap, "weights": row.weights,
+        "size": [row.width, row.height, row.frames], "steps": arguments.steps, "flags": server.arguments,
+        "files_gib": files_gib(arguments.work / "models"), "idle": rounded(idle["samples"][-1]), "runs": runs,
     }  # fmt: skip
     for _ in range(arguments.runs or row.runs):
         runs.append(session.run())
         print(json.dumps({"row": row.name, "run": runs[-1]}), flush=True)
+        # After each run: the next one may take too long.
+        result["switch"] = [switch(run[graphs.STAGE_TWO]) for run in runs]
+        result["back"] = [switch(run[graphs.STAGE_ONE]) for run in runs[1:]]
         save()
-    result |= session.described | {
-        "switch": [switch(run[graphs.STAGE_TWO]) for run in runs],
-        "back": [switch(run[graphs.STAGE_ONE]) for run in runs[1:]],
-    }
     if row.cancel:
         result["cancel"] = session.cancel(runs[-1][graphs.STAGE_TWO]["step"])
     if len(runs) > 3:
@@ -302,7 +315,6 @@ class Session:
         self.client = Client(server.url, server.check_alive)
         self.seed = 0
         self.stg_block = 28 * (4 if row.small else arguments.layers or 48) // 48
-        self.described: dict = {}
 
     def prompt(self, **changes) -> dict:
         self.seed += 1
@@ -324,7 +336,6 @@ class Session:
         seconds = time.monotonic() - begin
         recorded = self.figures()
         windows = {node: (begin, end) for (begin, node), (end, _) in pairwise(recorded["nodes"])}
-        self.described = {name: recorded[name] for name in ("device", "torch")}
         result = {"seconds": round(seconds, 2), "nodes": {node: round(own, 2) for node, own in run.seconds.items()}}
         for node in (graphs.STAGE_ONE, graphs.UPSAMPLE, graphs.STAGE_TWO, graphs.DECODE):
             window = windows[node]
@@ -334,6 +345,7 @@ class Session:
         one, two = (result[stage] for stage in STAGES)
         more_steps = (FULL_STEPS - self.steps) * one["step"]
         result["denoise_30"] = round(one["denoise"] + more_steps + two["denoise"], 2)
+        result["30 + 3"] = round(FULL_STEPS * one["step"] + STAGE_TWO_STEPS * two["step"], 2)
         result["fp8_products"] = recorded["fp8_products"]
         result["peak"] = peaks(recorded["samples"])
         result["after"] = rounded(recorded["samples"][-1])

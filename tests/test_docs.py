@@ -160,6 +160,14 @@ def test_workflows_have_these_names(path):
     assert all(label == name for name, label in linked.items())
 
 
+@pytest.mark.parametrize("name", sorted(workflows()))
+def test_every_workflow_says_what_it_is_which_files_and_which_card(name):
+    graph = json.loads(text_of(PACK / "workflows" / f"{name}.json"))
+    notes = {node["title"]: node["widgets_values"][0] for node in graph["nodes"] if node["type"] == "MarkdownNote"}
+    assert notes.keys() == {"How to use", "Files", "Which graphics card"}
+    assert all(f"{size} GB" in notes["Which graphics card"] for size in (8, 12, 16))
+
+
 def test_readme_lists_every_workflow():
     (table,) = re.findall(r"^\| Workflow \|.*?\n\n", text_of(PACK / "README.md"), re.MULTILINE | re.DOTALL)
     cells = [row.split("|")[1] for row in table.strip().splitlines()[2:]]

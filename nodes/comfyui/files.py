@@ -27,6 +27,7 @@ from ...ltx_core.known_configs import BESIDE, completed
 from ...ltx_core.lora import LoRA
 from ...ltx_core.safetensors_file import SafetensorsFile
 from ...ltx_core.text.tokenizer import FILES as TOKENIZERS
+from ..addresses import page_of
 from ..declared import shortened
 from ..names import LORA_FOLDERS
 from .folder_lists import files_below
@@ -94,8 +95,10 @@ def path(name: str, folders: Sequence[str]) -> str:
             raise CheckpointError(f"{name} is not a .safetensors file; LTX Duo reads no other format{more}.")
         return full
     places = " or ".join(f"models/{folder}" for folder in folders)
+    page = page_of(name)
     raise CheckpointError(
         f"File {shortened(name)} not found. Put it into {places}, press r in ComfyUI, and choose it again."
+        + (f" Its address: {page}" if page else "")
     )
 
 

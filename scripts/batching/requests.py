@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...ltx_core import GivenImage, LatentGeometry, Request
+from ...ltx_core import GivenImage, Request
 from ...ltx_core.sampling.conditions import GivenSound
+from ...ltx_core.sampling.geometry import check_two_stage
 from ...ltx_core.sampling.guidance import OFF, Guidance
 from ...ltx_core.variants import ModelVariant
 from ...ltx_core.video_vae.tiling import DEFAULT_TILING
@@ -29,7 +30,7 @@ def request_of(job: Job, variant: ModelVariant, images: Sequence[Tensor], sound:
     ]
     return Request(
         job.prompt,
-        LatentGeometry(job.width, job.height, job.frames, job.fps),
+        check_two_stage(job.width, job.height, job.frames, job.fps),
         negative_prompt=job.negative_prompt,
         seed=job.seed,
         images=given,

@@ -26,13 +26,15 @@ _GEMMA_3 = ModelFile(
     "text encoder",
     "text_encoders",
     ("gemma-3-*/config.json", "gemma*3*12b*.safetensors", "gemma*.safetensors"),
-    "the folder gemma-3-12b-it-qat-q4_0-unquantized (25 GB) from huggingface.co/google",
+    "gemma_3_12B_it_fp4_mixed.safetensors (9.4 GB) from huggingface.co/Comfy-Org/ltx-2, or the folder "
+    "gemma-3-12b-it-qat-q4_0-unquantized (25 GB) from huggingface.co/google",
 )
 MODEL_FILES = (
     ModelFile(
         "checkpoint",
         "checkpoints",
         ("ltx-2.3-*dev.safetensors", "ltx-2.3-*dev*.safetensors"),
+        "ltx-2.3-22b-dev-fp8.safetensors (29 GB) from huggingface.co/Lightricks/LTX-2.3-fp8, or "
         "ltx-2.3-22b-dev.safetensors (46 GB) from huggingface.co/Lightricks/LTX-2.3",
     ),
     ModelFile(
@@ -129,6 +131,8 @@ def find(folder: Path, known: dict[str, Path] | None = None, sets: tuple = (MODE
 
     ModelsMissing names those not found, of the set of which most are there.
     """
+    if not folder.is_dir():
+        raise ModelsMissing(f"{folder} is no folder: give the one that holds the model files, such as ComfyUI/models")
     fewest = None
     for files in sets:
         found = dict(known or {})

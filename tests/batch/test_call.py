@@ -1,6 +1,7 @@
 """The command's options, and what it says before it starts anything."""
 
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -66,7 +67,8 @@ MISSING = {
     "--upsampler not given": ["--checkpoint", "a", "--gemma", "b"],
     "--distilled-lora not given": ["--checkpoint", "a", "--gemma", "b", "--upsampler", "c"],
     "a, b, c is not there": ["--checkpoint", "a", "--gemma", "b", "--upsampler", "c", "--distilled-lora", "/"],
-    "lacks (subfolders were searched too)": ["--models", "nowhere"],
+    "nowhere is no folder": ["--models", "nowhere"],
+    "lacks (subfolders were searched too)": ["--models", str(Path(__file__).parent)],
     "--lora has the strength much": [
         *["--checkpoint", "/", "--gemma", "/", "--upsampler", "/", "--distilled-lora", "/"],
         *["--lora", "/", "1", "much"],

@@ -57,7 +57,7 @@ def test_good_jobs_pass():
 
 
 BAD = {
-    "width is 250": ({"width": 250}, DEV, None),
+    "width is 250, expected a multiple of 64 pixels: use 192 or 256": ({"width": 250}, DEV, None),
     "frames is 16": ({"frames": 16}, DEV, None),
     "fps is 0.5": ({"fps": 0.5}, DEV, None),
     "seed is -1": ({"seed": -1}, DEV, None),

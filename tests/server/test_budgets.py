@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 from ltx_duo.scripts.demo.server import PACK
 
 RUNS = 8
@@ -21,6 +23,9 @@ def test_many_runs_and_a_cancelled_one(tmp_path):
     assert "failed" not in row and len(row["runs"]) == RUNS
     assert row["growth"]["rss"] < GROWTH_GIB
     assert row["cancel"]["seconds"] < 1 and row["cancel"]["next_run"] > 0
+    assert len(row["switch"]) == RUNS and len(row["back"]) == RUNS - 1 and row["device"] == "cpu"
     for run in row["runs"]:
+        steps = [run[stage]["step"] for stage in ("stage one", "stage two")]
+        assert run["30 + 3"] == pytest.approx(30 * steps[0] + 3 * steps[1], abs=0.01)
         for stage in ("stage one", "stage two"):
             assert 0 < run[stage]["step"] < run[stage]["seconds"]

@@ -7,9 +7,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from ltx_duo.benchmarks import comfyui_budgets
 from ltx_duo.scripts.demo.server import PACK
 
 # A ComfyUI that is ready at once; asked for figures, that of the row `small` hangs and every other one ends.
@@ -75,3 +77,47 @@ def test_terminated(tmp_path):
     (row,) = json.loads((tmp_path / "report.json").read_text())
     assert row == {"row": "small", "failed": "was ended before it was done"}
     assert_nothing_left(tmp_path)
+
+
+class Session:
+    """Of a server in whose second run nothing ends any more."""
+
+    def __init__(self, row, server, arguments):
+        self.runs = 0
+
+    def figures(self) -> dict:
+        return {"device": "a card", "torch": "2.11", "samples": [{"time": 0.0, "card": 0.5}]}
+
+    def run(self) -> dict:
+        self.runs += 1
+        if self.runs == 2:
+            time.sleep(60)
+        stage = {"load": 0.25, "first_step": 3.0, "step": 1.0}
+        return {"stage one": stage, "stage two": stage, "peak": {"card": 14.25}}
+
+
+def test_a_row_that_takes_too_long_keeps_what_it_has(tmp_path, monkeypatch):
+    monkeypatch.setattr(comfyui_budgets, "Session", Session)
+    arguments = SimpleNamespace(work=tmp_path, steps=2, runs=None)
+    result, saved = {"row": "12"}, []
+    with pytest.raises(comfyui_budgets.RowTooLong), comfyui_budgets.time_limit(0.5):
+        comfyui_budgets.measure(
+            comfyui_budgets.ROWS["12"],
+            SimpleNamespace(arguments=[]),
+            arguments,
+            result,
+            lambda: saved.append(json.dumps(result)),
+        )
+    kept = json.loads(saved[-1])
+    assert kept["device"] == "a card" and kept["torch"] == "2.11"
+    assert len(kept["runs"]) == 1 and kept["switch"] == [2.25] and kept["back"] == []
+    # The next row's server, asked when this one has gone, tells what it had added.
+    comfyui_budgets.subtract_other_server(kept, {"row": "8", "idle": {"card": 0.5}})
+    assert kept["other_server"] == 0.5 and kept["card_alone"] == 13.75
+
+
+def test_what_is_not_known_is_not_subtracted():
+    for following in ({"row": "8", "failed": "was ended"}, {"row": "8", "idle": {"rss": 1.0}}):
+        row = {"runs": [{"peak": {"card": 14.25}}]}
+        comfyui_budgets.subtract_other_server(row, following)
+        assert row.keys() == {"runs"}

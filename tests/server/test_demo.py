@@ -80,9 +80,18 @@ def test_random_weights_show_and_sound_like_nothing(text_film):
     assert not set(words(text_film.path)) & {"red", "star", "left", "blue", "square", "right"}
 
 
-@pytest.mark.parametrize("missing", [{"image": Path("nowhere.png")}, {"models": Path("nowhere")}])
-def test_missing_file_is_named_before_a_server_starts(missing, tmp_path, monkeypatch):
+MISSING = {
+    "nowhere.png is not there": {"image": Path("nowhere.png")},
+    "nowhere is no folder": {"models": Path("nowhere")},
+    "lacks .*\n  checkpoint: ltx-2.3-22b-dev-fp8.safetensors .29 GB. from": {"models": Path(".")},
+}
+
+
+@pytest.mark.parametrize("said", MISSING)
+def test_missing_file_is_named_before_a_server_starts(said, tmp_path, monkeypatch):
+    missing = MISSING[said]
+    monkeypatch.chdir(tmp_path)
     options = {"out": tmp_path, "prompt": None, "image": None, "models": None, "gallery": None}
     monkeypatch.setattr(command, "ComfyServer", None)
-    with pytest.raises((command.DemoError, models.ModelsMissing), match="nowhere"):
+    with pytest.raises((command.DemoError, models.ModelsMissing), match=said):
         command.make_film(Namespace(**options | missing))

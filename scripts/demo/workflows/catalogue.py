@@ -6,7 +6,6 @@ from .generations import GENERATIONS
 from .model_files import DEV, DISTILLED, GEMMA, LORA, UPSAMPLER
 from .pieces import (
     CORE,
-    DISTILLED_STEPS,
     GIVEN_WIDE,
     GUIDANCE,
     INPUTS,
@@ -23,6 +22,7 @@ from .pieces import (
     cards,
     condition,
     decode,
+    distilled_steps,
     files,
     from_film,
     given_film,
@@ -124,7 +124,7 @@ FIRST_AND_LAST_FRAME = Workflow("first-and-last-frame", (
 ))  # fmt: skip
 
 DISTILLED_MODEL = Workflow("distilled", (
-    notes("distilled", texts.DISTILLED_FILES), models(DISTILLED, lora=False), *DISTILLED_STEPS,
+    notes("distilled", texts.DISTILLED_FILES), models(DISTILLED, lora=False), *distilled_steps(),
 ))  # fmt: skip
 
 HIGH_QUALITY = Workflow("high-quality", (
@@ -326,8 +326,8 @@ EXTEND = of_film("extend", "LTXDuoExtend", texts.GOING_ON)
 
 REGION = Workflow("region", (
     models(),
-    given_film("LTXDuoRegion", "Prompt and film", words=texts.PAINTED, mask=("mask", 1)),
-    Column(GIVEN_WIDE, (painting("parts", PARTS),)),
+    given_film("LTXDuoRegion", "Prompt and film", PARTS, words=texts.PAINTED, mask=("mask", 1)),
+    Column(GIVEN_WIDE, (painting("parts"), cards())),
     Column(PROMPT_WIDE, (  # the table of files asks for it
         Group("Stage one: half size", SAMPLING, (stage_one(**from_film()),)),
         files(),

@@ -19,8 +19,9 @@ from .model_files import (
     ModelFile,
 )
 from .pieces import (
-    DISTILLED_STEPS,
+    FILES,
     GUIDANCE,
+    HOW,
     INPUTS,
     NOTES_WIDE,
     PROMPT_WIDE,
@@ -28,7 +29,9 @@ from .pieces import (
     SAMPLING,
     STAGE_WIDE,
     STEP_WIDE,
+    cards,
     condition,
+    distilled_steps,
     load_image,
     models,
     prompt,
@@ -37,7 +40,7 @@ from .pieces import (
 )
 
 OWN_2_5 = OF_2_5.text_encoder, OF_2_5.video_vae, OF_2_5.audio_vae, OF_2_5.upsampler
-HOW_HEIGHT, FILES_HEIGHT = 330, 560
+CARDS_NOTE_2_5 = cards(300, texts.CARDS_2_5)  # below stage two: beside the many files it has no room
 
 IMAGE = (
     "## Image to video with {0}\n\n"
@@ -91,11 +94,12 @@ FILES_NOTE_2_0 = (
 )
 
 
-def notes(how: str, files: str, height: int = FILES_HEIGHT) -> Column:
-    return Column(NOTES_WIDE, (Note("How to use", how, HOW_HEIGHT), Note("Files", files, height)))
+def notes(how: str, files: str, heights: tuple[int, int] = (330, 560), *more: Note) -> Column:
+    return Column(NOTES_WIDE, (Note("How to use", how, heights[0]), Note("Files", files, heights[1]), *more))
 
 
-def image_to_video(name: str, column: Column, loaders: Column, **values) -> Workflow:
+def image_to_video(name: str, column: Column, loaders: Column, *below: Note, **values) -> Workflow:
+    """`below`: notes below stage two."""
     return Workflow(name, (
         column,
         loaders,
@@ -109,7 +113,7 @@ def image_to_video(name: str, column: Column, loaders: Column, **values) -> Work
                 stage_one(values=values, conditions=("condition", 0), guidance=("guidance", 0)), GUIDANCE,
             )),
         )),
-        Column(STEP_WIDE, (Group("Stage two: final size", SAMPLING, stage_two(conditions=("condition", 0))),)),
+        Column(STEP_WIDE, (Group("Stage two: final size", SAMPLING, stage_two(conditions=("condition", 0))), *below)),
         RESULT_COLUMN,
     ))  # fmt: skip
 
@@ -118,10 +122,14 @@ IMAGE_TO_VIDEO_2_5 = image_to_video(
     "image-to-video-2-5",
     notes(HOW_IMAGE_2_5, files_2_5((DEV_2_5, OF_2_5.lora, *OWN_2_5), DEV_BF16_2_5)),
     models(DEV_2_5, beside=OF_2_5),
+    CARDS_NOTE_2_5,
 )
 
 IMAGE_TO_VIDEO_2_0 = image_to_video(
-    "image-to-video-2-0", notes(HOW_IMAGE_2_0, FILES_NOTE_2_0, 400), models(DEV_2_0, beside=OF_2_0), steps=40
+    "image-to-video-2-0",
+    notes(HOW_IMAGE_2_0, FILES_NOTE_2_0, (HOW, FILES), cards(390, texts.CARDS_2_0)),
+    models(DEV_2_0, beside=OF_2_0),
+    steps=40,
 )
 
 TEXT_TO_VIDEO_2_5 = Workflow("text-to-video-2-5", (
@@ -139,13 +147,13 @@ TEXT_TO_VIDEO_2_5 = Workflow("text-to-video-2-5", (
             stage_one(frames=("length", 0), fps=("length", 1), guidance=("guidance", 0)), GUIDANCE,
         )),
     )),
-    Column(STEP_WIDE, (Group("Stage two: final size", SAMPLING, stage_two()),)),
+    Column(STEP_WIDE, (Group("Stage two: final size", SAMPLING, stage_two()), CARDS_NOTE_2_5)),
     RESULT_COLUMN,
 ))  # fmt: skip
 
 DISTILLED_MODEL_2_5 = Workflow("distilled-2-5", (
     notes(HOW_DISTILLED_2_5, files_2_5((DISTILLED_2_5, *OWN_2_5), DISTILLED_BF16_2_5)),
-    models(DISTILLED_2_5, lora=False, beside=OF_2_5), *DISTILLED_STEPS,
+    models(DISTILLED_2_5, lora=False, beside=OF_2_5), *distilled_steps(CARDS_NOTE_2_5),
 ))  # fmt: skip
 
 GENERATIONS = (IMAGE_TO_VIDEO_2_5, TEXT_TO_VIDEO_2_5, DISTILLED_MODEL_2_5, IMAGE_TO_VIDEO_2_0)

@@ -71,11 +71,11 @@ def painting(source: str, *before: Node) -> Group:
     ))  # fmt: skip
 
 
-def given_film(kind: str, title: str, *, words: str, **links: tuple[str, int]) -> Column:
-    """A prompt, a film, and the node that says what of the film is made anew; `from_film` has what it gives."""
+def given_film(kind: str, title: str, *more: Node, words: str, **links: tuple[str, int]) -> Column:
+    """A prompt, a film, `more`, and the node that says what of the film is made anew; `from_film` has what it gives."""
     node = Node("given", kind, "inputs", {}, {"video": ("film", 0), **links}, report=True)
     # The film is the last: it grows with its player, which is as high as the film is.
-    return Column(PROMPT_WIDE, (Group(title, INPUTS, (prompt(words, SHORT_PROMPT), node, load_video())),))
+    return Column(PROMPT_WIDE, (Group(title, INPUTS, (prompt(words, SHORT_PROMPT), node, *more, load_video())),))
 
 
 def from_film() -> dict[str, tuple[str, int]]:
@@ -134,15 +134,18 @@ def save(prefix: str = "video/ltx-duo", source: str = "decode") -> Node:
 
 
 RESULT_COLUMN = Column(RESULT_WIDE, (Group("Result", RESULT, (decode(), save())),))
-# What follows the models where these are distilled.
-DISTILLED_STEPS = (
-    Column(PROMPT_WIDE, (Group("Prompt", INPUTS, (prompt(texts.KITCHEN, negative_prompt=""),)),)),
-    Column(STAGE_WIDE, (Group("Stage one: half size, 8 steps", SAMPLING, (stage_one("model", negative=None),)),)),
-    Column(STEP_WIDE, (
-        Group("Stage two: final size, 3 steps", SAMPLING, stage_two("model", audio="stage two")),
-    )),
-    RESULT_COLUMN,
-)  # fmt: skip
+
+
+def distilled_steps(*below: Note) -> tuple[Column, ...]:
+    """What follows the models where these are distilled; `below`: notes below stage two."""
+    return (
+        Column(PROMPT_WIDE, (Group("Prompt", INPUTS, (prompt(texts.KITCHEN, negative_prompt=""),)),)),
+        Column(STAGE_WIDE, (Group("Stage one: half size, 8 steps", SAMPLING, (stage_one("model", negative=None),)),)),
+        Column(STEP_WIDE, (
+            Group("Stage two: final size, 3 steps", SAMPLING, stage_two("model", audio="stage two")), *below,
+        )),
+        RESULT_COLUMN,
+    )  # fmt: skip
 
 
 def how(name: str, height: int = HOW) -> Note:
@@ -153,9 +156,9 @@ def files(needed: tuple[ModelFile, ...] = texts.TWO_STAGE_FILES, height: int = F
     return Note("Files", texts.files(needed, **more), height)
 
 
-def cards(height: int = CARDS) -> Note:
-    return Note("Which graphics card", texts.CARDS, height)
+def cards(height: int = CARDS, text: str = texts.CARDS) -> Note:
+    return Note("Which graphics card", text, height)
 
 
-def notes(name: str, needed: tuple[ModelFile, ...] = texts.TWO_STAGE_FILES, with_cards: bool = True) -> Column:
-    return Column(NOTES_WIDE, (how(name), files(needed), *([cards()] if with_cards else [])))
+def notes(name: str, needed: tuple[ModelFile, ...] = texts.TWO_STAGE_FILES, card: str = texts.CARDS) -> Column:
+    return Column(NOTES_WIDE, (how(name), files(needed), cards(text=card)))

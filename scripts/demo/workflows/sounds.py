@@ -17,7 +17,7 @@ from .pieces import (
 )
 
 TEXT_TO_SOUND = Workflow("text-to-sound", (
-    notes("text-to-sound", texts.PREVIEW_FILES, with_cards=False),
+    notes("text-to-sound", texts.PREVIEW_FILES, texts.CARDS_SOUND),
     models(lora=False, upsampler=False),
     Column(PROMPT_WIDE, (Group("Prompt", INPUTS, (prompt(texts.STORM),)),)),
     Column(STAGE_WIDE, (

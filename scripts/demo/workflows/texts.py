@@ -124,6 +124,25 @@ CARDS = (
     "computer's memory, bf16 for 56 GB. Still smaller: GGUF or nvfp4 files in the model loader."
 )
 
+CARDS_2_5 = (
+    "| card | model | what should run |\n|---|---|---|\n"
+    "| 8 GB | int8 | 768x512, 49 frames |\n"
+    "| 12 GB | int8 | 1536x1024, 49 frames |\n"
+    "| 16 GB | int8 | 1536x1024, 121 frames |\n"
+    "| 24 GB | int8, bf16 | the same |\n"
+    "| 32 GB and more | bf16 | the same |\n\n"
+    "Not measured; by the figures of LTX-2.3, whose fp8 file is larger. What does not fit is streamed: int8 asks for "
+    "about 40 GB of the computer's memory, bf16 for 56 GB."
+)
+CARDS_2_0 = CARDS.replace("Measured on", "Measured with LTX-2.3, which is larger, on")
+CARDS_SOUND = (
+    "| card | checkpoint |\n|---|---|\n"
+    "| 8 GB, 12 GB | fp8 |\n"
+    "| 16 GB and more | fp8, bf16 |\n\n"
+    "By size, not measured: the layers for sound are 6.6 GB in bf16, about half of it in fp8. The text encoder, "
+    "9.4 GB, is streamed where it does not fit."
+)
+
 _SIZES = (
     "- Width and height: multiples of 64. Frames: 8n+1 (97, 121, 241).\n"
     "- Stage one makes picture and sound at half size, stage two refines the picture at the size you asked for.\n"

@@ -89,6 +89,23 @@ def test_paths_do_not_leave_the_folders(name):
         files.path(name, ("loras",))
 
 
+@pytest.mark.parametrize("folders", ["", "sub\\", "sub/"])
+def test_a_published_file_that_is_missing_is_named_with_its_address(nodes, folders):
+    name = "ltx-2.3-22b-distilled-lora-384-1.1.safetensors"
+    message = refusal(nodes, "LoraLoader", lora=folders + name)
+    assert "not found. Put it into models/loras, press r" in message
+    assert message.endswith(f" Its address: https://huggingface.co/Lightricks/LTX-2.3/blob/main/{name}")
+    of_2_5 = "ltx-2.5-video-vae-conv-bf16.safetensors"
+    assert message_of(of_2_5).endswith(f"https://huggingface.co/Lightricks/LTX-2.5/blob/main/vae/{of_2_5}")
+    assert message_of("mine.safetensors").endswith("choose it again.")
+
+
+def message_of(name: str) -> str:
+    with pytest.raises(CheckpointError) as refused:
+        files.path(name, ("checkpoints", "vae"))
+    return str(refused.value)
+
+
 def test_other_formats_are_refused(folder):
     (folder("checkpoints") / "model.ckpt").write_bytes(b"\x80\x02")
     with pytest.raises(CheckpointError, match="model.ckpt is not a .safetensors"):

@@ -95,14 +95,24 @@ def test_every_input_and_output_explains_itself(name):
     assert schema.display_name.startswith("LTX ") and schema.category == "LTX Duo"
 
 
+def rows_of_inputs(page: str) -> dict[str, str]:
+    """Of a help page's table: the row by input; some rows are of two."""
+    table = page.split("| Input | Range | Effect |", 1)[1].split("\n\n", 1)[0]
+    rows = [row for row in table.splitlines() if row.startswith("| ")]
+    return {name: row for row in rows for name in re.findall(r"\w+(?=[^|]*\|)", row.split("|", 2)[1] + "|")}
+
+
 @pytest.mark.parametrize("name", TABLE)
 def test_help_page_names_every_input(name):
     page = (PACK / "web" / "docs" / f"{name}.md").read_text()
     schema = nodes()[name].GET_SCHEMA()
     assert page.startswith(f"# {schema.display_name}\n")
     assert "| Input | Range | Effect |" in page
+    rows = rows_of_inputs(page)
     for part in schema.inputs:
-        assert part.id in page, part.id
+        assert part.id in rows, part.id
+        # They are folded away on the canvas: who reads of one has to know.
+        assert ("advanced" in rows[part.id].lower()) == part.extra_dict.get("advanced", False), part.id
     for picture in re.findall(r"!\[.*?\]\((.*?)\)", page):
         assert (PACK / "web" / "docs" / picture).is_file(), picture
 
