@@ -28,23 +28,26 @@ ROOM = 2 * 2**30
 class CudaRecorder:
     """What recording takes of a GPU.
 
-    beside: whether other threads work on GPUs meanwhile.  `cudaMallocAsync` takes what they allocate for the
-    recording's, and says so with every tensor: there nothing is recorded.
+    alone: whether no other thread works on GPUs now, asked before each recording; what is recorded may be replayed at
+    any time.
     """
 
-    def __init__(self, beside: bool = False):
-        self._beside = beside
+    def __init__(self, alone: Callable[[], bool] = lambda: True):
+        self._alone = alone
 
     def suits(self, x: Tensor) -> bool:
         """Whether work on x may be recorded: gradients, casts and recordings of others would not follow."""
         return (
             x.is_cuda
-            and not (self._beside and torch.cuda.get_allocator_backend() != "native")
             and not torch.is_grad_enabled()
             and not torch.is_autocast_enabled()
             and can_fuse(x)
             and not torch.cuda.is_current_stream_capturing()
         )
+
+    def may_record(self) -> bool:
+        """Whether what other threads do now stays out of a recording."""
+        return self._alone() or not takes_from_all_threads()
 
     def has_room(self, device: torch.device) -> bool:
         return torch.cuda.mem_get_info(device)[0] >= ROOM
@@ -84,6 +87,12 @@ class CudaRecorder:
             return graph.replay, outputs
 
         return capture
+
+
+def takes_from_all_threads() -> bool:
+    """Whether a recording takes what other threads allocate meanwhile for its own, and says so with every tensor: as
+    `cudaMallocAsync` does."""
+    return torch.cuda.is_available() and torch.cuda.get_allocator_backend() != "native"
 
 
 def _recorded(function: Callable[[], None], device: torch.device, pool: tuple[int, int]) -> torch.cuda.CUDAGraph:

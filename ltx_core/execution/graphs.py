@@ -145,6 +145,9 @@ class BlockGraphs:
         device = tensors[0].device
         if self._broken:
             return None
+        if not self._recorder.may_record():
+            self.reason = "other GPUs are at work"
+            return None
         if not self._recorder.has_room(device):
             self.reason = "too little memory is free"
             return None

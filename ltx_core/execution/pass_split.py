@@ -12,6 +12,7 @@ from ..transformer.inputs import GuidancePass, ModalityInput
 from ..transformer.model import Velocities
 from ..transformer.pass_sharing import plan_passes
 from ..transformer.runner import BlockRunner
+from .graphs import MOST_TOKENS
 from .replicas import Helper, Team, moved
 
 
@@ -56,7 +57,9 @@ class PassSplit:
     ) -> list[Velocities]:
         """As `AVTransformer.forward`, of batch size 1; `run_blocks` is for the first device's own passes."""
         first, *others = groups = self._groups(passes)
-        home = (video or audio).tokens.device
+        tokens = (video or audio).tokens
+        small = max(map(len, groups)) * tokens.shape[1] <= MOST_TOKENS
+        kind = tokens.shape, tuple(own.name for own in passes)
 
         # Copied by this thread, in the order of its own work.
         inputs = [
@@ -66,9 +69,10 @@ class PassSplit:
         found = self._team.run(
             lambda: self._team.model(video, audio, [passes[i] for i in first], run_blocks),
             [partial(_compute, own) for own in inputs],
+            in_turn=small and self._team.turns.take(kind),
         )
         results: list[Velocities | None] = [None] * len(passes)
-        for group, velocities in zip(groups, moved(found, home), strict=True):
+        for group, velocities in zip(groups, moved(found, tokens.device), strict=True):
             for index, own in zip(group, velocities, strict=True):
                 results[index] = own
         return results

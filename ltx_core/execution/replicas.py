@@ -4,9 +4,10 @@ import copy
 import logging
 import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from ..progress import SILENT, Reporter
 from ..transformer.model import AVTransformer
 from ..transformer.runner import BlockRunner
+from .capture import takes_from_all_threads
 from .graphs import BlockGraphs
 
 logger = logging.getLogger("ltx_duo")
@@ -75,6 +77,37 @@ class _Follower:
         pass
 
 
+class Turns:
+    """Has devices work one after another while they record, where a recording would take what others allocate.
+
+    `first`: so many evaluations of a kind are made in turn; None: as many as the allocator needs, the first two, since
+    weights may come to their place with the first one.
+    """
+
+    def __init__(self, first: int | None = None):
+        self._first = (2 if takes_from_all_threads() else 0) if first is None else first
+        self._made: Counter[Hashable] = Counter()
+        self._at_once = False
+
+    def take(self, kind: Hashable) -> bool:
+        """Whether the next evaluation of this kind is made in turn."""
+        self._made[kind] += 1
+        return self._made[kind] <= self._first
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Inside, several devices work."""
+        self._at_once = True
+        try:
+            yield
+        finally:
+            self._at_once = False
+
+    def alone(self) -> bool:
+        """Whether one device works at most: then it may record."""
+        return not self._at_once
+
+
 @dataclass(frozen=True)
 class Helper:
     """A copy of the model, where it is, how its blocks are run, and the thread that does it."""
@@ -90,6 +123,7 @@ class Team:
 
     `devices`: where each replica computes; None: where its weights lie.  `runner`: makes what runs a replica's blocks,
     see `transformer.runner`.  `failed`: the device of which the last failure was, None where that was the first one.
+    `turns`: when they work one after another.
     """
 
     def __init__(
@@ -99,8 +133,10 @@ class Team:
         reporter: Reporter = SILENT,
         runner: Callable[[Reporter], BlockRunner] = BlockGraphs,
         devices: Sequence[torch.device] | None = None,
+        turns: Turns | None = None,
     ):
         self.model, self._reporter = model, reporter
+        self.turns = turns or Turns()
         self._follower = _Follower()
         devices = [next(own.parameters()).device for own in replicas] if devices is None else devices
         self.helpers = [
@@ -113,25 +149,37 @@ class Team:
         for helper in self.helpers:
             helper.thread.shutdown()
 
-    def run(self, own: Callable[[], Any], jobs: Sequence[Callable[[Helper], Any]]) -> list[Any]:
+    def run(self, own: Callable[[], Any], jobs: Sequence[Callable[[Helper], Any]], in_turn: bool = False) -> list[Any]:
         """What `own` gives here, and what each helper's job gives there; all end before this returns.
 
         What one of them raises is raised here, and stops the others between two blocks.
         """
         self._follower.stop.clear()
         self.failed = None
-        futures = [submit(h.thread, partial(job, h), h.device) for h, job in zip(self.helpers, jobs, strict=False)]
+        futures: list[Future] = []
+        work = [(h.thread, partial(job, h), h.device) for h, job in zip(self.helpers, jobs, strict=False)]
         try:
-            found = own()
-            while (state := wait(futures, WAIT_SECONDS, FIRST_EXCEPTION)).not_done:
-                for future in state.done:
-                    future.result()  # raises what a helper has raised
-                self._reporter.check_cancel()
-            return [found, *(future.result() for future in futures)]
+            if in_turn:
+                found = own()
+                for each in work:
+                    futures.append(submit(*each))
+                    self._wait(futures)
+                return [found, *(future.result() for future in futures)]
+            with self.turns.at_once():
+                futures += [submit(*each) for each in work]
+                found = own()
+                self._wait(futures)
+                return [found, *(future.result() for future in futures)]
         except BaseException as error:
             self._follower.stop.set()
             wait(futures)
             raise self._cause(error, futures) from None
+
+    def _wait(self, futures: Sequence[Future]) -> None:
+        while (state := wait(futures, WAIT_SECONDS, FIRST_EXCEPTION)).not_done:
+            for future in state.done:
+                future.result()  # raises what a helper has raised
+            self._reporter.check_cancel()
 
     def _cause(self, error: BaseException, futures: Sequence[Future]) -> BaseException:
         """What made the evaluation fail: `error`, or where that only says that others stopped, what stopped them.

@@ -16,7 +16,7 @@ from ..transformer.model import AVTransformer, Velocities
 from ..transformer.runner import BlockRunner, one_after_another
 from .graphs import MOST_TOKENS, BlockGraphs
 from .pass_split import PassSplit
-from .replicas import Team
+from .replicas import Team, Turns
 from .splitting import Pieces, PiecewiseModel, Retry
 from .token_split import TokenSplit
 
@@ -47,6 +47,10 @@ class DividedModel:
         if self._divides_tokens(video):
             return self._tokens(video, audio, passes, run_blocks)
         return self._team.model(video, audio, passes, run_blocks)
+
+    def alone(self) -> bool:
+        """Whether one device works at most, now; see `Turns`."""
+        return self._team.turns.alone()
 
     @property
     def failed(self) -> torch.device | None:
@@ -93,16 +97,17 @@ def on_several_gpus(
     runner: Callable[[Reporter], BlockRunner] = BlockGraphs,
     fewest_tokens: int = MOST_TOKENS,
     devices: Sequence[torch.device] | None = None,
+    turns: Turns | None = None,
 ) -> Iterator[AVTransformer | DividedModel]:
     """Inside, a model whose evaluations are divided between `model` and its `replicas`; `model` itself without these.
 
-    `runner` and `devices` of the replicas as in `Team`.  A single pass is divided by its tokens where it has more than
-    `fewest_tokens`.
+    `runner` and `devices` of the replicas, and `turns`, as in `Team`.  A single pass is divided by its tokens where it
+    has more than `fewest_tokens`.
     """
     if not replicas:
         yield model
         return
-    team = Team(model, replicas, reporter, runner, devices)
+    team = Team(model, replicas, reporter, runner, devices, turns)
     try:
         yield DividedModel(team, fewest_tokens)
     finally:

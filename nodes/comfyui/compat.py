@@ -78,6 +78,17 @@ def multigpu_module() -> ModuleType | None:
     return comfy.multigpu
 
 
+def multigpu_deepclones(patcher, count: int):
+    """A clone of the patcher with patchers of the same model on up to `count` GPUs; RuntimeError where its file cannot
+    be read again.
+
+    ComfyUI looks at all loaded models for some to use again, and stumbles over those that nobody holds any more.
+    """
+    mm.cleanup_models_gc()
+    mm.cleanup_models()
+    return multigpu_module().create_multigpu_deepclones(patcher, count, reuse_loaded=True)
+
+
 def multigpu_clones(patcher) -> list:
     """The patchers of the same model on further GPUs that ComfyUI's MultiGPU CFG Split made, with the patches and
     options that `patcher` has now."""

@@ -174,11 +174,10 @@ class CoreModelHandle(SampledModel):
 
     def with_gpus(self, count: int) -> "CoreModelHandle":
         """By ComfyUI's own MultiGPU CFG Split, which reads the file again for each further GPU."""
-        module = compat.multigpu_module()
-        if module is None:
+        if compat.multigpu_module() is None:
             return self
         try:
-            patcher = module.create_multigpu_deepclones(self.patcher, count, reuse_loaded=True)
+            patcher = compat.multigpu_deepclones(self.patcher, count)
             return replace(self, patcher=patcher, patched={})
         except RuntimeError as error:
             raise LTXError(

@@ -79,7 +79,6 @@ class Handle:
         return [component.patcher for component in self.built.parts.values()]
 
 
-
 @dataclass(frozen=True)
 class LoraUse:
     """A LoRA, fitted to the model, with its strength in stage one and in stage two, and the factors on both."""
@@ -151,9 +150,7 @@ class SampledModel(Handle):
         """The transformer with the LoRAs of stage 1 or 2, for so many steps (None: not known)."""
         raise NotImplementedError
 
-    def further(
-        self, number: int, steps: int | None = None
-    ) -> Mapping[torch.device, Callable[[], PatchedModule]]:
+    def further(self, number: int, steps: int | None = None) -> Mapping[torch.device, Callable[[], PatchedModule]]:
         """By further GPUs that are to share the work of stage 1 or 2: what gives the transformer as `stage` does."""
         raise NotImplementedError
 
@@ -265,9 +262,7 @@ class ModelHandle(SampledModel):
     def with_gpus(self, count: int) -> "ModelHandle":
         return replace(self, gpus=count)
 
-    def further(
-        self, number: int, steps: int | None = None
-    ) -> Mapping[torch.device, Callable[[], PatchedModule]]:
+    def further(self, number: int, steps: int | None = None) -> Mapping[torch.device, Callable[[], PatchedModule]]:
         return {device: partial(self._replica, device, number, steps) for device in gpus.further(self.gpus)}
 
     def _replica(self, device: torch.device, number: int, steps: int | None) -> PatchedModule:

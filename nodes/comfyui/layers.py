@@ -15,8 +15,8 @@ from ...ltx_core.kernels.fp8_linear import Fp8Product, converts
 from ...ltx_core.kernels.linear import linear_gelu
 from . import compat
 
-# Given a layer's weight in the dtype to compute in, returns the one to compute with.  It may tell by `fixed_tensors` what
-# it does that with, as a layer does by `fixed_weights`.
+# Given a layer's weight in the dtype to compute in, returns the one to compute with.  It may tell by `fixed_tensors`
+# what it does that with, as a layer does by `fixed_weights`.
 WeightFunction = Callable[[Tensor], Tensor]
 # What stands behind a layer's name where its bias is meant.
 BIAS = ".bias"

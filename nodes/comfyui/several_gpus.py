@@ -13,6 +13,7 @@ from ...ltx_core.errors import LTXError
 from ...ltx_core.execution.capture import CudaRecorder
 from ...ltx_core.execution.graphs import BlockGraphs
 from ...ltx_core.execution.precompile import finish_transformer
+from ...ltx_core.execution.replicas import Turns
 from ...ltx_core.execution.several_gpus import PiecewiseTeam, on_several_gpus
 from ...ltx_core.execution.splitting import PiecewiseModel
 from ...ltx_core.progress import Reporter
@@ -73,12 +74,15 @@ def fitted(
     devices = [own.device for own in loaded]
     report.note(f"Work shared by {', '.join(map(str, (component.device, *devices)))}")
     with ExitStack() as held:
+        turns = Turns()
 
         def recorded(follower: Reporter) -> BlockGraphs:
             own = held.enter_context(HeldWeights())
-            return BlockGraphs(follower, holder=own, recorder=CudaRecorder(beside=True))
+            return BlockGraphs(follower, holder=own, recorder=CudaRecorder(turns.alone))
 
-        divided = held.enter_context(on_several_gpus(parts[0], parts[1:], reporter, runner=recorded, devices=devices))
+        divided = held.enter_context(
+            on_several_gpus(parts[0], parts[1:], reporter, runner=recorded, devices=devices, turns=turns)
+        )
         try:
             yield PiecewiseTeam(divided, parts, pieces, ladder([component, *loaded], need, what))
         except Exception as error:

@@ -317,7 +317,7 @@ def sampled(
     explained = not_finite.explained(partial(broken_weights, component), component.in_fp8, loras)
     with HeldWeights() as holder, report.sampling(stage.sigmas, evaluated, device), explained:
         finish_transformer(transformer, dtype, device)
-        recorder = CudaRecorder(beside=isinstance(transformer, PiecewiseTeam))
+        recorder = CudaRecorder(transformer.model.alone) if isinstance(transformer, PiecewiseTeam) else CudaRecorder()
         graphs = BlockGraphs(reporter, holder=holder, recorder=recorder)
         made = sample_stage(
             transformer, stage, contexts, generator, dtype=dtype, device=device, reporter=reporter, run_blocks=graphs

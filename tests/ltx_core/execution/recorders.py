@@ -38,6 +38,9 @@ class Again:
     def suits(self, x) -> bool:
         return True
 
+    def may_record(self) -> bool:
+        return True
+
     def has_room(self, device) -> bool:
         return True
 

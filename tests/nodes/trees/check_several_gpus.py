@@ -150,7 +150,11 @@ def theirs(names):
 def split():
     from comfy_extras.nodes_multigpu import MultiGPUCFGSplitNode
 
-    return lambda model, count=2: MultiGPUCFGSplitNode.execute(model, count).args[0]
+    def put_on(model, count: int = 2):
+        mm.cleanup_models_gc(), mm.cleanup_models()  # theirs stumbles over models that nobody holds any more
+        return MultiGPUCFGSplitNode.execute(model, count).args[0]
+
+    return put_on
 
 
 def test_multigpu_cfg_split_of_comfyui_acts(nodes, run, theirs, split, names, stage_one, same, computed, monkeypatch):

@@ -1,7 +1,6 @@
 """LoRAs of a short stage stand beside weights that both stages share, where weights could be patched instead."""
 
 import pytest
-import torch
 
 from ltx_duo.nodes.comfyui import latents, memory, stage_loras
 from ltx_duo.nodes.comfyui.lora_factors import Steps
@@ -17,7 +16,9 @@ def functions_of(component) -> int:
     return sum(isinstance(function, Steps) for function in component.functions.values())
 
 
-def test_a_short_stage_leaves_the_weights_as_the_other_has_them(with_lora, model, upsampled, stage_one, stage_two, same):
+def test_a_short_stage_leaves_the_weights_as_the_other_has_them(
+    with_lora, model, upsampled, stage_one, stage_two, same
+):
     distilled = with_lora(0.0, 1.0)
     one, two = distilled.stage(1, 30), distilled.stage(2, 3)
     assert two.patcher is one.patcher and two.beside and functions_of(two) > 50
@@ -32,9 +33,7 @@ def test_a_short_stage_leaves_the_weights_as_the_other_has_them(with_lora, model
 
 
 def test_what_both_stages_have_stays_laid_over(run, with_lora, names):
-    both = run(
-        "LoraLoader", model=with_lora(0.6, 0.6), lora=names.lora, strength_stage_one=0.0, strength_stage_two=1.0
-    )
+    both = run("LoraLoader", model=with_lora(0.6, 0.6), lora=names.lora, strength_stage_one=0.0, strength_stage_two=1.0)
     one, two = both.stage(1, 30), both.stage(2, 3)
     assert one.patcher.patches and two.patcher is one.patcher and functions_of(two) > 50
     differing = with_lora(0.5, 1.0)
