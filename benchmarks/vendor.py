@@ -16,10 +16,7 @@ def build(config: dict, weights: dict[str, Tensor]) -> nn.Module:
     from ltx_core.model.transformer.model_configurator import LTXModelConfigurator as configurator
 
     with torch.device("meta"):
-        if _is_older():
-            model = configurator.from_config(config)
-        else:
-            model = configurator.from_metadata({"config": config})
+        model = configurator.from_config(config) if _is_older() else configurator.from_metadata({"config": config})
     model.load_state_dict(weights, strict=True, assign=True)
     return model.eval().requires_grad_(False)
 

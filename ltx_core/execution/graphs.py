@@ -143,10 +143,7 @@ class BlockGraphs:
     ) -> Streams | None:
         """Both streams after all blocks, recorded as they ran; None, with a reason, where they were not."""
         device = tensors[0].device
-        if self._broken:
-            return None
-        if not self._recorder.may_record():
-            self.reason = "other GPUs are at work"
+        if self._broken or not self._recorder.may_record():
             return None
         if not self._recorder.has_room(device):
             self.reason = "too little memory is free"

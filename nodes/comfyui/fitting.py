@@ -70,7 +70,8 @@ def available_on(device: torch.device) -> float:
     free = mm.get_free_memory(device)
     if mm.is_device_cpu(device):
         return free
-    loaded = sum(model.model_loaded_memory() for model in mm.current_loaded_models if model.device == device)
+    there = (own for own in mm.current_loaded_models if own.device == device and own.model is not None)  # None: gone
+    loaded = sum(own.model_loaded_memory() for own in there)
     return free + loaded - mm.extra_reserved_memory()
 
 

@@ -49,15 +49,23 @@ def test_memory_of_models_that_can_go_counts(monkeypatch, model):
     assert fitting.available_memory(component) == pytest.approx(mm.get_free_memory(component.device), rel=0.2)
 
     class Loaded:
-        device = torch.device("cuda", 0)
+        device, model = torch.device("cuda", 0), object()
 
         def model_loaded_memory(self):
             return 5 * GIB
 
+    class Gone(Loaded):
+        """Nobody holds its patcher any more, and ComfyUI has not noticed yet."""
+
+        model = None
+
+        def model_loaded_memory(self):
+            return self.model.loaded_size()
+
     class OnGpu:
         device = torch.device("cuda", 0)
 
-    monkeypatch.setattr(mm, "current_loaded_models", [Loaded(), Loaded()])
+    monkeypatch.setattr(mm, "current_loaded_models", [Loaded(), Gone(), Loaded()])
     monkeypatch.setattr(mm, "get_free_memory", lambda device: 8 * GIB)
     monkeypatch.setattr(mm, "extra_reserved_memory", lambda: 2 * GIB)
     assert fitting.available_memory(OnGpu()) == 16 * GIB

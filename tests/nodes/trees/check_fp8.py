@@ -128,9 +128,8 @@ def test_lora_over_float8_is_in_units_of_its_scale(
     open_model, run, stage_two, upsampled, streaming, names, models, how, monkeypatch
 ):
     """Against the same LoRA over the same numbers as plain bfloat16 weights."""
-    monkeypatch.setattr(
-        stage_loras, "with_loras", lora.with_factors if how == "added at each use" else lora.with_patches
-    )
+    way = lora.with_factors if how == "added at each use" else lora.with_patches
+    monkeypatch.setattr(stage_loras, "with_loras", way)
     name = write_file(models, names, "ltx-2.3-small-dev-fp8.safetensors", official)
     fp8_model, plain_model = open_model(name), open_model(name, "bf16")
     adapted, reference = (

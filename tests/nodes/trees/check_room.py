@@ -16,7 +16,7 @@ GIB = 2**30
 
 class Loaded:
     def __init__(self, size: float, device: torch.device):
-        self.size, self.device = size, device
+        self.size, self.device, self.model = size, device, self
 
     def model_loaded_memory(self) -> float:
         return self.size
