@@ -61,6 +61,8 @@ class ModalityGuidance:
 
 # Block 28 of 48: LTX-2.3's.
 STG_DEPTH = (28, 48)
+# The last steps are long, and what they miss stays in the film: where guidance is reused, these compute all of it.
+FRESH_BELOW = 0.5
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,8 @@ class Guidance:
     stg_blocks: which blocks the perturbed pass bypasses; None = the block `stg_depth` (block, of how many), scaled to
     the number of blocks that the model has.  stg_depth: None = that of the model's record, LTX-2.3's without one.
     skip_step: after a guided step, that many steps reuse its prediction.  identity: away from the prediction without
-    the reference voice, where one is given (0 = off).
+    the reference voice, where one is given (0 = off).  reuse: every other step above sigma 0.5 computes the prompt's
+    pass alone, and takes how the others differ from the steps before (`reuse.carried_on`); for the Euler sampler.
     """
 
     video: ModalityGuidance = field(default_factory=ModalityGuidance)
@@ -79,12 +82,18 @@ class Guidance:
     stg_depth: tuple[int, int] | None = None
     skip_step: int = 0
     identity: float = 0.0
+    reuse: bool = False
 
     def __post_init__(self):
         if not math.isfinite(self.identity):
             raise LTXError(f"identity is {self.identity}, expected a finite number: 3 is usual, 0 is off.")
         if self.skip_step < 0:
             raise LTXError(f"skip_step is {self.skip_step}, expected 0 (guide every step) or more.")
+        if self.reuse and self.skip_step:
+            raise LTXError(
+                f"skip_step is {self.skip_step} and guidance is reused: both say what the steps between do. Set "
+                "skip_step to 0, or do not reuse guidance."
+            )
 
     @property
     def leaves_block_open(self) -> bool:
@@ -95,6 +104,14 @@ class Guidance:
     def skips(self, step: int) -> bool:
         """Whether `step` (from 0) reuses the last prediction instead of making one."""
         return step % (self.skip_step + 1) != 0
+
+    def reuses(self, step: int, sigma: float) -> bool:
+        """Whether `step` (from 0), at `sigma`, computes the prompt's pass alone."""
+        return self.reuse and step % 2 == 1 and sigma > FRESH_BELOW
+
+    def reused_steps(self, sigmas: Tensor) -> int:
+        """How many of the steps down the sigmas (steps + 1,) do."""
+        return sum(self.reuses(step, sigma) for step, sigma in enumerate(sigmas[:-1].tolist()))
 
     def blocks(self, num_layers: int) -> frozenset[int]:
         """The blocks that the perturbed pass bypasses in a model of `num_layers` blocks."""
