@@ -89,8 +89,9 @@ class Denoiser:
         result = {own.name: velocities for own, velocities in zip(self.passes, found, strict=True)}
         if self.unreferenced is not None:
             own = self.unreferenced.tokens  # nothing of it can be shared
-            cut = {"tokens": audio.tokens[:, :own], "timesteps": audio.timesteps[:, :own]}
-            without = replace(audio, **cut, rope=self.unreferenced.rope)
+            without = replace(
+                audio, tokens=audio.tokens[:, :own], timesteps=audio.timesteps[:, :own], rope=self.unreferenced.rope
+            )
             [result[UNREFERENCED]] = self.model(video, without, self.passes[:1], self.run_blocks)
         return result
 
