@@ -65,7 +65,7 @@ class Denoiser:
             for m, rope, mark, bias in zip((state.video, state.audio), self.ropes, marks, self.biases, strict=True)
         ]
         known = () if last is None else last.known
-        if known and self.guidance.reuses(step, float(sigma)):
+        if known and self.guidance.reuses(step, float(sigma), known[-1].sigma):
             velocities = carried_on(known, float(sigma), *self._velocities(*inputs, self.passes[:1]))
         else:
             velocities = self._all(*inputs)
