@@ -153,7 +153,7 @@ CUSTOM = {"preset": "custom", "stg_blocks": "auto"} | {
 def test_reused_guidance_is_told_with_its_steps(run, nodes, model, vae, texts, names):
     """Two of four steps run one pass; what comes is another film."""
     inputs = {"model": model, "vae": vae, "positive": texts[0], "negative": texts[1], **names.size}
-    sigmas = torch.tensor([1.0, 0.96, 0.8, 0.75, 0.0])
+    sigmas = torch.tensor([1.0, 0.96, 0.8, 0.77, 0.0])
     said, made = [], []
     for reuse in (True, False):
         guidance = run("Guidance", reuse_guidance=reuse, **CUSTOM)
