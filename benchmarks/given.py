@@ -1,6 +1,9 @@
-"""What it costs that something is given: one step of a stage for an image, for a sound, and for a retake."""
+"""What it costs that something is given: one step of a stage for an image, for a sound, and for a retake; and what a
+step costs that reuses guidance.
+"""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from workload import Case, Scene
@@ -13,12 +16,15 @@ from ltx_duo.ltx_core.sampling.guidance import LTX_2_3_DEV, Contexts
 from ltx_duo.ltx_core.sampling.stage import AVLatent, Stage, begin
 from ltx_duo.ltx_core.transformer.model import AVTransformer
 
-IMAGE, SOUND, RETAKE = "ours, image given", "ours, sound given", "ours, retake"
+IMAGE, SOUND, RETAKE, REUSED = "ours, image given", "ours, sound given", "ours, retake", "ours, guidance reused"
 
 
 def calls(model: AVTransformer, scene: Scene, seed: int) -> dict[str, Callable]:
     """One prediction of the stage that the scene's size and guidance stand for, by what is given; the image first."""
-    return {name: _step(model, scene, stage, seed) for name, stage in _stages(scene, seed).items()}
+    stages = _stages(scene, seed)
+    if scene.case.guided:
+        stages[REUSED] = replace(stages[IMAGE], guidance=replace(LTX_2_3_DEV, reuse=True))
+    return {name: _step(model, scene, stage, seed) for name, stage in stages.items()}
 
 
 def _stages(scene: Scene, seed: int) -> dict[str, Stage]:
@@ -50,5 +56,9 @@ def _step(model: AVTransformer, scene: Scene, stage: Stage, seed: int) -> Callab
     device, contexts = scene.video.device, Contexts(*scene.contexts[0], *scene.contexts[1])
     state = begin(stage, torch.Generator(device).manual_seed(seed), dtype=scene.video.dtype, device=device)
     denoise = guided_denoiser(model, state, stage.guidance, contexts, run_blocks=BlockGraphs())
+    if stage.guidance.reuse:
+        before = denoise(state, torch.tensor(0.99), 0)
+        before = denoise(state, torch.tensor(0.98), 2, before)
+        return lambda: denoise(state, torch.tensor(0.97), 3, before)
     sigma = stage.sigmas[0].to(device)
     return lambda: denoise(state, sigma, 0)

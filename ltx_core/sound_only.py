@@ -24,7 +24,7 @@ from .sampling.euler import sample_euler
 from .sampling.geometry import SoundGeometry
 from .sampling.guidance import Contexts, Guidance
 from .sampling.schedule import checked_sigmas
-from .sampling.stage import Sampler, Stage, Start, sample_stage
+from .sampling.stage import Sampler, Stage, Start, check_reuse, sample_stage
 from .stage_weights import tell_of
 from .text.connector import EmbeddingsConnector
 from .transformer.model import AVTransformer
@@ -123,6 +123,7 @@ def generate_sound(
     c, r = components, request.filled(components.variant)
     c.check()
     r.guidance.blocks(c.transformer.params.num_layers)
+    check_reuse(r.guidance, r.sampler)
     if r.voice is not None and c.audio_encoder is None:
         raise CheckpointError(
             "The request gives a voice, but the components have no audio VAE encoder. Load them from a checkpoint that "

@@ -43,7 +43,7 @@ from .sampling.euler import sample_euler
 from .sampling.geometry import LatentGeometry
 from .sampling.guidance import OFF, Contexts, Guidance
 from .sampling.schedule import STAGE_TWO, begins_with_noise
-from .sampling.stage import AVLatent, Sampler, Stage, Start, sample_stage
+from .sampling.stage import AVLatent, Sampler, Stage, Start, check_reuse, sample_stage
 from .splicing import given_sound, splice_frames, splice_sound
 from .stage_weights import StageLoRAs, loras_of_stages, transformer_with
 from .text.connector import EmbeddingsConnector
@@ -346,6 +346,7 @@ def _connected(c: Components, features: Sequence[tuple[Tensor, Tensor]], loras: 
 def _check(components: Components, request: Request, loras: Sequence[StagedLoRA]) -> None:
     components.check()
     request.guidance.blocks(components.transformer.params.num_layers)
+    check_reuse(request.guidance, request.sampler)
     if request.generated_keyframes and not components.transformer.params.keyframe_embedding:
         raise VariantError(
             "The request asks for generated keyframes, which LTX-2.5 has learned and this transformer, of "

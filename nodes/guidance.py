@@ -65,15 +65,28 @@ class Guidance(io.ComfyNode):
                         "Faster and less exact. Used with preset 'custom'.",
                     )
                 ),
+                advanced(
+                    io.Boolean.Input(
+                        "reuse_guidance",
+                        default=False,
+                        tooltip="On: where steps are short, every other one runs the prompt's pass alone and takes "
+                        "the rest from the steps before. With 30 steps about 0.7 of the time; measured with a small "
+                        "model, nearer to the full film than 22 steps. For sampler euler. Used with preset 'custom'.",
+                    )
+                ),
             ],
             outputs=[GuidanceType.Output(display_name="guidance", tooltip="For LTX Stage One Sampler.")],
             hidden=[io.Hidden.unique_id],
         )
 
     @validation
-    def validate_inputs(wrong: Wrong, stg_blocks=None):
+    def validate_inputs(wrong: Wrong, stg_blocks=None, preset=None, skip_step=None, reuse_guidance=None):
         if stg_blocks is not None:
             wrong.attempt("stg_blocks", parse_blocks, stg_blocks)
+        if preset == CUSTOM and skip_step is not None and reuse_guidance is not None:
+            from ..ltx_core.sampling.guidance import Guidance as Settings
+
+            wrong.attempt("reuse_guidance", lambda: Settings(skip_step=skip_step, reuse=reuse_guidance))
 
     @classmethod
     @declared
@@ -90,6 +103,7 @@ class Guidance(io.ComfyNode):
         audio_rescale: float,
         stg_blocks: str,
         skip_step: int,
+        reuse_guidance: bool,
     ) -> io.NodeOutput:
         from ..ltx_core.sampling import guidance as engine
 
@@ -101,7 +115,8 @@ class Guidance(io.ComfyNode):
             return io.NodeOutput(engine.LTX_2_3_HQ)
         video = engine.ModalityGuidance(cfg=video_cfg, stg=video_stg, modality=video_modality, rescale=video_rescale)
         audio = engine.ModalityGuidance(cfg=audio_cfg, stg=audio_stg, modality=audio_modality, rescale=audio_rescale)
-        return io.NodeOutput(engine.Guidance(video, audio, stg_blocks=parse_blocks(stg_blocks), skip_step=skip_step))
+        how = {"stg_blocks": parse_blocks(stg_blocks), "skip_step": skip_step, "reuse": reuse_guidance}
+        return io.NodeOutput(engine.Guidance(video, audio, **how))
 
 
 def parse_blocks(text: str) -> tuple[int, ...] | None:

@@ -12,6 +12,7 @@ from ..transformer.inputs import GuidancePass, ModalityInput, ModalityRope
 from ..transformer.model import AVTransformer, Velocities
 from ..transformer.runner import BlockRunner, InOrder
 from .guidance import Contexts, Guidance, combine, for_made_streams, passes, towards_identity
+from .reuse import COND, Differences, carried_on, differences
 from .state import AVState, ModalityState
 
 
@@ -21,6 +22,20 @@ class Unreferenced:
 
     tokens: int
     rope: ModalityRope
+
+
+UNREFERENCED = "unreferenced"
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """x0 (B, T, 128) of video and audio, where they are there, in the latents' dtype; clean tokens not yet kept.
+
+    known: where guidance is reused, how its passes differed at the last two steps that computed them.
+    """
+
+    x0: tuple[Tensor, ...]
+    known: tuple[Differences, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -36,47 +51,55 @@ class Denoiser:
     biases: tuple[Tensor | None, ...] = (None, None)
     unreferenced: Unreferenced | None = None
 
-    def __call__(
-        self, state: AVState, sigma: Tensor, step: int, last: Sequence[Tensor] | None = None
-    ) -> tuple[Tensor, ...]:
-        """x0 (B, T, 128) of video and audio, where they are there, in the latents' dtype; clean tokens not yet kept.
+    def __call__(self, state: AVState, sigma: Tensor, step: int, last: Prediction | None = None) -> Prediction:
+        """The guided prediction.
 
-        sigma: scalar tensor; step counts from 0 and decides, by guidance's skip step, whether `last` is given back.
-        Raises NotFiniteError when a prediction is not finite.
+        sigma: scalar tensor; step counts from 0 and decides, by guidance's settings, how much of the `last` prediction
+        is reused.  Raises NotFiniteError when a prediction is not finite.
         """
         if last is not None and self.guidance.skips(step):
-            return tuple(last)
+            return last
         marks = (self.single_frames, None)
         inputs = [
             None if m is None else replace(_model_input(m, sigma, rope, mark), bias=bias)
             for m, rope, mark, bias in zip((state.video, state.audio), self.ropes, marks, self.biases, strict=True)
         ]
-        velocities = self._velocities(*inputs)
-        without = None if self.unreferenced is None else self._without_reference(*inputs)
+        known = () if last is None else last.known
+        if known and self.guidance.reuses(step, float(sigma), known[-1].sigma):
+            velocities = carried_on(known, float(sigma), *self._velocities(*inputs, self.passes[:1]))
+        else:
+            velocities = self._all(*inputs)
+            if self.guidance.reuse:
+                known = (*known[-1:], differences(float(sigma), velocities))
         scales = (self.guidance.video, self.guidance.audio)
         result = []
         for i, (modality, name) in enumerate(zip(inputs, ("video", "audio"), strict=True)):
             if modality is None:
                 continue
-            x0 = {p.name: _x0(modality, v[i]) for p, v in zip(self.passes, velocities, strict=True)}
+            x0 = {own: _x0(modality, velocity[i]) for own, velocity in velocities.items()}
             guided = combine(scales[i], x0)
-            if without is not None:
-                guided = towards_identity(guided, x0["cond"], without[i], self.guidance.identity)
+            if self.unreferenced is not None:
+                guided = towards_identity(guided, x0[COND], x0[UNREFERENCED], self.guidance.identity)
             result.append(_checked_finite(guided, name, sigma, step))
-        return tuple(result)
+        return Prediction(tuple(result), known)
 
-    def _without_reference(self, video: ModalityInput | None, audio: ModalityInput) -> list[Tensor | None]:
-        """x0 of video and audio by the prompt's pass without the reference voice: nothing of it can be shared."""
-        own = self.unreferenced.tokens
-        audio = replace(
-            audio, tokens=audio.tokens[:, :own], timesteps=audio.timesteps[:, :own], rope=self.unreferenced.rope
-        )
-        [velocities] = self.model(video, audio, self.passes[:1], self.run_blocks)
-        return [None if m is None else _x0(m, v) for m, v in zip((video, audio), velocities, strict=True)]
+    def _all(self, video: ModalityInput | None, audio: ModalityInput | None) -> dict[str, Velocities]:
+        """The velocities of all passes by name, with that of the prompt's without the reference voice."""
+        found = self._velocities(video, audio, self.passes)
+        result = {own.name: velocities for own, velocities in zip(self.passes, found, strict=True)}
+        if self.unreferenced is not None:
+            own = self.unreferenced.tokens  # nothing of it can be shared
+            without = replace(
+                audio, tokens=audio.tokens[:, :own], timesteps=audio.timesteps[:, :own], rope=self.unreferenced.rope
+            )
+            [result[UNREFERENCED]] = self.model(video, without, self.passes[:1], self.run_blocks)
+        return result
 
-    def _velocities(self, video: ModalityInput | None, audio: ModalityInput | None) -> list[Velocities]:
+    def _velocities(
+        self, video: ModalityInput | None, audio: ModalityInput | None, wanted: Sequence[GuidancePass]
+    ) -> list[Velocities]:
         # The model runs several passes only for a single sample.
-        batches = [self.passes] if (video or audio).tokens.shape[0] == 1 else [(p,) for p in self.passes]
+        batches = [wanted] if (video or audio).tokens.shape[0] == 1 else [(p,) for p in wanted]
         return [v for batch in batches for v in self.model(video, audio, batch, self.run_blocks)]
 
 
@@ -143,9 +166,10 @@ def _model_input(
 
 
 def _x0(modality: ModalityInput, velocity: Tensor) -> Tensor:
-    """x0 = x - t v with each token's own t, in float32, rounded to the latents' dtype."""
-    x0 = modality.tokens.float() - velocity.float() * modality.timesteps[..., None]
-    return x0.to(modality.tokens.dtype)
+    """x0 = x - t v with each token's own t, in float32, rounded to the latents' dtype; of the tokens that v has."""
+    tokens, own = modality.tokens, velocity.shape[1]
+    x0 = tokens[:, :own].float() - velocity.float() * modality.timesteps[:, :own, None]
+    return x0.to(tokens.dtype)
 
 
 def _checked_finite(x0: Tensor, name: str, sigma: Tensor, step: int) -> Tensor:

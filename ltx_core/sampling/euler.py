@@ -32,10 +32,10 @@ def sample_euler(denoise: Denoiser, state: AVState, sigmas: Tensor, reporter: Re
     """
     sigmas = checked_sigmas(sigmas)
     steps = len(sigmas) - 1
-    x0 = None
+    prediction = None
     for step in range(steps):
-        x0 = denoise(state, sigmas[step], step, x0)
-        kept = state.keep(x0)
+        prediction = denoise(state, sigmas[step], step, prediction)
+        kept = state.keep(prediction.x0)
         state = state.with_latents(
             [
                 euler_step(modality.latent, clean, sigmas[step], sigmas[step + 1])

@@ -50,11 +50,11 @@ def sample_euler_ancestral(
     device = state.modalities[0].latent.device
     generator = torch.Generator(device=noise_device or device).manual_seed(noise_seed)
     steps = len(sigmas) - 1
-    x0 = None
+    prediction = None
     for step in range(steps):
         sigma, sigma_next = sigmas[step], sigmas[step + 1]
-        x0 = denoise(state, sigma, step, x0)
-        kept = moved = state.keep([prediction.float() for prediction in x0])
+        prediction = denoise(state, sigma, step, prediction)
+        kept = moved = state.keep([x0.float() for x0 in prediction.x0])
         shown = state.with_latents(kept).latents()[0]
         if sigma_next > 0:
             moved = []

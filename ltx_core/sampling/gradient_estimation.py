@@ -27,11 +27,11 @@ def sample_gradient_estimation(
     """
     sigmas = checked_sigmas(sigmas)
     steps = len(sigmas) - 1
-    x0, last = None, None
+    prediction, last = None, None
     for step in range(steps):
         sigma, sigma_next = sigmas[step], sigmas[step + 1]
-        x0 = denoise(state, sigma, step, x0)
-        kept = state.keep(x0)
+        prediction = denoise(state, sigma, step, prediction)
+        kept = state.keep(prediction.x0)
         shown = state.with_latents(kept).latents()[0]
         if sigma_next == 0:
             state = state.with_latents(kept)

@@ -61,6 +61,9 @@ class ModalityGuidance:
 
 # Block 28 of 48: LTX-2.3's.
 STG_DEPTH = (28, 48)
+# Guidance is reused on short steps above this sigma: on long ones, as the last ones are and as a schedule of few steps
+# has everywhere, it misses more than fewer steps do.
+REUSED_ABOVE, LONGEST_REUSED = 0.5, 0.05
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,9 @@ class Guidance:
     stg_blocks: which blocks the perturbed pass bypasses; None = the block `stg_depth` (block, of how many), scaled to
     the number of blocks that the model has.  stg_depth: None = that of the model's record, LTX-2.3's without one.
     skip_step: after a guided step, that many steps reuse its prediction.  identity: away from the prediction without
-    the reference voice, where one is given (0 = off).
+    the reference voice, where one is given (0 = off).  reuse: every other step computes the prompt's pass alone,
+    where sigma is above 0.5 and has fallen by 0.05 at most, and takes how the others differ from the steps before
+    (`reuse.carried_on`); for the Euler sampler.
     """
 
     video: ModalityGuidance = field(default_factory=ModalityGuidance)
@@ -79,12 +84,18 @@ class Guidance:
     stg_depth: tuple[int, int] | None = None
     skip_step: int = 0
     identity: float = 0.0
+    reuse: bool = False
 
     def __post_init__(self):
         if not math.isfinite(self.identity):
             raise LTXError(f"identity is {self.identity}, expected a finite number: 3 is usual, 0 is off.")
         if self.skip_step < 0:
             raise LTXError(f"skip_step is {self.skip_step}, expected 0 (guide every step) or more.")
+        if self.reuse and self.skip_step:
+            raise LTXError(
+                f"skip_step is {self.skip_step} and guidance is reused: both say what the steps between do. Set "
+                "skip_step to 0, or do not reuse guidance."
+            )
 
     @property
     def leaves_block_open(self) -> bool:
@@ -95,6 +106,15 @@ class Guidance:
     def skips(self, step: int) -> bool:
         """Whether `step` (from 0) reuses the last prediction instead of making one."""
         return step % (self.skip_step + 1) != 0
+
+    def reuses(self, step: int, sigma: float, before: float) -> bool:
+        """Whether `step` (from 0), at `sigma`, computes the prompt's pass alone; `before`: the last step's sigma."""
+        return self.reuse and step % 2 == 1 and sigma > REUSED_ABOVE and before - sigma <= LONGEST_REUSED
+
+    def reused_steps(self, sigmas: Tensor) -> int:
+        """How many of the steps down the sigmas (steps + 1,) do."""
+        levels = sigmas[:-1].tolist()
+        return sum(self.reuses(step, levels[step], levels[step - 1]) for step in range(1, len(levels)))
 
     def blocks(self, num_layers: int) -> frozenset[int]:
         """The blocks that the perturbed pass bypasses in a model of `num_layers` blocks."""

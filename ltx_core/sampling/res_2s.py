@@ -96,7 +96,7 @@ def sample_res_2s(
         half_sigma = (sigma * sigma_next).sqrt()
 
         prediction = denoise(state, sigmas[step], step, prediction)
-        kept = state.keep(prediction)
+        kept = state.keep(prediction.x0)
         x0 = [x.to(wide) for x in kept]
         anchors = [modality.latent.to(wide) for modality in state.modalities]
         slopes = [d - a for d, a in zip(x0, anchors, strict=True)]
@@ -109,14 +109,14 @@ def sample_res_2s(
 
         middle = state.with_latents(_narrow(middles, state))
         prediction = denoise(middle, half_sigma, step)  # never skipped
-        second = [x.to(wide) for x in state.keep(prediction)]
+        second = [x.to(wide) for x in state.keep(prediction.x0)]
         targets = [a + h * (b1 * s + b2 * (d - a)) for a, s, d in zip(anchors, slopes, second, strict=True)]
         ends = renoised(anchors, targets, sigmas[step], sigmas[step + 1], step_noise)
         reporter.step(step + 1, total, state.with_latents(kept).latents()[0])
         state = state.with_latents(_narrow(ends, state))
 
     if clean_at_end:
-        state = state.with_latents(state.keep(denoise(state, sigmas[steps], steps, prediction)))
+        state = state.with_latents(state.keep(denoise(state, sigmas[steps], steps, prediction).x0))
         reporter.step(total, total, state.latents()[0])
     return state
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..errors import ConditioningError
+from ..errors import ConditioningError, LTXError
 from ..progress import SILENT, Reporter
 from ..transformer.model import AVTransformer
 from ..transformer.runner import BlockRunner
@@ -48,6 +48,15 @@ class Start:
             raise ConditioningError("A frozen stream has no latent; give the latent that it is to keep.")
 
 
+def check_reuse(guidance: Guidance, sampler: Sampler) -> None:
+    """LTXError for guidance that is reused by another sampler than Euler."""
+    if guidance.reuse and sampler is not sample_euler:
+        raise LTXError(
+            "Guidance is to be reused on every other step, which is made and measured for sampler euler alone. Choose "
+            "that sampler, or compute guidance at every step."
+        )
+
+
 @dataclass(frozen=True)
 class Stage:
     """Everything that one stage does: its size, its noise levels (steps + 1,), and how its streams begin.
@@ -61,6 +70,9 @@ class Stage:
     audio: Start | None = Start()
     guidance: Guidance = OFF
     sampler: Sampler = sample_euler
+
+    def __post_init__(self):
+        check_reuse(self.guidance, self.sampler)
 
 
 @torch.no_grad()

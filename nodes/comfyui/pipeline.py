@@ -21,7 +21,7 @@ from ...ltx_core.sampling.schedule import (
     ltx2_sigmas,
     partial_sigmas,
 )
-from ...ltx_core.sampling.stage import AVLatent, Sampler
+from ...ltx_core.sampling.stage import AVLatent, Sampler, check_reuse
 from ...ltx_core.upsampler.model import upsample_latent
 from .. import sounds
 from ..given import NOTHING, Given
@@ -103,8 +103,10 @@ def run_stage_one(
     kept = None if latent is None or sound is not None else _kept_sound(latent, geometry)
     masked = (None, None) if initial is None else _masked(latent, initial, kept)
     from_noise = begins_with_noise(sigmas)
-    run = StageRun(model, 1, geometry, conditions, guidance, features, film, _whole(masked), from_noise)
     generator = torch.Generator(noise_device_of(noise_device)).manual_seed(seed)
+    chosen = samplers_of(sampler, model, generator)[0]
+    check_reuse(guidance, chosen)
+    run = StageRun(model, 1, geometry, conditions, guidance, features, film, _whole(masked), from_noise)
     _warn(report, sigmas, 1, own or denoise < 1, initial, film)
     if sound is not None:
         for remark in sounds.remarks(conditions.sound, geometry.frames, geometry.fps):
@@ -117,7 +119,7 @@ def run_stage_one(
     encoded += run.encode_references(vae, report)
     stage = two_stage.stage_one(
         geometry, sigmas, guidance, conditions=encoded, initial=initial, video=picture, audio=heard,
-        voice=run.encode_voice(vae), sampler=samplers_of(sampler, model, generator)[0],
+        voice=run.encode_voice(vae), sampler=chosen,
     )  # fmt: skip
     result = run.sample(stage, generator, report)
     return latents.make(

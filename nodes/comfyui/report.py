@@ -71,8 +71,8 @@ class NodeReport:
             self.note(f"No CUDA graphs, which make small sizes faster: {reason}")
 
     @contextmanager
-    def sampling(self, sigmas: Tensor, passes: int, device: torch.device) -> Iterator[None]:
-        """Measures what runs inside, and says it at the end."""
+    def sampling(self, sigmas: Tensor, passes: int, device: torch.device, alone: int = 0) -> Iterator[None]:
+        """Measures what runs inside, and says it at the end.  `alone`: the steps of one pass among them."""
         on_gpu = device.type == "cuda"
         if on_gpu:
             torch.cuda.reset_peak_memory_stats(device)
@@ -82,7 +82,7 @@ class NodeReport:
             torch.cuda.synchronize(device)
         seconds = time.perf_counter() - start
         peak = torch.cuda.max_memory_allocated(device) if on_gpu else None
-        self.say(sampling_text(sigmas, passes, seconds, peak))
+        self.say(sampling_text(sigmas, passes, seconds, peak, alone))
 
     def output(self, *values) -> io.NodeOutput:
         if self.warnings:
@@ -93,11 +93,16 @@ class NodeReport:
         compat.send_text("\n".join(self.lines))
 
 
-def sampling_text(sigmas: Tensor, passes: int, seconds: float, peak: int | None) -> str:
-    """E.g. "30 steps x 4 passes, 1.83 s a step, 54.9 s; sigma 1 to 0; peak VRAM 41.2 GB"."""
+def sampling_text(sigmas: Tensor, passes: int, seconds: float, peak: int | None, alone: int = 0) -> str:
+    """E.g. "30 steps x 4 passes, 1.83 s a step, 54.9 s; sigma 1 to 0; peak VRAM 41.2 GB".
+
+    Where guidance is reused: "17 steps x 4 passes and 13 x 1, ...".
+    """
     steps = len(sigmas) - 1
     plural = "pass" if passes == 1 else "passes"
-    text = f"{steps} steps x {passes} {plural}, {seconds / max(steps, 1):.2f} s a step, {seconds:.1f} s"
+    text = f"{steps - alone} steps x {passes} {plural}"
+    text += f" and {alone} x 1" if alone else ""
+    text += f", {seconds / max(steps, 1):.2f} s a step, {seconds:.1f} s"
     text += f"; sigma {float(sigmas[0]):.4g} to {float(sigmas[-1]):.4g}"
     return text if peak is None else f"{text}; peak VRAM {peak / GB:.1f} GB"
 

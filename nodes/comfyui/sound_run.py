@@ -11,7 +11,7 @@ from ...ltx_core.execution.splitting import Pieces
 from ...ltx_core.sampling.geometry import SoundGeometry
 from ...ltx_core.sampling.guidance import Contexts, Guidance, passes
 from ...ltx_core.sampling.schedule import checked_sigmas
-from ...ltx_core.sampling.stage import Stage
+from ...ltx_core.sampling.stage import Stage, check_reuse
 from ...ltx_core.sound_only import sound_stage
 from ..given import NOTHING, Given
 from ..names import RECIPE
@@ -71,6 +71,9 @@ def run_sound(
         *(f"{name} changes no layer of the sound: it does nothing here." for name in model.loras_without_sound()),
     ):
         report.warn(remark)
+    generator = torch.Generator(noise_device_of(noise_device)).manual_seed(seed)
+    chosen = samplers_of(sampler, model, generator)[0]
+    check_reuse(guidance, chosen)
     # Counted here so that blocks or prompts that guidance lacks are found before anything is loaded.
     texts = Contexts(None, features[0][1], None, None if features[1] is None else features[1][1])
     needed = len(passes(guidance, texts, model.transformer_params.num_layers, with_video=False))
@@ -80,9 +83,7 @@ def run_sound(
     voice = None
     if given.voice is not None:
         voice = encoded_voice(given.sound_vae, given.voice, progress.phase(LISTENING))
-    generator = torch.Generator(noise_device_of(noise_device)).manual_seed(seed)
-    how = {"voice": voice, "sampler": samplers_of(sampler, model, generator)[0]}
-    stage = sound_stage(geometry, sigmas, guidance, **how)
+    stage = sound_stage(geometry, sigmas, guidance, voice=voice, sampler=chosen)
     made = _sampled(model, stage, features, needed, generator, progress, report)
     return latents.make_sound(made, model.generation)
 

@@ -315,7 +315,8 @@ def sampled(
     """
     dtype, device = component.compute_dtype, component.device
     explained = not_finite.explained(partial(broken_weights, component), component.in_fp8, loras)
-    with HeldWeights() as holder, report.sampling(stage.sigmas, evaluated, device), explained:
+    alone = stage.guidance.reused_steps(stage.sigmas) if evaluated > 1 else 0
+    with HeldWeights() as holder, report.sampling(stage.sigmas, evaluated, device, alone), explained:
         finish_transformer(transformer, dtype, device)
         recorder = CudaRecorder(transformer.model.alone) if isinstance(transformer, PiecewiseTeam) else CudaRecorder()
         graphs = BlockGraphs(reporter, holder=holder, recorder=recorder)

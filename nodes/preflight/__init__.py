@@ -25,7 +25,7 @@ from .enlarged import check_enlarged
 from .files import check_files
 from .films import check_film
 from .frames import check_frames
-from .guidance import check_guidance
+from .guidance import check_guidance, check_reused
 from .latents import check_batch, check_start
 from .loras import check_loras
 from .rates import FILM_MAKERS, check_conditioning_rate, check_film_rate
@@ -55,6 +55,7 @@ def check(graph: PromptGraph, files: Files, has_gpu: bool) -> Report:
     for sampler in graph.of_type(STAGE_ONE_SAMPLER):
         check_frames(graph, sampler, sampler.value("frames", int), report)
         check_guidance(graph, sampler, files, report)
+        check_reused(graph, sampler, report)
         check_schedule(graph, sampler, report)
         check_start(graph, sampler, files, report)
         check_length_rate(graph, sampler, report)
@@ -63,7 +64,7 @@ def check(graph: PromptGraph, files: Files, has_gpu: bool) -> Report:
     for sampler in graph.of_type(SOUND_SAMPLER):
         for check_one in (check_core_loader, check_files, check_guidance):
             check_one(graph, sampler, files, report)
-        for check_one in (check_sigmas, check_schedule, check_sound_alone):
+        for check_one in (check_sigmas, check_reused, check_schedule, check_sound_alone):
             check_one(graph, sampler, report)
     check_no_picture(graph, report)
     for node in graph.of_type(PROMPT_LENGTH):

@@ -6,7 +6,7 @@ from ...ltx_core.checkpoint import Checkpoint
 from ...ltx_core.errors import LTXError
 from ...ltx_core.sampling.guidance import LTX_2_3_HQ, OFF, Guidance
 from ...ltx_core.variants import Kind, variant_of
-from ..names import CUSTOM, FROM_MODEL, GUIDANCE, HIGH_QUALITY, MODEL_LOADER, SOUND_SAMPLER, TEXT_ENCODE
+from ..names import CUSTOM, FROM_MODEL, GUIDANCE, HIGH_QUALITY, MODEL_LOADER, RECIPE, SOUND_SAMPLER, TEXT_ENCODE
 from ..prompt_graph import Node, PromptGraph
 from .core_loaders import generation_of, model_file, model_loader
 from .distilled import STRONG, file_name, is_distilled_lora, model_kind
@@ -52,6 +52,18 @@ def check_guidance(graph: PromptGraph, sampler: Node, files: Files, report: Repo
     if text is not None and text.type == TEXT_ENCODE and not (text.value("negative_prompt", str) or "x").strip():
         report.warn(text, "The negative prompt is empty while CFG is on: CFG then only pushes away from nothing. Write "
                     "what to avoid, e.g. 'blurry, static, distorted sound'.")  # fmt: skip
+
+
+def check_reused(graph: PromptGraph, sampler: Node, report: Report) -> None:
+    """Guidance is reused by sampler euler alone.  What a model's recipe takes, the node itself sees."""
+    guidance = graph.source(sampler, "guidance")
+    if guidance is None or guidance.type != GUIDANCE or guidance.value("preset") != CUSTOM:
+        return
+    chosen = sampler.value("sampler", str)
+    if guidance.value("reuse_guidance", bool) and chosen not in (None, RECIPE, "euler"):
+        report.error(sampler, f"LTX Guidance has reuse_guidance on, which sampler {chosen} does not do. Choose sampler "
+                     "euler, or turn reuse_guidance off.",
+                     input="sampler")  # fmt: skip
 
 
 def _cfg_scales(guidance: Node | None, recipe: Guidance) -> tuple[float, float]:

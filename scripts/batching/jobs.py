@@ -226,7 +226,7 @@ def _guidance(value: Any, key: str, folder: Path) -> Mapping[str, Any] | str:
     if value == NO_GUIDANCE:
         return NO_GUIDANCE
     said = _object(value, f'{key} (or "{NO_GUIDANCE}")')
-    readers = dict.fromkeys(GUIDANCE_SCALES, _number) | {"stg_blocks": _blocks, "skip_step": _whole}
+    readers = dict.fromkeys(GUIDANCE_SCALES, _number) | {"stg_blocks": _blocks, "skip_step": _whole, "reuse": _switch}
     _known(said, readers, key)
     return {name: readers[name](one, f"{key} {name}", folder) for name, one in said.items()}
 

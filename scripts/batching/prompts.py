@@ -108,7 +108,8 @@ def _guidance(job: Job, variant: ModelVariant) -> dict[str, Any]:
         f"{modality}_{scale}": getattr(getattr(wanted, modality), scale) for modality in MODALITIES for scale in SCALES
     }
     preset = NO_GUIDANCE if job.guidance == NO_GUIDANCE else "custom"
-    return {"preset": preset, **scales, "stg_blocks": blocks, "skip_step": wanted.skip_step}
+    reused = {"skip_step": wanted.skip_step, "reuse_guidance": wanted.reuse}
+    return {"preset": preset, **scales, "stg_blocks": blocks, **reused}
 
 
 def _conditions(prompt: Prompt, job: Job, files: Sequence[str]) -> list:

@@ -40,7 +40,7 @@ def test_lists_are_good(number, tmp_path):
 def test_every_key_is_told():
     told = set(re.findall(r"`(\w+)`", PAGE))
     audio = {scale for scale in GUIDANCE_SCALES if scale.startswith("audio_")}  # "the same with audio_"
-    assert _KEYS.keys() | set(GUIDANCE_SCALES) - audio | {"stg_blocks", "skip_step"} <= told
+    assert _KEYS.keys() | set(GUIDANCE_SCALES) - audio | {"stg_blocks", "skip_step", "reuse"} <= told
 
 
 def test_every_option_is_told():

@@ -95,7 +95,7 @@ def test_advanced_inputs_may_be_left_out(client, prompt):
     """Files for the API of today name them all; those that leave them out run with the defaults."""
     left_out = {
         "LTXDuoTextEncoderLoader": ["device"],
-        "LTXDuoGuidance": ["skip_step"],
+        "LTXDuoGuidance": ["skip_step", "reuse_guidance"],
         "LTXDuoStageOneSampler": ["noise_device"],
         "LTXDuoStageTwoSampler": ["noise_device"],
         "LTXDuoAVDecode": ["tile_size", "tile_overlap", "tile_frames", "tile_frame_overlap"],

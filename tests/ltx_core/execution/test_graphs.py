@@ -66,6 +66,17 @@ def test_fresh_numbers_every_time(rng, recorded, in_fp8, block_graphs):
 
 
 @torch.no_grad()
+def test_steps_of_all_passes_and_of_one_are_recorded_apart(rng, recorded, block_graphs):
+    """As guidance that is reused asks for them, in turn."""
+    scene, graphs = Scene(rng), block_graphs()
+    for sigma in (1.0, 0.9, 0.8):
+        for passes in (scene.passes(), scene.passes()[:1]):
+            check(scene, graphs, scene.inputs(sigma), passes)
+    assert recorded == (["record"] * PIECES + ["replay"] * PIECES) * 2 + ["replay"] * 2 * PIECES
+    assert (graphs.evaluations, graphs.replayed) == (6, 4)
+
+
+@torch.no_grad()
 def test_a_bias_of_self_attention_is_replayed_too(rng, recorded, block_graphs):
     """With fresh numbers each time, as a stage with other weights has them."""
     scene, graphs = Scene(rng), block_graphs()

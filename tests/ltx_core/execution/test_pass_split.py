@@ -1,5 +1,6 @@
 """Guidance passes divided between devices: the numbers of one device, and the division that costs least."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -12,7 +13,6 @@ from ltx_duo.ltx_core.execution.replicas import replicate
 from ltx_duo.ltx_core.execution.several_gpus import on_several_gpus
 from ltx_duo.ltx_core.sampling.euler import sample_euler
 from ltx_duo.ltx_core.sampling.guidance import LTX_2_3_DEV, Contexts, passes
-from ltx_duo.ltx_core.sampling.schedule import ltx2_sigmas
 from ltx_duo.tests.ltx_core.execution.teams import FURTHER, RUNNER, helpers_alive
 from ltx_duo.tests.ltx_core.sampling.starts import run_sampler, start_stage
 from ltx_duo.tests.ltx_core.transformer.scenes import DEVICE, GEOMETRY, LAYERS, Scene
@@ -45,12 +45,16 @@ def test_each_pass_is_to_the_bit_what_one_device_computes(scene, copies):
     assert helpers_alive() == 0
 
 
-def test_a_whole_stage_is_that_of_one_device(scene):
+@pytest.mark.parametrize("reuse", [False, True])
+def test_a_whole_stage_is_that_of_one_device(scene, reuse):
     contexts = Contexts(*scene.prompts[0], *scene.prompts[1])
+    guidance = replace(LTX_2_3_DEV, reuse=reuse)
+    sigmas = torch.tensor([1.0, 0.96, 0.5, 0.0])
+    assert guidance.reused_steps(sigmas) == reuse
 
     def sampled(model):
         state = start_stage(GEOMETRY, torch.Generator(DEVICE).manual_seed(3), dtype=torch.bfloat16, device=DEVICE)
-        return run_sampler(sample_euler, model, state, ltx2_sigmas(3), LTX_2_3_DEV, contexts).latents()
+        return run_sampler(sample_euler, model, state, sigmas, guidance, contexts).latents()
 
     with on_several_gpus(scene.model, [replicate(scene.model, FURTHER)], runner=RUNNER) as model:
         divided = sampled(model)

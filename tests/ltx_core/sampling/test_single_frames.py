@@ -48,14 +48,14 @@ def test_a_model_without_the_mark_does_not_look_at_it(rng):
     denoise, state = denoiser(rng, False)
     sigma = torch.tensor(0.7)
     every = replace(denoise, single_frames=torch.ones_like(denoise.single_frames))
-    for one, other in zip(denoise(state, sigma, 0), every(state, sigma, 0), strict=True):
+    for one, other in zip(denoise(state, sigma, 0).x0, every(state, sigma, 0).x0, strict=True):
         assert torch.equal(one, other)
 
 
 def test_the_mark_reaches_the_model(rng):
     denoise, state = denoiser(rng, True)
     sigma = torch.tensor(0.7)
-    marked = denoise(state, sigma, 0)
+    marked = denoise(state, sigma, 0).x0
     denoise.model.keyframes_abs_pos_embedding.zero_()
-    for with_mark, without in zip(marked, denoise(state, sigma, 0), strict=True):
+    for with_mark, without in zip(marked, denoise(state, sigma, 0).x0, strict=True):
         assert not torch.allclose(with_mark, without, atol=1e-3)

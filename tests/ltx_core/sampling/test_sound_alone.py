@@ -85,7 +85,7 @@ class TestSampling:
         stage = sound_stage(GEOMETRY, torch.tensor([1.0, 0.0]), replace(OFF, identity=3.0), voice=given)
         state = begin(stage, torch.Generator().manual_seed(1), **FLOAT)
         noise = state.audio.latent[:, :12]
-        [x0] = guided_denoiser(model, state, stage.guidance, CONTEXTS)(state, torch.tensor(1.0), 0)
+        [x0] = guided_denoiser(model, state, stage.guidance, CONTEXTS)(state, torch.tensor(1.0), 0).x0
         assert seen == [18, 12]
         cond, without = noise - noise * 1.8, noise - noise * 1.2
         torch.testing.assert_close(x0[:, :12], cond + 3 * (cond - without))

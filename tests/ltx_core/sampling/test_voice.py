@@ -73,7 +73,7 @@ def test_identity_leads_away_from_the_film_without_the_voice(scene, guidance):
     own = GEOMETRY.audio_frames
 
     def prediction(state, guidance):
-        return guided_denoiser(scene.model, state, guidance, contexts(scene))(state, SIGMAS[0], 0)
+        return guided_denoiser(scene.model, state, guidance, contexts(scene))(state, SIGMAS[0], 0).x0
 
     audio = state.audio
     cut = replace(

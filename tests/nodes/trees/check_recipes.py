@@ -5,6 +5,7 @@ from functools import partial
 import pytest
 import torch
 
+from ltx_duo.ltx_core.errors import LTXError
 from ltx_duo.ltx_core.sampling.guidance import LTX_2_3_HQ
 from ltx_duo.ltx_core.sampling.samplers import SAMPLERS
 from ltx_duo.ltx_core.sampling.schedule import DISTILLED_STAGE_ONE, ltx2_sigmas
@@ -141,3 +142,37 @@ def test_a_schedule_beside_own_sigmas_is_told_when_it_is_queued():
     scene = Scene("mixed-with-native").set(ONE, schedule="by size")
     assert "'by size' has no effect" in scene.warnings()[ONE]
     assert scene.set(ONE, schedule="recipe").report() == Report()
+
+
+CUSTOM = {"preset": "custom", "stg_blocks": "auto"} | {
+    f"{m}_{n}": 0.5 if n == "rescale" else 2.0
+    for m in ("video", "audio") for n in ("cfg", "stg", "modality", "rescale")
+}  # fmt: skip
+
+
+def test_reused_guidance_is_told_with_its_steps(run, nodes, model, vae, texts, names):
+    """Two of four steps run one pass; what comes is another film."""
+    inputs = {"model": model, "vae": vae, "positive": texts[0], "negative": texts[1], **names.size}
+    sigmas = torch.tensor([1.0, 0.96, 0.8, 0.77, 0.0])
+    said, made = [], []
+    for reuse in (True, False):
+        guidance = run("Guidance", reuse_guidance=reuse, **CUSTOM)
+        output = nodes[ONE].execute(seed=1, noise_device="cpu", sigmas=sigmas, guidance=guidance, **inputs)
+        said.append(output.ui["text"][0])
+        made.append(latents.take(output.args[0])[0])
+    assert said[0].startswith("2 steps x 4 passes and 2 x 1, ") and said[1].startswith("4 steps x 4 passes, ")
+    assert made[0].isfinite().all() and not torch.equal(*made)
+    reused = run("Guidance", reuse_guidance=True, **CUSTOM)
+    with pytest.raises(LTXError, match="for sampler euler alone"):
+        nodes[ONE].execute(seed=1, noise_device="cpu", guidance=reused, sampler="res_2s", **inputs)
+
+
+def test_what_does_not_reuse_guidance_is_refused_when_it_is_queued(nodes):
+    scene = Scene("text-to-video").set("LTXDuoGuidance", preset="custom", reuse_guidance=True)
+    assert scene.set(ONE, sampler="euler").report() == scene.set(ONE, sampler="recipe").report() == Report()
+    assert "sampler res_2s does not do" in scene.set(ONE, sampler="res_2s").errors()[ONE]
+    assert scene.set("LTXDuoGuidance", reuse_guidance=False).report() == Report()
+    check = nodes["LTXDuoGuidance"].validate_inputs
+    assert "skip_step is 1" in check(preset="custom", skip_step=1, reuse_guidance=True)
+    assert check(preset="none", skip_step=1, reuse_guidance=True) is True
+    assert check(preset="custom", skip_step=0, reuse_guidance=True) is True

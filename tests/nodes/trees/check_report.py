@@ -15,6 +15,8 @@ SIGMAS = torch.tensor([0.909375, 0.725, 0.421875, 0.0])
 def test_sampling_in_words():
     text = report.sampling_text(SIGMAS, 4, 6.0, 41_200_000_000)
     assert text == "3 steps x 4 passes, 2.00 s a step, 6.0 s; sigma 0.9094 to 0; peak VRAM 41.2 GB"
+    some = report.sampling_text(SIGMAS, 4, 6.0, None, 1)
+    assert some == "2 steps x 4 passes and 1 x 1, 2.00 s a step, 6.0 s; sigma 0.9094 to 0"
     assert report.sampling_text(SIGMAS, 1, 3.0, None) == "3 steps x 1 pass, 1.00 s a step, 3.0 s; sigma 0.9094 to 0"
 
 

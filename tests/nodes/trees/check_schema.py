@@ -216,6 +216,8 @@ def test_guidance_values_reach_the_engine():
     names = ("cfg", "stg", "modality", "rescale")
     scales = {f"{m}_{n}": i / 8 for i, (m, n) in enumerate((m, n) for m in ("video", "audio") for n in names)}
     made = node.execute(preset="custom", stg_blocks="3", skip_step=2, **scales).args[0]
+    assert not made.reuse
+    assert node.execute(preset="custom", stg_blocks="3", reuse_guidance=True, **scales).args[0].reuse
     assert [getattr(made.video, name) for name in names] == [0, 1 / 8, 2 / 8, 3 / 8]
     assert [getattr(made.audio, name) for name in names] == [4 / 8, 5 / 8, 6 / 8, 7 / 8]
     assert made.stg_blocks == (3,) and made.skip_step == 2

@@ -324,7 +324,7 @@ def test_whole_numbers_of_another_type_are_taken(run):
 
 ADVANCED = {
     "LTXDuoTextEncoderLoader": ["device"],
-    "LTXDuoGuidance": ["skip_step"],
+    "LTXDuoGuidance": ["skip_step", "reuse_guidance"],
     "LTXDuoStageOneSampler": ["noise_device"],
     "LTXDuoStageTwoSampler": ["noise_device"],
     "LTXDuoAVDecode": ["tile_size", "tile_overlap", "tile_frames", "tile_frame_overlap"],

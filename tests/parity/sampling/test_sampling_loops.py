@@ -236,7 +236,7 @@ def test_ancestral_euler(parity, contexts):
     for step, sigma in enumerate(sigmas[:-1]):
         moved = []
         for scheduler, modality, x0 in zip(
-            schedulers, expected.modalities, denoise(expected, sigma, step), strict=True
+            schedulers, expected.modalities, denoise(expected, sigma, step).x0, strict=True
         ):
             velocity = (modality.latent.float() - x0.float()) / sigma
             result = scheduler.step(velocity, scheduler.timesteps[step], modality.latent, generator)

@@ -142,7 +142,7 @@ def test_a_guided_prediction(models, contexts, vendor, vendor_model, float32_gui
     denoise = guided_denoiser(models[1], state, GUIDED, contexts)
     assert [own.name for own in denoise.passes] == ["cond", "negative", "perturbed"]
     for step in (0, 3):
-        [x0] = denoise(state, sigmas[step], step)
+        [x0] = denoise(state, sigmas[step], step).x0
         parity.check("sound only, guided x0", PIPELINES, x0, function(carried, audio, sigmas, step)[1], 1e-5)
 
 
