@@ -4,12 +4,12 @@
 
 Where a FlashAttention package is installed, ours run with it too.  Cases are one evaluation of the transformer (all
 guidance passes), a step of each stage by what is given (an image, a sound, a film with a retake), the video decode, and
-a whole denoise.  Prints medians with spread, ratio to ours, TFLOP/s, peak memory of each contender alone, the extra
-time of the first call and how busy the GPU was; with --error the error against a float32 run of the same weights
-(relative L2) in the prompt's pass, and of ours after every block.  What is more than 5 % slower than the GPU record is
-named (gpu_check.py writes that).  Peers need ltx-core==1.0.0 and diffusers==0.42.1; --vendor names a checkout of
-github.com/Lightricks/LTX-2 at 1.2, whose package then stands in for 1.0.  `--cpu` proves that the script works: tiny
-sizes, no figures of interest.
+whole denoises: of the dev model, distilled and by the high-quality recipe.  Prints medians with spread, ratio to ours,
+TFLOP/s, peak memory of each contender alone, the extra time of the first call and how busy the GPU was; with --error
+the error against a float32 run of the same weights (relative L2) in the prompt's pass, and of ours after every block.
+What is more than 5 % slower than the GPU record is named (gpu_check.py writes that).  Peers need ltx-core==1.0.0 and
+diffusers==0.42.1; --vendor names a checkout of github.com/Lightricks/LTX-2 at 1.2, whose package then stands in for
+1.0.  `--cpu` proves that the script works: tiny sizes, no figures of interest.
 """
 
 import argparse
@@ -40,9 +40,8 @@ from ltx_duo.ltx_core.kernels.flash import HEAD_WIDTH, LONG, flash_for  # noqa: 
 from ltx_duo.ltx_core.transformer.model import AVTransformer  # noqa: E402
 from ltx_duo.ltx_core.transformer.params import TransformerParams  # noqa: E402
 
-DECODE, DENOISE = "decode", "denoise"
+DECODE = "decode"
 GIVEN = {"given one": "stage-one", "given two": "stage-two"}
-STEPS = 30
 # Of GPU memory, for the float32 run of stage two beside all weights.
 ROOM_FOR_FLOAT32 = 100 * 2**30
 
@@ -135,10 +134,11 @@ class Bench:
         timings = compare(calls, self.device, self.arguments.rounds, weights=weights)
         return {name: row(timing, timings["ours whole"]) for name, timing in timings.items()}
 
-    def denoise(self, case: Case) -> dict:
-        steps = 2 if self.device == "cpu" else STEPS
+    def denoise(self, name: str) -> dict:
+        recipe = denoise.RECIPES[name]
+        case, steps = (TINY, 2) if self.device == "cpu" else (recipe.case, recipe.steps)
         return {
-            name: denoise.run(own.module, self.scene(case), steps, self.arguments.seed)
+            name: denoise.run(own.module, self.scene(case), recipe, steps, self.arguments.seed)
             for name, own in self.ours.items()
         }
 
@@ -168,7 +168,8 @@ def table(rows: dict) -> str:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--case", action="append", choices=[*CASES, *GIVEN, DECODE, DENOISE], help="default: all")
+    choices = [*CASES, *GIVEN, DECODE, *denoise.RECIPES]
+    parser.add_argument("--case", action="append", choices=choices, help="default: all")
     parser.add_argument("--peers", nargs="*", choices=contenders.PEERS, help="peers to time too; without names: all")
     parser.add_argument(
         "--vendor", type=Path, metavar="CHECKOUT", help="the vendor's 1.2, or its packages/ltx-core/src"
@@ -224,10 +225,10 @@ def main() -> None:
     with torch.inference_mode():
         ours = randomise(AVTransformer(params, dtype=dtype, device=device), arguments.seed).eval()
         bench = Bench(settings, params, ours, contenders.in_fp8(ours), device, dtype, arguments)
-        for name in arguments.case or [*(CASES if device != "cpu" else ["small"]), *GIVEN, DECODE, DENOISE]:
-            if name == DENOISE:
-                report["denoise"] = bench.denoise(TINY if arguments.cpu else CASES["stage-one"])
-                print(name, json.dumps(report["denoise"]), flush=True)
+        for name in arguments.case or [*(CASES if device != "cpu" else ["small"]), *GIVEN, DECODE, *denoise.RECIPES]:
+            if name in denoise.RECIPES:
+                report[name] = bench.denoise(name)
+                print(name, json.dumps(report[name]), flush=True)
             else:
                 case = TINY if arguments.cpu else CASES["stage-two" if name == DECODE else GIVEN.get(name, name)]
                 measure = bench.decode if name == DECODE else bench.given if name in GIVEN else bench.transformer

@@ -22,7 +22,8 @@ from pathlib import Path
 
 import gpu_record
 import torch
-from gpu import DECODE, DENOISE, GIVEN
+from denoise import DENOISE
+from gpu import DECODE, GIVEN
 from gpu_record import PACK
 from workload import CASES
 
