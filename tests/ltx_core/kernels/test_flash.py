@@ -183,7 +183,7 @@ def test_gpu_heads_in_any_order_of_storage():
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("tokens", [flash.LONG, 6144])
+@pytest.mark.parametrize("tokens", [flash.LONG, 24576])
 def test_gpu_the_package_in_a_recording(tokens):
     on_gpu()
     q, k, v = heads(tokens, tokens, device="cuda")
