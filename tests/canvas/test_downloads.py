@@ -26,9 +26,9 @@ def server_without_models(tmp_path_factory):
     yield from running(ComfyServer(make_base(tmp_path_factory.mktemp("without-models")), arguments=PREVIEWS))
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["classic", "nodes2"])
+@pytest.fixture(scope="module")
 def canvas_without_models(request, browser, server_without_models):
-    canvas = Canvas(browser, server_without_models.url, Kind(nodes2=request.param, newest=False), asks_hosts=True)
+    canvas = Canvas(browser, server_without_models.url, request.param, asks_hosts=True)
     canvas.page.route(re.compile("^https://"), lambda route: route.abort())
     canvas.page.route(f"{model_files.HUB}/**", _answer)
     yield canvas
@@ -54,15 +54,11 @@ def needed(name: str) -> dict[str, model_files.ModelFile]:
     return {file.name: file for file in model_files.FILES if file.name in values}
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_each_missing_file_is_offered_once(canvas_without_models, name):
-    canvas = canvas_without_models
+def offers_each_once(canvas: Canvas, name: str) -> None:
     canvas.clear()
     canvas.load(json.loads((WORKFLOWS / f"{name}.json").read_text()), name)
     assert room.faults(canvas) == []
     canvas.screenshot(SCREENSHOTS / f"files-missing-{name}-{canvas.kind}.png")
-    if canvas.kind.nodes2 and name != MOST_FILES:
-        return  # the panel is the same beside both kinds of canvas
     canvas.error_overlay().get_by_role("button", name="View details").click()
     rows = canvas.page.get_by_test_id("missing-model-download")
     rows.last.wait_for()
@@ -72,3 +68,16 @@ def test_each_missing_file_is_offered_once(canvas_without_models, name):
     assert sorted(file for file, _ in offered) == sorted(needed(name))
     for file, text in offered:
         assert f"{needed(name)[file].folder} · {shown_size(file)}" in text
+
+
+# Each workflow on one kind of canvas, the one with most files on both: the panel is the same beside either.
+@pytest.mark.parametrize("canvas_without_models", [Kind(False, False)], ids=str, indirect=True)
+@pytest.mark.parametrize("name", sorted({*NAMES[::2], MOST_FILES}))
+def test_each_missing_file_is_offered_once(canvas_without_models, name):
+    offers_each_once(canvas_without_models, name)
+
+
+@pytest.mark.parametrize("canvas_without_models", [Kind(True, False)], ids=str, indirect=True)
+@pytest.mark.parametrize("name", sorted({*NAMES[1::2], MOST_FILES}))
+def test_each_missing_file_is_offered_once_beside_nodes2(canvas_without_models, name):
+    offers_each_once(canvas_without_models, name)

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from ltx_duo.tests.canvas import room
+from ltx_duo.tests.canvas.canvas import Kind
 from ltx_duo.tests.servers import NAMES, WORKFLOWS
 
 READABLE = 4.5
@@ -21,8 +22,7 @@ def without_players(entry: dict) -> dict:
     return {**entry, "inputs": {name: value for name, value in entry["inputs"].items() if name != "video-preview"}}
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_opens_and_converts_to_its_api_file(canvas, name):
+def opens_and_converts(canvas, name: str) -> None:
     graph = read(f"{name}.json")
     canvas.load(graph, name)
     assert canvas.unknown_nodes() == []
@@ -38,3 +38,16 @@ def test_opens_and_converts_to_its_api_file(canvas, name):
     assert not canvas.page.evaluate("() => app.canvas.low_quality")  # classic writes nothing where all is too small
     if canvas.kind.nodes2:
         assert min(canvas.page.evaluate("() => screenPlaces.noteContrasts()")) >= READABLE
+
+
+# Each workflow on two kinds of canvas, which differ in style and in front end; every kind has half of the workflows.
+@pytest.mark.parametrize("tab", [Kind(False, False), Kind(True, True)], ids=str, indirect=True)
+@pytest.mark.parametrize("name", NAMES[::2])
+def test_opens_and_converts_to_its_api_file(canvas, name):
+    opens_and_converts(canvas, name)
+
+
+@pytest.mark.parametrize("tab", [Kind(True, False), Kind(False, True)], ids=str, indirect=True)
+@pytest.mark.parametrize("name", NAMES[1::2])
+def test_opens_and_converts_to_its_api_file_on_the_others(canvas, name):
+    opens_and_converts(canvas, name)

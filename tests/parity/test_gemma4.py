@@ -181,17 +181,16 @@ def test_the_text_encoder_takes_either_gemma(rng, randomise):
         assert torch.allclose(features, reference_features, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8])
-def test_the_packed_tokenizer_begins_every_prompt_with_bos(dtype):
-    """Gemma-4's tokenizer.json adds no begin-of-text token by itself; single files hold it as bytes."""
+def test_the_packed_tokenizer_begins_every_prompt_with_bos():
+    """Gemma-4's tokenizer.json adds no begin-of-text token by itself; single files hold it as bytes of either sign."""
     written = json.loads((LOCAL / "tokenizer" / "tokenizer.json").read_text())
     written["post_processor"] = None
     packed = json.dumps(written).encode()
     theirs = transformers.PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_buffer(packed), bos_token="<bos>")
-    ours = GemmaTokenizer.from_tensors(
-        {"tokenizer_json": torch.frombuffer(bytearray(packed), dtype=torch.uint8).view(dtype)}
-    )
-    for prompt in ("A fox jumps over a stream; “water” splashes.", ""):
-        plain = theirs(prompt).input_ids
-        assert 2 not in plain
-        assert ours.encode(prompt) == [2, *plain]
+    tensor = torch.frombuffer(bytearray(packed), dtype=torch.uint8)
+    for dtype in (torch.uint8, torch.int8):
+        ours = GemmaTokenizer.from_tensors({"tokenizer_json": tensor.view(dtype)})
+        for prompt in ("A fox jumps over a stream; “water” splashes.", ""):
+            plain = theirs(prompt).input_ids
+            assert 2 not in plain
+            assert ours.encode(prompt) == [2, *plain]

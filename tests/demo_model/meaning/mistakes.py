@@ -12,7 +12,7 @@ from ltx_duo.ltx_core.sampling.conditions import images
 from ltx_duo.ltx_core.sampling.geometry import LatentGeometry
 from ltx_duo.ltx_core.sampling.schedule import STAGE_TWO, ltx2_sigmas
 
-from .plants import SOUND_FIRST, Run, plant
+from .plants import BOUNCING_FIRST, STAR_FIRST, Run, plant
 from .studio import FPS, STEPS
 
 
@@ -140,7 +140,7 @@ def places_in_latents_not_pixels(run: Run) -> None:
     _positions(run, "video_positions", change)
 
 
-@plant(phases=0, takes=SOUND_FIRST)
+@plant(phases=0, takes=BOUNCING_FIRST)
 def sound_half_a_second_late(run: Run) -> None:
     _positions(run, "audio_positions", lambda bounds: bounds + 0.5)
 
@@ -176,7 +176,7 @@ def guided_towards_the_negative_prompt(run: Run) -> None:
     run.change(change)
 
 
-@plant(phases=0, takes=SOUND_FIRST)
+@plant(phases=0, takes=BOUNCING_FIRST)
 def picture_and_sound_never_meet(run: Run) -> None:
     passes = denoiser.passes
     run.patch.setattr(denoiser, "passes", lambda *a, **o: [replace(p, isolated=True) for p in passes(*a, **o)])
@@ -214,12 +214,12 @@ def stage_one_without_its_last_two_steps(run: Run) -> None:
     run.change(lambda r: replace(r, stage_one_sigmas=r.stage_one_sigmas[:-2]))
 
 
-@plant(phases=0)
+@plant(phases=0, takes=BOUNCING_FIRST)
 def stage_one_with_stage_two_sigmas(run: Run) -> None:
     run.change(lambda r: replace(r, stage_one_sigmas=torch.tensor(STAGE_TWO)))
 
 
-@plant(phases=1)
+@plant(phases=1, takes=BOUNCING_FIRST)
 def stage_two_with_stage_one_sigmas(run: Run) -> None:
     run.change(lambda r: replace(r, stage_two_sigmas=ltx2_sigmas(STEPS)))
 
@@ -240,7 +240,7 @@ def _start_stage_two(run: Run, **changes) -> None:
     run.patch.setattr(two_stage, "stage_two", change)
 
 
-@plant(phases=1)
+@plant(phases=1, takes=BOUNCING_FIRST)
 def stage_two_from_pure_noise(run: Run) -> None:
     """As much noise as in stage one, with stage two's sigmas."""
     _start_stage_two(run, noise_scale=1.0)
@@ -251,7 +251,7 @@ def stage_two_without_noise(run: Run) -> None:
     _start_stage_two(run, noise_scale=0.0)
 
 
-@plant(phases=1)
+@plant(phases=1, takes=BOUNCING_FIRST)
 def stage_two_without_the_upsampled_latent(run: Run) -> None:
     stage_two = two_stage.stage_two
 
@@ -267,12 +267,12 @@ def stage_two_without_the_image(run: Run) -> None:
     run.patch.setattr(two_stage, "encode_images", lambda *arguments, **options: ())
 
 
-@plant(phases=1)
+@plant(phases=1, takes=STAR_FIRST)
 def lora_twice_as_strong(run: Run) -> None:
     run.lora(0.0, 2.0)
 
 
-@plant(phases=1)
+@plant(phases=1, takes=BOUNCING_FIRST)
 def enlarged_without_the_upsampler(run: Run) -> None:
     def upsample(_upsampler, _vae, latent, *_reporter):
         return two_stage.AVLatent(interpolate(latent.video, scale_factor=(1, 2, 2)), latent.audio)
@@ -305,12 +305,12 @@ def frames_blue_first(run: Run) -> None:
     run.patch.setattr(two_stage, "decode_video", lambda *arguments: decode(*arguments).flip(-1))
 
 
-@plant(phases=2, takes=SOUND_FIRST)
+@plant(phases=2, takes=BOUNCING_FIRST)
 def sound_without_statistics(run: Run) -> None:
     _drop_statistics(run, "audio_decoder")
 
 
-@plant(phases=2, takes=SOUND_FIRST)
+@plant(phases=2, takes=BOUNCING_FIRST)
 def sound_statistics_bin_first(run: Run) -> None:
     """Read as bin * 8 + channel."""
     for table in _statistics(run, "audio_decoder"):
@@ -322,33 +322,33 @@ def _other_sound(run: Run, change) -> None:
     run.patch.setattr(two_stage, "decode_audio", lambda d, v, latent, *rest: decode(d, v, change(latent), *rest))
 
 
-@plant(phases=2, takes=SOUND_FIRST)
+@plant(phases=2, takes=BOUNCING_FIRST)
 def sound_from_an_empty_latent(run: Run) -> None:
     _other_sound(run, torch.zeros_like)
 
 
-@plant(phases=2, takes=SOUND_FIRST)
+@plant(phases=2, takes=BOUNCING_FIRST)
 def sound_from_noise(run: Run) -> None:
     _other_sound(run, lambda latent: torch.randn(latent.shape, generator=torch.Generator().manual_seed(0)))
 
 
-@plant(phases=2, takes=SOUND_FIRST)
+@plant(phases=2, takes=BOUNCING_FIRST)
 def sound_bins_first(run: Run) -> None:
     """Tokens unpacked as 16 bins of 8 channels."""
     _other_sound(run, lambda latent: latent.permute(0, 2, 1, 3).reshape(1, -1, 16, 8).permute(0, 3, 1, 2))
 
 
-@plant(phases=2, takes=SOUND_FIRST)
+@plant(phases=2, takes=BOUNCING_FIRST)
 def sound_in_reverse(run: Run) -> None:
     _other_sound(run, lambda latent: latent.flip(2))
 
 
-@plant(phases=2, takes=SOUND_FIRST)
+@plant(phases=2, takes=BOUNCING_FIRST)
 def sound_a_fifth_of_a_second_late(run: Run) -> None:
     _other_sound(run, lambda latent: latent.roll(5, dims=2))
 
 
-@plant(phases=2, takes=SOUND_FIRST)
+@plant(phases=2, takes=BOUNCING_FIRST)
 def vocoder_at_16_khz(run: Run) -> None:
     """The waveform without bandwidth extension, taken for 48 kHz."""
     narrow = run.spoil("vocoder").vocoder

@@ -18,9 +18,10 @@ from .takes import IMAGES, TEXTS, Take
 
 LOOKED_AT = tuple(number for number in OF_A_SKETCH if number not in HEARD)
 
-# Tried in this order until one shows the mistake.
+# Tried in this order until one shows the mistake: each mistake begins with the take that is known to.
 PICTURE_FIRST = (IMAGES[0], TEXTS[4], TEXTS[0])
-SOUND_FIRST = (TEXTS[4], TEXTS[0], IMAGES[0])
+BOUNCING_FIRST = (TEXTS[4], TEXTS[0], IMAGES[0])
+STAR_FIRST = (TEXTS[0], IMAGES[0], TEXTS[4])
 
 
 class Run:
