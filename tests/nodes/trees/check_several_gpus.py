@@ -34,7 +34,13 @@ CLOSE = 0.1 if ON_GPU else 1e-3
 
 @pytest.fixture(autouse=True)
 def two_gpus(monkeypatch):
+    """On real ones nothing of other checks is loaded: ComfyUI stumbles over models that go while it makes room."""
     monkeypatch.setattr(mm, "get_all_torch_devices", lambda **_: [FIRST, SECOND])
+    yield
+    if ON_GPU:
+        mm.unload_all_models()
+        gc.collect()
+        mm.cleanup_models()
 
 
 @pytest.fixture

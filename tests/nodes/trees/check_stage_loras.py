@@ -36,6 +36,7 @@ def test_what_both_stages_have_stays_laid_over(run, with_lora, names):
     both = run("LoraLoader", model=with_lora(0.6, 0.6), lora=names.lora, strength_stage_one=0.0, strength_stage_two=1.0)
     one, two = both.stage(1, 30), both.stage(2, 3)
     assert one.patcher.patches and two.patcher is one.patcher and functions_of(two) > 50
+    assert all(len(function.steps) == 1 for function in two.functions.values())  # stage two's own alone
     differing = with_lora(0.5, 1.0)
     assert differing.stage(1, 30).patcher.patches and not differing.stage(2, 3).patcher.patches
 
