@@ -10,6 +10,7 @@ from ltx_duo.ltx_core.execution.capture import CudaRecorder
 from ltx_duo.ltx_core.execution.graphs import BlockGraphs
 from ltx_duo.ltx_core.execution.replicas import Turns, replicate
 from ltx_duo.ltx_core.execution.several_gpus import on_several_gpus
+from ltx_duo.ltx_core.transformer.model import AVTransformer
 from ltx_duo.tests.ltx_core.execution.recorders import Again
 from ltx_duo.tests.ltx_core.execution.teams import FURTHER
 from ltx_duo.tests.ltx_core.transformer.scenes import DEVICE, Scene
@@ -17,11 +18,27 @@ from ltx_duo.tests.ltx_core.transformer.scenes import DEVICE, Scene
 PIECES = 3
 
 
+@pytest.fixture
+def working(monkeypatch) -> set[int]:
+    """The threads in which a transformer computes now."""
+    threads, forward = set(), AVTransformer.forward
+
+    def noted(self, *arguments):
+        threads.add(threading.get_ident())
+        try:
+            return forward(self, *arguments)
+        finally:
+            threads.discard(threading.get_ident())
+
+    monkeypatch.setattr(AVTransformer, "forward", noted)
+    return threads
+
+
 class Watched(Again):
     """Notes what was recorded, and fails where another thread works meanwhile."""
 
-    def __init__(self, turns: Turns, log: list[str]):
-        self._turns, self._log = turns, log
+    def __init__(self, turns: Turns, log: list[str], working: set[int]):
+        self._turns, self._log, self._working = turns, log, working
 
     def may_record(self) -> bool:
         return self._turns.alone()
@@ -30,22 +47,22 @@ class Watched(Again):
         capture = super().open(device)
 
         def watched(function):
-            working = [t.name for t in threading.enumerate() if t.name.startswith("ltx-duo-gpu")]
-            assert self._turns.alone() and len(working) <= 1
+            assert self._working == {threading.get_ident()}
             self._log.append("record")
             replay, outputs = capture(function)
+            assert self._working == {threading.get_ident()}
             return lambda: (self._log.append("replay"), replay())[1], outputs
 
         return watched
 
 
 @pytest.mark.parametrize("first", [0, 1, 2])
-def test_all_record_in_turn_and_replay_at_once(rng, monkeypatch, first):
+def test_all_record_in_turn_and_replay_at_once(rng, monkeypatch, working, first):
     with torch.no_grad():
         scene, turns, log = Scene(rng), Turns(first), []
 
         def graphs(reporter=None) -> BlockGraphs:
-            return BlockGraphs(recorder=Watched(turns, log), blocks_per_graph=2)
+            return BlockGraphs(recorder=Watched(turns, log, working), blocks_per_graph=2)
 
         at_once, own = [], graphs()
         real = turns.at_once

@@ -17,7 +17,7 @@ def functions_of(component) -> int:
 
 
 def test_a_short_stage_leaves_the_weights_as_the_other_has_them(
-    with_lora, model, upsampled, stage_one, stage_two, same
+    with_lora, model, upsampled, stage_one, stage_two, same, monkeypatch
 ):
     distilled = with_lora(0.0, 1.0)
     one, two = distilled.stage(1, 30), distilled.stage(2, 3)
@@ -26,10 +26,13 @@ def test_a_short_stage_leaves_the_weights_as_the_other_has_them(
     assert all(len(function.fixed_tensors()) == 2 for function in two.functions.values())  # what a recording reads
     ran = stage_two(distilled, upsampled)
     assert same(stage_one(distilled), stage_one(model))  # and afterwards nothing is left of it
-    plain, patched = stage_two(model, upsampled), stage_two(_only_patched(distilled), upsampled)
-    ran, plain, patched = (latents.take(own)[0] for own in (ran, plain, patched))
-    # Laid over, the sum is rounded to the file's bfloat16 as it is here: to another order of adding.
-    assert (ran - patched).abs().max() < 0.02 * (plain - patched).abs().max()
+    with monkeypatch.context() as inside:
+        inside.setattr(stage_loras, "better_beside", lambda *_: False)
+        assert distilled.stage(2, 3).patcher.patches and not distilled.stage(2, 3).functions
+        patched = stage_two(distilled, upsampled)
+    ran, plain, patched = (latents.take(own)[0] for own in (ran, stage_two(model, upsampled), patched))
+    # Laid over, the sum is rounded to the file's bfloat16; added at each use, to float32, in which a CPU computes.
+    assert 0 < (ran - patched).abs().max() < 0.02 * (plain - patched).abs().max() + 1e-2
 
 
 def test_what_both_stages_have_stays_laid_over(run, with_lora, names):
@@ -59,12 +62,3 @@ def test_exact_size_fits(with_lora, monkeypatch):
     size = model.stage(1).size() + model.loras[0].lora.size
     monkeypatch.setattr(stage_loras, "available_memory", lambda component: size / stage_loras.SHARE + 1)
     assert functions_of(model.stage(2, 3)) > 50
-
-
-def _only_patched(model):
-    """The same model, as before any of this: LoRAs of every stage are patches."""
-    with pytest.MonkeyPatch.context() as inside:
-        inside.setattr(stage_loras, "better_beside", lambda *_: False)
-        model.patched.parts.clear()
-        model.stage(2, 3)
-    return model
